@@ -1,0 +1,45 @@
+"""The one place that prints: results to stdout, progress and errors to stderr."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Item = TypeVar("Item")
+_out = Console()
+_err = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Print a line of the answer."""
+    _out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_json(value: object) -> None:
+    """Print a value for a program to read, and nothing else."""
+    _out.file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def say_error(text: str) -> None:
+    """Print one line of what went wrong."""
+    _err.print(f"avsep: {' '.join(text.split())}", highlight=False, markup=False, soft_wrap=True)
+
+
+def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
+    """Print a table; the first column holds names, the others figures."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, name in enumerate(head):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    _out.print(table)
+
+
+def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Pass items on, with a progress bar on stderr while they go by."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=_err) as progress:
+        yield from progress.track(items, total=total, description=what)

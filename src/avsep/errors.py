@@ -1,0 +1,20 @@
+"""What goes wrong on the user's side: errors that say what was given, what is allowed, what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input: a file, a name or a value that came from outside. The command line exits with 2."""
+
+
+def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not known, with the nearest known one suggested.
+
+    >>> str(unknown_name("category", "violn", ["violin", "cello"]))
+    "unknown category 'violn'; did you mean 'violin'? known: cello, violin"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    return InputError(f"unknown {kind} '{given}'{hint} known: {', '.join(names) or 'none'}")

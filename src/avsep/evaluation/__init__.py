@@ -1,0 +1,1 @@
+"""How well it separates: BSS Eval, baselines and ceilings, protocols, tables."""

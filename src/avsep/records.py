@@ -1,0 +1,129 @@
+"""What travels between the stages: clips, visible objects, cues, batches, separations.
+
+Axes, here and everywhere: B batch, S sources, C channels (two are ears), N samples, F frequency
+bins, T spectrogram frames, K video frames, H height, W width, D width of a feature, Q queries.
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from jaxtyping import Complex, Float, Float32, Float64, Int64, UInt8
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+Box = tuple[float, float, float, float]
+
+
+class TimedBox(BaseModel):
+    """Where an object is at one time: x1 y1 x2 y2, normalised 0..1, origin top left."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time_seconds: float = Field(ge=0, allow_inf_nan=False)
+    box: Box
+
+    @model_validator(mode="after")
+    def _inside_the_picture(self) -> Self:
+        x1, y1, x2, y2 = self.box
+        if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+            raise ValueError(
+                f"box {list(self.box)} must hold 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1"
+            )
+        return self
+
+
+class VisibleObject(BaseModel):
+    """One object in a clip; a box given once holds for the whole clip.
+
+    Attributes:
+        label: what it is in the user's words, or none: then the picture alone decides.
+        category: index into the category list in use, or none.
+        boxes: its boxes, in order of time; empty means the whole picture.
+        confidence: of whoever found it, 0..1.
+        azimuth_degrees: direction as heard, positive to the right, or none.
+        prompt: the text that asked for it, or none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str | None = None
+    category: int | None = None
+    boxes: tuple[TimedBox, ...] = ()
+    confidence: float = Field(default=1.0, ge=0, le=1)
+    azimuth_degrees: float | None = Field(default=None, ge=-180, le=180)
+    prompt: str | None = None
+
+    def box_at(self, time_seconds: float) -> Box:
+        """The box at a time: interpolated between known ones, held before the first and after the last."""
+        if not self.boxes:
+            return (0.0, 0.0, 1.0, 1.0)
+        times = [timed.time_seconds for timed in self.boxes]
+        corners = np.array([timed.box for timed in self.boxes])  # [boxes, 4]
+        x1, y1, x2, y2 = (float(np.interp(time_seconds, times, side)) for side in corners.T)
+        return (x1, y1, x2, y2)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A piece of one video with its sound, as read from files.
+
+    Attributes:
+        waveform: sound in -1..1.
+        frames: pictures, upright, RGB.
+        frame_times_seconds: when each frame is shown, from the start of the waveform.
+    """
+
+    waveform: Float32[np.ndarray, "C N"]
+    sample_rate_hz: int
+    frames: UInt8[np.ndarray, "K H W 3"]
+    frame_times_seconds: Float64[np.ndarray, " K"]
+    objects: tuple[VisibleObject, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Cues:
+    """What vision tells a model, already tensors; a model lists those it needs.
+
+    Attributes:
+        crops: pictures of each source's object, RGB.
+        frames: whole pictures, RGB.
+        motion: motion features over time.
+        category: index of each source's category.
+        boxes: normalised x1 y1 x2 y2 in each frame.
+        embedding: one vector a source, from a picture or a text.
+    """
+
+    crops: UInt8[Tensor, "B S K 3 H W"] | None = None
+    frames: UInt8[Tensor, "B S K 3 H W"] | None = None
+    motion: Float[Tensor, "B S D K"] | None = None
+    category: Int64[Tensor, "B S"] | None = None
+    boxes: Float[Tensor, "B S K 4"] | None = None
+    embedding: Float[Tensor, "B S D"] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Mixtures and, in training and evaluation, the truth: waveforms at the model's rate."""
+
+    mixture: Float[Tensor, "B C N"]
+    sources: Float[Tensor, "B S C N"] | None = None
+    cues: Cues = field(default_factory=Cues)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What a model answers: a magnitude for each source on the linear frequency axis.
+
+    Attributes:
+        magnitudes: at the level each source has in the mixture.
+        presence: how sure the model is that each source sounds, 0..1.
+        phase: the mixture's spectrogram scaled to unit magnitude, which every source is given.
+        facts: what the model wants to be known of this answer (category used, gate, steps).
+    """
+
+    magnitudes: Float[Tensor, "B S C F T"]
+    presence: Float[Tensor, "B S"]
+    phase: Complex[Tensor, "B C F T"]
+    facts: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Waveforms and spectrograms: no learning, no files."""
