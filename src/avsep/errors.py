@@ -1,11 +1,11 @@
-"""What goes wrong on the user's side: errors that say what was given, what is allowed, what to do."""
+"""Bad input: errors that say what was given, what is allowed and what to type."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input: a file, a name or a value that came from outside. The command line exits with 2."""
+    """A file, a name or a value from outside that cannot be used; commands exit with 2."""
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:

@@ -55,7 +55,7 @@ class VisibleObject(BaseModel):
     prompt: str | None = None
 
     def box_at(self, time_seconds: float) -> Box:
-        """The box at a time: interpolated between known ones, held before the first and after the last."""
+        """The box at a time: interpolated between known ones, held beyond both ends."""
         if not self.boxes:
             return (0.0, 0.0, 1.0, 1.0)
         times = [timed.time_seconds for timed in self.boxes]

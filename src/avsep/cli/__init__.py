@@ -18,7 +18,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run a command: exit 0 when all went well, 2 for bad input (one line), 1 for a fault of ours."""
+    """Run a command: exit 0 when all went well, 2 for bad input, 1 for a fault of ours."""
     try:
         app()
     except InputError as error:

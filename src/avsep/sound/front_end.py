@@ -1,0 +1,57 @@
+"""The front end as one piece: a waveform's way to what a network sees, and a mask's way back."""
+
+from jaxtyping import Complex, Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from avsep.sound.log_frequency import to_linear_frequency, to_log_frequency
+from avsep.sound.stft import StftSettings, istft, stft, unit_phase
+
+
+class FrontEndSettings(BaseModel):
+    """Numbers of the front end; the defaults are the ones shared since The Sound of Pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_rate_hz: int = Field(default=11025, gt=0, description="rate the model works at")
+    window_samples: int = Field(default=65535, gt=0, description="one window, 5.944 seconds")
+    stft: StftSettings = StftSettings()
+    num_rows: int = Field(default=256, gt=1, description="rows R of the logarithmic axis")
+    legacy_corners: bool = Field(
+        default=False, description="only to run weights of codes that leave out align_corners"
+    )
+
+
+class FrontEnd:
+    """Transforms on whatever device the tensors are on; nothing is learned."""
+
+    def __init__(self, settings: FrontEndSettings | None = None) -> None:
+        self.settings = settings or FrontEndSettings()
+
+    def spectrogram(
+        self, waveform: Float[Tensor, "*batch N"]
+    ) -> tuple[Float[Tensor, "*batch F T"], Complex[Tensor, "*batch F T"]]:
+        """Magnitude and unit phase of a waveform."""
+        spectrum = stft(waveform, self.settings.stft)
+        return spectrum.abs(), unit_phase(spectrum)
+
+    def waveform(
+        self,
+        magnitude: Float[Tensor, "*batch F T"],
+        phase: Complex[Tensor, "*batch F T"],
+        num_samples: int | None = None,
+    ) -> Float[Tensor, "*batch N"]:
+        """The waveform of a magnitude with the mixture's phase; lengths as `istft` has them."""
+        return istft(magnitude * phase, self.settings.stft, num_samples=num_samples)
+
+    def to_rows(self, linear: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R T"]:
+        """A magnitude on the logarithmic axis."""
+        return to_log_frequency(
+            linear, self.settings.num_rows, legacy_corners=self.settings.legacy_corners
+        )
+
+    def to_bins(self, rows: Float[Tensor, "*batch R T"]) -> Float[Tensor, "*batch F T"]:
+        """A mask or magnitude of the logarithmic axis, on the linear one."""
+        return to_linear_frequency(
+            rows, self.settings.stft.num_bins, legacy_corners=self.settings.legacy_corners
+        )

@@ -1,0 +1,36 @@
+"""What every test stands on: shapes checked while tests run, one thread a worker, no network."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Every call into these packages is checked against its annotated shapes and types.
+CHECKED = ["records", "sound", "media", "data", "evaluation", "separation"]
+install_import_hook([f"avsep.{name}" for name in CHECKED], "shape_checks.check")
+
+os.environ["COLUMNS"] = "120"
+
+import torch  # noqa: E402 (after the hook, so that nothing of ours is imported before it)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict:
+    """Values that any right implementation reproduces."""
+    path = Path(__file__).parent / "golden" / "reference.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that opens a connection fails."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a test tried to reach the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
