@@ -5,12 +5,12 @@ bins, T spectrogram frames, K video frames, H height, W width, D width of a feat
 """
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Complex, Float, Float32, Float64, Int64, UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
+from torch import Generator, Tensor
 
 Box = tuple[float, float, float, float]
 
@@ -24,7 +24,7 @@ class TimedBox(BaseModel):
     box: Box
 
     @model_validator(mode="after")
-    def _inside_the_picture(self) -> Self:
+    def _inside_the_picture(self) -> "TimedBox":
         x1, y1, x2, y2 = self.box
         if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
             raise ValueError(
@@ -127,3 +127,11 @@ class Separation:
     presence: Float[Tensor, "B S"]
     phase: Complex[Tensor, "B C F T"]
     facts: dict[str, object] = field(default_factory=dict)
+
+
+class Separates(Protocol):
+    """Whatever separates a batch: every model, baseline and ceiling; callers never ask which."""
+
+    def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
+        """One answer for each mixture of the batch; samplers draw from the generator."""
+        ...

@@ -1,0 +1,46 @@
+"""Clip lists: which videos a data set holds and the true sounds known of each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from avsep.errors import InputError
+from avsep.media.audio import read_audio
+from avsep.records import VisibleObject
+from avsep.sound.resample import resample
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One true sound: the file it lies in, what makes it, and the video it belongs to."""
+
+    path: Path
+    category: str
+    clip: str
+    visible: VisibleObject
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """One video and the files beside it.
+
+    Attributes:
+        sources: the sound of each visible object, in the order of the objects.
+        unseen: sounds in the mixture that no visible object makes.
+    """
+
+    name: str
+    video: Path
+    sources: tuple[SourceFile, ...]
+    unseen: tuple[Path, ...] = ()
+
+
+def read_sound(path: Path, sample_rate_hz: int) -> Float32[np.ndarray, " N"]:
+    """A sound file as one channel at the rate asked for; several channels are averaged."""
+    sound = read_audio(path)
+    if sound.waveform.shape[1] == 0:
+        raise InputError(f"'{path}' holds no samples: remove it from the data set or replace it")
+    mono = sound.waveform.mean(axis=0, keepdims=True, dtype=np.float32)
+    return resample(mono, sound.sample_rate_hz, sample_rate_hz)[0]

@@ -1,0 +1,123 @@
+"""A look at this machine: what avsep stands on, what is missing, and what to type about it."""
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import avsep
+from avsep.data.toyband.notes import read_note_bank
+from avsep.errors import InputError
+
+# Distributions whose versions matter in a report of a fault; extras may be missing.
+NEEDED = ("torch", "numpy", "scipy", "av", "soundfile", "soxr", "pydantic", "pillow", "matplotlib")
+OPTIONAL = {"lightning": "training", "transformers": "detectors and CLIP", "mir_eval": "tests"}
+CODECS = ("libx264", "aac", "flac")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `remedy` says what to type where it is not well."""
+
+    name: str
+    well: bool
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Every finding, most basic first. Nothing is changed but a file written to see if one can."""
+    return [check() for check in CHECKS]
+
+
+def as_json(findings: list[Finding]) -> dict[str, object]:
+    """The findings for a program, or to paste into a report."""
+    return {"well": all(f.well for f in findings), "findings": [asdict(f) for f in findings]}
+
+
+def _python() -> Finding:
+    detail = f"avsep {avsep.__version__}, Python {platform.python_version()}, {platform.platform()}"
+    return Finding("system", True, detail)
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for name in NEEDED:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    return Finding(
+        "packages",
+        not missing,
+        ", ".join(found) + (f"; missing: {', '.join(missing)}" if missing else ""),
+        f"pip install {' '.join(missing)}" if missing else "",
+    )
+
+
+def _extras() -> Finding:
+    parts = []
+    for name, purpose in OPTIONAL.items():
+        try:
+            parts.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            parts.append(f"{name} not installed ({purpose})")
+    return Finding("optional", True, ", ".join(parts))
+
+
+def _device() -> Finding:
+    import torch
+
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = found.type if found else "no accelerator, the CPU will do"
+    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    return Finding("device", True, f"{device}; {threads}")
+
+
+def _codecs() -> Finding:
+    import av
+
+    missing = [name for name in CODECS if name not in av.codecs_available]
+    libraries = ", ".join(
+        f"{name} {'.'.join(map(str, number))}" for name, number in av.library_versions.items()
+    )
+    return Finding(
+        "FFmpeg",
+        not missing,
+        libraries + (f"; cannot write: {', '.join(missing)}" if missing else "; writes H.264"),
+        "pip install --force-reinstall --only-binary :all: av" if missing else "",
+    )
+
+
+def _notes() -> Finding:
+    try:
+        bank = read_note_bank()
+    except InputError as error:
+        return Finding("note bank", False, str(error), "pip install --force-reinstall avsep")
+    num_notes = sum(bank.num_notes(category) for category in bank.categories)
+    return Finding("note bank", True, f"{num_notes} notes of {len(bank.categories)} instruments")
+
+
+def _disk() -> Finding:
+    folder = tempfile.gettempdir()
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"avsep")
+    except OSError as error:
+        return Finding("temporary files", False, f"{folder}: {error}", "set TMPDIR to a folder")
+    well = free_gib > 1
+    return Finding(
+        "temporary files",
+        well,
+        f"{free_gib:.1f} GiB free in {folder}",
+        "" if well else "free some space, or set TMPDIR to a folder with more",
+    )
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python, _packages, _extras, _device, _codecs, _notes, _disk,
+)  # fmt: skip

@@ -1,0 +1,142 @@
+"""Settings of a run: TOML files, named in the package or given by path, checked field by field.
+
+A recipe says in `command` which avsep command it is for; the other entries are the settings of that
+command. `extends = "name"` takes another recipe and changes only what is written.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from avsep.errors import InputError, unknown_name
+
+Settings = TypeVar("Settings", bound=BaseModel)
+_FOLDER = files("avsep") / "recipes"
+
+
+def load_recipe(
+    name_or_path: str | Path, command: str, schema: type[Settings], overrides: Sequence[str] = ()
+) -> Settings:
+    """The settings of a recipe, with overrides such as "mixing.num_sources=3" applied.
+
+    Raises InputError for an unknown recipe or field (with the nearest known name), a recipe of
+    another command, a value of the wrong kind, or a file that is not TOML.
+    """
+    values = read_recipe(name_or_path)
+    found = values.pop("command", None)
+    if found != command:
+        raise InputError(
+            f"recipe '{name_or_path}' is for `avsep {found}`, not for `avsep {command}`; "
+            f"for this command: {', '.join(recipe_names(command))}"
+        )
+    for override in overrides:
+        _apply(values, override)
+    return check_settings(values, schema, f"recipe '{name_or_path}'")
+
+
+def recipe_names(command: str | None = None) -> list[str]:
+    """Names of the recipes in the package, of one command or of all."""
+    names = sorted(
+        item.name.removesuffix(".toml") for item in _FOLDER.iterdir() if item.name.endswith(".toml")
+    )
+    return [name for name in names if command in (None, read_recipe(name).get("command"))]
+
+
+def read_recipe(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe's entries as they stand in the file, over those of the recipe it extends."""
+    source = str(name_or_path)
+    if source in seen:
+        raise InputError(f"recipes extend each other in a circle: {' -> '.join([*seen, source])}")
+    path = Path(source)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(f"recipe '{source}' is not a file; give a path or a name of `recipes`")
+        text = path.read_text(encoding="utf-8")
+    else:
+        resource = _FOLDER / f"{source}.toml"
+        if Path(source).name != source or not resource.is_file():
+            raise unknown_name("recipe", source, recipe_names())
+        text = resource.read_text(encoding="utf-8")
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe '{source}' is not TOML: {error}") from error
+    if "extends" not in values:
+        return values
+    return _merge(read_recipe(values.pop("extends"), (*seen, source)), values)
+
+
+def write_recipe(settings: BaseModel, command: str) -> str:
+    """The settings as TOML that `load_recipe` reads back to equal settings; nothing left out."""
+    lines = [f"command = {json.dumps(command)}"]
+    lines += _toml_lines(settings.model_dump(mode="json", exclude_none=True), "")
+    return "\n".join(lines) + "\n"
+
+
+def check_settings(values: dict[str, Any], schema: type[Settings], where: str) -> Settings:
+    """Values from outside as settings; the first thing wrong is told with its field."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "its settings"
+        if first["type"] == "extra_forbidden":
+            known = list(_fields(schema))
+            near = difflib.get_close_matches(field, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(
+                f"{where}: unknown setting '{field}'; {hint}known: {', '.join(known)}"
+            ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {field}: {message}; given: {first['input']!r}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Write one "a.b=c" into nested values; c is read as TOML, and as text where it is not."""
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        raise InputError(f"--set {override!r} must read name=value, such as mixing.num_sources=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *groups, last = name.strip().split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+        if not isinstance(values, dict):
+            raise InputError(f"--set {override!r}: '{group}' is a value, not a group of settings")
+    values[last] = value
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in change.items():
+        below = merged.get(name)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[name] = _merge(below, value) if both else value
+    return merged
+
+
+def _fields(schema: type[BaseModel], group: str = "") -> Iterator[str]:
+    for name, field in schema.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{group}{name}.")
+        else:
+            yield f"{group}{name}"
+
+
+def _toml_lines(values: dict[str, Any], group: str) -> Iterator[str]:
+    # JSON's strings, numbers, booleans and lists are TOML's as well.
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            yield f"{name} = {json.dumps(value)}"
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield f"\n[{group}{name}]"
+            yield from _toml_lines(value, f"{group}{name}.")

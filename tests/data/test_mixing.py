@@ -1,0 +1,154 @@
+"""Mix-and-separate: levels, draws that repeat, crops, broken files that are never silence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avsep.data.clips import SourceFile
+from avsep.data.mixing import MixAndSeparate, MixingSettings, crop, mix, to_batch
+from avsep.errors import InputError
+from avsep.records import VisibleObject
+from avsep.sound.front_end import FrontEndSettings
+
+FRONT_END = FrontEndSettings(sample_rate_hz=8000, window_samples=4001)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[SourceFile]:
+    """Ten clips of five categories, each another steady tone."""
+    folder = tmp_path_factory.mktemp("sounds")
+    found = []
+    for index in range(10):
+        path = folder / f"{index}.wav"
+        n = np.arange(12000)
+        soundfile.write(path, 0.4 * np.sin(2 * np.pi * 100 * (index + 1) * n / 8000), 8000)
+        category = ["cello", "flute", "harp", "piano", "tuba"][index % 5]
+        found.append(SourceFile(path, category, f"clip{index}", VisibleObject(label=category)))
+    return found
+
+
+def test_items_depend_on_seed_epoch_and_index_alone(sources: list[SourceFile]) -> None:
+    first, second = (MixAndSeparate(sources, front_end=FRONT_END, seed=3) for _ in range(2))
+    for index in (7, 2, 9):  # in any order
+        assert np.array_equal(first[index].mixture, second[index].mixture)
+    second.epoch = 1
+    assert not np.array_equal(first[7].mixture, second[7].mixture)
+    other_seed = MixAndSeparate(sources, front_end=FRONT_END, seed=4)
+    assert not np.array_equal(first[7].mixture, other_seed[7].mixture)
+
+
+@settings(max_examples=20, deadline=None)
+@given(num_sources=st.integers(2, 4), distinct=st.booleans(), seed=st.integers(0, 99))
+def test_clips_and_categories_differ(
+    sources: list[SourceFile], num_sources: int, distinct: bool, seed: int
+) -> None:
+    chosen = MixingSettings(num_sources=num_sources, distinct_categories=distinct)
+    item = MixAndSeparate(sources, chosen, FRONT_END, seed=seed)[seed % 10]
+    assert len(set(item.names)) == num_sources
+    assert not distinct or len(set(item.categories)) == num_sources
+    assert item.sources.shape == (num_sources, 4001)
+    assert item.names[0] == f"clip{seed % 10}"
+
+
+def test_same_category_comes_up_when_allowed(sources: list[SourceFile]) -> None:
+    data = MixAndSeparate(sources, MixingSettings(distinct_categories=False, repeats=5), FRONT_END)
+    pairs = [data[index].categories for index in range(len(data))]
+    assert len(data) == 50 and any(a == b for a, b in pairs)
+
+
+def test_rules_of_level() -> None:
+    sounds = np.array([[0.4, -0.2], [0.2, 0.2], [0.0, 0.0]], dtype=np.float32)
+    factors = {"mean": (0.5, 0.5), "sum": (1, 1), "mean-undivided": (0.5, 1)}
+    for rule, (factor, target_factor) in factors.items():
+        mixture, targets = mix(sounds, rule)  # the silent third does not count
+        np.testing.assert_allclose(mixture, factor * np.array([0.6, 0.0]), atol=1e-7)
+        np.testing.assert_allclose(targets, target_factor * sounds, atol=1e-7)
+
+
+@pytest.mark.parametrize("rule", ["mean", "sum"])
+def test_sources_sum_to_the_mixture(sources: list[SourceFile], rule: str) -> None:
+    item = MixAndSeparate(sources, MixingSettings(rule=rule, num_sources=4), FRONT_END)[0]
+    np.testing.assert_allclose(item.sources.sum(0), item.mixture, atol=1e-6)
+
+
+def test_gain_is_drawn_and_clipped(sources: list[SourceFile]) -> None:
+    loud = MixingSettings(gain_range=(4.0, 4.0), rule="sum")
+    item = MixAndSeparate(sources, loud, FRONT_END)[0]
+    assert np.abs(item.sources).max() == 1.0
+    plain = MixAndSeparate(sources, MixingSettings(rule="sum"), FRONT_END)
+    peaks = [np.abs(plain[index].sources).max() / 0.4 for index in range(10)]
+    assert 0.5 <= min(peaks) < max(peaks) <= 1.5 + 1e-3
+
+
+def test_silent_sources(sources: list[SourceFile]) -> None:
+    data = MixAndSeparate(sources, MixingSettings(silent_probability=0.9), FRONT_END)
+    num_silent = sum(int((~data[i].sources.any(axis=1)).sum()) for i in range(10))
+    assert 5 <= num_silent <= 10  # of 20, and never both of a mixture
+    assert all(data[i].sources.any() for i in range(10))
+
+
+@given(num_samples=st.integers(1, 60), centre=st.integers(0, 60), window_samples=st.integers(2, 41))
+def test_crop_is_the_slice_with_zeros_beyond(
+    num_samples: int, centre: int, window_samples: int
+) -> None:
+    waveform = np.arange(1, num_samples + 1, dtype=np.float32)
+    found = crop(waveform, centre, window_samples)
+    half = window_samples // 2
+    expected = np.zeros(window_samples)
+    for offset in range(2 * half):
+        if 0 <= centre - half + offset < num_samples:
+            expected[offset] = waveform[centre - half + offset]
+    assert found.tolist() == expected.tolist()
+    assert window_samples % 2 == 0 or found[-1] == 0
+
+
+def test_short_files_are_repeated(tmp_path: Path, sources: list[SourceFile]) -> None:
+    path = tmp_path / "short.wav"
+    soundfile.write(path, np.full(500, 0.25), 8000)
+    short = SourceFile(path, "violin", "short", VisibleObject())
+    still = MixingSettings(gain_range=(1, 1), rule="sum", position="middle")
+    item = MixAndSeparate([short, *sources], still, FRONT_END)[0]
+    np.testing.assert_allclose(item.sources[0, :-1], 0.25, atol=1e-4)
+
+
+def test_a_broken_clip_is_an_error_that_names_it(tmp_path: Path, sources: list[SourceFile]) -> None:
+    path = tmp_path / "broken.wav"
+    path.write_bytes(b"RIFF and nothing more")
+    listed = [SourceFile(path, "violin", "broken", VisibleObject()), *sources]
+    with pytest.raises(InputError, match="broken.wav"):
+        MixAndSeparate(listed, front_end=FRONT_END)[0]
+    skipping = MixAndSeparate(listed, MixingSettings(broken="skip"), FRONT_END)[0]
+    assert len(skipping.skipped) == 1 and "broken.wav" in skipping.skipped[0]
+    assert "broken" not in skipping.names and skipping.mixture.any()
+    hopeless = [SourceFile(path, str(i), str(i), VisibleObject()) for i in range(3)]
+    with pytest.raises(InputError, match="20 draws in a row met files that cannot be read"):
+        MixAndSeparate(hopeless, MixingSettings(broken="skip"), FRONT_END)[0]
+
+
+def test_lists_that_cannot_be_mixed(sources: list[SourceFile]) -> None:
+    with pytest.raises(InputError, match="3 sources need as many clips, and the list holds 2"):
+        MixAndSeparate(sources[:2], MixingSettings(num_sources=3))
+    with pytest.raises(InputError, match="2 distinct categories cannot be made of 1; set distinct"):
+        MixAndSeparate([sources[0], sources[5]])
+    one_clip = [
+        SourceFile(s.path, s.category, "same" if i else "other", s.visible)
+        for i, s in enumerate(sources[:3])
+    ]
+    with pytest.raises(InputError, match="found no 3 sources|need as many clips"):
+        MixAndSeparate(one_clip, MixingSettings(num_sources=3))[0]
+    with pytest.raises(IndexError, match="item 10 of 10"):
+        MixAndSeparate(sources)[10]
+    with pytest.raises(ValueError, match="must hold 0 < lowest <= highest"):
+        MixingSettings(gain_range=(2.0, 1.0))
+
+
+def test_batches(sources: list[SourceFile]) -> None:
+    data = MixAndSeparate(sources, front_end=FRONT_END)
+    batch = to_batch([data[0], data[1], data[2]])
+    assert batch.mixture.shape == (3, 1, 4001) and batch.sources is not None
+    assert batch.sources.shape == (3, 2, 1, 4001)
+    assert batch.sources.sum(1).allclose(batch.mixture, atol=1e-6)

@@ -1,0 +1,75 @@
+"""objects.json: there and back, and one clear line for each way it can be wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avsep.data.objects_file import objects_text, read_objects
+from avsep.errors import InputError
+from avsep.records import TimedBox, VisibleObject
+
+corner = st.floats(0, 0.49)
+boxes = st.builds(
+    lambda time, x, y: TimedBox(time_seconds=time, box=(x, y, x + 0.5, y + 0.5)),
+    st.floats(0, 100), corner, corner,
+)  # fmt: skip
+objects = st.builds(
+    VisibleObject,
+    label=st.none() | st.sampled_from(["violin", "a café's band"]),
+    boxes=st.lists(boxes, max_size=4).map(
+        lambda found: tuple(sorted(found, key=lambda timed: timed.time_seconds))
+    ),
+    confidence=st.floats(0, 1),
+    azimuth_degrees=st.none() | st.floats(-90, 90),
+)
+
+
+@given(found=st.lists(objects, max_size=4))
+def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, found: list) -> None:
+    path = tmp_path_factory.mktemp("objects") / "objects.json"
+    path.write_text(objects_text(found), encoding="utf-8")
+    assert list(read_objects(path)) == found
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"label": "violin"}, r"must hold a list of objects, such as \[\{\"label"),
+        ([{}, {"box": [0.5, 0, 0.2, 1]}], r"object 2: entry|object 2: box"),
+        ([{"lable": "x"}], "object 1: lable: Extra inputs are not permitted"),
+        ([{"box": [0, 0, 1]}], "object 1: box"),
+        ([{"box": [0, 0, 1, 1], "boxes": [{"time_seconds": 0, "box": [0, 0, 1, 1]}]}], "not both"),
+        (
+            [{"boxes": [{"time_seconds": t, "box": [0, 0, 1, 1]} for t in (2, 1)]}],
+            "boxes must be in order of time",
+        ),
+    ],
+)
+def test_errors(tmp_path: Path, entries: object, message: str) -> None:
+    path = tmp_path / "objects.json"
+    path.write_text(json.dumps(entries), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_objects(path)
+
+
+def test_missing_and_not_json(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read objects from '.*no.json'"):
+        read_objects(tmp_path / "no.json")
+    (tmp_path / "text.json").write_text("violin")
+    with pytest.raises(InputError, match="cannot read objects from"):
+        read_objects(tmp_path / "text.json")
+
+
+def test_boxes_between_known_times() -> None:
+    moving = VisibleObject(
+        boxes=(
+            TimedBox(time_seconds=1, box=(0.0, 0.0, 0.2, 0.2)),
+            TimedBox(time_seconds=3, box=(0.4, 0.0, 0.6, 0.2)),
+        )
+    )
+    assert moving.box_at(2) == pytest.approx((0.2, 0.0, 0.4, 0.2))
+    assert moving.box_at(0) == (0.0, 0.0, 0.2, 0.2) and moving.box_at(9)[0] == pytest.approx(0.4)
+    assert VisibleObject().box_at(5) == (0.0, 0.0, 1.0, 1.0)

@@ -1,0 +1,72 @@
+"""Draw the house: write docs/architecture.md from the captions of the source files.
+
+Run `python tools/draw_architecture.py`; with `--check` it exits with 1 where the page is stale.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "avsep"
+PAGE = ROOT / "docs" / "architecture.md"
+# Folders in the order a file meets them; the order of the layers is tests/architecture's.
+STAGES = ["sound", "media", "data", "evaluation", "separation", "cli"]
+HEAD = """# The house
+
+Made from the captions of the files by `python tools/draw_architecture.py`; a test keeps it in step.
+Imports only go down: `errors, recipe, records` < `sound, media` < `data` < `evaluation` <
+`separation` < `cli`, and a test enforces it.
+
+```
+ video file ──► media ──► waveform [C, N], frames [K, H, W, 3], boxes           = Clip
+                             │
+ toyband ─────► data ──► mixing: sources of different clips, added               = Batch
+                             │
+                sound: STFT ──► magnitude, phase ──► logarithmic rows ──► network's input
+                             │
+                separate(batch): masks, or samples, one magnitude a source        = Separation
+                             │
+                sound: back to bins ──► mixture's phase ──► waveforms
+                    ┌────────┴─────────┐
+                evaluation          separation
+                SDR SIR SAR         stems, spectrograms, report.html
+```
+"""
+
+
+def caption(path: Path) -> str:
+    """The first line of a file's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0] if text else ""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, "\n## The rooms\n", _listing(SOURCE, recursive=False)]
+    for stage in STAGES:
+        folder = SOURCE / stage
+        parts += [f"\n### `{stage}/`: {caption(folder / '__init__.py')}\n", _listing(folder)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _listing(folder: Path, recursive: bool = True) -> str:
+    files = sorted(folder.rglob("*.py") if recursive else folder.glob("*.py"))
+    rows = [
+        f"| `{path.relative_to(folder).as_posix()}` | {caption(path).replace('|', '/')} |"
+        for path in files
+        if path.name != "__init__.py" or path.parent != folder or not recursive
+    ]
+    return "\n".join(["| file | what it is |", "|---|---|", *rows])
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or check it."""
+    if arguments == ["--check"]:
+        return int(PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
