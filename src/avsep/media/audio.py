@@ -1,0 +1,201 @@
+"""Read sound: any container, at its own rate and channels, placed on the file's time line."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
+from typing import Self
+
+import av
+import numpy as np
+from jaxtyping import Float32
+
+from avsep.errors import InputError
+from avsep.media.decoding import Damage, OnDamage, decode
+from avsep.media.opening import Source, open_media, source_name
+from avsep.media.streams import choose_audio, zero_seconds
+
+# Time stamps may stray this far before sound is moved: less than anyone notices against the picture
+# (ITU-R BT.1359 puts the threshold at 45 ms), more than any rounding of time stamps.
+_STRAY_SECONDS = Fraction(40, 1000)
+# Longer gaps are faulty time stamps, when the file does not say how long it is.
+_LONGEST_GAP_SECONDS = 3600
+# Sample format -> what is taken away, then divided by: powers of two, which is exact.
+_SCALES = {"u8": (128, 2.0**7), "s16": (0, 2.0**15), "s32": (0, 2.0**31), "flt": (0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The whole of one audio stream.
+
+    Attributes:
+        waveform: as decoded; lossy codecs may go beyond -1..1.
+        start_seconds: time of the first sample on the file's time line, whose zero is the earliest
+            start of video or audio (`streams.zero_seconds`); frame times count from there too.
+        damage_seconds: where packets were skipped; silence stands in their place.
+    """
+
+    waveform: Float32[np.ndarray, "C N"]
+    sample_rate_hz: int
+    start_seconds: float
+    damage_seconds: tuple[float, ...] = ()
+
+
+def read_audio(
+    source: Source, *, stream: int | None = None, on_damage: OnDamage = "raise"
+) -> Sound:
+    """One audio stream, whole; `AudioReader` gives the same in pieces of constant memory.
+
+    Raises:
+        InputError: no sound in it, or damaged (see `Damage`) unless `on_damage="skip"`.
+    """
+    with AudioReader(source, stream=stream, on_damage=on_damage) as reader:
+        pieces = list(reader.blocks())
+        return Sound(
+            waveform=np.concatenate(pieces, axis=1),
+            sample_rate_hz=reader.sample_rate_hz,
+            start_seconds=reader.start_seconds,
+            damage_seconds=tuple(reader.damage.times_seconds),
+        )
+
+
+def iterate_audio(
+    source: Source, block_seconds: float = 10.0, *, stream: int | None = None
+) -> Iterator[Float32[np.ndarray, "C n"]]:
+    """The sound in blocks of one length, the last shorter; memory does not grow with the file."""
+    with AudioReader(source, stream=stream) as reader:
+        yield from reader.blocks(block_seconds)
+
+
+@dataclass
+class AudioReader:
+    """One audio stream to be read once, in blocks; use it in a `with` statement.
+
+    Inside the statement these are known:
+        sample_rate_hz, num_channels, start_seconds: of what comes out, see `Sound`.
+        damage: what was skipped so far.
+    """
+
+    source: Source
+    stream: int | None = None  # number among the audio streams; none: the best
+    on_damage: OnDamage = "raise"
+    sample_rate_hz: int = field(init=False)
+    num_channels: int = field(init=False)
+    start_seconds: float = field(init=False)
+    damage: Damage = field(init=False)
+
+    def __enter__(self) -> Self:
+        """Open the source and decode as far as the first frame."""
+        name = source_name(self.source)
+        with ExitStack() as stack:
+            container = stack.enter_context(open_media(self.source))
+            chosen = choose_audio(container, self.stream, name)
+            self.damage = Damage(f"{name}: the sound", self.on_damage)
+            frames = decode(container, chosen, self.damage)
+            first = next((f for f in frames if isinstance(f, av.AudioFrame) and f.samples), None)
+            if first is None:
+                raise InputError(
+                    f"{name} has an audio stream ({chosen.codec_context.name}) of which nothing "
+                    "can be decoded; repair the file or give another"
+                )
+            self.sample_rate_hz = first.sample_rate
+            self.num_channels = first.layout.nb_channels
+            self._start = _time(first) if first.pts is not None else zero_seconds(container)
+            self.start_seconds = float(self._start - zero_seconds(container))
+            self._longest_gap = _longest_gap(container.duration)
+            self._frames = chain([first], frames)
+            self._samples = _Samples(first)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the source, unless it was given open."""
+        self._stack.close()
+
+    def blocks(self, block_seconds: float = 10.0) -> Iterator[Float32[np.ndarray, "C n"]]:
+        """What has not been read yet, in blocks of one length, the last one shorter."""
+        assert block_seconds > 0, f"block_seconds is {block_seconds}, it must be above 0"
+        wanted = max(1, round(block_seconds * self.sample_rate_hz))
+        pieces, num_held = [], 0
+        for piece in self._pieces():
+            while piece.shape[1]:
+                part, piece = np.split(piece, [wanted - num_held], axis=1)
+                pieces.append(part)
+                num_held += part.shape[1]
+                if num_held == wanted:
+                    yield np.concatenate(pieces, axis=1)
+                    pieces, num_held = [], 0
+        if num_held:
+            yield np.concatenate(pieces, axis=1)
+
+    def _pieces(self) -> Iterator[Float32[np.ndarray, "C n"]]:
+        """Decoded frames, with silence where time stamps leave a gap."""
+        start, position = self._start, 0
+        rate = self.sample_rate_hz
+        for frame in self._frames:
+            assert isinstance(frame, av.AudioFrame), "an audio stream decodes to audio frames"
+            if frame.pts is not None:
+                lag = _time(frame) - start - Fraction(position, rate)
+                if _STRAY_SECONDS < lag <= self._longest_gap:
+                    for num_missing in _portions(round(lag * rate), rate):
+                        yield np.zeros((self.num_channels, num_missing), np.float32)
+                        position += num_missing
+                elif abs(lag) > _STRAY_SECONDS:
+                    # The clock of the file was set back or is wrong: go on from here by its steps.
+                    start += lag
+            for piece in self._samples.of(frame):
+                if not np.isfinite(piece).all():
+                    self.damage.note(position / rate, "its samples are not numbers")
+                    piece = np.nan_to_num(piece, nan=0.0, posinf=0.0, neginf=0.0)
+                yield piece
+                position += piece.shape[1]
+
+
+class _Samples:
+    """Frames to float32 of one rate and layout: those of the first frame."""
+
+    def __init__(self, first: av.AudioFrame) -> None:
+        self._form = self._form_of(first)
+        self._resampler: av.AudioResampler | None = None
+        self._resampler_form: tuple[int, str, str] | None = None
+
+    def of(self, frame: av.AudioFrame) -> Iterator[Float32[np.ndarray, "C n"]]:
+        """The samples of a frame; FFmpeg converts one of unusual rate, layout or format."""
+        form = self._form_of(frame)
+        scale = _SCALES.get(form[2].removesuffix("p"))
+        if form[:2] == self._form[:2] and scale is not None:
+            samples = frame.to_ndarray()
+            if not frame.format.is_planar:
+                samples = samples.reshape(-1, frame.layout.nb_channels).T
+            zero, full = scale
+            yield ((samples.astype(np.float64) - zero) / full).astype(np.float32)
+            return
+        if self._resampler is None or form != self._resampler_form:
+            rate, layout, _ = self._form
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+            self._resampler_form = form
+        for converted in self._resampler.resample(frame):
+            yield converted.to_ndarray().astype(np.float32, copy=False)
+
+    @staticmethod
+    def _form_of(frame: av.AudioFrame) -> tuple[int, str, str]:
+        return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _time(frame: av.AudioFrame) -> Fraction:
+    assert frame.pts is not None and frame.time_base is not None, "the frame has a time stamp"
+    return frame.pts * Fraction(frame.time_base)
+
+
+def _longest_gap(duration_ticks: int | None) -> Fraction:
+    """How much silence is believed: as much as the file is long."""
+    if not duration_ticks:
+        return Fraction(_LONGEST_GAP_SECONDS)
+    return Fraction(duration_ticks, av.time_base)
+
+
+def _portions(num_samples: int, num_at_most: int) -> Iterator[int]:
+    """Counts that add up to `num_samples`, none above `num_at_most`."""
+    for done in range(0, num_samples, num_at_most):
+        yield min(num_at_most, num_samples - done)

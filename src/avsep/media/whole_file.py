@@ -1,0 +1,31 @@
+"""Write a file whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from avsep.errors import InputError
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A name in the same folder to write to; it becomes `path` at the end, or vanishes on an error.
+
+    Raises:
+        InputError: the folder does not exist or takes no files, or `path` is a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"'{target}' is a folder; give the name of a file to write")
+    if not target.parent.is_dir():
+        raise InputError(f"'{target}' cannot be written: make the folder '{target.parent}' first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise InputError(f"'{target}' cannot be written: no right to write in '{target.parent}'")
+    part = target.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,165 @@
+"""Sound comes out as it was put in, at its own rate and channels, at its own time."""
+
+import io
+import tracemalloc
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avsep.errors import InputError
+from avsep.media.audio import AudioReader, iterate_audio, read_audio
+from avsep.media.audio_files import AudioWriter
+from media.making import Track, Video, encode, make, noise, numbered
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec", "layout", "rate"),
+    [
+        (".wav", "pcm_s16le", "stereo", 44100),
+        (".mkv", "pcm_s16le", "mono", 11025),
+        (".mkv", "flac", "5.1", 48000),
+        (".mp4", "flac", "stereo", 22050),
+        (".mov", "pcm_s16be", "stereo", 96000),
+    ],
+)
+def test_lossless_sound_is_exact(
+    tmp_path: Path, ending: str, codec: str, layout: str, rate: int
+) -> None:
+    num_channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    waveform = noise(num_channels, rate // 2)
+    path = make(tmp_path / f"a{ending}", tracks=[Track(waveform, rate, layout, codec)])
+    sound = read_audio(path)
+    assert sound.sample_rate_hz == rate
+    assert sound.waveform.dtype == np.float32
+    assert np.array_equal(sound.waveform, waveform)
+    assert (sound.start_seconds, sound.damage_seconds) == (0.0, ())
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_other_sample_formats_agree_with_libsndfile(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(2, 1000).T, 8000, subtype=subtype)
+    expected = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+    assert np.array_equal(read_audio(path).waveform, expected)
+
+
+def test_sound_that_starts_late_keeps_its_time(tmp_path: Path) -> None:
+    for ending, codec in ((".mkv", "flac"), (".mp4", "flac"), (".mov", "pcm_s16le")):
+        track = Track(noise(1, 8000), codec=codec, start_seconds=0.75)
+        sound = read_audio(make(tmp_path / f"a{ending}", [Video(numbered(25))], [track]))
+        # Matroska and the edit lists of MP4 count milliseconds.
+        assert sound.start_seconds == pytest.approx(0.75, abs=0.001)
+        assert np.array_equal(sound.waveform, track.waveform)
+
+
+def test_priming_of_aac_is_cut_off(tmp_path: Path) -> None:
+    rate = 16000
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.float32)[None]
+    sound = read_audio(make(tmp_path / "a.mp4", tracks=[Track(tone, rate, codec="aac")]))
+    assert sound.start_seconds == 0.0
+    heard = sound.waveform[:, 2048:14000]
+    # A shift by one sample would leave an error of 0.5 * 2 pi 440 / 16000 = 0.086.
+    assert np.abs(heard - tone[:, 2048:14000]).max() < 0.04
+
+
+def _with_gap(path: Path, gap_seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two pieces of a second each, the second stamped later by the gap; both as written."""
+    first, second = noise(1, 16000, seed=1), noise(1, 16000, seed=2)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for piece, start in ((first, 0.0), (second, 1 + gap_seconds)):
+            encode(output, stream, Track(piece, start_seconds=start), is_last=piece is second)
+    return first, second
+
+
+def test_gap_becomes_silence(tmp_path: Path) -> None:
+    first, second = _with_gap(tmp_path / "a.mkv", 0.5)
+    waveform = read_audio(tmp_path / "a.mkv").waveform
+    assert np.array_equal(waveform, np.concatenate([first, np.zeros((1, 8000)), second], axis=1))
+
+
+def test_small_stray_of_stamps_moves_nothing(tmp_path: Path) -> None:
+    first, second = _with_gap(tmp_path / "a.mkv", 0.03)
+    waveform = read_audio(tmp_path / "a.mkv").waveform
+    assert np.array_equal(waveform, np.concatenate([first, second], axis=1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(num_samples=st.integers(1, 5000), block_samples=st.integers(1, 6000))
+def test_blocks_are_the_whole_in_order(num_samples: int, block_samples: int) -> None:
+    waveform, file = noise(2, num_samples), io.BytesIO()
+    soundfile.write(file, waveform.T, 8000, format="WAV", subtype="PCM_16")
+    blocks = list(iterate_audio(file, block_samples / 8000))
+    assert all(block.shape[1] == block_samples for block in blocks[:-1])
+    assert np.array_equal(np.concatenate(blocks, axis=1), waveform)
+
+
+def test_long_sound_is_written_and_read_in_constant_memory(tmp_path: Path) -> None:
+    path, second = tmp_path / "long.wav", noise(2, 16000)
+    tracemalloc.start()
+    try:
+        with AudioWriter(path, 2, 16000) as writer:
+            for _ in range(100):
+                writer.write(second)
+        num_samples = sum(block.shape[1] for block in iterate_audio(path, 1.0))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert num_samples == 100 * 16000
+    # The whole is 13 MB; a few blocks of 0.13 MB are held at a time.
+    assert peak_bytes < 2_000_000
+
+
+def test_damage_is_an_error_or_counted_silence(tmp_path: Path) -> None:
+    waveform = noise(1, 5 * 16000)
+    data = bytearray(make(tmp_path / "a.mkv", tracks=[Track(waveform, codec="flac")]).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 60] = bytes(60)
+    with pytest.raises(
+        InputError, match=r"bytes: the sound is damaged after 2\.\d+ s \(Invalid data"
+    ):
+        read_audio(bytes(data))
+    sound = read_audio(bytes(data), on_damage="skip")
+    assert sound.damage_seconds == pytest.approx((2.5,), abs=0.5)
+    # What follows the damage is where it was; one FLAC frame is at most 4608 samples.
+    assert sound.waveform.shape == waveform.shape
+    assert np.count_nonzero((sound.waveform != waveform).any(axis=0)) <= 4608
+
+
+def test_file_cut_off_is_told(tmp_path: Path) -> None:
+    tracks = [Track(noise(1, 5 * 16000), codec="flac")]
+    path = make(tmp_path / "a.mp4", tracks=tracks, container={"movflags": "+faststart"})
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    with pytest.raises(InputError, match=r"damaged after 2\.\d+ s \((the file is cut off|Invalid)"):
+        read_audio(half)
+    sound = read_audio(half, on_damage="skip")
+    num_read = sound.waveform.shape[1]
+    assert 2 * 16000 < num_read < 3 * 16000
+    assert np.array_equal(sound.waveform, tracks[0].waveform[:, :num_read])
+
+
+def test_file_without_its_index_is_told(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4", tracks=[Track(noise(1, 16000), codec="flac")])
+    with pytest.raises(InputError, match="no sound or video that can be read"):
+        read_audio(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_samples_that_are_not_numbers_are_damage(tmp_path: Path) -> None:
+    waveform = noise(1, 16000)
+    waveform[0, 8000] = np.nan
+    soundfile.write(tmp_path / "a.wav", waveform.T, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match="its samples are not numbers"):
+        read_audio(tmp_path / "a.wav")
+    assert read_audio(tmp_path / "a.wav", on_damage="skip").waveform[0, 8000] == 0
+
+
+def test_reader_tells_what_comes_before_it_is_read(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.wav", tracks=[Track(noise(2, 8000), 8000, "stereo")])
+    with AudioReader(path) as reader:
+        assert (reader.sample_rate_hz, reader.num_channels, reader.start_seconds) == (8000, 2, 0.0)
+        assert [block.shape for block in reader.blocks(0.6)] == [(2, 4800), (2, 3200)]
