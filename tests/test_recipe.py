@@ -62,7 +62,7 @@ def test_errors(tmp_path: Path, text: str, overrides: list[str], message: str) -
 def test_names_and_commands(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown recipe 'toybend'; did you mean 'toyband'"):
         read_recipe("toybend")
-    with pytest.raises(InputError, match="unknown recipe '../toyband'"):
+    with pytest.raises(InputError, match=r"unknown recipe '\.\./toyband'"):
         read_recipe("../toyband")
     with pytest.raises(InputError, match=r"recipe '.*nowhere.toml' is not a file; give a path or"):
         read_recipe(tmp_path / "nowhere.toml")
@@ -75,7 +75,7 @@ def test_names_and_commands(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_load(name: str) -> None:
-    from avsep.data.toyband.build import ToybandSettings
+    from avsep.data.toyband.clip import ToybandSettings
 
     schemas = {"toyband": ToybandSettings}
     command = read_recipe(name)["command"]

@@ -97,8 +97,8 @@ def _notes() -> Finding:
         bank = read_note_bank()
     except InputError as error:
         return Finding("note bank", False, str(error), "pip install --force-reinstall avsep")
-    num_notes = sum(bank.num_notes(category) for category in bank.categories)
-    return Finding("note bank", True, f"{num_notes} notes of {len(bank.categories)} instruments")
+    num_notes = sum(len(notes) for notes in bank.by_category.values())
+    return Finding("note bank", True, f"{num_notes} notes of {len(bank.by_category)} instruments")
 
 
 def _disk() -> Finding:

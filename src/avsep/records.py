@@ -5,7 +5,7 @@ bins, T spectrogram frames, K video frames, H height, W width, D width of a feat
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Complex, Float, Float32, Float64, Int64, UInt8
@@ -129,6 +129,7 @@ class Separation:
     facts: dict[str, object] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Separates(Protocol):
     """Whatever separates a batch: every model, baseline and ceiling; callers never ask which."""
 

@@ -119,7 +119,7 @@ def test_a_broken_clip_is_an_error_that_names_it(tmp_path: Path, sources: list[S
     path = tmp_path / "broken.wav"
     path.write_bytes(b"RIFF and nothing more")
     listed = [SourceFile(path, "violin", "broken", VisibleObject()), *sources]
-    with pytest.raises(InputError, match="broken.wav"):
+    with pytest.raises(InputError, match=r"broken\.wav"):
         MixAndSeparate(listed, front_end=FRONT_END)[0]
     skipping = MixAndSeparate(listed, MixingSettings(broken="skip"), FRONT_END)[0]
     assert len(skipping.skipped) == 1 and "broken.wav" in skipping.skipped[0]
@@ -138,7 +138,7 @@ def test_lists_that_cannot_be_mixed(sources: list[SourceFile]) -> None:
         SourceFile(s.path, s.category, "same" if i else "other", s.visible)
         for i, s in enumerate(sources[:3])
     ]
-    with pytest.raises(InputError, match="found no 3 sources|need as many clips"):
+    with pytest.raises(InputError, match="3 sources need as many clips, and the list holds 2"):
         MixAndSeparate(one_clip, MixingSettings(num_sources=3))[0]
     with pytest.raises(IndexError, match="item 10 of 10"):
         MixAndSeparate(sources)[10]

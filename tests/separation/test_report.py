@@ -43,7 +43,7 @@ def test_the_page_holds_everything_and_escapes_names() -> None:
     violin = Track("<b>violin</b>", tone(500), 11025, "5 < 7 dB")
     tracks = [Track("mixture", tone(300), 11025), violin]
     page = report_html(
-        "A & B", b"video bytes", (["name", "SDR"], [["mixture", "0.1"]]),
+        "A & B", b"video bytes", b"picture bytes", (["name", "SDR"], [["mixture", "0.1"]]),
         [Section("Sounds", tracks, "what they are")], "made by a test",
     )  # fmt: skip
     HTMLParser().feed(page)

@@ -5,6 +5,13 @@ import sys
 import typer
 
 from avsep.cli.console import say_error
+from avsep.cli.demo import demo
+from avsep.cli.doctor import doctor
+from avsep.cli.evaluate import evaluate
+from avsep.cli.lists import ListCommand
+from avsep.cli.models import models
+from avsep.cli.score import score
+from avsep.cli.toyband import toyband
 from avsep.errors import InputError
 
 app = typer.Typer(
@@ -15,6 +22,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+for command in (demo, toyband, evaluate, models, doctor):
+    app.command()(command)
+app.command(cls=ListCommand)(score)
 
 
 def main() -> None:

@@ -29,13 +29,23 @@ def say_error(text: str) -> None:
 
 
 def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
-    """Print a table; the first column holds names, the others figures."""
+    """Print a table; columns of figures stand to the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
+    cells = list(rows)
     for index, name in enumerate(head):
-        table.add_column(name, justify="left" if index == 0 else "right")
-    for row in rows:
+        figures = all(_is_figure(row[index]) for row in cells)
+        table.add_column(name, justify="right" if figures else "left")
+    for row in cells:
         table.add_row(*row)
-    _out.print(table)
+    _out.print(table, markup=False)
+
+
+def _is_figure(cell: str) -> bool:
+    try:
+        float("0" if cell == "-" else cell.removeprefix(">"))
+    except ValueError:
+        return False
+    return True
 
 
 def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:

@@ -32,7 +32,9 @@ def toyband(
 
     Example: `avsep toyband band --clips 20 --seed 1000 --recipe toyband-duets`
     """
-    from avsep.data.toyband.build import Material, ToybandSettings, make_toyband
+    from avsep.data.toyband.build import make_toyband
+    from avsep.data.toyband.clip import ToybandSettings
+    from avsep.data.toyband.material import Material
     from avsep.data.toyband.notes import is_held_out
     from avsep.recipe import load_recipe
 

@@ -1,5 +1,6 @@
 """Clip lists: which videos a data set holds and the true sounds known of each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from jaxtyping import Float32
 
 from avsep.errors import InputError
 from avsep.media.audio import read_audio
-from avsep.records import VisibleObject
+from avsep.media.frames import read_frames
+from avsep.records import Clip, VisibleObject
 from avsep.sound.resample import resample
 
 
@@ -35,6 +37,20 @@ class ClipFiles:
     video: Path
     sources: tuple[SourceFile, ...]
     unseen: tuple[Path, ...] = ()
+
+
+def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
+    """A whole clip as a record: its sound at its own rate, the frames shown at these times."""
+    sound = read_audio(files.video)
+    frames = read_frames(files.video, frame_times_seconds)
+    return Clip(
+        waveform=sound.waveform,
+        sample_rate_hz=sound.sample_rate_hz,
+        frames=frames.pictures,
+        frame_times_seconds=frames.times_seconds - sound.start_seconds,
+        objects=tuple(source.visible for source in files.sources),
+        name=files.name,
+    )
 
 
 def read_sound(path: Path, sample_rate_hz: int) -> Float32[np.ndarray, " N"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from avsep.data.clips import SourceFile, read_sound
+from avsep.data.clips import ClipFiles, SourceFile, read_sound
 from avsep.errors import InputError
 from avsep.records import Batch
 from avsep.sound.front_end import FrontEndSettings
@@ -184,6 +184,24 @@ class MixAndSeparate:
                 f"mixtures of {needed} distinct categories cannot be made of {num_categories}; "
                 "set distinct_categories = false to mix sources of one category"
             )
+
+
+def mixture_of(
+    clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = False
+) -> MixedItem:
+    """A clip as it is: its own sources at their own level, and what is heard unseen.
+
+    The window in its middle, or all of it. The item has one name, the clip's.
+    """
+    rate_hz = front_end.sample_rate_hz
+    sounds = [read_sound(path, rate_hz) for path in (*(s.path for s in clip.sources), *clip.unseen)]
+    if len({len(sound) for sound in sounds}) > 1:
+        raise InputError(f"the stems of clip '{clip.name}' differ in length: make the clip again")
+    if not whole:
+        sounds = [crop(sound, len(sound) // 2, front_end.window_samples) for sound in sounds]
+    stems = np.stack(sounds)  # sources, then what is unseen
+    categories = tuple(source.category for source in clip.sources)
+    return MixedItem(stems.sum(axis=0), stems[: len(clip.sources)], (clip.name,), categories)
 
 
 def mix(

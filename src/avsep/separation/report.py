@@ -16,7 +16,8 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-video { width: 100%; max-width: 40rem; border-radius: .5rem; }
+.pair { display: flex; flex-wrap: wrap; gap: 1rem; }
+.pair > * { flex: 1 1 20rem; min-width: 0; max-width: 100%; border-radius: .5rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { padding: .3rem .9rem; text-align: right; }
 td:first-child, th:first-child { text-align: left; } tr { border-bottom: 1px solid var(--line); }
@@ -51,11 +52,12 @@ class Section:
 def report_html(
     title: str,
     video: bytes,
+    key_frame: bytes,
     table: tuple[Sequence[str], Sequence[Sequence[str]]],
     sections: Sequence[Section],
     footer: str,
 ) -> str:
-    """The page: video, table (head, rows), then a player and a spectrogram for every track.
+    """The page: video (MP4), key frame (JPEG), table (head, rows), every track with its picture.
 
     Everything is inside the page, so that one file can be sent to somebody.
     """
@@ -63,7 +65,8 @@ def report_html(
     reference = peak_magnitude(first.waveform, first.sample_rate_hz)
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f'<video controls playsinline src="{_data_uri("video/mp4", video)}"></video>',
+        f'<div class="pair"><video controls playsinline src="{_data_uri("video/mp4", video)}">'
+        f'</video><img alt="key frame with boxes" src="{_data_uri("image/jpeg", key_frame)}"></div>',
         _table(*table),
     ]
     for section in sections:

@@ -31,7 +31,7 @@ def spectrogram_png(
     rows = _rows(waveform, sample_rate_hz, front_end)
     ceiling = max(reference or float(rows.max()), 1e-6)
     decibels = 20 * np.log10(np.maximum(rows, 1e-9) / ceiling)
-    figure = Figure(figsize=(5.2, 1.7), dpi=110, layout="constrained")
+    figure = Figure(figsize=(7.6, 1.7), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     seconds = waveform.shape[1] / sample_rate_hz
     axes.imshow(

@@ -38,7 +38,7 @@ class FrontEnd:
     def waveform(
         self,
         magnitude: Float[Tensor, "*batch F T"],
-        phase: Complex[Tensor, "*batch F T"],
+        phase: Complex[Tensor, "*#batch F T"],
         num_samples: int | None = None,
     ) -> Float[Tensor, "*batch N"]:
         """The waveform of a magnitude with the mixture's phase; lengths as `istft` has them."""

@@ -1,0 +1,151 @@
+"""A toyband folder on disk: `000001.mp4` and beside it `000001/` with boxes, stems and the score.
+
+    DIR/toyband.toml            the recipe and seed that made it, to the letter
+    DIR/000001.mp4              what is seen and heard; the sound is lossless
+    DIR/000001/objects.json     label and boxes of each visible performer
+    DIR/000001/score.json       who played what and when, with which notes; distractors
+    DIR/000001/stems/01-violin.wav      one a performer, in the order of objects.json
+    DIR/000001/stems/03-unseen-rain.wav     what is heard and not seen comes last
+
+All stems add up to the sound of the video, to the sample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from avsep.data.clips import ClipFiles, SourceFile
+from avsep.data.objects_file import read_objects
+from avsep.data.toyband.score import Score
+from avsep.errors import InputError
+from avsep.records import Box
+
+RECIPE_NAME = "toyband.toml"
+UNSEEN = "unseen"
+
+
+class PerformerRecord(BaseModel):
+    """One performer in score.json; `part` indexes the score's parts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    category: str
+    part: int
+    stem: str = Field(description="path below the clip's folder")
+    notes: tuple[str, ...] = Field(description="files of the note bank it played, each once")
+
+
+class UnseenRecord(BaseModel):
+    """A sound without an object: a player off screen (with its part), or a noise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    part: int | None
+    stem: str
+    notes: tuple[str, ...] = ()
+
+
+class DistractorRecord(BaseModel):
+    """A thing on the stage that makes no sound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    box: Box
+
+
+class ClipRecord(BaseModel):
+    """The whole of score.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int
+    clip: int
+    held_out: bool = Field(description="played with notes that training seeds never play")
+    score: Score
+    performers: tuple[PerformerRecord, ...]
+    unseen: tuple[UnseenRecord, ...]
+    distractors: tuple[DistractorRecord, ...]
+
+
+@dataclass(frozen=True)
+class ClipPaths:
+    """Where the files of one clip lie."""
+
+    folder: Path
+    name: str
+
+    @property
+    def video(self) -> Path:
+        """The video; it is written last, so a clip that has one is whole."""
+        return self.folder / f"{self.name}.mp4"
+
+    @property
+    def beside(self) -> Path:
+        """The folder of the same name."""
+        return self.folder / self.name
+
+    @property
+    def objects(self) -> Path:
+        """Labels and boxes."""
+        return self.beside / "objects.json"
+
+    @property
+    def score(self) -> Path:
+        """The clip's record."""
+        return self.beside / "score.json"
+
+    @property
+    def stems(self) -> Path:
+        """The folder of stems."""
+        return self.beside / "stems"
+
+
+def stem_names(categories: Sequence[str], unseen: Sequence[str]) -> list[str]:
+    """File names of a clip's stems: performers first, numbered from 01.
+
+    >>> stem_names(["violin", "violin"], ["rain"])
+    ['01-violin.wav', '02-violin.wav', '03-unseen-rain.wav']
+    """
+    labels = [*categories, *(f"{UNSEEN}-{label}" for label in unseen)]
+    return [f"{index:02d}-{label}.wav" for index, label in enumerate(labels, 1)]
+
+
+def read_toyband(folder: Path) -> tuple[ClipFiles, ...]:
+    """The clips of a toyband folder, by name; a file that is missing is an error that names it."""
+    videos = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
+    if not videos:
+        raise InputError(
+            f"'{folder}' holds no toyband clips (000001.mp4 and a folder 000001 beside it); "
+            f"make some: avsep toyband {folder} --clips 10"
+        )
+    return tuple(read_clip(ClipPaths(folder, video.stem)) for video in videos)
+
+
+def read_record(path: Path) -> ClipRecord:
+    """The score.json of a clip."""
+    try:
+        return ClipRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read '{path}' as a clip's score: {error}") from error
+
+
+def read_clip(paths: ClipPaths) -> ClipFiles:
+    """The files of one clip; stems and objects that do not match are an InputError."""
+    objects = read_objects(paths.objects)
+    stems = sorted(paths.stems.glob("*.wav"))
+    seen = [path for path in stems if f"-{UNSEEN}-" not in path.name]
+    if len(seen) != len(objects):
+        raise InputError(
+            f"'{paths.beside}' has {len(seen)} stems for {len(objects)} objects: a stem is missing "
+            "or objects.json was edited; make the clip again"
+        )
+    sources = tuple(
+        SourceFile(path, visible.label or "", paths.name, visible)
+        for path, visible in zip(seen, objects, strict=True)
+    )
+    unseen = tuple(path for path in stems if path not in seen)
+    return ClipFiles(paths.name, paths.video, sources, unseen)

@@ -1,0 +1,169 @@
+"""The demo: a duet made, separated with ideal masks, scored, and shown on one page."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+import avsep
+from avsep.data.clips import ClipFiles, load_clip
+from avsep.data.mixing import MixedItem, mixture_of, to_batch
+from avsep.data.toyband.clip import ToybandSettings, make_clip
+from avsep.data.toyband.folder import ClipPaths, read_clip
+from avsep.data.toyband.material import Material
+from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
+from avsep.evaluation.bss_eval import BssScores, bss_eval
+from avsep.evaluation.tables import decibels
+from avsep.media.audio_files import write_audio
+from avsep.media.whole_file import whole_file
+from avsep.recipe import load_recipe
+from avsep.separation.key_frame import key_frame_jpeg
+from avsep.separation.report import Section, Track, report_html
+from avsep.separation.spectrogram_picture import peak_magnitude, spectrogram_png
+from avsep.sound.front_end import FrontEnd
+
+CLIP_NAME = "duet"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The table of a demo: a row for each separator and source."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one separator made of the duet."""
+
+    name: str
+    estimates: Float32[np.ndarray, "S N"]
+    scores: BssScores
+
+
+def make_demo(folder: Path, seed: int) -> DemoResult:
+    """Write video, stems, spectrograms, scores.json and report.html; what was there is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
+    paths = ClipPaths(folder, CLIP_NAME)
+    make_clip(paths, seed, 1, settings, Material.read())
+    clip = read_clip(paths)
+    front_end = FrontEnd()
+    item = mixture_of(clip, front_end.settings, whole=True)
+    answers = list(_separate(item, front_end))
+    names = [source.path.stem for source in clip.sources]
+    _write_sounds(folder, answers, names, front_end.settings.sample_rate_hz)
+    result = _table(clip, answers, names)
+    _write_scores(folder, answers, names)
+    key_frame = key_frame_jpeg(load_clip(clip, [settings.clip_seconds / 2]))
+    (folder / "key_frame.jpg").write_bytes(key_frame)
+    page = _page(clip, key_frame, item, answers, result)
+    with whole_file(folder / "report.html") as part:
+        part.write_text(page, encoding="utf-8")
+    return result
+
+
+def _separate(item: MixedItem, front_end: FrontEnd) -> Iterator[Answer]:
+    batch = to_batch([item])
+    for name, make in BASELINES.items():
+        answer = make(front_end).separate(batch)
+        estimates = waveforms(answer, front_end)[0, :, 0].numpy()  # S N
+        scores = bss_eval(item.sources[:, : estimates.shape[1]], estimates)
+        yield Answer(name, estimates, scores)
+
+
+def _write_sounds(
+    folder: Path, answers: Sequence[Answer], names: Sequence[str], sample_rate_hz: int
+) -> None:
+    """The mixture, and each separator's stems in a folder of its name: WAV and spectrogram.
+
+    All spectrograms are on the mixture's scale.
+    """
+    mixture = answers[0].estimates[:1]
+    sounds = {folder / "mixture": mixture}
+    for answer in answers[1:]:
+        target = folder / answer.name
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        for name, estimate in zip(names, answer.estimates, strict=True):
+            sounds[target / name] = estimate[None]
+    reference = peak_magnitude(mixture, sample_rate_hz)
+    for path, waveform in sounds.items():
+        write_audio(path.with_suffix(".wav"), waveform, sample_rate_hz)
+        picture = spectrogram_png(waveform, sample_rate_hz, reference)
+        path.with_suffix(".png").write_bytes(picture)
+
+
+def _table(clip: ClipFiles, answers: Sequence[Answer], names: Sequence[str]) -> DemoResult:
+    rows = [
+        [answer.name, name, *(decibels(value) for value in scores)]
+        for answer in answers
+        for name, *scores in zip(
+            names, answer.scores.sdr_db, answer.scores.sir_db, answer.scores.sar_db, strict=True
+        )
+    ]
+    title = "A duet of " + " and ".join(source.category for source in clip.sources)
+    return DemoResult(title, ["separator", "source", "SDR", "SIR", "SAR"], rows)
+
+
+def _write_scores(folder: Path, answers: Sequence[Answer], names: Sequence[str]) -> None:
+    scores = {
+        answer.name: {
+            name: {"sdr_db": sdr_db, "sir_db": sir_db, "sar_db": sar_db}
+            for name, sdr_db, sir_db, sar_db in zip(
+                names,
+                answer.scores.sdr_db.tolist(),
+                answer.scores.sir_db.tolist(),
+                answer.scores.sar_db.tolist(),
+                strict=True,
+            )
+        }
+        for answer in answers
+    }
+    with whole_file(folder / "scores.json") as part:
+        part.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+
+
+def _page(
+    clip: ClipFiles,
+    key_frame: bytes,
+    item: MixedItem,
+    answers: Sequence[Answer],
+    result: DemoResult,
+) -> str:
+    names = [source.path.stem for source in clip.sources]
+    rate_hz = FrontEnd().settings.sample_rate_hz
+    heard = Section("What is heard", [Track("mixture", item.mixture[None], rate_hz)])
+    truth = Section(
+        "The truth",
+        [Track(name, stem[None], rate_hz) for name, stem in zip(names, item.sources, strict=True)],
+        "What each performer played: toyband knows.",
+    )
+    separated = [
+        Section(
+            answer.name,
+            [
+                Track(name, estimate[None], rate_hz, f"SDR {sdr_db:.1f} dB")
+                for name, estimate, sdr_db in zip(
+                    names, answer.estimates, answer.scores.sdr_db, strict=True
+                )
+            ],
+            DESCRIPTIONS[answer.name],
+        )
+        for answer in answers
+        if answer.name != "mixture"
+    ]
+    return report_html(
+        result.title,
+        clip.video.read_bytes(),
+        key_frame,
+        (result.head, result.rows),
+        [heard, truth, *separated],
+        f"avsep {avsep.__version__}; sounds at {rate_hz} Hz, the rate the field's models work at.",
+    )

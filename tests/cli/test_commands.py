@@ -1,0 +1,148 @@
+"""The commands: what they print and write, exit codes, one clear line for bad input."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from avsep.cli import main
+from avsep.data.toyband.folder import ClipPaths, read_toyband
+
+SMALL = [
+    "--set=clip_seconds=2",
+    "--set=stage.width_pixels=96",
+    "--set=stage.height_pixels=64",
+    "--set=stage.frame_rate_hz=4",
+]
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run avsep with arguments, as a shell would."""
+
+    def command(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["avsep", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        captured = capsys.readouterr()
+        return Outcome(int(code or 0), captured.out, captured.err)
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small clips: a solo, a duet, and a duet of which one is silent."""
+    from avsep.data.toyband.build import make_toyband
+    from avsep.data.toyband.clip import ToybandSettings
+    from avsep.data.toyband.material import Material
+    from avsep.data.toyband.stage import StageSettings
+
+    folder = tmp_path_factory.mktemp("bands") / "band"
+    stage = StageSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
+    settings = ToybandSettings(
+        clip_seconds=3, num_performers=(2,), stage=stage, unseen_player_probability=0
+    )
+    list(make_toyband(folder, 3, 2, settings, Material.read(), num_workers=1))
+    first, second, _ = read_toyband(folder)
+    first.sources[1].path.unlink()
+    entries = json.loads(ClipPaths(folder, first.name).objects.read_text())
+    ClipPaths(folder, first.name).objects.write_text(json.dumps(entries[:1]))
+    stem = second.sources[0].path
+    waveform, rate_hz = soundfile.read(stem)
+    soundfile.write(stem, 0 * waveform, rate_hz)
+    return folder
+
+
+def test_toyband_makes_clips_and_goes_on(run, tmp_path: Path) -> None:
+    folder = tmp_path / "band"
+    done = run("toyband", folder, "--clips", 2, "--seed", 1000, "--workers", 1, *SMALL)
+    assert done.code == 0
+    assert f"2 clips in {folder}, seed 1000 (plays held-out notes)" in done.out
+    assert sorted(path.name for path in folder.glob("*.mp4")) == ["000001.mp4", "000002.mp4"]
+    assert run("toyband", folder, "--clips", 2, "--seed", 1000, *SMALL).code == 0
+    other = run("toyband", folder, "--clips", 2, "--seed", 1, *SMALL)
+    assert other.code == 2 and "another seed or recipe" in other.err
+    assert other.err.count("\n") == 1 and not other.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "toyband-duet"], "unknown recipe 'toyband-duet'; did you mean 'toyband-du"),
+        (["--set", "clip_second=3"], "unknown setting 'clip_second'; did you mean 'clip_seconds'"),
+        (["--set", "num_performers=[7]"], "num_performers: each must be 1 to 4"),
+        (["--set", 'categories=["kazoo"]'], "unknown category 'kazoo'"),
+        (["--sounds", "nowhere"], "no folder of notes at nowhere"),
+        (["--noise", "nowhere"], "no folder of noise at nowhere"),
+        (["--photos", "nowhere"], "nowhere"),
+        (["--chorales", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_toyband_bad_input(run, tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = run("toyband", tmp_path / "band", "--clips", 1, *arguments)
+    assert done.code == 2 and message in done.err
+    assert done.err.count("\n") == 1 and not (tmp_path / "band").exists()
+
+
+def test_wrong_usage_is_two(run) -> None:
+    assert run("toyband").code == 2
+    assert run("toyband", "x", "--clips", "many").code == 2
+    assert run("separte").code == 2
+
+
+def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> None:
+    done = run("evaluate", "--data", band, "-o", tmp_path / "scores")
+    assert done.code == 0
+    assert "strict: 1 left out: one source only, nothing to separate it from" in done.out
+    assert "strict: 1 left out: silent reference" in done.out
+    results = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert list(results["separators"]) == ["mixture", "ideal-ratio-mask", "ideal-binary-mask"]
+    figures = {name: found["strict"] for name, found in results["separators"].items()}
+    assert all(f["num_pairs"] == 3 and f["num_left_out"] == 2 for f in figures.values())
+    # A mask of the truth beats the mixture by far, on any clip.
+    assert figures["ideal-ratio-mask"]["sdr_db"] > figures["mixture"]["sdr_db"] + 5
+    assert [clip["left_out"] is None for clip in results["clips"]] == [False, True, True]
+    silent = results["clips"][1]["scores"]["mixture"]
+    assert silent["left_out"]["strict"] == "silent reference" and silent["sdr_db"][0] is None
+
+
+def test_evaluate_is_the_same_twice_to_the_byte(run, band: Path) -> None:
+    first = run("evaluate", "mixture", "--data", band, "--json")
+    second = run("evaluate", "mixture", "--data", band, "--json")
+    assert first.code == 0 and first.out == second.out
+    assert list(json.loads(first.out)["separators"]) == ["mixture"]
+
+
+def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
+    done = run("evaluate", "ideal-ratio", "--data", band)
+    assert done.code == 2
+    assert "unknown separator 'ideal-ratio'; did you mean 'ideal-ratio-mask'" in done.err
+    empty = run("evaluate", "--data", tmp_path)
+    assert empty.code == 2 and "holds no toyband clips" in empty.err
+
+
+def test_models(run) -> None:
+    assert "ideal-binary-mask" in run("models").out
+    listed = json.loads(run("models", "--json").out)
+    assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["what"]
+
+
+def test_doctor(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    well = run("doctor")
+    assert well.code == 0 and "note bank" in well.out and "MISSING" not in well.out
+    monkeypatch.setattr("avsep.doctor.CODECS", ("libx264", "codec-of-tomorrow"))
+    ill = run("doctor", "--json")
+    found = {finding["name"]: finding for finding in json.loads(ill.out)["findings"]}
+    assert ill.code == 2 and not found["FFmpeg"]["well"]
+    assert "cannot write: codec-of-tomorrow" in found["FFmpeg"]["detail"]
+    assert "pip install" in found["FFmpeg"]["remedy"]

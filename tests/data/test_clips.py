@@ -1,0 +1,37 @@
+"""Clips as records: sound, frames and objects of one video, on one time line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from avsep.data.clips import ClipFiles, SourceFile, load_clip, read_sound
+from avsep.errors import InputError
+from avsep.media.tracks import AudioTrack
+from avsep.media.video_files import write_video
+from avsep.records import VisibleObject
+
+
+def test_a_clip_is_its_files(tmp_path: Path) -> None:
+    frames = [np.full((48, 64, 3), 20 * index, dtype=np.uint8) for index in range(10)]
+    sound = np.linspace(-0.5, 0.5, 8000, dtype=np.float32)[None]
+    write_video(tmp_path / "a.mp4", frames, 10, [AudioTrack("all", sound, 8000)])
+    source = SourceFile(tmp_path / "a.wav", "violin", "a", VisibleObject(label="violin"))
+    clip = load_clip(ClipFiles("a", tmp_path / "a.mp4", (source,)), [0.0, 0.55])
+    assert clip.name == "a" and clip.sample_rate_hz == 8000
+    assert clip.objects == (source.visible,)
+    np.testing.assert_allclose(clip.waveform, sound, atol=2**-15)
+    assert clip.frame_times_seconds.tolist() == pytest.approx([0.0, 0.5])
+    assert clip.frames.mean((1, 2, 3)).tolist() == pytest.approx([0, 100], abs=3)  # lossy video
+
+
+def test_sounds_come_as_one_channel_at_the_rate_asked_for(tmp_path: Path) -> None:
+    stereo = np.stack([np.full(4000, 0.2), np.full(4000, 0.4)], axis=1)
+    soundfile.write(tmp_path / "a.wav", stereo, 8000)
+    mono = read_sound(tmp_path / "a.wav", 16000)
+    assert mono.shape == (8000,)
+    np.testing.assert_allclose(mono[1000:-1000], 0.3, atol=1e-4)
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 8000)
+    with pytest.raises(InputError, match=r"none\.wav"):
+        read_sound(tmp_path / "none.wav", 8000)
