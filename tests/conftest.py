@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+# One thread a worker, for numpy's and torch's algebra alike; set before either is loaded.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["COLUMNS"] = "120"
+
 # Every call into these packages is checked against its annotated shapes and types.
 CHECKED = ["records", "sound", "media", "data", "evaluation", "separation"]
 install_import_hook([f"avsep.{name}" for name in CHECKED], "shape_checks.check")
-
-os.environ["COLUMNS"] = "120"
 
 import torch  # noqa: E402 (after the hook, so that nothing of ours is imported before it)
 

@@ -37,6 +37,7 @@ def score(
     Example: `avsep score --reference violin.wav piano.wav --estimate 01-violin.wav 02-piano.wav`
     """
     from avsep.evaluation.file_scores import score_files
+    from avsep.evaluation.tables import decibels
 
     result = score_files(reference or [], estimate or [], permute=permute)
     names = [
@@ -66,7 +67,7 @@ def score(
     say_table(
         "Scores in dB",
         ["estimate against reference", "SDR", "SIR", "SAR"],
-        ([label, *(f"{figure_db:.2f}" for figure_db in row)] for label, row in rows),
+        ([label, *(decibels(figure_db) for figure_db in row)] for label, row in rows),
     )
 
 

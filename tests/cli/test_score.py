@@ -1,0 +1,145 @@
+"""`avsep score`: figures of files, lists of files, what is done to unequal ones, bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+from typer.testing import CliRunner, Result
+
+from avsep.cli.lists import ListCommand
+from avsep.cli.score import score
+from avsep.errors import InputError
+from avsep.evaluation.bss_eval import bss_eval
+
+RATE_HZ = 8000
+APP = typer.Typer()
+APP.command(cls=ListCommand)(score)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """Stereo files a, b (true) and x, y (their estimates) in the working folder; float32."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    a, b, noise = rng.uniform(-0.3, 0.3, (3, 2, 3000)).astype(np.float32)
+    waveforms = {"a": a, "b": b, "x": a + 0.2 * b + 0.1 * noise, "y": b - 0.1 * a}
+    for name, waveform in waveforms.items():
+        write(f"{name}.wav", waveform)
+    return waveforms
+
+
+def write(name: str, waveform: np.ndarray, rate_hz: int = RATE_HZ) -> None:
+    soundfile.write(name, waveform.T, rate_hz, subtype="FLOAT")
+
+
+def run(line: str) -> Result:
+    return CliRunner().invoke(APP, line.split())
+
+
+def figures(line: str) -> dict:
+    result = run(line + " --json")
+    assert result.exit_code == 0, result.exception
+    return json.loads(result.stdout)
+
+
+def expected_mean_db(files: dict[str, np.ndarray], num_samples: int = 3000) -> list[float]:
+    """SDR of each source by channel, then the mean over channels."""
+    by_name = {name: waveform[:, :num_samples] for name, waveform in files.items()}
+    truth, guess = np.stack([by_name["a"], by_name["b"]]), np.stack([by_name["x"], by_name["y"]])
+    channels = [bss_eval(truth[:, channel], guess[:, channel]).sdr_db for channel in (0, 1)]
+    return np.mean(channels, axis=0).tolist()
+
+
+def test_table_for_people(files: dict[str, np.ndarray]) -> None:
+    result = run("--reference a.wav b.wav --estimate x.wav y.wav")
+    assert result.exit_code == 0
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.split("\n")]
+    rows = [row for row in rows if row]
+    first, second = expected_mean_db(files)
+    assert [row[:2] for row in rows] == [
+        ["x.wav against a.wav", f"{first:.2f}"],
+        ["y.wav against b.wav", f"{second:.2f}"],
+        ["mean", f"{(first + second) / 2:.2f}"],
+    ]
+    assert result.stderr == ""
+
+
+def test_json_for_programs(files: dict[str, np.ndarray]) -> None:
+    found = figures("--reference a.wav --reference b.wav --estimate=x.wav y.wav")
+    assert [row["sdr_db"] for row in found["sources"]] == pytest.approx(expected_mean_db(files))
+    assert found["mean"]["sdr_db"] == pytest.approx(np.mean(expected_mean_db(files)))
+    assert [row["estimate"] for row in found["sources"]] == ["x.wav", "y.wav"]
+    assert [found[key] for key in ("sample_rate_hz", "num_channels", "num_samples")] == [
+        RATE_HZ,
+        2,
+        3000,
+    ]
+    assert found["remarks"] == []
+
+
+def test_one_source_has_no_figure_for_interference(files: dict[str, np.ndarray]) -> None:
+    assert figures("--reference a.wav --estimate x.wav")["sources"][0]["sir_db"] is None
+
+
+def test_permute_finds_one_order_for_both_channels(files: dict[str, np.ndarray]) -> None:
+    straight = figures("--reference a.wav b.wav --estimate x.wav y.wav")
+    assert figures("--reference a.wav b.wav --estimate y.wav x.wav --permute") == straight
+    assert figures("--reference a.wav b.wav --estimate y.wav x.wav") != straight
+
+
+def test_longer_files_are_cut_and_it_is_said(files: dict[str, np.ndarray]) -> None:
+    write("x.wav", files["x"][:, :2950])
+    found = figures("--reference a.wav b.wav --estimate x.wav y.wav")
+    assert found["num_samples"] == 2950
+    assert found["remarks"] == [
+        "cut to the 2950 samples of 'x.wav', the shortest file (the longest, 'a.wav', has 3000)"
+    ]
+    sdr_db = [row["sdr_db"] for row in found["sources"]]
+    assert sdr_db == pytest.approx(expected_mean_db(files, 2950))
+    assert "avsep: cut to the 2950 samples" in run("--reference a.wav --estimate x.wav").stderr
+
+
+def test_a_silent_channel_is_left_out(files: dict[str, np.ndarray]) -> None:
+    left = {name: waveform[:1] for name, waveform in files.items()}
+    write("a.wav", np.concatenate([left["a"], 0 * left["a"]]))
+    stereo = figures("--reference a.wav b.wav --estimate x.wav y.wav")
+    assert stereo["remarks"] == [
+        "reference 'a.wav' is silent in channel 2 of 2, which is left out of the mean"
+    ]
+    for name, waveform in left.items():
+        write(f"{name}.wav", waveform)
+    mono = figures("--reference a.wav b.wav --estimate x.wav y.wav")
+    assert stereo["mean"] == pytest.approx(mono["mean"])
+
+
+def test_a_silent_estimate_is_told(files: dict[str, np.ndarray]) -> None:
+    write("x.wav", 0 * files["x"])
+    found = figures("--reference a.wav --estimate x.wav")
+    assert found["mean"] == {"sdr_db": None, "sir_db": None, "sar_db": None}
+    assert found["remarks"][0] == "estimate 'x.wav' is silent in channel 1 of 2, which scores -inf"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "0 reference and 0 estimate files given; give as many of one as of the other: --ref"),
+        ("--reference a.wav b.wav --estimate x.wav", "2 reference and 1 estimate files given"),
+        ("--reference a.wav --estimate no.wav", "'no.wav' does not exist"),
+        ("--reference a.wav b.wav --estimate x.wav fast.wav", "8000 Hz, 'fast.wav' 16000 Hz; conv"),
+        ("--reference a.wav --estimate mono.wav", "'a.wav' has 2 channels, 'mono.wav' 1; convert"),
+        ("--reference mute.wav --estimate x.wav", "reference 'mute.wav' is silent in channel 1 of"),
+        ("--reference a.wav b.wav --estimate x.wav short.wav", "9 samples are too short"),
+    ],
+)
+def test_bad_input_is_one_line(files: dict[str, np.ndarray], line: str, message: str) -> None:
+    write("fast.wav", files["a"], 16000)
+    write("mono.wav", files["a"][:1])
+    write("mute.wav", 0 * files["a"])
+    write("short.wav", files["y"][:, :9])
+    result = run(line)
+    assert isinstance(result.exception, InputError)  # `avsep.cli.main` prints it and exits with 2
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)

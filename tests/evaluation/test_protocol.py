@@ -1,0 +1,90 @@
+"""Protocols: which mixtures count, what silence scores, how means are taken."""
+
+import numpy as np
+import pytest
+
+from avsep.errors import InputError
+from avsep.evaluation.bss_eval import bss_eval
+from avsep.evaluation.protocol import PairScores, score_pair, summarise
+
+NUM_SAMPLES = 1500
+NAMES = ("violin", "piano")
+
+
+def waveforms(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    sources = 0.1 * rng.standard_normal((2, NUM_SAMPLES)).astype(np.float32)
+    return sources, sources + 0.3 * sources[::-1]
+
+
+def three_pairs() -> list[PairScores]:
+    """One good, one with a silent estimate, one with a silent reference."""
+    good = score_pair("good", NAMES, *waveforms(0))
+    sources, estimates = waveforms(1)
+    estimates[1] = 1e-9  # not zeros, but nobody hears it: the sum is 1.5e-6
+    mute = score_pair("mute", NAMES, sources, estimates)
+    sources, estimates = waveforms(2)
+    sources[0] = 0.0
+    return [good, mute, score_pair("rest", NAMES, sources, estimates)]
+
+
+def test_a_pair_holds_its_scores() -> None:
+    good = three_pairs()[0]
+    scores = bss_eval(*waveforms(0))
+    expected_db = np.stack([scores.sdr_db, scores.sir_db, scores.sar_db], axis=-1)
+    np.testing.assert_array_equal(good.scores_db, expected_db)
+    assert (good.name, good.categories) == ("good", NAMES)
+    assert good.left_out_reason("strict") is None and good.left_out_reason("legacy") is None
+
+
+def test_legacy_excuses_silence() -> None:
+    good, mute, rest = three_pairs()
+    summary = summarise([good, mute, rest], "legacy")
+    assert (summary.num_pairs, summary.num_left_out) == (3, 2)
+    assert summary.reasons == {"silent estimate": 1, "silent reference": 1}
+    assert mute.left_out_reason("legacy") == "silent estimate"
+    found_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
+    np.testing.assert_array_equal(found_db, good.scores_db.mean(axis=0))
+    assert np.isnan(mute.mean_db("legacy")).all()
+
+
+def test_strict_counts_silence_as_failure() -> None:
+    good, mute, rest = three_pairs()
+    summary = summarise([good, mute, rest])
+    assert (summary.protocol, summary.num_left_out) == ("strict", 1)
+    assert summary.reasons == {"silent reference": 1}
+    assert rest.left_out_reason("strict") == "silent reference"
+    # Mean over the sources, -30 dB for the silent one, then mean over the mixtures that count.
+    mute_db = (mute.scores_db[0] - 30.0) / 2
+    expected_db = (good.scores_db.mean(axis=0) + mute_db) / 2
+    found_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
+    np.testing.assert_allclose(found_db, expected_db, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("level", "silent"), [(0.9e-5, True), (1.1e-5, False)])
+def test_where_silence_begins(level: float, silent: bool) -> None:
+    """The published threshold: the sum of absolute samples is at most 1e-5."""
+    sources, estimates = waveforms(3)
+    estimates[0] *= np.float32(level / np.abs(estimates[0]).sum())
+    pair = score_pair("faint", NAMES, sources, estimates)
+    assert pair.silent_estimates.tolist() == [silent, False]
+    sources[1] *= np.float32(level / np.abs(sources[1]).sum())
+    assert score_pair("faint", NAMES, sources, estimates).silent_references[1] == silent
+
+
+def test_zeros_score_the_floor_too() -> None:
+    sources, estimates = waveforms(4)
+    pair = score_pair("nothing", NAMES, sources, 0 * estimates)
+    assert summarise([pair]).sdr_db == -30.0
+
+
+@pytest.mark.parametrize("pairs", [[], three_pairs()[2:]], ids=["none given", "none counts"])
+def test_no_pair_that_counts_has_no_figure(pairs: list[PairScores]) -> None:
+    summary = summarise(pairs)
+    assert np.isnan([summary.sdr_db, summary.sir_db, summary.sar_db]).all()
+    assert summary.num_left_out == summary.num_pairs == len(pairs)
+
+
+def test_an_unknown_protocol_lists_the_known() -> None:
+    with pytest.raises(InputError, match="unknown protocol 'strickt'; did you mean 'strict'"):
+        summarise([], "strickt")
