@@ -5,12 +5,12 @@ import os
 import socket
 from pathlib import Path
 
-import pytest
-from jaxtyping import install_import_hook
-
 # One thread a worker, for numpy's and torch's algebra alike; set before either is loaded.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["COLUMNS"] = "120"
+
+import pytest
+from jaxtyping import install_import_hook
 
 # Every call into these packages is checked against its annotated shapes and types.
 CHECKED = ["records", "sound", "media", "data", "evaluation", "separation"]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import avsep
-from avsep.data.toyband.notes import read_note_bank
+from avsep.data.toyband.music.notes import read_note_bank
 from avsep.errors import InputError
 
 # Distributions whose versions matter in a report of a fault; extras may be missing.

@@ -12,9 +12,9 @@ from avsep.data.toyband.folder import ClipPaths, read_toyband
 
 SMALL = [
     "--set=clip_seconds=2",
-    "--set=stage.width_pixels=96",
-    "--set=stage.height_pixels=64",
-    "--set=stage.frame_rate_hz=4",
+    "--set=pictures.width_pixels=96",
+    "--set=pictures.height_pixels=64",
+    "--set=pictures.frame_rate_hz=4",
 ]
 
 
@@ -45,12 +45,12 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from avsep.data.toyband.build import make_toyband
     from avsep.data.toyband.clip import ToybandSettings
     from avsep.data.toyband.material import Material
-    from avsep.data.toyband.stage import StageSettings
+    from avsep.data.toyband.pictures.performers import PictureSettings
 
     folder = tmp_path_factory.mktemp("bands") / "band"
-    stage = StageSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
+    pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
     settings = ToybandSettings(
-        clip_seconds=3, num_performers=(2,), stage=stage, unseen_player_probability=0
+        clip_seconds=3, num_performers=(2,), pictures=pictures, unseen_player_probability=0
     )
     list(make_toyband(folder, 3, 2, settings, Material.read(), num_workers=1))
     first, second, _ = read_toyband(folder)

@@ -49,7 +49,8 @@ def _is_figure(cell: str) -> bool:
 
 
 def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass items on, with a progress bar on stderr while they go by."""
+    """Pass items on, with a progress bar on stderr while they go by if that is a terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=_err) as progress:
+    quiet = not _err.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=_err, disable=quiet) as progress:
         yield from progress.track(items, total=total, description=what)

@@ -35,7 +35,7 @@ def toyband(
     from avsep.data.toyband.build import make_toyband
     from avsep.data.toyband.clip import ToybandSettings
     from avsep.data.toyband.material import Material
-    from avsep.data.toyband.notes import is_held_out
+    from avsep.data.toyband.music.notes import is_held_out
     from avsep.recipe import load_recipe
 
     settings = load_recipe(recipe, "toyband", ToybandSettings, overrides or [])

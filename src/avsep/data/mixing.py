@@ -186,9 +186,7 @@ class MixAndSeparate:
             )
 
 
-def mixture_of(
-    clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = False
-) -> MixedItem:
+def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = False) -> MixedItem:
     """A clip as it is: its own sources at their own level, and what is heard unseen.
 
     The window in its middle, or all of it. The item has one name, the clip's.

@@ -20,9 +20,7 @@ def key_frame_jpeg(clip: Clip, index: int = 0) -> bytes:
     return buffer.getvalue()
 
 
-def draw_boxes(
-    frame: UInt8[np.ndarray, "H W 3"], clip: Clip, time_seconds: float
-) -> Image.Image:
+def draw_boxes(frame: UInt8[np.ndarray, "H W 3"], clip: Clip, time_seconds: float) -> Image.Image:
     """The frame with each object's box at a time; an object without boxes is the whole picture."""
     picture = Image.fromarray(frame)
     pen = ImageDraw.Draw(picture)

@@ -65,8 +65,10 @@ def report_html(
     reference = peak_magnitude(first.waveform, first.sample_rate_hz)
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f'<div class="pair"><video controls playsinline src="{_data_uri("video/mp4", video)}">'
-        f'</video><img alt="key frame with boxes" src="{_data_uri("image/jpeg", key_frame)}"></div>',
+        '<div class="pair">',
+        f'<video controls playsinline src="{_data_uri("video/mp4", video)}"></video>',
+        f'<img alt="key frame with boxes" src="{_data_uri("image/jpeg", key_frame)}">',
+        "</div>",
         _table(*table),
     ]
     for section in sections:

@@ -21,8 +21,8 @@ from avsep.data.toyband.folder import (
     stem_names,
 )
 from avsep.data.toyband.material import Material
-from avsep.data.toyband.notes import SAMPLE_RATE_HZ, is_held_out
-from avsep.data.toyband.performance import (
+from avsep.data.toyband.music.notes import SAMPLE_RATE_HZ, is_held_out
+from avsep.data.toyband.music.performance import (
     Performance,
     balance,
     envelope,
@@ -30,8 +30,9 @@ from avsep.data.toyband.performance import (
     noise_bed,
     perform,
 )
-from avsep.data.toyband.score import Score, ScoreSettings, compose
-from avsep.data.toyband.stage import Role, Stage, StageSettings, make_stage
+from avsep.data.toyband.music.score import Score, ScoreSettings, compose
+from avsep.data.toyband.pictures.performers import PictureSettings, StageSettings
+from avsep.data.toyband.pictures.stage import Role, Stage, make_stage
 from avsep.errors import InputError
 from avsep.media.audio_files import write_audio
 from avsep.media.tracks import AudioTrack
@@ -39,6 +40,8 @@ from avsep.media.video_files import VideoSettings, write_video
 
 FULL_SCALE = 2**15
 MOST_PERFORMERS = 4
+# Clips are made in parallel, so each encoder takes one core and the quickest way.
+ENCODING = VideoSettings(preset="ultrafast", quality_crf=23, num_threads=1)
 
 
 class ToybandSettings(BaseModel):
@@ -67,7 +70,7 @@ class ToybandSettings(BaseModel):
         default=6.0, ge=0, description="between the loudest and the softest performer at most"
     )
     score: ScoreSettings = ScoreSettings()
-    stage: StageSettings = StageSettings()
+    pictures: PictureSettings = PictureSettings()
 
     @field_validator("num_performers")
     @classmethod
@@ -91,7 +94,7 @@ def make_clip(
     settings: ToybandSettings,
     material: Material,
 ) -> None:
-    """Write one clip: the folder beside the video first, the video last, each whole or not at all."""
+    """Write one clip: the folder beside the video first, the video whole and last."""
     generator = np.random.default_rng([seed, index])
     held_out = is_held_out(seed)
     cast = draw_cast(settings, material.categories(held_out, settings.categories), generator)
@@ -106,8 +109,8 @@ def make_clip(
     paths.objects.write_text(objects_text(stage.objects()), encoding="utf-8")
     paths.score.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     track = AudioTrack("mixture", _as_float(music.mixture[None]), SAMPLE_RATE_HZ)
-    video_settings = VideoSettings(preset="ultrafast", quality_crf=23, num_threads=1)
-    write_video(paths.video, stage.frames(), settings.stage.frame_rate_hz, [track], video_settings)
+    rate_hz = settings.pictures.frame_rate_hz
+    write_video(paths.video, stage.frames(), rate_hz, [track], ENCODING)
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,9 @@ def play(
         settings=settings.score,
     )
     performances = tuple(
-        perform(part, material.bank.notes(part.category, held_out), settings.clip_seconds, generator)
+        perform(
+            part, material.bank.notes(part.category, held_out), settings.clip_seconds, generator
+        )
         for part in score.parts
     )
     stems = np.stack([performance.waveform for performance in performances])  # S N
@@ -194,16 +199,21 @@ def set_stage(
     generator: np.random.Generator,
 ) -> Stage:
     """The performers on a stage, each with the notes and the loudness of its own stem."""
-    rate_hz = settings.stage.frame_rate_hz
-    num_frames = round(settings.clip_seconds * rate_hz)
+    stage = StageSettings(
+        **settings.pictures.model_dump(),
+        duration_seconds=settings.clip_seconds,
+        held_out_photographs=held_out,
+    )
     roles = [
-        Role(category, part.events, envelope(_as_float(stem[None])[0], rate_hz, num_frames))
+        Role(category, part.events, _loudness(stem, stage))
         for category, part, stem in zip(cast.seen, music.score.parts, music.stems, strict=False)
     ]
-    stage = settings.stage.model_copy(
-        update={"duration_seconds": settings.clip_seconds, "held_out_photographs": held_out}
-    )
     return make_stage(roles, stage, generator, material.photographs)
+
+
+def _loudness(stem: Int16[np.ndarray, " N"], stage: StageSettings) -> Float32[np.ndarray, " K"]:
+    """How loud a stem is at each frame of the stage, 0..1."""
+    return envelope(_as_float(stem[None])[0], stage.frame_rate_hz, stage.num_frames)
 
 
 def _record(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.data.objects_file import read_objects
-from avsep.data.toyband.score import Score
+from avsep.data.toyband.music.score import Score
 from avsep.errors import InputError
 from avsep.records import Box
 

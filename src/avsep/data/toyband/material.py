@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avsep.data.toyband.harmony import VoiceGrid, read_chorales
-from avsep.data.toyband.notes import NoteBank, read_note_bank
-from avsep.data.toyband.performance import read_noise_folder
-from avsep.data.toyband.photographs import Photographs, read_photographs
+from avsep.data.toyband.music.harmony import VoiceGrid, read_chorales
+from avsep.data.toyband.music.notes import NoteBank, read_note_bank
+from avsep.data.toyband.music.performance import read_noise_folder
+from avsep.data.toyband.pictures.photographs import Photographs, read_photographs
 from avsep.errors import InputError
 
 

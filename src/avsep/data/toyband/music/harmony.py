@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from avsep.data.toyband.melody import BAR_BEATS, SCALES, GridNote, Key, draw_key
-from avsep.data.toyband.registers import Register
+from avsep.data.toyband.music.melody import BAR_BEATS, SCALES, GridNote, Key, draw_key
+from avsep.data.toyband.music.registers import Register
 from avsep.errors import InputError
 
 # Four voices on a grid of eighths, soprano first; 0 is a rest.

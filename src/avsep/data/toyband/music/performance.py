@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32, Float64, Int16
 
-from avsep.data.toyband.notes import SAMPLE_RATE_HZ, Note, tell_drum_kinds
-from avsep.data.toyband.registers import DRUM_KINDS, REGISTERS, drum_kind
-from avsep.data.toyband.score import NoteEvent, Part
+from avsep.data.toyband.music.notes import SAMPLE_RATE_HZ, Note, tell_drum_kinds
+from avsep.data.toyband.music.registers import DRUM_KINDS, REGISTERS, drum_kind
+from avsep.data.toyband.music.score import NoteEvent, Part
 from avsep.errors import InputError
 from avsep.sound.resample import resample
 

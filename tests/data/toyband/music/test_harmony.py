@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsep.data.toyband.harmony import (
+from avsep.data.toyband.music.harmony import (
     SILENT,
     VOICE_RANGES,
     fit_octave,
@@ -18,7 +18,7 @@ from avsep.data.toyband.harmony import (
     take_chorale,
     write_harmony,
 )
-from avsep.data.toyband.registers import REGISTERS
+from avsep.data.toyband.music.registers import REGISTERS
 from avsep.errors import InputError
 
 TWO_BARS = [[72, 67, 64, 48]] * 8 + [[71, 67, 62, 55]] * 8

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.data.categories import CATEGORIES
-from avsep.data.toyband.harmony import VoiceGrid
-from avsep.data.toyband.registers import DRUM_KINDS, REGISTERS, register_of
-from avsep.data.toyband.score import Part, Score, ScoreSettings, compose
+from avsep.data.toyband.music.harmony import VoiceGrid
+from avsep.data.toyband.music.registers import DRUM_KINDS, REGISTERS, register_of
+from avsep.data.toyband.music.score import Part, Score, ScoreSettings, compose
 
 SECONDS = 10.0
 STRAY_SECONDS = 3 * ScoreSettings().timing_spread_seconds + 1e-3

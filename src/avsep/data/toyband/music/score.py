@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from avsep.data.toyband.harmony import (
+from avsep.data.toyband.music.harmony import (
     Harmony,
     VoiceGrid,
     share_out,
@@ -14,8 +14,8 @@ from avsep.data.toyband.harmony import (
     take_chorale,
     write_harmony,
 )
-from avsep.data.toyband.melody import GridNote, Key, draw_key, write_drums, write_melody
-from avsep.data.toyband.registers import Register
+from avsep.data.toyband.music.melody import GridNote, Key, draw_key, write_drums, write_melody
+from avsep.data.toyband.music.registers import Register
 from avsep.errors import InputError
 
 # Rests may leave a performer of a very short clip without a note: then all is composed again.

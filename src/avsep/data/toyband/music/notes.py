@@ -13,12 +13,12 @@ import soundfile
 from jaxtyping import Float32
 
 from avsep.data.categories import find_category
-from avsep.data.toyband.registers import DRUM_KINDS, REGISTERS, Register, register_of
+from avsep.data.toyband.music.registers import DRUM_KINDS, REGISTERS, Register, register_of
 from avsep.errors import InputError
 from avsep.sound.resample import resample
 
 SAMPLE_RATE_HZ = 44_100
-SHIPPED_BANK = Path(__file__).parent / "bank"
+SHIPPED_BANK = Path(__file__).parents[1] / "bank"
 SUFFIXES = (".flac", ".ogg", ".wav")
 # Seeds from here upward play the held-out notes only, lower seeds the others only.
 HELD_OUT_SEEDS_FROM = 1000

@@ -7,14 +7,14 @@ import pytest
 import soundfile
 
 from avsep.data.categories import CATEGORIES
-from avsep.data.toyband.notes import (
+from avsep.data.toyband.music.notes import (
     SAMPLE_RATE_HZ,
     SHIPPED_BANK,
     is_held_out,
     read_note_bank,
     tell_drum_kinds,
 )
-from avsep.data.toyband.registers import DRUM_KINDS, REGISTERS
+from avsep.data.toyband.music.registers import DRUM_KINDS, REGISTERS
 from avsep.errors import InputError
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.data.categories import CATEGORIES
-from avsep.data.toyband.notes import SAMPLE_RATE_HZ, read_note_bank
-from avsep.data.toyband.performance import (
+from avsep.data.toyband.music.notes import SAMPLE_RATE_HZ, read_note_bank
+from avsep.data.toyband.music.performance import (
     balance,
     envelope,
     mix_stems,
@@ -19,8 +19,8 @@ from avsep.data.toyband.performance import (
     read_noise_folder,
     sounding_rms,
 )
-from avsep.data.toyband.registers import REGISTERS
-from avsep.data.toyband.score import NoteEvent, Part, compose
+from avsep.data.toyband.music.registers import REGISTERS
+from avsep.data.toyband.music.score import NoteEvent, Part, compose
 from avsep.errors import InputError
 
 PITCHED = tuple(name for name in CATEGORIES if REGISTERS[name].pitched)

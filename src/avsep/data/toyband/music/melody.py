@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avsep.data.toyband.registers import Register
+from avsep.data.toyband.music.registers import Register
 
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 BAR_BEATS = 4

@@ -1,0 +1,1 @@
+"""What a band plays: registers, melodies, harmony, the score, and its performance on notes."""
