@@ -4,6 +4,7 @@ Run `python tools/draw_toyband.py`; it writes docs/images/toyband.png and docs/i
 Each small picture is a crop of a clip as a network sees it: 112 x 112 pixels.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +13,43 @@ from PIL import Image, ImageDraw, ImageFont
 from avsep.data.categories import CATEGORIES
 from avsep.data.toyband.clip import Cast, ToybandSettings, play, set_stage
 from avsep.data.toyband.material import Material
+from avsep.data.toyband.music.score import Part
 from avsep.data.toyband.pictures.stage import Stage
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 SIDE_PIXELS, GAP_PIXELS, TEXT_PIXELS = 112, 6, 16
 MOVING = ("violin", "trombone", "accordion", "drums", "xylophone", "piano")
 NUM_MOMENTS = 8
-MOMENT_SECONDS = 0.15
+AFTER_SECONDS = 0.05  # of a note's onset
 
 
 def main() -> None:
     """Write both pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    looks = [(name, crop(make_duet(name, seed), 2.0)) for name in CATEGORIES for seed in (1, 2)]
+    looks = [(name, crop(make_duet(name, seed)[0], 2.0)) for name in CATEGORIES for seed in (1, 2)]
     save("toyband.png", looks, columns=8)
     moments = []
     for name in MOVING:
-        stage = make_duet(name, seed=5)
-        for moment in range(NUM_MOMENTS):
-            time_seconds = 2.0 + moment * MOMENT_SECONDS
-            moments.append((f"{time_seconds:.2f} s", crop(stage, time_seconds)))
+        duets = (make_duet(name, seed) for seed in itertools.count(5))
+        stage, events = next(
+            (stage, list(events.values()))
+            for stage, part in duets
+            if len(events := {round(e.onset_seconds, 1): e for e in part.events}) >= NUM_MOMENTS
+        )
+        for event in events[:NUM_MOMENTS]:
+            time_seconds = event.onset_seconds + AFTER_SECONDS
+            moments.append((f"{time_seconds:.1f} s, note {event.midi}", crop(stage, time_seconds)))
     save("motion.png", moments, columns=NUM_MOMENTS)
 
 
-def make_duet(category: str, seed: int) -> Stage:
-    """The stage of a duet whose first performer plays this instrument."""
+def make_duet(category: str, seed: int) -> tuple[Stage, Part]:
+    """The stage of a duet whose first performer plays this instrument, and its part."""
     generator = np.random.default_rng([seed, CATEGORIES.index(category)])
     partner = CATEGORIES[(CATEGORIES.index(category) + 1 + seed) % len(CATEGORIES)]
     cast, settings, material = Cast((category, partner), ()), ToybandSettings(), Material.read()
     music = play(cast, settings, material, False, generator)
-    return set_stage(cast, music, settings, material, False, generator)
+    stage = set_stage(cast, music, settings, material, False, generator)
+    return stage, music.score.parts[0]
 
 
 def crop(stage: Stage, time_seconds: float) -> Image.Image:

@@ -25,7 +25,7 @@ LAYERS = [
     {"models"},
     {"evaluation"},
     {"training", "separation", "doctor"},
-    {"cli", "app"},
+    {"cli", "app", "__main__"},
 ]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -71,7 +71,7 @@ def test_toyband_makes_clips_and_goes_on(run, tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.glob("*.mp4")) == ["000001.mp4", "000002.mp4"]
     assert run("toyband", folder, "--clips", 2, "--seed", 1000, *SMALL).code == 0
     other = run("toyband", folder, "--clips", 2, "--seed", 1, *SMALL)
-    assert other.code == 2 and "another seed or recipe" in other.err
+    assert other.code == 2 and "another seed, recipe or material" in other.err
     assert other.err.count("\n") == 1 and not other.out
 
 
@@ -103,8 +103,8 @@ def test_wrong_usage_is_two(run) -> None:
 def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> None:
     done = run("evaluate", "--data", band, "-o", tmp_path / "scores")
     assert done.code == 0
-    assert "strict: 1 left out: one source only, nothing to separate it from" in done.out
-    assert "strict: 1 left out: silent reference" in done.out
+    assert "mixture (strict): 1 left out: one source only, nothing to separate it from" in done.out
+    assert "mixture (strict): 1 left out: silent reference" in done.out
     results = json.loads((tmp_path / "scores" / "results.json").read_text())
     assert list(results["separators"]) == ["mixture", "ideal-ratio-mask", "ideal-binary-mask"]
     figures = {name: found["strict"] for name, found in results["separators"].items()}

@@ -1,10 +1,12 @@
 """The command line: one file a command, each parses, calls and prints; no logic lives here."""
 
 import sys
+from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say_error
+import avsep
+from avsep.cli.console import say, say_error
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
 from avsep.cli.evaluate import evaluate
@@ -16,8 +18,8 @@ from avsep.errors import InputError
 
 app = typer.Typer(
     name="avsep",
-    help="Separate the sound of every visible object in a video, and score whoever does.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -25,6 +27,18 @@ app = typer.Typer(
 for command in (demo, toyband, evaluate, models, doctor):
     app.command()(command)
 app.command(cls=ListCommand)(score)
+
+
+@app.callback()
+def version(
+    show: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    """Separate the sound of every visible object in a video, and score whoever does."""
+    if show:
+        say(avsep.__version__)
+        raise typer.Exit
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -38,6 +39,16 @@ def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
     for row in cells:
         table.add_row(*row)
     _out.print(table, markup=False)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A turning sign on stderr while one step of some seconds is under way, on a terminal only."""
+    if not _err.is_terminal:
+        yield
+        return
+    with _err.status(what):
+        yield
 
 
 def _is_figure(cell: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_table
+from avsep.cli.console import say, say_table, working
 
 
 def demo(
@@ -20,8 +20,9 @@ def demo(
 
     Example: `avsep demo -o out/demo --seed 8`
     """
-    from avsep.separation.demo import make_demo
+    with working("making a duet, separating and scoring it"):
+        from avsep.separation.demo import make_demo
 
-    result = make_demo(out, seed)
+        result = make_demo(out, seed)
     say_table(f"{result.title} (dB)", result.head, result.rows)
     say(f"look and listen: {out / 'report.html'}")

@@ -31,7 +31,7 @@ def evaluate(
     from avsep.data import DATASETS
     from avsep.evaluation import benchmark
     from avsep.evaluation.protocol import PROTOCOLS
-    from avsep.evaluation.tables import decibels
+    from avsep.evaluation.tables import summary_table
     from avsep.media.whole_file import whole_file
     from avsep.sound.front_end import FrontEnd
 
@@ -49,24 +49,9 @@ def evaluate(
     if as_json:
         say_json(result)
         return
-    summaries = [
+    head, rows, remarks = summary_table(
         (name, evaluation.summary(name, protocol)) for protocol in PROTOCOLS for name in separators
-    ]
-    rows = [
-        [
-            f"{name} ({found.protocol})",
-            *(decibels(value) for value in (found.sdr_db, found.sir_db, found.sar_db)),
-            str(found.num_pairs - found.num_left_out),
-            str(found.num_left_out),
-        ]
-        for name, found in summaries
-    ]
-    head = ["separator (protocol)", "SDR", "SIR", "SAR", "pairs", "left out"]
+    )
     say_table(f"{len(clips)} clips of {data} (dB)", head, rows)
-    reasons = {
-        f"{protocol}: {count} left out: {reason}"
-        for _, found in summaries
-        for protocol, reason, count in ((found.protocol, r, c) for r, c in found.reasons.items())
-    }
-    for line in sorted(reasons):
-        say(line)
+    for remark in remarks:
+        say(remark)

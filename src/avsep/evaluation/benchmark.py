@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import avsep
 from avsep.data.clips import ClipFiles
@@ -40,14 +40,11 @@ class Evaluation:
         scored = [clip.scores[separator] for clip in self.clips if clip.left_out is None]
         found = summarise(scored, protocol)
         unasked = Counter(clip.left_out for clip in self.clips if clip.left_out is not None)
-        return Summary(
-            protocol=protocol,
+        return replace(
+            found,
             num_pairs=len(self.clips),
             num_left_out=found.num_left_out + unasked.total(),
             reasons={**unasked, **found.reasons},
-            sdr_db=found.sdr_db,
-            sir_db=found.sir_db,
-            sar_db=found.sar_db,
         )
 
 

@@ -133,7 +133,7 @@ def test_recipes_say_who_plays(tmp_path: Path) -> None:
 
 def test_errors(tmp_path: Path) -> None:
     make(tmp_path / "mine")
-    with pytest.raises(InputError, match="holds clips of another seed or recipe"):
+    with pytest.raises(InputError, match="holds clips of another seed, recipe or material"):
         make(tmp_path / "mine", seed=6)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")

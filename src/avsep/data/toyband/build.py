@@ -55,12 +55,13 @@ def _make_numbered_clip(
 def _begin(folder: Path, seed: int, settings: ToybandSettings, material: Material) -> None:
     """Write the recipe into the folder, or see that the one there is the same."""
     recipe = write_recipe(settings, "toyband")
-    text = f"# Made with --seed {seed}; notes of {material.bank.folder.name}.\n{recipe}"
+    text = f"# Made with --seed {seed} from {material.origin}.\n{recipe}"
     path = folder / RECIPE_NAME
     if path.exists():
         if path.read_text(encoding="utf-8") != text:
             raise InputError(
-                f"'{folder}' holds clips of another seed or recipe (see {path}): give a new folder"
+                f"'{folder}' holds clips of another seed, recipe or material (see {path}): give a "
+                "new folder"
             )
         return
     try:

@@ -19,6 +19,7 @@ class Material:
     photographs: Photographs | None = None
     noises: tuple[Path, ...] = ()
     chorales: tuple[VoiceGrid, ...] = ()
+    origin: str = "the shipped notes and drawings"
 
     @classmethod
     def read(
@@ -29,11 +30,14 @@ class Material:
         chorales: Path | None = None,
     ) -> "Material":
         """Material from folders; what is not given is the shipped one, or none."""
+        given = {"sounds": sounds, "photos": photos, "noise": noise, "chorales": chorales}
+        options = [f"--{name} {path.name}" for name, path in given.items() if path]
         return cls(
             read_note_bank(sounds),
             read_photographs(photos) if photos else None,
             read_noise_folder(noise) if noise else (),
             read_chorales(chorales) if chorales else (),
+            " ".join(options) or cls.origin,
         )
 
     def categories(self, held_out: bool, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,6 @@
+"""`python -m avsep`: the same as the command `avsep`."""
+
+from avsep.cli import main
+
+if __name__ == "__main__":
+    main()
