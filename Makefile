@@ -31,13 +31,18 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_bss_eval.py
 	$(BIN)/python benchmarks/bench_toyband.py
 
+FAILED_INSTALL := { echo "Installing failed, see above: pip needs a package index it can reach (about"; \
+  echo "3 GB, mostly torch) and 6 GB of disk. Then type the same again; what is done is kept."; exit 1; }
+
 # The package is installed in place; its files are installed anew only when pyproject.toml changes.
 $(VENV)/.runtime: pyproject.toml | $(VENV)/.exists
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "setting up $(VENV), the first time takes some minutes"
+	$(BIN)/python -m pip install --quiet --editable . || $(FAILED_INSTALL)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.exists
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@echo "setting up $(VENV), the first time takes some minutes"
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' || $(FAILED_INSTALL)
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.exists:

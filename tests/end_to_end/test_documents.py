@@ -43,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_every_command_runs(folder: Path) -> None:
-    lines = [line for page in PAGES for line in commands(page)]
+    # The drawing of the house names commands in passing, from the captions of their files.
+    pages = [page for page in PAGES if page.name != "architecture.md"]
+    lines = [line for page in pages for line in commands(page)]
     assert len(lines) >= 6, f"too few commands found: {lines}"
     for line in dict.fromkeys(lines):
         words = shlex.split(line)

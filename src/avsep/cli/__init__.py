@@ -48,3 +48,7 @@ def main() -> None:
     except InputError as error:
         say_error(str(error))
         sys.exit(2)
+    except OSError as error:
+        # Of the machine, not of ours: a full disk, no rights, a name that is too long.
+        say_error(f"{error.strerror}: '{error.filename}'" if error.filename else str(error))
+        sys.exit(2)

@@ -10,13 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 Item = TypeVar("Item")
-_out = Console()
-_err = Console(stderr=True)
+# What is printed are often names of files, in which [b] and :smile: are to stay as they are.
+_out = Console(markup=False, emoji=False, highlight=False)
+_err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
 def say(text: str) -> None:
     """Print a line of the answer."""
-    _out.print(text, highlight=False, markup=False, soft_wrap=True)
+    _out.print(text, soft_wrap=True)
 
 
 def say_json(value: object) -> None:
@@ -26,7 +27,7 @@ def say_json(value: object) -> None:
 
 def say_error(text: str) -> None:
     """Print one line of what went wrong."""
-    _err.print(f"avsep: {' '.join(text.split())}", highlight=False, markup=False, soft_wrap=True)
+    _err.print(f"avsep: {' '.join(text.split())}", soft_wrap=True)
 
 
 def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
@@ -38,7 +39,7 @@ def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
         table.add_column(name, justify="right" if figures else "left")
     for row in cells:
         table.add_row(*row)
-    _out.print(table, markup=False)
+    _out.print(table)
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def _is_figure(cell: str) -> bool:
 
 def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     """Pass items on, with a progress bar on stderr while they go by if that is a terminal."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     quiet = not _err.is_terminal
     with Progress(*columns, TimeRemainingColumn(), console=_err, disable=quiet) as progress:
         yield from progress.track(items, total=total, description=what)

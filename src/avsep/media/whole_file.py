@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and make the folder it goes to."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name in the same folder to write to; it becomes `path` at the end, or vanishes on an error.
 
     Raises:
-        InputError: the folder does not exist or takes no files, or `path` is a folder.
+        InputError: the folder does not exist or takes no files, `path` is a folder, the disk is full.
     """
     target = Path(path)
     if target.is_dir():
@@ -27,5 +27,19 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield part
         part.replace(target)
+    except OSError as error:
+        raise InputError(f"'{target}' cannot be written: {error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing.
+
+    Raises:
+        InputError: there is no place for it, or a file of that name.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder '{path}': {error.strerror}") from error

@@ -150,7 +150,7 @@ def draw_cast(
             f"{', '.join(categories)}; add categories, or set num_performers lower"
         )
     order = generator.permutation(len(categories))[:num_distinct].tolist()
-    chosen = [categories[place] for place in order]
+    chosen: list[str] = [categories[int(place)] for place in order]
     unseen = (chosen.pop(),) if with_unseen else ()
     seen = [*chosen, chosen[0]] if twins else chosen
     return Cast(tuple(seen[place] for place in generator.permutation(num_seen).tolist()), unseen)
