@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import avsep
-from avsep.data.toyband.music.notes import read_note_bank
 from avsep.errors import InputError
 
 # Distributions whose versions matter in a report of a fault; extras may be missing.
-NEEDED = ("torch", "numpy", "scipy", "av", "soundfile", "soxr", "pydantic", "pillow", "matplotlib")
+NEEDED = (
+    "torch", "numpy", "scipy", "av", "soundfile", "soxr", "pydantic", "pillow", "matplotlib",
+    "jaxtyping",
+)  # fmt: skip
 OPTIONAL = {"lightning": "training", "transformers": "detectors and CLIP", "mir_eval": "tests"}
 CODECS = ("libx264", "aac", "flac")
 
@@ -30,12 +32,20 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Every finding, most basic first. Nothing is changed but a file written to see if one can."""
-    return [check() for check in CHECKS]
+    return [_look(name, check) for name, check in CHECKS.items()]
 
 
 def as_json(findings: list[Finding]) -> dict[str, object]:
     """The findings for a program, or to paste into a report."""
     return {"well": all(f.well for f in findings), "findings": [asdict(f) for f in findings]}
+
+
+def _look(name: str, check: Callable[[], Finding]) -> Finding:
+    """What a check finds, also where what it needs is the very thing that is missing."""
+    try:
+        return check()
+    except ImportError as error:
+        return Finding(name, False, f"cannot be looked at: {error}", "install the packages first")
 
 
 def _python() -> Finding:
@@ -71,7 +81,11 @@ def _extras() -> Finding:
 def _device() -> Finding:
     import torch
 
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    # PyTorch before 2.6 does not tell accelerators under one name.
+    accelerator = getattr(torch, "accelerator", None)
+    found = None
+    if accelerator is not None and accelerator.is_available():
+        found = accelerator.current_accelerator()
     device = found.type if found else "no accelerator, the CPU will do"
     threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
     return Finding("device", True, f"{device}; {threads}")
@@ -93,6 +107,8 @@ def _codecs() -> Finding:
 
 
 def _notes() -> Finding:
+    from avsep.data.toyband.music.notes import read_note_bank
+
     try:
         bank = read_note_bank()
     except InputError as error:
@@ -102,13 +118,13 @@ def _notes() -> Finding:
 
 
 def _disk() -> Finding:
-    folder = tempfile.gettempdir()
-    free_gib = shutil.disk_usage(folder).free / 2**30
     try:
+        folder = tempfile.gettempdir()
+        free_gib = shutil.disk_usage(folder).free / 2**30
         with tempfile.TemporaryFile() as file:
             file.write(b"avsep")
     except OSError as error:
-        return Finding("temporary files", False, f"{folder}: {error}", "set TMPDIR to a folder")
+        return Finding("temporary files", False, str(error), "set TMPDIR to a folder")
     well = free_gib > 1
     return Finding(
         "temporary files",
@@ -118,6 +134,12 @@ def _disk() -> Finding:
     )
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
-    _python, _packages, _extras, _device, _codecs, _notes, _disk,
-)  # fmt: skip
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "system": _python,
+    "packages": _packages,
+    "optional": _extras,
+    "device": _device,
+    "FFmpeg": _codecs,
+    "note bank": _notes,
+    "temporary files": _disk,
+}

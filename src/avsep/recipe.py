@@ -6,6 +6,8 @@ command. `extends = "name"` takes another recipe and changes only what is writte
 
 import difflib
 import json
+import math
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
@@ -18,6 +20,7 @@ from avsep.errors import InputError, unknown_name
 
 Settings = TypeVar("Settings", bound=BaseModel)
 _FOLDER = files("avsep") / "recipes"
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def load_recipe(
@@ -31,9 +34,14 @@ def load_recipe(
     values = read_recipe(name_or_path)
     found = values.pop("command", None)
     if found != command:
+        use = (
+            f"is for `avsep {found}`, not for `avsep {command}`"
+            if found
+            else "does not say its command"
+        )
         raise InputError(
-            f"recipe '{name_or_path}' is for `avsep {found}`, not for `avsep {command}`; "
-            f"for this command: {', '.join(recipe_names(command))}"
+            f"recipe '{name_or_path}' {use}: write command = "
+            f'"{command}" at its top, or take one of: {", ".join(recipe_names(command)) or "none"}'
         )
     for override in overrides:
         _apply(values, override)
@@ -49,27 +57,25 @@ def recipe_names(command: str | None = None) -> list[str]:
 
 
 def read_recipe(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A recipe's entries as they stand in the file, over those of the recipe it extends."""
+    """A recipe's entries as they stand in the file, over those of the recipe it extends.
+
+    A path that it extends counts from its own folder.
+    """
     source = str(name_or_path)
     if source in seen:
         raise InputError(f"recipes extend each other in a circle: {' -> '.join([*seen, source])}")
-    path = Path(source)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise InputError(f"recipe '{source}' is not a file; give a path or a name of `recipes`")
-        text = path.read_text(encoding="utf-8")
-    else:
-        resource = _FOLDER / f"{source}.toml"
-        if Path(source).name != source or not resource.is_file():
-            raise unknown_name("recipe", source, recipe_names())
-        text = resource.read_text(encoding="utf-8")
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(_text(source))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe '{source}' is not TOML: {error}") from error
-    if "extends" not in values:
+    base = values.pop("extends", None)
+    if base is None:
         return values
-    return _merge(read_recipe(values.pop("extends"), (*seen, source)), values)
+    if not isinstance(base, str):
+        raise InputError(f"recipe '{source}': extends must be a name or a path, given: {base!r}")
+    if base.endswith(".toml"):
+        base = str((Path(source).parent / base).resolve())
+    return _merge(read_recipe(base, (*seen, source)), values)
 
 
 def write_recipe(settings: BaseModel, command: str) -> str:
@@ -97,16 +103,33 @@ def check_settings(values: dict[str, Any], schema: type[Settings], where: str) -
         raise InputError(f"{where}: {field}: {message}; given: {first['input']!r}") from error
 
 
+def _text(source: str) -> str:
+    """The text of a file, for a path that ends in .toml, or of a recipe of the package."""
+    path = Path(source)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(
+                f"recipe '{source}' is not a file; give a path or one of the names "
+                f"{', '.join(recipe_names())}"
+            )
+        # Some editors begin a file with a byte order mark, which "utf-8-sig" leaves out.
+        return path.read_text(encoding="utf-8-sig")
+    resource = _FOLDER / f"{source}.toml"
+    if path.name != source or not resource.is_file():
+        raise unknown_name("recipe", source, recipe_names())
+    return resource.read_text(encoding="utf-8")
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     """Write one "a.b=c" into nested values; c is read as TOML, and as text where it is not."""
     name, equals, text = override.partition("=")
-    if not equals or not name.strip():
+    *groups, last = (part.strip() for part in name.split("."))
+    if not equals or not all([*groups, last]):
         raise InputError(f"--set {override!r} must read name=value, such as mixing.num_sources=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *groups, last = name.strip().split(".")
     for group in groups:
         values = values.setdefault(group, {})
         if not isinstance(values, dict):
@@ -133,11 +156,26 @@ def _fields(schema: type[BaseModel], group: str = "") -> Iterator[str]:
 
 
 def _toml_lines(values: dict[str, Any], group: str) -> Iterator[str]:
-    # JSON's strings, numbers, booleans and lists are TOML's as well.
     for name, value in values.items():
         if not isinstance(value, dict):
-            yield f"{name} = {json.dumps(value)}"
+            yield f"{_toml_key(name)} = {_toml_value(value)}"
     for name, value in values.items():
         if isinstance(value, dict):
-            yield f"\n[{group}{name}]"
-            yield from _toml_lines(value, f"{group}{name}.")
+            yield f"\n[{group}{_toml_key(name)}]"
+            yield from _toml_lines(value, f"{group}{_toml_key(name)}.")
+
+
+def _toml_key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _toml_value(name)
+
+
+def _toml_value(value: object) -> str:
+    """A value on one line: JSON's notation but for what TOML writes in another way."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml_key(k)} = {_toml_value(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # TOML knows no pairs of surrogates, and takes no bare DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,13 +1,11 @@
 """The commands: what they print and write, exit codes, one clear line for bad input."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import soundfile
 
-from avsep.cli import main
 from avsep.data.toyband.folder import ClipPaths, read_toyband
 
 SMALL = [
@@ -16,27 +14,6 @@ SMALL = [
     "--set=pictures.height_pixels=64",
     "--set=pictures.frame_rate_hz=4",
 ]
-
-
-class Outcome:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run avsep with arguments, as a shell would."""
-
-    def command(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["avsep", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        captured = capsys.readouterr()
-        return Outcome(int(code or 0), captured.out, captured.err)
-
-    return command
 
 
 @pytest.fixture(scope="module")

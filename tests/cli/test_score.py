@@ -122,6 +122,17 @@ def test_a_silent_estimate_is_told(files: dict[str, np.ndarray]) -> None:
     assert found["remarks"][0] == "estimate 'x.wav' is silent in channel 1 of 2, which scores -inf"
 
 
+def test_a_source_that_is_silent_in_one_ear(files: dict[str, np.ndarray]) -> None:
+    """With one source SIR is inf in the other ear; the mean of both is no number, the worst is."""
+    write("x.wav", np.stack([files["x"][0], 0 * files["x"][1]]))
+    found = figures("--reference a.wav --estimate x.wav")
+    assert found["mean"] == {"sdr_db": None, "sir_db": None, "sar_db": None}
+    rows = run("--reference a.wav --estimate x.wav").stdout.split("\n")
+    assert [cell.strip() for cell in rows[4].split("│")[2:5]] == ["-inf"] * 3
+    beside = figures("--reference a.wav b.wav --estimate x.wav y.wav")
+    assert beside["sources"][1]["sdr_db"] > 10 and beside["mean"]["sdr_db"] is None
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

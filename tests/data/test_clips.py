@@ -32,6 +32,31 @@ def test_sounds_come_as_one_channel_at_the_rate_asked_for(tmp_path: Path) -> Non
     mono = read_sound(tmp_path / "a.wav", 16000)
     assert mono.shape == (8000,)
     np.testing.assert_allclose(mono[1000:-1000], 0.3, atol=1e-4)
+
+
+def test_sounds_of_which_nothing_is_left(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 8000)
-    with pytest.raises(InputError, match=r"none\.wav"):
+    with pytest.raises(InputError, match=r"none\.wav.* of which nothing can be decoded"):
         read_sound(tmp_path / "none.wav", 8000)
+    soundfile.write(tmp_path / "click.wav", np.ones(1), 44100)
+    assert read_sound(tmp_path / "click.wav", 44100).shape == (1,)
+    with pytest.raises(
+        InputError, match=r"click\.wav' is too short: nothing is left of it at 11025"
+    ):
+        read_sound(tmp_path / "click.wav", 11025)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "DOUBLE"])
+@pytest.mark.parametrize(("num_channels", "rate_hz"), [(1, 96000), (2, 192000), (6, 48000)])
+def test_sounds_of_any_form_come_alike(
+    tmp_path: Path, subtype: str, num_channels: int, rate_hz: int
+) -> None:
+    swell = np.sin(np.pi * np.arange(rate_hz) / rate_hz) ** 2
+    tone = 0.5 * swell * np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz)
+    soundfile.write(tmp_path / "a é.wav", np.stack([tone] * num_channels, 1), rate_hz, subtype)
+    n = np.arange(11025)
+    expected = 0.5 * np.sin(np.pi * n / 11025) ** 2 * np.sin(2 * np.pi * 440 * n / 11025)
+    # An 8-bit step is 1/128, to which libsndfile cuts off; resampling rings a little on top.
+    tolerance = 1.2 / 128 if subtype == "PCM_U8" else 1e-4
+    found = read_sound(tmp_path / "a é.wav", 11025)
+    np.testing.assert_allclose(found, expected, atol=tolerance)

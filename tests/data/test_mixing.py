@@ -129,6 +129,50 @@ def test_a_broken_clip_is_an_error_that_names_it(tmp_path: Path, sources: list[S
         MixAndSeparate(hopeless, MixingSettings(broken="skip"), FRONT_END)[0]
 
 
+@pytest.mark.parametrize("num_samples", [1, 2, 3999, 4000, 4001, 4002, 12000])
+@pytest.mark.parametrize("position", ["random", "middle"])
+def test_files_of_any_length_fill_the_window(
+    tmp_path: Path, sources: list[SourceFile], num_samples: int, position: str
+) -> None:
+    path = tmp_path / "any.wav"
+    soundfile.write(path, np.full(num_samples, 0.25), 8000)
+    any_length = SourceFile(path, "violin", "any", VisibleObject())
+    still = MixingSettings(gain_range=(1, 1), rule="sum", position=position)
+    first = MixAndSeparate([any_length, *sources], still, FRONT_END)[0].sources[0]
+    np.testing.assert_allclose(first, [0.25] * 4000 + [0.0], atol=1e-4)
+
+
+def test_a_file_of_which_nothing_is_left_is_broken(
+    tmp_path: Path, sources: list[SourceFile]
+) -> None:
+    path = tmp_path / "click.wav"
+    soundfile.write(path, np.ones(1), 44100)
+    listed = [SourceFile(path, "violin", "click", VisibleObject()), *sources]
+    with pytest.raises(InputError, match=r"click\.wav' is too short"):
+        MixAndSeparate(listed, front_end=FRONT_END)[0]
+    skipping = MixAndSeparate(listed, MixingSettings(broken="skip"), FRONT_END)[0]
+    assert "click.wav' is too short" in skipping.skipped[0]
+
+
+def test_a_first_source_without_partners_gives_way(sources: list[SourceFile]) -> None:
+    def listed(pairs: str) -> list[SourceFile]:
+        found = zip(sources, pairs.split(), strict=False)
+        return [SourceFile(s.path, pair[1], pair[0], s.visible) for s, pair in found]
+
+    three = MixingSettings(num_sources=3)
+    # Clip x with category a has one partner alone, (z, c): three cannot begin with it.
+    data = MixAndSeparate(listed("xa ya xb zc"), three, FRONT_END)
+    for item in (data[0], data[1]):
+        assert sorted(zip(item.names, item.categories, strict=True)) == [
+            ("x", "b"),
+            ("y", "a"),
+            ("z", "c"),
+        ]
+    # Three clips and three categories, and yet no three of which both differ.
+    with pytest.raises(InputError, match="found no 3 sources of different clips and categories in"):
+        MixAndSeparate(listed("xa xb xc ya za"), three, FRONT_END)[0]
+
+
 def test_lists_that_cannot_be_mixed(sources: list[SourceFile]) -> None:
     with pytest.raises(InputError, match="3 sources need as many clips, and the list holds 2"):
         MixAndSeparate(sources[:2], MixingSettings(num_sources=3))

@@ -41,6 +41,11 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, found: list) -
         ([{}, {"box": [0.5, 0, 0.2, 1]}], r"object 2: entry|object 2: box"),
         ([{"lable": "x"}], "object 1: lable: Extra inputs are not permitted"),
         ([{"box": [0, 0, 1]}], "object 1: box"),
+        ([{"box": [0, 0, 1, float("nan")]}], "object 1: .*must hold 0 <= x1 < x2 <= 1"),
+        ([{}, {"confidence": 2}], "object 2: confidence: Input should be less than or equal to 1"),
+        ([{"azimuth_degrees": 270}], "object 1: azimuth_degrees: Input should be less"),
+        ([{"label": 3}, {}], "object 1: label: Input should be a valid string"),
+        (["violin"], "object 1: entry: Input should be a valid dictionary"),
         ([{"box": [0, 0, 1, 1], "boxes": [{"time_seconds": 0, "box": [0, 0, 1, 1]}]}], "not both"),
         (
             [{"boxes": [{"time_seconds": t, "box": [0, 0, 1, 1]} for t in (2, 1)]}],
@@ -58,9 +63,15 @@ def test_errors(tmp_path: Path, entries: object, message: str) -> None:
 def test_missing_and_not_json(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read objects from '.*no.json'"):
         read_objects(tmp_path / "no.json")
-    (tmp_path / "text.json").write_text("violin")
-    with pytest.raises(InputError, match="cannot read objects from"):
-        read_objects(tmp_path / "text.json")
+    for content in (b"violin", b"", b"\xff\xfe[", b"[" * 100_000):
+        (tmp_path / "text.json").write_bytes(content)
+        with pytest.raises(InputError, match="cannot read objects from"):
+            read_objects(tmp_path / "text.json")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "bom.json").write_bytes(b'\xef\xbb\xbf[{"label": "harp"}]')
+    assert read_objects(tmp_path / "bom.json") == (VisibleObject(label="harp"),)
 
 
 def test_boxes_between_known_times() -> None:

@@ -237,6 +237,20 @@ def test_tensors_integers_and_views_give_the_same() -> None:
     assert found_db.dtype == np.float64
 
 
+def test_lists_are_arrays_too() -> None:
+    rng = np.random.default_rng(8)
+    sources = rng.standard_normal((2, 600))
+    estimates = sources + 0.1 * rng.standard_normal((2, 600))
+    expected_db = table(bss_eval(sources, estimates, filter_taps=16))
+    rows = list(sources), estimates.tolist()
+    np.testing.assert_array_equal(table(bss_eval(*rows, filter_taps=16)), expected_db)
+    halves = torch.tensor(sources).half(), torch.tensor(estimates).bfloat16()
+    as_doubles = (half.double().numpy() for half in halves)
+    np.testing.assert_array_equal(
+        table(bss_eval(*halves, filter_taps=16)), table(bss_eval(*as_doubles, filter_taps=16))
+    )
+
+
 def test_one_source_has_no_interference() -> None:
     rng = np.random.default_rng(5)
     source = rng.standard_normal((1, 700))  # shorter sound than two sources could have
@@ -278,6 +292,8 @@ QUIET[2, 1] = 0.0
         (NOISE[1], BROKEN[1] / 0.1, "estimate 0 holds NaN or infinite samples; repair it"),
         (QUIET, NOISE, r"reference \[2, 1\] is silent: no score is defined against it; leave"),
         (QUIET[2], NOISE[2], "reference 1 is silent: no score is defined against it; leave"),
+        ([NOISE[0, 0], NOISE[0, 1, 1:]], NOISE[0], "references are no array of numbers .*homogen"),
+        ([["loud", "soft"]], NOISE[0], "references are no array of numbers .*convert string to fl"),
         (NOISE[0] + 0j, NOISE[0], "references are complex numbers; BSS Eval takes real"),
     ],
 )
@@ -286,8 +302,9 @@ def test_what_has_no_score_says_so(
 ) -> None:
     with pytest.raises(InputError, match=message):
         bss_eval(references, estimates)
-    with pytest.raises(InputError, match=message):
-        bss_eval(torch.tensor(references), torch.tensor(estimates))
+    if isinstance(references, np.ndarray):
+        with pytest.raises(InputError, match=message):
+            bss_eval(torch.tensor(references), torch.tensor(estimates))
 
 
 def test_filters_have_a_tap() -> None:

@@ -38,6 +38,7 @@ class Track:
     codec: str = "pcm_s16le"
     start_seconds: float = 0.0
     is_default: bool = True
+    sample_format: str | None = None  # none: the codec's first
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def _add_video(output: av.container.OutputContainer, video: Video) -> av.VideoSt
 def _add_track(output: av.container.OutputContainer, track: Track) -> av.AudioStream:
     stream = output.add_stream(track.codec, rate=track.rate, layout=track.layout)
     stream.codec_context.time_base = Fraction(1, track.rate)
+    if track.sample_format is not None:
+        stream.codec_context.format = track.sample_format
     stream.disposition = Disposition.default if track.is_default else Disposition(0)
     return stream
 
@@ -104,16 +107,15 @@ def encode(
     output: av.container.OutputContainer, stream: av.AudioStream, track: Track, is_last: bool = True
 ) -> None:
     """Encode a track's sound at its time, and end the stream after the last."""
-    form = stream.codec_context.format
-    samples = track.waveform if form.name.startswith("flt") else track.waveform * 2**15
-    samples = samples.astype(np.float32 if form.name.startswith("flt") else np.int16)
+    # Interleaved, which the encoder changes to what it takes: PyAV cannot fill eight planes.
+    is_float = stream.codec_context.format.name.startswith("flt")
+    samples = track.waveform if is_float else track.waveform * 2**15
+    samples = samples.astype(np.float32 if is_float else np.int16)
     first = round(track.start_seconds * track.rate)
     for begin in range(0, samples.shape[1], 1600):
-        piece = samples[:, begin : begin + 1600]
-        piece = piece if form.is_planar else piece.T.reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(piece), format=form.name, layout=track.layout
-        )
+        piece = np.ascontiguousarray(samples[:, begin : begin + 1600].T.reshape(1, -1))
+        name = "flt" if is_float else "s16"
+        frame = av.AudioFrame.from_ndarray(piece, format=name, layout=track.layout)
         frame.sample_rate, frame.pts = track.rate, first + begin
         frame.time_base = Fraction(1, track.rate)
         output.mux(stream.encode(frame))

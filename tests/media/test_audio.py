@@ -2,6 +2,7 @@
 
 import io
 import tracemalloc
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from avsep.errors import InputError
 from avsep.media.audio import AudioReader, iterate_audio, read_audio
 from avsep.media.audio_files import AudioWriter
+from avsep.media.decoding import OnDamage
 from media.making import Track, Video, encode, make, noise, numbered
 
 
@@ -25,12 +27,13 @@ from media.making import Track, Video, encode, make, noise, numbered
         (".mkv", "flac", "5.1", 48000),
         (".mp4", "flac", "stereo", 22050),
         (".mov", "pcm_s16be", "stereo", 96000),
+        (".mkv", "flac", "7.1", 48000),
     ],
 )
 def test_lossless_sound_is_exact(
     tmp_path: Path, ending: str, codec: str, layout: str, rate: int
 ) -> None:
-    num_channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    num_channels = av.AudioLayout(layout).nb_channels
     waveform = noise(num_channels, rate // 2)
     path = make(tmp_path / f"a{ending}", tracks=[Track(waveform, rate, layout, codec)])
     sound = read_audio(path)
@@ -38,6 +41,18 @@ def test_lossless_sound_is_exact(
     assert sound.waveform.dtype == np.float32
     assert np.array_equal(sound.waveform, waveform)
     assert (sound.start_seconds, sound.damage_seconds) == (0.0, ())
+
+
+@pytest.mark.parametrize("sample_format", ["s16p", "s32p", "fltp"])
+@pytest.mark.parametrize("layout", ["mono", "5.1", "7.1", "hexadecagonal"])
+def test_planar_sound_of_many_channels_is_exact(
+    tmp_path: Path, layout: str, sample_format: str
+) -> None:
+    """To look at eight planes or more with PyAV ends the process: 7.1 in AAC is enough."""
+    waveform = noise(av.AudioLayout(layout).nb_channels, 4000)
+    track = Track(waveform, 16000, layout, "wavpack", sample_format=sample_format)
+    sound = read_audio(make(tmp_path / "a.mkv", tracks=[track]))
+    assert np.array_equal(sound.waveform, waveform)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
@@ -156,6 +171,34 @@ def test_samples_that_are_not_numbers_are_damage(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its samples are not numbers"):
         read_audio(tmp_path / "a.wav")
     assert read_audio(tmp_path / "a.wav", on_damage="skip").waveform[0, 8000] == 0
+
+
+def test_signalling_nans_are_damage_without_a_warning(tmp_path: Path) -> None:
+    waveform = np.zeros(4000, np.float32)
+    waveform[1000] = np.array(0x7FA00000, np.uint32).view(np.float32)
+    soundfile.write(tmp_path / "a.wav", waveform, 8000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"damaged after 0\.\d+ s \(its samples are not numbers\)"):
+        read_audio(tmp_path / "a.wav")
+    sound = read_audio(tmp_path / "a.wav", on_damage="skip")
+    assert not sound.waveform.any() and len(sound.damage_seconds) == 1
+
+
+@pytest.mark.parametrize("on_damage", ["raise", "skip"])
+def test_frames_of_a_layout_that_nothing_converts(tmp_path: Path, on_damage: OnDamage) -> None:
+    """A flipped bit in 5.1 AAC has been seen to decode to a frame of 29 channels."""
+    waveform = noise(1, 4000)
+    path = make(tmp_path / "a.wav", tracks=[Track(waveform, 8000)])
+    silence = np.zeros((1, 29 * 1024), np.float32)
+    odd = av.AudioFrame.from_ndarray(silence, format="flt", layout="29 channels")
+    odd.sample_rate = 8000
+    with AudioReader(path, on_damage=on_damage) as reader:
+        reader._frames = chain(reader._frames, [odd])
+        if on_damage == "raise":
+            with pytest.raises(InputError, match=r"damaged after 0\.50 s \(Invalid argument\)"):
+                list(reader.blocks())
+            return
+        assert np.array_equal(np.concatenate(list(reader.blocks()), axis=1), waveform)
+        assert reader.damage.times_seconds == [0.5]
 
 
 def test_reader_tells_what_comes_before_it_is_read(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_video_with_two_tracks_reads_back_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 11025, 48000, 96000])
-@pytest.mark.parametrize("num_channels", [1, 2, 6])
+@pytest.mark.parametrize("num_channels", [1, 2, 6, 8])
 def test_lossless_tracks_of_any_rate_and_channels(
     tmp_path: Path, rate_hz: int, num_channels: int
 ) -> None:
@@ -45,6 +45,21 @@ def test_lossless_tracks_of_any_rate_and_channels(
     sound = read_audio(tmp_path / "a.mp4")
     assert sound.sample_rate_hz == rate_hz
     assert np.array_equal(sound.waveform, waveform)
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 6, 8])
+def test_aac_keeps_channels_apart(tmp_path: Path, num_channels: int) -> None:
+    t = np.arange(24000) / 48000
+    tones_hz = 300.0 * np.arange(1, num_channels + 1)
+    waveform = (0.3 * np.sin(2 * np.pi * tones_hz[:, None] * t)).astype(np.float32)
+    # The fourth of 5.1 and 7.1 is the low frequency channel, in which tones above 120 Hz get lost.
+    heard = [channel for channel in range(num_channels) if num_channels < 6 or channel != 3]
+    settings = VideoSettings(audio_codec="aac")
+    write_video(tmp_path / "a.mp4", numbered(2), 25, [AudioTrack("a", waveform, 48000)], settings)
+    found = read_audio(tmp_path / "a.mp4").waveform[:, :24000]
+    assert found.shape[0] == num_channels
+    loudest_hz = np.abs(np.fft.rfft(found)).argmax(axis=1) * 2.0
+    assert loudest_hz[heard] == pytest.approx(tones_hz[heard], abs=4)
 
 
 def test_aac_tracks_stay_in_time(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """The key frame: boxes and labels where the objects are, the rest of the picture untouched."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from avsep.records import Clip, TimedBox, VisibleObject
+from avsep.records import Box, Clip, TimedBox, VisibleObject
 from avsep.separation.key_frame import draw_boxes, key_frame_jpeg
 
 
@@ -31,6 +33,17 @@ def test_boxes_follow_the_time() -> None:
         changed[100:180, columns] = False
         assert not changed.any()  # nothing outside the box
     assert (clip.frames == 128).all()
+
+
+@pytest.mark.parametrize(
+    "box", [(0.5, 0.5, 0.5001, 0.5001), (0.0, 0.0, 0.001, 1.0), (0.9999, 0.9999, 1.0, 1.0)]
+)
+@pytest.mark.parametrize("label", ["harp", "ü🎻\ntwo lines", "x" * 200, "", None])
+def test_boxes_of_less_than_a_pixel_and_odd_labels(box: Box, label: str | None) -> None:
+    visible = VisibleObject(label=label, boxes=(TimedBox(time_seconds=0, box=box),))
+    clip = replace(grey_clip(), objects=(visible,) * 9)  # more objects than colours
+    picture = np.asarray(draw_boxes(clip.frames[0], clip, 0.0))
+    assert picture.shape == (200, 400, 3) and (picture != 128).any()
 
 
 def test_the_file_is_a_picture_of_the_same_size() -> None:

@@ -1,5 +1,6 @@
 """The command line: one file a command, each parses, calls and prints; no logic lives here."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -43,6 +44,10 @@ def version(
 
 def main() -> None:
     """Run a command: exit 0 when all went well, 2 for bad input, 1 for a fault of ours."""
+    # A name of a file that the terminal has no letters for is written with escapes.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except InputError as error:

@@ -10,7 +10,7 @@ from avsep.cli.console import say, say_table, working
 
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder to write into; made where it is missing.")
+        Path, typer.Option("--out", "-o", help="Folder to write into: new, empty, or of a demo.")
     ] = Path("out/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another duet.")] = 3,
 ) -> None:

@@ -32,20 +32,20 @@ def evaluate(
     from avsep.evaluation import benchmark
     from avsep.evaluation.protocol import PROTOCOLS
     from avsep.evaluation.tables import summary_table
-    from avsep.media.whole_file import whole_file
+    from avsep.media.whole_file import make_folder, write_whole
     from avsep.sound.front_end import FrontEnd
 
     front_end = FrontEnd()
     separators = benchmark.find_separators(names or [], front_end)
     clips = DATASETS["toyband"](data)
+    if out is not None:
+        make_folder(out)
     scored = benchmark.score_clips(clips, separators, front_end)
     done = tuple(track(scored, total=len(clips), what="clips scored"))
     evaluation = benchmark.Evaluation(tuple(separators), done, front_end.settings)
     result = benchmark.as_json(evaluation, data.resolve().name)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        with whole_file(out / "results.json") as part:
-            part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(out / "results.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     if as_json:
         say_json(result)
         return

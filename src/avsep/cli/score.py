@@ -44,7 +44,6 @@ def score(
         {"reference": str(truth), "estimate": str(guess)}
         for truth, guess in zip(result.references, result.estimates, strict=True)
     ]
-    mean_db = result.scores_db.mean(axis=0)
     if as_json:
         say_json(
             {
@@ -52,7 +51,7 @@ def score(
                     name | _figures(row)
                     for name, row in zip(names, result.scores_db.tolist(), strict=True)
                 ],
-                "mean": _figures(mean_db.tolist()),
+                "mean": _figures(result.mean_db.tolist()),
                 "sample_rate_hz": result.sample_rate_hz,
                 "num_channels": result.num_channels,
                 "num_samples": result.num_samples,
@@ -63,7 +62,8 @@ def score(
     for remark in result.remarks:
         say_error(remark)
     labels = [f"{name['estimate']} against {name['reference']}" for name in names]
-    rows = zip([*labels, "mean"], [*result.scores_db.tolist(), mean_db.tolist()], strict=True)
+    figures = [*result.scores_db.tolist(), result.mean_db.tolist()]
+    rows = zip([*labels, "mean"], figures, strict=True)
     say_table(
         "Scores in dB",
         ["estimate against reference", "SDR", "SIR", "SAR"],

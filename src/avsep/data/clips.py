@@ -56,7 +56,11 @@ def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
 def read_sound(path: Path, sample_rate_hz: int) -> Float32[np.ndarray, " N"]:
     """A sound file as one channel at the rate asked for; several channels are averaged."""
     sound = read_audio(path)
-    if sound.waveform.shape[1] == 0:
-        raise InputError(f"'{path}' holds no samples: remove it from the data set or replace it")
     mono = sound.waveform.mean(axis=0, keepdims=True, dtype=np.float32)
-    return resample(mono, sound.sample_rate_hz, sample_rate_hz)[0]
+    found = resample(mono, sound.sample_rate_hz, sample_rate_hz)[0]
+    if len(found) == 0:
+        raise InputError(
+            f"'{path}' is too short: nothing is left of it at {sample_rate_hz} Hz; remove it "
+            "from the data set or replace it"
+        )
+    return found

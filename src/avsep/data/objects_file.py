@@ -38,8 +38,9 @@ class ObjectEntry(BaseModel):
 def read_objects(path: Path) -> tuple[VisibleObject, ...]:
     """The objects of a file, in its order; anything not as described above is an InputError."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        # Some editors begin a file with a byte order mark, which "utf-8-sig" leaves out.
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"cannot read objects from '{path}': {error}") from error
     if not isinstance(entries, list):
         example = '[{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}]'

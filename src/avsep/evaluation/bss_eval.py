@@ -1,5 +1,6 @@
 """BSS Eval v3: how much of an estimate is its source, how much other sources, how much neither."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from avsep.errors import InputError
 
-Waveforms = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
+Waveforms = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."] | Sequence[object]
 
 # A projection is settled when the next step would change its energy by less than this share of the
 # estimate's: an amplitude of 3e-13, which moves even an SIR of 90 dB by less than 1e-7 dB.
@@ -242,16 +243,26 @@ def _as_tensors(
     """Both as float64 on one device: that of a CUDA tensor among them, else the CPU."""
     devices = [x.device for x in (estimates, references) if isinstance(x, Tensor) and x.is_cuda]
     device = devices[0] if devices else torch.device("cpu")
-    for name, given in (("references", references), ("estimates", estimates)):
-        if "complex" in str(given.dtype):
-            raise InputError(f"{name} are complex numbers; BSS Eval takes real waveforms")
-    truth, guess = (
-        x.detach().to("cpu" if x.device.type == "mps" else x.device).to(device, torch.float64)
-        if isinstance(x, Tensor)
-        else torch.from_numpy(np.array(x, dtype=np.float64, order="C")).to(device)
-        for x in (references, estimates)
-    )
-    return truth, guess
+    truth, guess = _as_tensor(references, "references"), _as_tensor(estimates, "estimates")
+    return truth.to(device, torch.float64), guess.to(device, torch.float64)
+
+
+def _as_tensor(given: Waveforms, name: str) -> Shaped[Tensor, "..."]:
+    """One of both as real numbers, still on its device unless that has no float64."""
+    if isinstance(given, Tensor):
+        found = given.detach().to("cpu" if given.device.type == "mps" else given.device)
+    else:
+        try:
+            array = np.asarray(given)
+            kind = np.complex128 if np.iscomplexobj(array) else np.float64
+            found = torch.from_numpy(np.array(array, dtype=kind, order="C"))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{name} are no array of numbers [..., sources, samples] ({error})"
+            ) from error
+    if found.is_complex():
+        raise InputError(f"{name} are complex numbers; BSS Eval takes real waveforms")
+    return found
 
 
 def _check(

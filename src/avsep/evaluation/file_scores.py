@@ -31,6 +31,11 @@ class FileScores:
     num_samples: int
     remarks: tuple[str, ...]
 
+    @property
+    def mean_db(self) -> Float64[np.ndarray, "3"]:
+        """SDR, SIR, SAR, mean over the sources."""
+        return _mean_db(self.scores_db)
+
 
 def score_files(
     references: Sequence[Path], estimates: Sequence[Path], *, permute: bool = False
@@ -64,7 +69,7 @@ def score_files(
     return FileScores(
         references=tuple(references),
         estimates=tuple(estimates[index] for index in order.tolist()),
-        scores_db=by_channel_db.mean(axis=0),
+        scores_db=_mean_db(by_channel_db),
         sample_rate_hz=sounds[0].sample_rate_hz,
         num_channels=waveforms.shape[0],
         num_samples=waveforms.shape[-1],
@@ -125,6 +130,12 @@ def _scored_channels(
         elif scored[channel]:
             remarks.append(f"estimate {what}, which scores -inf")
     return scored, remarks
+
+
+def _mean_db(scores_db: Float64[np.ndarray, "first *rest"]) -> Float64[np.ndarray, "*rest"]:
+    """The mean over the first axis, -inf where any is: one source has an SIR of inf beside it."""
+    lowest = np.isneginf(scores_db).any(axis=0)
+    return np.where(lowest, -np.inf, np.where(lowest, 0.0, scores_db).mean(axis=0))
 
 
 def _end_to_end(waveforms: Float32[np.ndarray, "C S N"]) -> Float32[np.ndarray, "S samples"]:

@@ -9,11 +9,12 @@ from typing import Self
 
 import av
 import numpy as np
-from jaxtyping import Float32
+from av.error import FFmpegError
+from jaxtyping import Float32, Shaped
 
 from avsep.errors import InputError
 from avsep.media.decoding import Damage, OnDamage, decode
-from avsep.media.opening import Source, open_media, source_name
+from avsep.media.opening import Source, open_media, reason, source_name
 from avsep.media.streams import choose_audio, zero_seconds
 
 # Time stamps may stray this far before sound is moved: less than anyone notices against the picture
@@ -23,6 +24,9 @@ _STRAY_SECONDS = Fraction(40, 1000)
 _LONGEST_GAP_SECONDS = 3600
 # Sample format -> what is taken away, then divided by: powers of two, which is exact.
 _SCALES = {"u8": (128, 2.0**7), "s16": (0, 2.0**15), "s32": (0, 2.0**31), "flt": (0, 1.0)}
+# PyAV finds the end of a frame's planes by a null pointer. FFmpeg puts none behind eight and more,
+# so to look at them ends the process.
+_MOST_PLANES = 7
 
 
 @dataclass(frozen=True)
@@ -144,12 +148,20 @@ class AudioReader:
                 elif abs(lag) > _STRAY_SECONDS:
                     # The clock of the file was set back or is wrong: go on from here by its steps.
                     start += lag
-            for piece in self._samples.of(frame):
+            for piece in self._converted(frame, position / rate):
                 if not np.isfinite(piece).all():
                     self.damage.note(position / rate, "its samples are not numbers")
                     piece = np.nan_to_num(piece, nan=0.0, posinf=0.0, neginf=0.0)
                 yield piece
                 position += piece.shape[1]
+
+    def _converted(
+        self, frame: av.AudioFrame, seconds: float
+    ) -> Iterator[Float32[np.ndarray, "C n"]]:
+        try:
+            yield from self._samples.of(frame)
+        except FFmpegError as error:
+            self.damage.note(seconds, reason(error))
 
 
 class _Samples:
@@ -164,23 +176,31 @@ class _Samples:
         """The samples of a frame; FFmpeg converts one of unusual rate, layout or format."""
         form = self._form_of(frame)
         scale = _SCALES.get(form[2].removesuffix("p"))
-        if form[:2] == self._form[:2] and scale is not None:
-            samples = frame.to_ndarray()
-            if not frame.format.is_planar:
-                samples = samples.reshape(-1, frame.layout.nb_channels).T
+        is_readable = not frame.format.is_planar or frame.layout.nb_channels <= _MOST_PLANES
+        if form[:2] == self._form[:2] and scale is not None and is_readable:
+            samples = _channels_first(frame)
             zero, full = scale
+            if full == 1:
+                # What is not a number stays what it is; to scale it would warn.
+                yield samples
+                return
             yield ((samples.astype(np.float64) - zero) / full).astype(np.float32)
             return
         if self._resampler is None or form != self._resampler_form:
             rate, layout, _ = self._form
-            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=rate)
             self._resampler_form = form
         for converted in self._resampler.resample(frame):
-            yield converted.to_ndarray().astype(np.float32, copy=False)
+            yield _channels_first(converted)
 
     @staticmethod
     def _form_of(frame: av.AudioFrame) -> tuple[int, str, str]:
         return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _channels_first(frame: av.AudioFrame) -> Shaped[np.ndarray, "C n"]:
+    samples = frame.to_ndarray()
+    return samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
 
 
 def _time(frame: av.AudioFrame) -> Fraction:

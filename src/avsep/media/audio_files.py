@@ -1,7 +1,8 @@
 """Write sound files: WAV and FLAC, whole or not at all, and never clipped in silence."""
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -68,6 +69,7 @@ class AudioWriter:
         """Open a temporary name beside the path."""
         with ExitStack() as stack:
             part = stack.enter_context(whole_file(self.path))
+            stack.enter_context(_writing(self.path))
             self._file = stack.enter_context(
                 soundfile.SoundFile(
                     part,
@@ -101,6 +103,19 @@ class AudioWriter:
             return
         # soundfile takes the upper bits of 32, which leaves no rounding to it.
         self._file.write(quantise(block, bits, f"'{self.path}'").T << (32 - bits))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What libsndfile meets while it writes, a full disk above all, as an InputError."""
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        why = error.error_string.rstrip(".")
+        raise InputError(
+            f"'{path}' cannot be written ({why}): the disk is full, or no such file can hold "
+            "this sound"
+        ) from error
 
 
 def quantise(

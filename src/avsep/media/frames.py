@@ -9,6 +9,7 @@ from math import isfinite
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from pydantic import BaseModel, ConfigDict, Field
@@ -190,9 +191,11 @@ class _Screen:
         assert self.stream.time_base is not None, "a video stream has a time base"
         for step_back in _STEPS_BACK_SECONDS:
             target = Fraction(0) if step_back is None else max(Fraction(0), time - step_back)
-            self.container.seek(
-                int((target + self._zero) / self.stream.time_base), stream=self.stream
-            )
+            ticks = int((target + self._zero) / self.stream.time_base)
+            try:
+                self.container.seek(ticks, stream=self.stream)
+            except FFmpegError:
+                continue  # no key frame there that the index knows: look further back
             self._coming = self._decoded()
             first = next(self._coming, None)
             if first is not None and (first.time <= time or step_back is None):

@@ -29,8 +29,10 @@ _LAYOUTS = {
     7: "6.1",
     8: "7.1",
 }
-# FLAC: the 16-bit sound as it is. AAC: for players that know nothing else.
-_SAMPLE_FORMATS: dict[AudioCodec, str] = {"flac": "s16", "aac": "fltp"}
+# What each encoder is fed with; FLAC: the 16-bit sound as it is, AAC: for players that know nothing
+# else. PyAV cannot fill the planes of eight channels, so channels are interleaved for both.
+_ENCODER_FORMATS: dict[AudioCodec, str] = {"flac": "s16", "aac": "fltp"}
+_FRAME_FORMATS: dict[AudioCodec, str] = {"flac": "s16", "aac": "flt"}
 _AAC_BITS_PER_SECOND_A_CHANNEL = 96_000
 _BLOCK_SAMPLES = 16_384
 
@@ -108,7 +110,7 @@ class TrackEncoder:
         self._layout = _LAYOUTS[num_channels]
         try:
             stream = self._output.add_stream(self._codec, rate=rate, layout=self._layout)
-            stream.codec_context.format = _SAMPLE_FORMATS[self._codec]
+            stream.codec_context.format = _ENCODER_FORMATS[self._codec]
             if self._codec == "aac":
                 stream.codec_context.bit_rate = _AAC_BITS_PER_SECOND_A_CHANNEL * num_channels
             stream.codec_context.time_base = Fraction(1, rate)
@@ -125,12 +127,10 @@ class TrackEncoder:
     def _encode(self, block: Float32[np.ndarray, "C n"]) -> None:
         if block.shape[1] == 0:
             return
-        name = _SAMPLE_FORMATS[self._codec]
         if self._codec == "flac":
-            steps = quantise(block, 16, f"track '{self._track.title}'")
-            samples = np.ascontiguousarray(steps.T.reshape(1, -1).astype(np.int16))
-        else:
-            samples = np.ascontiguousarray(block)
+            block = quantise(block, 16, f"track '{self._track.title}'").astype(np.int16)
+        samples = np.ascontiguousarray(block.T.reshape(1, -1))
+        name = _FRAME_FORMATS[self._codec]
         frame = av.AudioFrame.from_ndarray(samples, format=name, layout=self._layout)
         frame.sample_rate = self._track.sample_rate_hz
         frame.time_base = Fraction(1, self._track.sample_rate_hz)

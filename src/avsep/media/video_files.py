@@ -9,6 +9,7 @@ from itertools import chain
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.errors import InputError
 from avsep.media.frames import FrameSettings, iterate_frames
-from avsep.media.opening import Source, open_media, source_name
+from avsep.media.opening import Source, open_media, reason, source_name
 from avsep.media.streams import choose_video, zero_seconds
 from avsep.media.tracks import AudioCodec, AudioTrack, TrackEncoder
 from avsep.media.whole_file import whole_file
@@ -89,7 +90,7 @@ def write_tracks(
     was. Pictures that MP4 cannot hold (VP8, ProRes, ...) are encoded anew at their mean rate.
 
     Raises:
-        InputError: no video in the source; samples beyond -1..1 with flac.
+        InputError: no video in the source, or damaged; samples beyond -1..1 with flac.
     """
     settings = settings or VideoSettings()
     with open_media(video_source) as source:
@@ -142,7 +143,7 @@ def _with_decoding_times(source: InputContainer, stream: VideoStream) -> Iterato
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     step = max(1, round(1 / (rate * stream.time_base)))
     waiting: list[Packet] = []
-    for packet in source.demux(stream):
+    for packet in _packets(source, stream):
         if packet.size == 0:  # the empty packet that ends the stream
             continue
         waiting.append(packet)
@@ -157,16 +158,30 @@ def _with_decoding_times(source: InputContainer, stream: VideoStream) -> Iterato
             yield packet
 
 
+def _packets(source: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    try:
+        yield from source.demux(stream)
+    except FFmpegError as error:
+        raise InputError(
+            f"the video that is copied is damaged ({reason(error)}); repair it first"
+        ) from error
+
+
 @contextmanager
 def _open_mp4(path: str | os.PathLike[str]) -> Iterator[OutputContainer]:
     """An MP4 file with its index at the front, so that players can begin before it is loaded."""
     options = {"movflags": "+faststart"}
-    # The prefix keeps FFmpeg from reading a protocol into the folder's name.
-    with (
-        whole_file(path) as part,
-        av.open(f"file:{part.absolute()}", "w", format="mp4", options=options) as output,
-    ):
-        yield output
+    with whole_file(path) as part:
+        try:
+            # The prefix keeps FFmpeg from reading a protocol into the folder's name.
+            name = f"file:{part.absolute()}"
+            with av.open(name, "w", format="mp4", options=options) as output:
+                yield output
+        except FFmpegError as error:
+            raise InputError(
+                f"'{os.fspath(path)}' cannot be written ({reason(error)}): the disk is full, or "
+                "the video that is copied has damaged time stamps"
+            ) from error
 
 
 def _add_tracks(

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and make the folder it goes to."""
+"""Write a file whole or not at all."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name in the same folder to write to; it becomes `path` at the end, or vanishes on an error.
 
     Raises:
-        InputError: the folder does not exist or takes no files, `path` is a folder, the disk is full.
+        InputError: the folder does not exist or takes no files, `path` is a folder, a full disk.
     """
     target = Path(path)
     if target.is_dir():
@@ -28,9 +28,15 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield part
         part.replace(target)
     except OSError as error:
-        raise InputError(f"'{target}' cannot be written: {error}") from error
+        raise InputError(f"'{target}' cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a text (UTF-8) or bytes, whole or not at all; errors are those of `whole_file`."""
+    with whole_file(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def make_folder(path: Path) -> None:

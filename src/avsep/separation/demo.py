@@ -15,11 +15,12 @@ from avsep.data.mixing import MixedItem, mixture_of, to_batch
 from avsep.data.toyband.clip import ToybandSettings, make_clip
 from avsep.data.toyband.folder import ClipPaths, read_clip
 from avsep.data.toyband.material import Material
+from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
 from avsep.evaluation.bss_eval import BssScores, bss_eval
 from avsep.evaluation.tables import decibels
 from avsep.media.audio_files import write_audio
-from avsep.media.whole_file import whole_file
+from avsep.media.whole_file import make_folder, write_whole
 from avsep.recipe import load_recipe
 from avsep.separation.key_frame import key_frame_jpeg
 from avsep.separation.report import Section, Track, report_html
@@ -27,6 +28,11 @@ from avsep.separation.spectrogram_picture import peak_magnitude, spectrogram_png
 from avsep.sound.front_end import FrontEnd
 
 CLIP_NAME = "duet"
+# All that a demo writes: what may stand in its folder, and is replaced.
+OWN_NAMES = {
+    CLIP_NAME, f"{CLIP_NAME}.mp4", "mixture.wav", "mixture.png", "key_frame.jpg", "scores.json",
+    "report.html", *list(BASELINES)[1:],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,11 @@ class Answer:
 
 
 def make_demo(folder: Path, seed: int) -> DemoResult:
-    """Write video, stems, spectrograms, scores.json and report.html; what was there is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write video, stems, spectrograms, scores.json and report.html.
+
+    What an earlier demo left is replaced; a folder with anything else in it is an InputError.
+    """
+    _begin(folder)
     settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
     paths = ClipPaths(folder, CLIP_NAME)
     make_clip(paths, seed, 1, settings, Material.read())
@@ -62,11 +71,19 @@ def make_demo(folder: Path, seed: int) -> DemoResult:
     result = _table(clip, answers, names)
     _write_scores(folder, answers, names)
     key_frame = key_frame_jpeg(load_clip(clip, [settings.clip_seconds / 2]))
-    (folder / "key_frame.jpg").write_bytes(key_frame)
-    page = _page(clip, key_frame, item, answers, result)
-    with whole_file(folder / "report.html") as part:
-        part.write_text(page, encoding="utf-8")
+    write_whole(folder / "key_frame.jpg", key_frame)
+    write_whole(folder / "report.html", _page(clip, key_frame, item, answers, result))
     return result
+
+
+def _begin(folder: Path) -> None:
+    """Make the folder, or see that nothing in it is somebody else's."""
+    make_folder(folder)
+    for item in sorted(folder.iterdir()):
+        if item.name not in OWN_NAMES and not item.name.startswith("."):
+            raise InputError(
+                f"'{folder}' holds '{item.name}', which is of no demo: give a new or empty folder"
+            )
 
 
 def _separate(item: MixedItem, front_end: FrontEnd) -> Iterator[Answer]:
@@ -90,14 +107,14 @@ def _write_sounds(
     for answer in answers[1:]:
         target = folder / answer.name
         shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
+        make_folder(target)
         for name, estimate in zip(names, answer.estimates, strict=True):
             sounds[target / name] = estimate[None]
     reference = peak_magnitude(mixture, sample_rate_hz)
     for path, waveform in sounds.items():
         write_audio(path.with_suffix(".wav"), waveform, sample_rate_hz)
         picture = spectrogram_png(waveform, sample_rate_hz, reference)
-        path.with_suffix(".png").write_bytes(picture)
+        write_whole(path.with_suffix(".png"), picture)
 
 
 def _table(clip: ClipFiles, answers: Sequence[Answer], names: Sequence[str]) -> DemoResult:
@@ -126,8 +143,7 @@ def _write_scores(folder: Path, answers: Sequence[Answer], names: Sequence[str])
         }
         for answer in answers
     }
-    with whole_file(folder / "scores.json") as part:
-        part.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
 
 
 def _page(

@@ -31,7 +31,9 @@ def draw_boxes(frame: UInt8[np.ndarray, "H W 3"], clip: Clip, time_seconds: floa
         colour = COLOURS[index % len(COLOURS)]
         x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))
         corner = (x1 * width, y1 * height)
-        pen.rectangle((*corner, x2 * width - 1, y2 * height - 1), outline=colour, width=thickness)
+        # A box of less than a pixel is drawn as one.
+        opposite = (max(corner[0], x2 * width - 1), max(corner[1], y2 * height - 1))
+        pen.rectangle((*corner, *opposite), outline=colour, width=thickness)
         text = f" {index + 1:02d} {visible.label or ''} "
         pen.rectangle(pen.textbbox(corner, text, font=font), fill=colour)
         pen.text(corner, text, fill="black", font=font)

@@ -45,6 +45,11 @@ def stft(
     waveform: Float[Tensor, "*batch N"], settings: StftSettings = PAPER_STFT
 ) -> Complex[Tensor, "*batch F T"]:
     """The complex spectrogram: periodic Hann window, frames centred on multiples of the hop."""
+    if waveform.shape[-1] == 0 or waveform.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"a waveform of {waveform.shape[-1]} samples of {waveform.dtype} has no spectrogram; "
+            "at least one sample is needed, of float32 or float64: see waveform.float()"
+        )
     if settings.padding == "reflect" and waveform.shape[-1] <= settings.fft_samples // 2:
         raise InputError(
             f"a waveform of {waveform.shape[-1]} samples is too short to reflect: more than "
@@ -75,9 +80,10 @@ def istft(
     every released code has it. At most a hop beyond that centre can be given back.
     """
     covered_samples = (spectrum.shape[-1] - 1) * settings.hop_samples
-    if num_samples is not None and not 0 < num_samples < covered_samples + settings.hop_samples:
+    wanted_samples = covered_samples if num_samples is None else num_samples
+    if not 0 < wanted_samples < covered_samples + settings.hop_samples:
         raise InputError(
-            f"{spectrum.shape[-1]} frames do not hold {num_samples} samples: 1 to "
+            f"{spectrum.shape[-1]} frames do not hold {wanted_samples} samples: 1 to "
             f"{covered_samples + settings.hop_samples - 1} can be asked for"
         )
     flat = spectrum.reshape(-1, *spectrum.shape[-2:])  # * F T -> batch F T
@@ -87,7 +93,7 @@ def istft(
         settings.hop_samples,
         window=_window(settings, spectrum.real),
         center=True,
-        length=num_samples or covered_samples,
+        length=wanted_samples,
     )
     return waveform.reshape(*spectrum.shape[:-2], -1)  # batch N -> * N
 

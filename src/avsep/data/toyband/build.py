@@ -1,17 +1,24 @@
 """Many clips into one folder: in parallel, repeatable, and going on where a run was stopped."""
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread, current_thread, main_thread
 
-from avsep.data.toyband.clip import ToybandSettings, make_clip
+import soundfile
+
+from avsep.data.toyband.clip import ToybandSettings, check_cast, make_clip
 from avsep.data.toyband.folder import RECIPE_NAME, ClipPaths
 from avsep.data.toyband.material import Material
+from avsep.data.toyband.music.notes import is_held_out
 from avsep.errors import InputError
-from avsep.media.whole_file import whole_file
+from avsep.media.whole_file import write_whole
 from avsep.recipe import write_recipe
 
 
@@ -27,48 +34,93 @@ def make_toyband(
     """Write clips into a folder and yield the name of each as it is done; 0 workers: one a core.
 
     Clips that are there already stay, so a stopped run goes on and a folder can grow. A folder of
-    another seed or recipe is an InputError.
+    another seed or recipe is an InputError, and so is a band that the material cannot fill.
     """
+    check_cast(settings, material.categories(is_held_out(seed), settings.categories))
     _begin(folder, seed, settings, material)
     names = [f"{index:06d}" for index in range(1, num_clips + 1)]
-    missing = [name for name in names if not ClipPaths(folder, name).video.exists()]
+    missing = [name for name in names if not ClipPaths(folder, name).video.is_file()]
     yield from (name for name in names if name not in missing)
     make = partial(_make_numbered_clip, folder, seed, settings, material)
     num_workers = min(num_workers or os.cpu_count() or 1, max(1, len(missing)))
     if num_workers == 1:
         yield from map(make, missing)
         return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(make, missing)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from _in_parallel(make, missing, num_workers)
 
 
 def _make_numbered_clip(
     folder: Path, seed: int, settings: ToybandSettings, material: Material, name: str
 ) -> str:
-    make_clip(ClipPaths(folder, name), seed, int(name), settings, material)
+    try:
+        make_clip(ClipPaths(folder, name), seed, int(name), settings, material)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise InputError(f"cannot write clip {name} into '{folder}': {error}") from error
     return name
 
 
+def _in_parallel(
+    make: Callable[[str], str], names: Sequence[str], num_workers: int
+) -> Iterator[str]:
+    """What `make` gives for each name; workers end at once with an error, Ctrl-C or this process.
+
+    Each worker waits at one end of a pipe. Nothing is sent through it: its other end is closed on
+    purpose, or by the system when this process has gone, even by force.
+    """
+    watched, held = Pipe(duplex=False)
+    with ProcessPoolExecutor(num_workers, get_context("spawn"), _watch, (watched,)) as pool:
+        try:
+            with _ignoring_ctrl_c():  # as workers then do from their first moment
+                done = pool.map(make, names)
+            yield from done
+        except BaseException:
+            held.close()
+            raise
+
+
+def _watch(pipe: Connection) -> None:
+    """End this worker when the other end of the pipe is closed."""
+
+    def wait_and_end() -> None:
+        pipe.poll(None)
+        os._exit(1)
+
+    Thread(target=wait_and_end, daemon=True).start()
+
+
+@contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    if current_thread() is not main_thread():  # only the main thread may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin(folder: Path, seed: int, settings: ToybandSettings, material: Material) -> None:
-    """Write the recipe into the folder, or see that the one there is the same."""
+    """Write the recipe into the folder, or see that the one there is the same.
+
+    The recipe of a folder without a clip is no longer of use and gives way.
+    """
     recipe = write_recipe(settings, "toyband")
     text = f"# Made with --seed {seed} from {material.origin}.\n{recipe}"
     path = folder / RECIPE_NAME
-    if path.exists():
-        if path.read_text(encoding="utf-8") != text:
-            raise InputError(
-                f"'{folder}' holds clips of another seed, recipe or material (see {path}): give a "
-                "new folder"
-            )
-        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        found = path.read_bytes() if path.exists() else None
+        foreign = found is None and any(folder.iterdir())
     except OSError as error:
         raise InputError(f"cannot make the folder '{folder}': {error.strerror}") from error
-    if any(folder.iterdir()):
+    if found == text.encode():
+        return
+    if foreign:
         raise InputError(f"'{folder}' is not empty and holds no {RECIPE_NAME}: give a new folder")
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+    if any(folder.glob("*.mp4")):
+        raise InputError(
+            f"'{folder}' holds clips of another seed, recipe or material (see {path}): give a "
+            "new folder"
+        )
+    write_whole(path, text)

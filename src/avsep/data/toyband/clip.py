@@ -37,6 +37,7 @@ from avsep.errors import InputError
 from avsep.media.audio_files import write_audio
 from avsep.media.tracks import AudioTrack
 from avsep.media.video_files import VideoSettings, write_video
+from avsep.media.whole_file import write_whole
 
 FULL_SCALE = 2**15
 MOST_PERFORMERS = 4
@@ -67,7 +68,10 @@ class ToybandSettings(BaseModel):
         default=0.5, ge=0, le=1, description="of a sound without an object, where --noise gives any"
     )
     level_spread_db: float = Field(
-        default=6.0, ge=0, description="between the loudest and the softest performer at most"
+        default=6.0,
+        ge=0,
+        le=60,
+        description="between the loudest and the softest performer at most",
     )
     score: ScoreSettings = ScoreSettings()
     pictures: PictureSettings = PictureSettings()
@@ -106,11 +110,13 @@ def make_clip(
     paths.stems.mkdir(parents=True)
     for name, stem in zip(music.stem_names(cast), music.stems, strict=True):
         write_audio(paths.stems / name, _as_float(stem[None]), SAMPLE_RATE_HZ, "pcm16")
-    paths.objects.write_text(objects_text(stage.objects()), encoding="utf-8")
-    paths.score.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_whole(paths.objects, objects_text(stage.objects()))
+    write_whole(paths.score, record.model_dump_json(indent=1) + "\n")
     track = AudioTrack("mixture", _as_float(music.mixture[None]), SAMPLE_RATE_HZ)
     rate_hz = settings.pictures.frame_rate_hz
-    write_video(paths.video, stage.frames(), rate_hz, [track], ENCODING)
+    done = paths.beside / paths.video.name  # here, so that the next run sweeps what a stop leaves
+    write_video(done, stage.frames(), rate_hz, [track], ENCODING)
+    done.replace(paths.video)
 
 
 @dataclass(frozen=True)
@@ -136,19 +142,28 @@ class Music:
         return stem_names(cast.seen, [*cast.unseen, *self.noise_labels])
 
 
+def check_cast(settings: ToybandSettings, categories: Sequence[str]) -> None:
+    """Raise InputError when a clip may need more different instruments than there are."""
+    always_twins = settings.same_category_probability == 1
+    most_seen = max(count - (always_twins and count > 1) for count in settings.num_performers)
+    num_distinct = most_seen + (settings.unseen_player_probability > 0)
+    if num_distinct > len(categories):
+        raise InputError(
+            f"{num_distinct} different instruments are needed and there are {len(categories)}: "
+            f"{', '.join(categories)}; add categories, or lower num_performers and set "
+            "unseen_player_probability to 0"
+        )
+
+
 def draw_cast(
     settings: ToybandSettings, categories: Sequence[str], generator: np.random.Generator
 ) -> Cast:
-    """Who plays, seen and unseen; more instruments than there are is an InputError."""
+    """Who plays, seen and unseen, of categories that `check_cast` has found to be enough."""
     num_seen = int(generator.choice(settings.num_performers))
     twins = num_seen > 1 and generator.random() < settings.same_category_probability
     with_unseen = generator.random() < settings.unseen_player_probability
     num_distinct = num_seen - twins + with_unseen
-    if num_distinct > len(categories):
-        raise InputError(
-            f"{num_distinct} different instruments are needed and there are {len(categories)}: "
-            f"{', '.join(categories)}; add categories, or set num_performers lower"
-        )
+    assert num_distinct <= len(categories), "check_cast comes first"
     order = generator.permutation(len(categories))[:num_distinct].tolist()
     chosen: list[str] = [categories[int(place)] for place in order]
     unseen = (chosen.pop(),) if with_unseen else ()

@@ -43,12 +43,13 @@ class Material:
     def categories(self, held_out: bool, wanted: Sequence[str]) -> tuple[str, ...]:
         """Instruments that can be both heard and seen, of those wanted; an InputError if none."""
         heard = self.bank.playable(held_out)
-        seen = self.photographs.categories if self.photographs else heard
+        seen = self.photographs.shown(held_out) if self.photographs else heard
         found = tuple(name for name in heard if name in seen and name in (wanted or heard))
         if not found:
             raise InputError(
                 "no instrument can be both heard and seen: notes of "
-                f"{', '.join(heard)}; pictures of {', '.join(seen)}; wanted: {', '.join(wanted)}"
+                f"{', '.join(heard)}; pictures of {', '.join(seen) or 'none'}; "
+                f"wanted: {', '.join(wanted) or 'any'}"
             )
         return found
 

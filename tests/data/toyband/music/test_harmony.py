@@ -114,3 +114,15 @@ def test_high_voices_go_to_high_instruments() -> None:
     parts = share_out(harmony, registers, np.random.default_rng(1))
     tuba, flute, cello, clarinet = (np.mean([note.midi for note in part]) for part in parts)
     assert flute > clarinet > cello > tuba
+
+
+def test_in_an_ensemble_nobody_rests_for_more_than_half_a_bar() -> None:
+    registers = [REGISTERS[name] for name in ("violin", "cello", "flute")]
+    rests = []
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        for part in share_out(write_harmony(32, generator), registers, generator):
+            ends = [0.0, *(note.start_beats + note.length_beats for note in part)]
+            rests += list(np.subtract([*(note.start_beats for note in part), 32.0], ends))
+    # Two beats, after the longest and shortest held of notes: 0.6 of two beats.
+    assert 1.9 < max(rests) <= 2.8 + 1e-9

@@ -164,7 +164,15 @@ def test_too_few_notes_for_held_out_seeds_is_an_error(tmp_path: Path) -> None:
         read_note_bank(tmp_path).playable(held_out=True)
 
 
-@pytest.mark.parametrize("table", ["name\nx\n", "file,dynamic\nviolin/060_000.wav,loud\n"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "name\nx\n",
+        "file,dynamic\nviolin/060_000.wav,loud\n",
+        "file,dynamic\nviolin/060_000.wav,nan\n",
+        "file,dynamic\nviolin/060_000.wav,64\n",
+    ],
+)
 def test_a_table_that_cannot_be_used_is_an_error(tmp_path: Path, table: str) -> None:
     write_note(tmp_path / "violin" / "060_000.wav")
     (tmp_path / "notes.csv").write_text(table)

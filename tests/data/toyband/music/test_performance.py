@@ -237,3 +237,10 @@ def test_a_silent_noise_is_an_error_that_names_it(tmp_path: Path) -> None:
     band = np.ones(1000, dtype=np.float32)
     with pytest.raises(InputError, match=r"nothing\.wav is silent"):
         noise_bed(read_noise_folder(tmp_path), band, np.random.default_rng(0))
+
+
+def test_a_noise_of_no_numbers_is_an_error_that_names_it(tmp_path: Path) -> None:
+    broken = np.full(2000, np.nan, dtype=np.float32)
+    soundfile.write(tmp_path / "wind.wav", broken, 44_100, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"wind\.wav holds samples that are no numbers"):
+        noise_bed((tmp_path / "wind.wav",), np.ones(1000, np.float32), np.random.default_rng(0))

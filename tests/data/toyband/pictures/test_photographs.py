@@ -70,6 +70,20 @@ def test_a_broken_photograph_is_an_error_that_names_it(folder):
         open_photograph(broken)
 
 
+def test_a_file_that_is_no_picture_is_an_error_without_addresses(folder):
+    letter = folder / "violin" / "000.jpg"
+    letter.write_text("dear")
+    with pytest.raises(InputError, match=r"000\.jpg: no known format; replace or remove the file$"):
+        open_photograph(letter)
+
+
+def test_only_categories_with_a_photograph_on_one_side_are_shown(folder):
+    assert read_photographs(folder).shown(held_out=True) == ("guitar", "violin")
+    (folder / "Acoustic_Guitar" / "000.jpg").unlink()
+    assert read_photographs(folder).shown(held_out=True) == ("violin",)
+    assert read_photographs(folder).shown(held_out=False) == ("guitar", "violin")
+
+
 def test_a_photograph_lies_upright(tmp_path):
     path = tmp_path / "turned.jpg"
     exif = Image.Exif()

@@ -275,10 +275,11 @@ def _line_notes(
     may_rest: bool,
     generator: np.random.Generator,
 ) -> list[GridNote]:
-    """The notes of a line: equal eighths are held up to two beats, some bars rest."""
+    """The notes of a line: equal eighths are held up to two beats, some half bars rest."""
     bar_steps = BAR_BEATS * STEPS_PER_BEAT
-    resting = generator.random(len(line) // bar_steps + 1) < (0.15 if may_rest else 0.0)
-    line = np.where(np.repeat(resting, bar_steps)[: len(line)], SILENT, line)
+    resting = generator.random(2 * len(line) // bar_steps + 1) < (0.2 if may_rest else 0.0)
+    resting[1:] &= ~resting[:-1]  # never two in a row: nobody is away for long
+    line = np.where(np.repeat(resting, bar_steps // 2)[: len(line)], SILENT, line)
     held, arch = float(generator.choice((0.6, 0.9, 0.97))), generator.uniform(0, 0.2)
     longest_steps = int(generator.choice((2, 2, 4)))
     notes, step = [], 0

@@ -10,7 +10,6 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 BAR_BEATS = 4
 # How a bar of four beats may be divided, calm to lively.
 RHYTHMS = (
-    (2.0, 2.0),
     (2.0, 1.0, 1.0),
     (1.0, 1.0, 2.0),
     (1.0, 1.0, 1.0, 1.0),
@@ -21,6 +20,8 @@ RHYTHMS = (
     (0.5, 0.5, 0.5, 0.5, 1.0, 1.0),
     (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
 )
+# Between phrases; not longer, for a window of six seconds should hold something of every player.
+PAUSES_BEATS = (0, 0, 1, 1, 2)
 # A melody moves mostly by step: scale steps and how often each is taken.
 STEPS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 STEP_WEIGHTS = (0.03, 0.05, 0.12, 0.26, 0.08, 0.26, 0.12, 0.05, 0.03)
@@ -83,7 +84,7 @@ def write_melody(
         if register.chords and generator.random() < 0.4:
             phrase += _lower_notes(phrase, scale, generator)
         notes += phrase
-        start_beats += BAR_BEATS * len(bars) + float(generator.choice((0, 0, 1, 2, 4)))
+        start_beats += BAR_BEATS * len(bars) + float(generator.choice(PAUSES_BEATS))
     return sorted(notes)
 
 
@@ -157,13 +158,14 @@ DRUM_PATTERNS = (
     {KICK: "X.......X.......", SNARE: "X.xxX.x.X.xxX.x."},
     {KICK: "X..x..x...X.x...", SNARE: "....X.......X...", CLOSED: "xxxxxxxxxxxxxxxx"},
     {KICK: "X.......X.......", 45: "....x.x.....x.x.", 41: "..x.......x....."},
-    {KICK: "X...............", SNARE: "........X......."},
+    {KICK: "X...............", SNARE: "........X.......", CLOSED: "x...x...x...x..."},
 )
+PAUSE = {KICK: "X...............", OPEN: "........x......."}
 FILLS = ("X.x.X.x.X.x.X.x.", "........X.x.X.xx", "....X.xxX.xxX.xx")
 
 
 def write_drums(num_beats: float, generator: np.random.Generator) -> list[GridNote]:
-    """A drum part: one pattern kept up, a fill over snare and toms every few bars, bars of rest."""
+    """A drum part: one pattern kept up, a fill over snare and toms or a pause every few bars."""
     pattern = DRUM_PATTERNS[int(generator.integers(len(DRUM_PATTERNS)))]
     every_bars = int(generator.choice((2, 3, 4)))
     loudness = generator.uniform(0.5, 0.85)
@@ -171,7 +173,7 @@ def write_drums(num_beats: float, generator: np.random.Generator) -> list[GridNo
     for bar in range(int(np.ceil(num_beats / BAR_BEATS))):
         struck = pattern
         if bar % every_bars == every_bars - 1:
-            struck = _fill(generator) if generator.random() < 0.75 else {}
+            struck = _fill(generator) if generator.random() < 0.75 else PAUSE
         elif bar % every_bars == 0 and bar and generator.random() < 0.7:
             struck = {**pattern, CRASH: "X..............."}
         for key, strokes in struck.items():

@@ -206,8 +206,10 @@ def _read_facts(folder: Path) -> dict[str, dict[str, str]]:
         with table.open(newline="", encoding="utf-8") as file:
             rows = {row["file"]: row for row in csv.DictReader(file)}
         for row in rows.values():
-            _ = float(row.get("dynamic") or 0), int(row.get("drum_key") or 0)
-    except (KeyError, ValueError) as error:
+            dynamic, _ = float(row.get("dynamic") or 0), int(row.get("drum_key") or 0)
+            if not 0 <= dynamic <= 1:
+                raise ValueError(f"dynamic {row['dynamic']}")
+    except (KeyError, ValueError, csv.Error) as error:
         raise InputError(
             f"{table} cannot be used ({error}); expected columns: file, dynamic (0..1), timbre, "
             "drum_key (number)"

@@ -250,6 +250,8 @@ def _read_stretch(
     except (OSError, soundfile.SoundFileError) as error:
         raise InputError(f"cannot read the noise {path}: {error}; remove it") from error
     mono = channels.mean(axis=1)[None].astype(np.float32)
+    if not np.isfinite(mono).all():
+        raise InputError(f"the noise {path} holds samples that are no numbers; remove it")
     stretch = resample(mono, sample_rate_hz, SAMPLE_RATE_HZ)[0, :num_samples]
     sounding = np.flatnonzero(stretch)  # recordings may be padded with digital silence
     return stretch[sounding[0] : sounding[-1] + 1] if len(sounding) else stretch

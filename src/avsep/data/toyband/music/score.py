@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avsep.data.toyband.music.harmony import (
     Harmony,
@@ -71,13 +71,24 @@ class ScoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slowest_bpm: float = Field(default=66, gt=0, description="beats (quarters) a minute")
-    fastest_bpm: float = Field(default=138, gt=0)
+    slowest_bpm: float = Field(default=76, ge=20, le=400, description="quarters a minute")
+    fastest_bpm: float = Field(default=138, ge=20, le=400)
     timing_spread_seconds: float = Field(
-        default=0.005, ge=0, description="how far players stray from the beat; at most thrice this"
+        default=0.005,
+        ge=0,
+        le=0.1,
+        description="how far players stray from the beat; at most thrice this",
     )
     # A note that starts later than this before the end of the clip would be cut to a click.
-    shortest_ending_seconds: float = Field(default=0.12, ge=0)
+    shortest_ending_seconds: float = Field(default=0.12, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _from_slow_to_fast(self) -> "ScoreSettings":
+        if self.slowest_bpm > self.fastest_bpm:
+            raise ValueError(
+                f"slowest_bpm {self.slowest_bpm:g} is above fastest_bpm {self.fastest_bpm:g}"
+            )
+        return self
 
 
 def compose(

@@ -31,10 +31,10 @@ class PictureSettings(BaseModel):
 
     width_pixels: int = Field(default=640, ge=64, le=4096)
     height_pixels: int = Field(default=360, ge=64, le=4096)
-    frame_rate_hz: float = Field(default=20.0, gt=0, le=120)
-    most_distractors: int = Field(default=3, ge=0, description="things that make no sound")
+    frame_rate_hz: float = Field(default=20.0, ge=1, le=120)
+    most_distractors: int = Field(default=3, ge=0, le=20, description="things that make no sound")
     least_size: float = Field(
-        default=0.62, gt=0, le=1, description="of a performer, by the largest that fits"
+        default=0.62, ge=0.1, le=1, description="of a performer, by the largest that fits"
     )
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from avsep.data.categories import find_category
 from avsep.errors import InputError
@@ -35,6 +35,12 @@ class Photographs:
     def categories(self) -> tuple[str, ...]:
         """The categories that have photographs, in alphabetical order."""
         return tuple(sorted(self.by_category))
+
+    def shown(self, held_out: bool) -> tuple[str, ...]:
+        """Those that have photographs on one side of the split."""
+        return tuple(
+            name for name in self.categories if _one_side(self.by_category[name], held_out)
+        )
 
     def files(self, category: str, held_out: bool) -> tuple[Path, ...]:
         """The photographs of a category, of one side of the split; none there is an error."""
@@ -79,6 +85,10 @@ def open_photograph(path: Path) -> Image.Image:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             image.draft("RGB", (LONGEST_SIDE_PIXELS, LONGEST_SIDE_PIXELS))
             upright = _on_white(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"cannot read the photograph {path}: no known format; replace or remove the file"
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             f"cannot read the photograph {path}: {error}; replace or remove the file"

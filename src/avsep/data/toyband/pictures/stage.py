@@ -205,7 +205,7 @@ def _thing_place(
     most = min(0.6 * height / (y2 - y1), 0.34 * width / (x2 - x1))
     scale = min(most, height / 300) * float(generator.uniform(0.6, 1.0))
     left = float(generator.uniform(2, width - 2 - scale * (x2 - x1)))
-    bottom = height * float(generator.uniform(floor_share + 0.04, 0.97))
+    bottom = height * float(generator.uniform(min(floor_share + 0.04, 0.95), 0.97))
     if thing.on_the_wall:
         bottom = scale * (y2 - y1) + height * float(generator.uniform(0.04, 0.2))
     placement = Placement(left - scale * x1, bottom - scale * y2, scale)

@@ -1,0 +1,57 @@
+"""What is printed: names as they are, JSON alone, nothing on stderr that is no terminal."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from avsep.cli.console import say, say_error, say_json, say_table, track, working
+
+AWKWARD = ["[/b]", "[red]x", ":bell:", "a  b", r"C:\new", "http://x.y/z", "1.5e3", "ü🎻"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_names_stay_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"made {name}")
+    say_table(f"clips of {name}", ["name", "dB"], [[name, "1.00"], ["other", "-"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"made {name}"
+    assert lines[1].strip() == f"clips of {name}"
+    assert any(f" {name} " in line for line in lines[2:])
+
+
+def test_a_line_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    say("word " * 100)
+    say_error("word " * 100 + "\nand\tmore")
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == captured.err.count("\n") == 1
+    assert captured.err.startswith("avsep: word word") and captured.err.endswith("and more\n")
+
+
+def test_columns_of_figures_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table("t", ["name", "dB"], [["a", "-inf"], ["bbb", ">100"], ["cc", "-"], ["d", "9.50"]])
+    rows = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [row.split("│")[2] for row in rows] == [" -inf ", " >100 ", "    - ", " 9.50 "]
+    assert [row.split("│")[1] for row in rows] == [" a    ", " bbb  ", " cc   ", " d    "]
+
+
+def test_json_has_no_figure_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    say_json({"name": "[b]é", "sdr_db": None})
+    assert json.loads(capsys.readouterr().out) == {"name": "[b]é", "sdr_db": None}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        say_json({"sdr_db": float("nan")})
+
+
+def test_progress_is_for_terminals_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with working("making"):
+        assert list(track(iter("abc"), total=3, what="[/b] into :bell:")) == ["a", "b", "c"]
+    captured = capsys.readouterr()
+    assert not captured.out and not captured.err.strip()
+
+
+def test_a_terminal_without_the_letters_gets_escapes(run: Callable) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="ascii", errors="strict")
+    done = run("evaluate", "--data", "ü🎻")
+    assert done.code == 2 and r"'\xfc\U0001f3bb' holds no toyband clips" in done.err

@@ -1,0 +1,125 @@
+"""What every command promises: help that teaches, JSON and nothing else, one line for errors."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+
+from avsep.cli import app
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def options_of(name: str) -> set[str]:
+    return {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with two sounds, a clip of both, and names that are awkward."""
+    monkeypatch.chdir(tmp_path)
+    sounds = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 9000))
+    for name, sound in zip(["a b.wav", "-ü.wav"], sounds, strict=True):
+        soundfile.write(name, sound, 11025)
+    stems = Path("-band [b]:bell: é") / "1" / "stems"
+    stems.mkdir(parents=True)
+    for name, sound in zip(["01-harp.wav", "02-tuba.wav"], sounds, strict=True):
+        soundfile.write(stems / name, sound, 11025)
+    (stems.parent / "objects.json").write_text('[{"label": "harp"}, {"label": "tuba"}]')
+    (stems.parent.parent / "1.mp4").touch()
+    return tmp_path
+
+
+# Arguments with which each command works in `place`, where names have blanks, signs and dashes.
+WORKING = {
+    "score": ["--reference=a b.wav", "--reference=-ü.wav", "--estimate=-ü.wav", "a b.wav"],
+    "evaluate": ["mixture", "--data=-band [b]:bell: é"],
+    "models": [],
+    "doctor": [],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches(name: str, run: Callable) -> None:
+    done = run(name, "--help")
+    assert done.code == 0 and not done.err
+    assert f"Usage: avsep {name}" in done.out
+    for parameter in COMMANDS[name].params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), f"{parameter.name} is not explained"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_in_help_can_be_typed(name: str) -> None:
+    lines = re.findall(r"`avsep ([^`]+)`", COMMANDS[name].help or "")
+    examples = [words for words in map(shlex.split, lines) if words[0] == name and words[1:]]
+    takes_arguments = options_of(name) - {"--json", "--help"}
+    assert bool(examples) == bool(takes_arguments)
+    for words in examples:
+        context = COMMANDS[name].make_context(name, words[1:])  # parses, does not run
+        assert context.params
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("words", [["--no-such-option"], ["--no-such=[/b]"], ["-?"]])
+def test_unknown_options_are_wrong_usage(name: str, words: list[str], run: Callable) -> None:
+    done = run(name, *words)
+    assert done.code == 2 and not done.out
+    assert "No such option" in done.err and f"avsep {name} --help" in done.err
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "--json" in options_of(name)])
+def test_json_is_all_that_is_printed(name: str, run: Callable, place: Path) -> None:
+    done = run(name, *WORKING[name], "--json")
+    assert done.code == 0 and not done.err
+    assert json.loads(done.out)
+    assert done.out.isascii()  # for a reader of any encoding
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_names_are_printed_as_they_are(name: str, run: Callable, place: Path) -> None:
+    done = run(name, *WORKING[name])
+    assert done.code == 0 and not done.err
+    if name == "evaluate":
+        assert "1 clips of -band [b]:bell: é (dB)" in done.out
+    if name == "score":
+        assert "a b.wav against -ü.wav" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["score", "--reference=[/b]:bell:.wav", "--estimate=x"], "'[/b]:bell:.wav' does not exis"),
+        (["score", "--reference=a b.wav", "--estimate=line\nbreak"], "'line break' does not exist"),
+        (["score", "--reference=a b.wav", "--estimate=\udcff.wav"], r"'\udcff.wav' does not exist"),
+        (["score", "--reference=a b.wav", "--estimate=" + "x" * 300], "File name too long"),
+        (["evaluate", "--data=-band [b]:bell: é", "-o", "a b.wav"], "make the folder 'a b.wav'"),
+        (["evaluate", "--data=-band [b]:bell: é", "-o", "a b.wav/c"], "make the folder 'a b.wav/c"),
+        (["evaluate", "--data=a b.wav"], "'a b.wav' holds no toyband clips"),
+        (["demo", "-o", "a b.wav"], "cannot make the folder 'a b.wav': File exists"),
+        (["demo", "-o", "a b.wav/c"], "cannot make the folder 'a b.wav/c': Not a directory"),
+        (["demo", "-o", "."], "'.' holds '-band [b]:bell: é', which is of no demo: give a new"),
+        (["toyband", "band", "--recipe", "y" * 300], "File name too long: '"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    words: list[str], message: str, run: Callable, place: Path
+) -> None:
+    before = sorted(place.rglob("*"))
+    done = run(*words)
+    assert done.code == 2 and not done.out
+    assert message in done.err and done.err.startswith("avsep: ")
+    assert done.err.count("\n") == 1 and "Traceback" not in done.err
+    assert sorted(place.rglob("*")) == before
+
+
+def test_without_a_command_help_is_shown(run: Callable) -> None:
+    done = run()
+    assert done.code == 2 and all(name in done.out + done.err for name in COMMANDS)
+    assert run("--help").code == 0

@@ -1,0 +1,133 @@
+"""The benchmark over clips made by hand: who is asked, what is counted, what becomes null."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from avsep.data.clips import ClipFiles, SourceFile
+from avsep.errors import InputError
+from avsep.evaluation.baselines import BASELINES
+from avsep.evaluation.benchmark import (
+    ONE_SOURCE,
+    Evaluation,
+    as_json,
+    find_separators,
+    score_clips,
+)
+from avsep.evaluation.tables import SUMMARY_HEAD, summary_table
+from avsep.records import VisibleObject
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
+from avsep.sound.stft import StftSettings
+
+# A window of a quarter of a second keeps the tests quick.
+SETTINGS = FrontEndSettings(
+    sample_rate_hz=8000, window_samples=2048, stft=StftSettings(fft_samples=256, hop_samples=64)
+)
+FRONT_END = FrontEnd(SETTINGS)
+
+
+def clip(folder: Path, name: str, stems: np.ndarray, num_unseen: int = 0) -> ClipFiles:
+    """Files of one clip; the last stems are unseen."""
+    paths = [folder / f"{name}-{index}.wav" for index in range(len(stems))]
+    for path, stem in zip(paths, stems, strict=True):
+        soundfile.write(path, stem, SETTINGS.sample_rate_hz, subtype="FLOAT")
+    num_seen = len(stems) - num_unseen
+    sources = tuple(SourceFile(path, "harp", name, VisibleObject()) for path in paths[:num_seen])
+    return ClipFiles(name, folder / f"{name}.mp4", sources, tuple(paths[num_seen:]))
+
+
+def noise(num_stems: int, num_samples: int = 3000, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal((num_stems, num_samples))
+
+
+def evaluate(clips: list[ClipFiles], *names: str) -> Evaluation:
+    separators = find_separators(names, FRONT_END)
+    return Evaluation(tuple(separators), tuple(score_clips(clips, separators, FRONT_END)), SETTINGS)
+
+
+def test_separators_come_in_the_order_of_the_tables() -> None:
+    assert list(find_separators([], FRONT_END)) == list(BASELINES)
+    backwards = [*reversed(BASELINES), "mixture"]
+    assert list(find_separators(backwards, FRONT_END)) == list(BASELINES)
+    with pytest.raises(InputError, match="unknown separator 'mixtur'; did you mean 'mixture'"):
+        find_separators(["mixture", "mixtur"], FRONT_END)
+
+
+def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
+    rest = noise(2, seed=2)
+    rest[1, 400:2600] = 0.0  # sounds at the ends of the file, not in the window
+    clips = [
+        clip(tmp_path, "duet", noise(2)),
+        clip(tmp_path, "solo", noise(1)),
+        clip(tmp_path, "masked", noise(2), num_unseen=1),
+        clip(tmp_path, "rest", rest),
+    ]
+    found = evaluate(clips, "mixture")
+    summary = found.summary("mixture", "strict")
+    assert (summary.num_pairs, summary.num_left_out) == (4, 3)
+    assert summary.reasons == {ONE_SOURCE: 2, "silent reference": 1}
+    assert [scored.left_out for scored in found.clips] == [None, ONE_SOURCE, ONE_SOURCE, None]
+    duet_db = found.clips[0].scores["mixture"].scores_db.mean(axis=0)
+    figures_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
+    assert figures_db == pytest.approx(duet_db.tolist())
+    head, rows, remarks = summary_table([("mixture", summary)])
+    assert head == SUMMARY_HEAD and rows[0][0] == "mixture (strict)" and rows[0][-2:] == ["1", "3"]
+    assert remarks == [
+        "mixture (strict): 1 left out: silent reference",
+        f"mixture (strict): 2 left out: {ONE_SOURCE}",
+    ]
+
+
+def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
+    found = evaluate([clip(tmp_path, "solo", noise(1))], "ideal-ratio-mask")
+    summary = found.summary("ideal-ratio-mask", "legacy")
+    assert math.isnan(summary.sdr_db) and summary.num_left_out == summary.num_pairs == 1
+    written = json.loads(json.dumps(as_json(found, "solos"), allow_nan=False))
+    assert written["separators"]["ideal-ratio-mask"]["legacy"]["sdr_db"] is None
+    assert written["clips"] == [
+        {"name": "solo", "categories": ["harp"], "left_out": ONE_SOURCE, "scores": {}}
+    ]
+    assert summary_table([("x", summary)])[1] == [["x (legacy)", "-", "-", "-", "0", "1"]]
+
+
+def test_json_holds_every_figure(tmp_path: Path) -> None:
+    found = evaluate([clip(tmp_path, "trio", noise(3))])
+    written = json.loads(json.dumps(as_json(found, "band"), allow_nan=False))
+    assert written["data"] == "band" and list(written["separators"]) == list(BASELINES)
+    assert FrontEndSettings.model_validate(written["front_end"]) == SETTINGS
+    for name, pair in written["clips"][0]["scores"].items():
+        assert len(pair["sdr_db"]) == len(pair["sir_db"]) == len(pair["sar_db"]) == 3
+        assert pair["left_out"] == {"strict": None, "legacy": None}
+        mean_db = written["separators"][name]["strict"]["sdr_db"]
+        assert mean_db == pytest.approx(np.mean(pair["sdr_db"]))
+
+
+def test_what_is_unseen_is_heard_and_costs(tmp_path: Path) -> None:
+    stems = noise(3)
+    alone = evaluate([clip(tmp_path, "a", stems[:2])], "mixture")
+    beside = evaluate([clip(tmp_path, "b", stems, num_unseen=1)], "mixture")
+    before, after = (e.clips[0].scores["mixture"].scores_db for e in (alone, beside))
+    assert after.shape == (2, 3)
+    assert (after[:, 0] < before[:, 0] - 1).all() and (after[:, 2] < before[:, 2] - 20).all()
+
+
+def test_stems_that_do_not_fit_one_another_name_the_clip(tmp_path: Path) -> None:
+    files = clip(tmp_path, "torn", noise(2))
+    soundfile.write(files.sources[1].path, noise(1, 2999)[0], SETTINGS.sample_rate_hz)
+    with pytest.raises(
+        InputError, match="the stems of clip 'torn' differ in length: make the clip"
+    ):
+        evaluate([files])
+
+
+def test_clips_are_scored_one_at_a_time(tmp_path: Path) -> None:
+    clips = [clip(tmp_path, "whole", noise(2)), clip(tmp_path, "gone", noise(2))]
+    clips[1].sources[0].path.unlink()
+    scored = score_clips(clips, find_separators(["mixture"], FRONT_END), FRONT_END)
+    assert next(scored).name == "whole"  # told before the next is opened
+    with pytest.raises(InputError, match=r"gone-0\.wav' does not exist"):
+        next(scored)

@@ -1,0 +1,50 @@
+"""Errors for the user: one line, the nearest known name, everything known."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avsep.data.categories import ALIASES, CATEGORIES, category_index, find_category
+from avsep.errors import InputError, unknown_name
+
+
+@pytest.mark.parametrize(
+    ("given_name", "known", "message"),
+    [
+        ("strickt", ["strict", "legacy"], "; did you mean 'strict'? known: legacy, strict"),
+        ("zzz", ["strict", "legacy"], "; known: legacy, strict"),
+        ("", ["strict"], "; known: strict"),
+        ("strict", [], "; known: none"),
+    ],
+)
+def test_the_nearest_name_is_offered(given_name: str, known: list[str], message: str) -> None:
+    assert str(unknown_name("protocol", given_name, known)) == (
+        f"unknown protocol '{given_name}'{message}"
+    )
+
+
+def test_it_is_a_value_error_too() -> None:
+    with pytest.raises(ValueError, match="unknown thing 'x'"):
+        raise unknown_name("thing", "x", iter(["y"]))
+
+
+@pytest.mark.parametrize("word", [*CATEGORIES, *ALIASES])
+def test_a_category_is_known_however_it_is_written(word: str) -> None:
+    found = find_category(word)
+    assert found in CATEGORIES
+    for other in (
+        word.upper(),
+        f"  {word.title()} ",
+        word.replace(" ", "_"),
+        word.replace(" ", "-"),
+    ):
+        assert find_category(other) == found
+        assert CATEGORIES[category_index(other)] == found
+
+
+@settings(max_examples=20, deadline=None)
+@given(word=st.text(max_size=12))
+def test_any_other_word_is_an_error_that_lists_them(word: str) -> None:
+    if find_category(word) is None:
+        with pytest.raises(InputError, match=r"known: accordion, acoustic guitar, .*, xylophone"):
+            category_index(word)
