@@ -12,7 +12,7 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write into: new, empty, or of a demo.")
     ] = Path("out/demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another duet.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another duet.")] = 19,
 ) -> None:
     """Make a duet video, separate it with ideal masks, score it, and write a page to look at.
 
