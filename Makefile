@@ -37,12 +37,12 @@ FAILED_INSTALL := { echo "Installing failed, see above: pip needs a package inde
 # The package is installed in place; its files are installed anew only when pyproject.toml changes.
 $(VENV)/.runtime: pyproject.toml | $(VENV)/.exists
 	@echo "setting up $(VENV), the first time takes some minutes"
-	$(BIN)/python -m pip install --quiet --editable . || $(FAILED_INSTALL)
+	@$(BIN)/python -m pip install --quiet --editable . || $(FAILED_INSTALL)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.exists
 	@echo "setting up $(VENV), the first time takes some minutes"
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' || $(FAILED_INSTALL)
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]' || $(FAILED_INSTALL)
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.exists:
