@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,11 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
     assert figures_db == pytest.approx(duet_db.tolist())
     head, rows, remarks = summary_table([("mixture", summary)])
     assert head == SUMMARY_HEAD and rows[0][0] == "mixture (strict)" and rows[0][-2:] == ["1", "3"]
-    assert remarks == [
-        "mixture (strict): 1 left out: silent reference",
-        f"mixture (strict): 2 left out: {ONE_SOURCE}",
-    ]
+    assert remarks == [f"2 left out: {ONE_SOURCE}", "1 left out: silent reference"]
+    _, _, told_apart = summary_table(
+        [("mixture", summary), ("other", replace(summary, reasons={}))]
+    )
+    assert told_apart[1] == "1 left out: silent reference (mixture (strict))"
 
 
 def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Figures as people read them: decibels and tables, written one way wherever scores are shown."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 
 from avsep.evaluation.protocol import Summary
@@ -14,14 +15,20 @@ def summary_table(
     summaries: Iterable[tuple[str, Summary]],
 ) -> tuple[list[str], list[list[str]], list[str]]:
     """Head and rows of a table of separators, and a line for each reason pairs were left out."""
-    rows, remarks = [], set()
+    rows: list[list[str]] = []
+    left_out: dict[tuple[str, int], list[str]] = defaultdict(list)
     for name, found in summaries:
+        label = f"{name} ({found.protocol})"
         figures = [decibels(value) for value in (found.sdr_db, found.sir_db, found.sar_db)]
         counts = [str(found.num_pairs - found.num_left_out), str(found.num_left_out)]
-        rows.append([f"{name} ({found.protocol})", *figures, *counts])
+        rows.append([label, *figures, *counts])
         for reason, count in found.reasons.items():
-            remarks.add(f"{name} ({found.protocol}): {count} left out: {reason}")
-    return SUMMARY_HEAD, rows, sorted(remarks)
+            left_out[reason, count].append(label)
+    remarks = [
+        f"{count} left out: {reason}" + (f" ({', '.join(who)})" if len(who) < len(rows) else "")
+        for (reason, count), who in left_out.items()
+    ]
+    return SUMMARY_HEAD, rows, remarks
 
 
 def decibels(value: float) -> str:
