@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -178,11 +179,24 @@ def test_declared_dependencies_are_the_imported_ones() -> None:
     assert third_party == {names.get(name, name) for name in declared}
 
 
-def test_architecture_page_is_in_step() -> None:
-    path = ROOT / "tools" / "draw_architecture.py"
-    spec = importlib.util.spec_from_file_location("draw_architecture", path)
+def load_tool(name: str) -> ModuleType:
+    path = ROOT / "tools" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
-    drawing = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(drawing)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
+
+
+def test_architecture_page_is_in_step() -> None:
+    drawing = load_tool("draw_architecture")
     found = drawing.PAGE.read_text(encoding="utf-8")
     assert found == drawing.page(), "run: python tools/draw_architecture.py"
+
+
+def test_tables_of_settings_are_in_step() -> None:
+    tables = load_tool("draw_settings")
+    for name in tables.TABLES:
+        found = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert found == tables.redrawn(name), "run: python tools/draw_settings.py"
+        assert "None |" not in found, "a setting without a description"

@@ -72,15 +72,19 @@ class ScoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     slowest_bpm: float = Field(default=76, ge=20, le=400, description="quarters a minute")
-    fastest_bpm: float = Field(default=138, ge=20, le=400)
+    fastest_bpm: float = Field(default=138, ge=20, le=400, description="quarters a minute")
     timing_spread_seconds: float = Field(
         default=0.005,
         ge=0,
         le=0.1,
         description="how far players stray from the beat; at most thrice this",
     )
-    # A note that starts later than this before the end of the clip would be cut to a click.
-    shortest_ending_seconds: float = Field(default=0.12, ge=0, le=1)
+    shortest_ending_seconds: float = Field(
+        default=0.12,
+        ge=0,
+        le=1,
+        description="no note starts later before the end: it would be cut to a click",
+    )
 
     @model_validator(mode="after")
     def _from_slow_to_fast(self) -> "ScoreSettings":

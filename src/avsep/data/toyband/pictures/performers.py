@@ -29,9 +29,9 @@ class PictureSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width_pixels: int = Field(default=640, ge=64, le=4096)
-    height_pixels: int = Field(default=360, ge=64, le=4096)
-    frame_rate_hz: float = Field(default=20.0, ge=1, le=120)
+    width_pixels: int = Field(default=640, ge=64, le=4096, description="of the video")
+    height_pixels: int = Field(default=360, ge=64, le=4096, description="of the video")
+    frame_rate_hz: float = Field(default=20.0, ge=1, le=120, description="pictures a second")
     most_distractors: int = Field(default=3, ge=0, le=20, description="things that make no sound")
     least_size: float = Field(
         default=0.62, ge=0.1, le=1, description="of a performer, by the largest that fits"

@@ -1,0 +1,47 @@
+"""Draw the tables of settings in docs from the fields of the settings themselves.
+
+Run `python tools/draw_settings.py`; it rewrites what stands between the marks in docs/toyband.md.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from avsep.data.toyband.clip import ToybandSettings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+# Page -> the settings whose table stands on it.
+TABLES: dict[str, type[BaseModel]] = {"toyband.md": ToybandSettings}
+BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->"
+
+
+def redrawn(name: str) -> str:
+    """The text of a page with its table as it should be."""
+    before, _, rest = (DOCS / name).read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    head = "| setting | default | what it means |\n|---|---|---|\n"
+    return before + BEGIN + head + "".join(rows(TABLES[name])) + END + after
+
+
+def rows(schema: type[BaseModel], group: str = "") -> Iterator[str]:
+    """A row for each field, those of groups with the group's name before them."""
+    for name, field in schema.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from rows(kind, f"{group}{name}.")
+            continue
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        yield f"| `{group}{name}` | {default} | {field.description} |\n"
+
+
+def main() -> int:
+    """Write the pages."""
+    for name in TABLES:
+        (DOCS / name).write_text(redrawn(name), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
