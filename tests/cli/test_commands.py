@@ -90,7 +90,10 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
     assert figures["ideal-ratio-mask"]["sdr_db"] > figures["mixture"]["sdr_db"] + 5
     assert [clip["left_out"] is None for clip in results["clips"]] == [False, True, True]
     silent = results["clips"][1]["scores"]["mixture"]
-    assert silent["left_out"]["strict"] == "silent reference" and silent["sdr_db"][0] is None
+    assert (
+        silent["left_out"]["strict"] == "silent reference"
+        and silent["sources"][0]["sdr_db"] is None
+    )
 
 
 def test_evaluate_is_the_same_twice_to_the_byte(run, band: Path) -> None:

@@ -102,10 +102,11 @@ def test_json_holds_every_figure(tmp_path: Path) -> None:
     assert written["data"] == "band" and list(written["separators"]) == list(BASELINES)
     assert FrontEndSettings.model_validate(written["front_end"]) == SETTINGS
     for name, pair in written["clips"][0]["scores"].items():
-        assert len(pair["sdr_db"]) == len(pair["sir_db"]) == len(pair["sar_db"]) == 3
+        assert len(pair["sources"]) == 3
+        assert all(list(row) == ["sdr_db", "sir_db", "sar_db"] for row in pair["sources"])
         assert pair["left_out"] == {"strict": None, "legacy": None}
         mean_db = written["separators"][name]["strict"]["sdr_db"]
-        assert mean_db == pytest.approx(np.mean(pair["sdr_db"]))
+        assert mean_db == pytest.approx(np.mean([row["sdr_db"] for row in pair["sources"]]))
 
 
 def test_what_is_unseen_is_heard_and_costs(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def score(
     Example: `avsep score --reference violin.wav piano.wav --estimate 01-violin.wav 02-piano.wav`
     """
     from avsep.evaluation.file_scores import score_files
-    from avsep.evaluation.tables import decibels
+    from avsep.evaluation.tables import decibels, figures_json
 
     result = score_files(reference or [], estimate or [], permute=permute)
     names = [
@@ -48,10 +48,10 @@ def score(
         say_json(
             {
                 "sources": [
-                    name | _figures(row)
+                    name | figures_json(row)
                     for name, row in zip(names, result.scores_db.tolist(), strict=True)
                 ],
-                "mean": _figures(result.mean_db.tolist()),
+                "mean": figures_json(result.mean_db.tolist()),
                 "sample_rate_hz": result.sample_rate_hz,
                 "num_channels": result.num_channels,
                 "num_samples": result.num_samples,
@@ -69,9 +69,3 @@ def score(
         ["estimate against reference", "SDR", "SIR", "SAR"],
         ([label, *(decibels(figure_db) for figure_db in row)] for label, row in rows),
     )
-
-
-def _figures(row_db: list[float]) -> dict[str, float | None]:
-    """The three figures by name, null for what JSON has no number for."""
-    finite = (x if abs(x) != float("inf") else None for x in row_db)
-    return dict(zip(("sdr_db", "sir_db", "sar_db"), finite, strict=True))

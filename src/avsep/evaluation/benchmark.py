@@ -1,6 +1,5 @@
 """Separators over a data set: every clip's own mixture separated, scored and summed up."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from avsep.data.mixing import mixture_of, to_batch
 from avsep.errors import unknown_name
 from avsep.evaluation.baselines import BASELINES, waveforms
 from avsep.evaluation.protocol import PROTOCOLS, PairScores, Summary, score_pair, summarise
+from avsep.evaluation.tables import figures_json
 from avsep.records import Separates
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
@@ -95,9 +95,7 @@ def as_json(evaluation: Evaluation, data_name: str) -> dict[str, object]:
 
 def _summary_json(summary: Summary) -> dict[str, object]:
     return {
-        "sdr_db": _finite(summary.sdr_db),
-        "sir_db": _finite(summary.sir_db),
-        "sar_db": _finite(summary.sar_db),
+        **figures_json([summary.sdr_db, summary.sir_db, summary.sar_db]),
         "num_pairs": summary.num_pairs,
         "num_left_out": summary.num_left_out,
         "reasons": summary.reasons,
@@ -107,9 +105,7 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 def _clip_json(clip: ScoredClip) -> dict[str, object]:
     scores = {
         name: {
-            "sdr_db": [_finite(value) for value in pair.scores_db[:, 0]],
-            "sir_db": [_finite(value) for value in pair.scores_db[:, 1]],
-            "sar_db": [_finite(value) for value in pair.scores_db[:, 2]],
+            "sources": [figures_json(row) for row in pair.scores_db.tolist()],
             "left_out": {protocol: pair.left_out_reason(protocol) for protocol in PROTOCOLS},
         }
         for name, pair in clip.scores.items()
@@ -120,7 +116,3 @@ def _clip_json(clip: ScoredClip) -> dict[str, object]:
         "left_out": clip.left_out,
         "scores": scores,
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

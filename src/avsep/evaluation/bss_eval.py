@@ -39,6 +39,11 @@ class BssScores:
     sar_db: Float64[np.ndarray, "*batch S"]
     permutation: Int64[np.ndarray, "*batch S"]
 
+    @property
+    def table_db(self) -> Float64[np.ndarray, "*batch S 3"]:
+        """SDR, SIR and SAR of each source side by side."""
+        return np.stack([self.sdr_db, self.sir_db, self.sar_db], axis=-1)
+
 
 def bss_eval(
     references: Waveforms,

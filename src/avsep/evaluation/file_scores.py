@@ -65,7 +65,7 @@ def score_files(
         whole = bss_eval(_end_to_end(truth), _end_to_end(guess), permute=True)
         order = whole.permutation
     scores = bss_eval(truth, guess[:, order])
-    by_channel_db = np.stack([scores.sdr_db, scores.sir_db, scores.sar_db], axis=-1)  # C S 3
+    by_channel_db = scores.table_db  # C S 3
     return FileScores(
         references=tuple(references),
         estimates=tuple(estimates[index] for index in order.tolist()),

@@ -75,8 +75,7 @@ def score_pair(
     )
     scores_db = np.full((len(references), 3), np.nan)
     if not silent_references.any():
-        scores = bss_eval(references, estimates)
-        scores_db = np.stack([scores.sdr_db, scores.sir_db, scores.sar_db], axis=-1)
+        scores_db = bss_eval(references, estimates).table_db
     return PairScores(name, categories, scores_db, silent_references, silent_estimates)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from avsep.evaluation.protocol import Summary
 
@@ -29,6 +29,16 @@ def summary_table(
         for (reason, count), who in left_out.items()
     ]
     return SUMMARY_HEAD, rows, remarks
+
+
+def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:
+    """SDR, SIR and SAR by name; null for what JSON has no number for.
+
+    >>> figures_json([9.5, math.inf, math.nan])
+    {'sdr_db': 9.5, 'sir_db': None, 'sar_db': None}
+    """
+    finite = [float(value) if math.isfinite(value) else None for value in row_db]
+    return dict(zip(("sdr_db", "sir_db", "sar_db"), finite, strict=True))
 
 
 def decibels(value: float) -> str:

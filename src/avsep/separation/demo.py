@@ -18,7 +18,7 @@ from avsep.data.toyband.material import Material
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
 from avsep.evaluation.bss_eval import BssScores, bss_eval
-from avsep.evaluation.tables import decibels
+from avsep.evaluation.tables import decibels, figures_json
 from avsep.media.audio_files import write_audio
 from avsep.media.whole_file import make_folder, write_whole
 from avsep.recipe import load_recipe
@@ -121,9 +121,7 @@ def _table(clip: ClipFiles, answers: Sequence[Answer], names: Sequence[str]) -> 
     rows = [
         [answer.name, name, *(decibels(value) for value in scores)]
         for answer in answers
-        for name, *scores in zip(
-            names, answer.scores.sdr_db, answer.scores.sir_db, answer.scores.sar_db, strict=True
-        )
+        for name, scores in zip(names, answer.scores.table_db.tolist(), strict=True)
     ]
     title = "A duet of " + " and ".join(source.category for source in clip.sources)
     return DemoResult(title, ["separator", "source", "SDR", "SIR", "SAR"], rows)
@@ -132,14 +130,8 @@ def _table(clip: ClipFiles, answers: Sequence[Answer], names: Sequence[str]) -> 
 def _write_scores(folder: Path, answers: Sequence[Answer], names: Sequence[str]) -> None:
     scores = {
         answer.name: {
-            name: {"sdr_db": sdr_db, "sir_db": sir_db, "sar_db": sar_db}
-            for name, sdr_db, sir_db, sar_db in zip(
-                names,
-                answer.scores.sdr_db.tolist(),
-                answer.scores.sir_db.tolist(),
-                answer.scores.sar_db.tolist(),
-                strict=True,
-            )
+            name: figures_json(row)
+            for name, row in zip(names, answer.scores.table_db.tolist(), strict=True)
         }
         for answer in answers
     }

@@ -18,7 +18,7 @@ from avsep.data.toyband.folder import RECIPE_NAME, ClipPaths
 from avsep.data.toyband.material import Material
 from avsep.data.toyband.music.notes import is_held_out
 from avsep.errors import InputError
-from avsep.media.whole_file import write_whole
+from avsep.media.whole_file import make_folder, write_whole
 from avsep.recipe import write_recipe
 
 
@@ -108,12 +108,12 @@ def _begin(folder: Path, seed: int, settings: ToybandSettings, material: Materia
     recipe = write_recipe(settings, "toyband")
     text = f"# Made with --seed {seed} from {material.origin}.\n{recipe}"
     path = folder / RECIPE_NAME
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         found = path.read_bytes() if path.exists() else None
         foreign = found is None and any(folder.iterdir())
     except OSError as error:
-        raise InputError(f"cannot make the folder '{folder}': {error.strerror}") from error
+        raise InputError(f"cannot look into '{folder}': {error.strerror}") from error
     if found == text.encode():
         return
     if foreign:
