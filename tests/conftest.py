@@ -16,7 +16,10 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Every call into these packages is checked against its annotated shapes and types.
-CHECKED = ["records", "sound", "media", "data", "evaluation", "separation"]
+CHECKED = [
+    "records", "sound", "media", "vision", "data", "layers", "models", "checkpoint", "evaluation",
+    "training", "separation",
+]  # fmt: skip
 install_import_hook([f"avsep.{name}" for name in CHECKED], "shape_checks.check")
 
 import torch  # noqa: E402 (after the hook, so that nothing of ours is imported before it)

@@ -1,14 +1,15 @@
 """What travels between the stages: clips, visible objects, cues, batches, separations.
 
 Axes, here and everywhere: B batch, S sources, C channels (two are ears), N samples, F frequency
-bins, T spectrogram frames, K video frames, H height, W width, D width of a feature, Q queries.
+bins, T spectrogram frames, K video frames, M frames of a movement, J steps of motion features,
+H height, W width, D width of a feature, Q queries.
 """
 
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Complex, Float, Float32, Float64, Int64, UInt8
+from jaxtyping import Bool, Complex, Float, Float32, Float64, Int64, UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor
 
@@ -87,17 +88,23 @@ class Cues:
     """What vision tells a model, already tensors; a model lists those it needs.
 
     Attributes:
-        crops: pictures of each source's object, RGB.
+        crops: pictures of each source's object, its box cut out, RGB.
+        appearance: maps of the crops by a frozen image encoder, computed once; stand in for crops.
         frames: whole pictures, RGB.
-        motion: motion features over time.
-        category: index of each source's category.
+        movement: the object's crop in grey over the whole window, M pictures evenly in time.
+        motion: motion features over time, computed once.
+        motion_padding: where `motion` is padding.
+        category: index of each source among the model's categories; -1 where it is not told.
         boxes: normalised x1 y1 x2 y2 in each frame.
         embedding: one vector a source, from a picture or a text.
     """
 
     crops: UInt8[Tensor, "B S K 3 H W"] | None = None
+    appearance: Float[Tensor, "B S K maps i j"] | None = None
     frames: UInt8[Tensor, "B S K 3 H W"] | None = None
-    motion: Float[Tensor, "B S D K"] | None = None
+    movement: UInt8[Tensor, "B S M h w"] | None = None
+    motion: Float[Tensor, "B S motion J"] | None = None
+    motion_padding: Bool[Tensor, "B S J"] | None = None
     category: Int64[Tensor, "B S"] | None = None
     boxes: Float[Tensor, "B S K 4"] | None = None
     embedding: Float[Tensor, "B S D"] | None = None

@@ -35,6 +35,10 @@ class FrontEnd:
         spectrum = stft(waveform, self.settings.stft)
         return spectrum.abs(), unit_phase(spectrum)
 
+    def magnitude(self, waveform: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch F T"]:
+        """The magnitude alone, all that the truth of a mask is made of."""
+        return stft(waveform, self.settings.stft).abs()
+
     def waveform(
         self,
         magnitude: Float[Tensor, "*batch F T"],

@@ -1,0 +1,148 @@
+"""The audio U-Net shared since The Sound of Pixels, open in the middle for what fuses with it."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, interpolate
+
+from avsep.layers.audio_attention import AudioAttention
+
+
+class UNetSettings(BaseModel):
+    """Sizes of the U-Net; the defaults are the paper's (64 channels, doubled up to 512)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[int, ...] = Field(
+        default=(64, 128, 256, 512, 512, 512, 512),
+        min_length=2,
+        description="of each downsampling layer; each halves both axes",
+    )
+    num_features: int = Field(default=32, gt=0, description="channels of the final features")
+    num_layers_after_middle: int = Field(
+        default=3, ge=1, description="upsampling layers behind the middle, whose stride is 2 to it"
+    )
+    audio_attention: bool = Field(
+        default=False, description="an attention module behind each upsampling layer (DGFNet)"
+    )
+    attention_groups: int = Field(
+        default=32, gt=0, description="groups of channels in each attention module"
+    )
+    num_attention_layers: int | None = Field(
+        default=None, ge=1, description="deepest layers that have one; none: each, as the paper"
+    )
+
+    @property
+    def middle_channels(self) -> int:
+        """Channels of the intermediate features, C_A."""
+        return self.channels[self.num_layers_after_middle - 1]
+
+
+class AudioUNet(nn.Module):
+    """Spectrogram to features in two halves (DGFNet, section 3.2.2; REFERENCE 2.6).
+
+    `to_middle` gives the intermediate features F_a^mid, `from_middle` the final ones F_a. Between
+    them a model may change what flows, differently for each source of a mixture.
+    """
+
+    def __init__(self, settings: UNetSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or UNetSettings()
+        channels, depth = self.settings.channels, len(self.settings.channels)
+        below = (1, *channels)
+        self.input_norm = nn.BatchNorm2d(1)
+        self.down = nn.ModuleList(
+            DownLayer(below[k], below[k + 1], first=k == 0, innermost=k == depth - 1)
+            for k in range(depth)
+        )
+        # Layer k comes back to the resolution that downsampling layer k started from.
+        self.up = nn.ModuleList(
+            UpLayer(
+                channels[k] if k == depth - 1 else 2 * channels[k],
+                self.settings.num_features if k == 0 else channels[k - 1],
+                last=k == 0,
+                attention_groups=self._attention_groups(depth - k),
+            )
+            for k in range(depth)
+        )
+
+    def _attention_groups(self, place: int) -> int:
+        """Groups of the attention behind an upsampling layer, the deepest in place 1; 0: none."""
+        most = self.settings.num_attention_layers or len(self.settings.channels)
+        has_one = self.settings.audio_attention and place <= most
+        return self.settings.attention_groups if has_one else 0
+
+    def to_middle(
+        self, spectrogram: Float[Tensor, "B 1 F T"]
+    ) -> tuple[Float[Tensor, "B D f t"], list[Tensor]]:
+        """Intermediate features, and the maps that skip over the middle, largest first."""
+        maps = [self.input_norm(spectrogram)]
+        for layer in self.down:
+            maps.append(layer(maps[-1]))
+        features = self.up[-1](maps[-1])
+        kept = self.settings.num_layers_after_middle
+        for k in range(len(self.up) - 2, kept - 1, -1):
+            features = self.up[k](features, maps[k + 1])
+        return features, maps[1 : kept + 1]
+
+    def from_middle(
+        self, middle: Float[Tensor, "N D f t"], skips: Sequence[Tensor]
+    ) -> Float[Tensor, "N E F T"]:
+        """Final features, for one middle a mixture (N = B) or one a source (N = B S)."""
+        for k in range(len(skips) - 1, -1, -1):
+            middle = self.up[k](middle, skips[k])
+        return middle
+
+
+class DownLayer(nn.Module):
+    """LeakyReLU, convolution of stride 2, batch norm; none of the first before the first layer."""
+
+    def __init__(self, num_in: int, num_out: int, *, first: bool, innermost: bool) -> None:
+        super().__init__()
+        self.activation = nn.Identity() if first else nn.LeakyReLU(0.2)
+        self.convolution = nn.Conv2d(num_in, num_out, 4, stride=2, padding=1, bias=False)
+        self.norm = nn.Identity() if first or innermost else nn.BatchNorm2d(num_out)
+
+    def forward(self, maps: Float[Tensor, "B D F T"]) -> Float[Tensor, "B E f t"]:
+        """Maps of half the height and width."""
+        return self.norm(self.convolution(self.activation(maps)))
+
+
+class UpLayer(nn.Module):
+    """ReLU, bilinear upsampling, convolution, batch norm, and audio attention where asked for.
+
+    The convolution of [skip, below] is the sum of two: the skip's half, the same for all sources of
+    a mixture, is computed once for them.
+    """
+
+    def __init__(self, num_in: int, num_out: int, *, last: bool, attention_groups: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(num_in, num_out, 3, padding=1, bias=False)
+        self.norm = nn.Identity() if last else nn.BatchNorm2d(num_out)
+        self.attention = (
+            AudioAttention(num_out, attention_groups) if attention_groups else nn.Identity()
+        )
+
+    def forward(
+        self, below: Float[Tensor, "N D f t"], skip: Float[Tensor, "B d f t"] | None = None
+    ) -> Float[Tensor, "N E F T"]:
+        """Maps of twice the height and width; N is B, or a multiple of it: sources of a mixture."""
+        weight = self.convolution.weight
+        if skip is None:
+            features = conv2d(_upsample(below), weight, padding=1)
+        else:
+            num_skip = skip.shape[1]
+            features = conv2d(_upsample(below), weight[:, num_skip:], padding=1)
+            shared = conv2d(_upsample(skip), weight[:, :num_skip], padding=1)
+            num_sources = len(below) // len(skip)
+            if num_sources > 1:
+                shared = shared.repeat_interleave(num_sources, dim=0)
+            features = features + shared
+        return self.attention(self.norm(features))
+
+
+def _upsample(maps: Float[Tensor, "B D f t"]) -> Float[Tensor, "B D F T"]:
+    return interpolate(torch.relu(maps), scale_factor=2, mode="bilinear", align_corners=True)

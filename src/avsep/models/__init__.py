@@ -1,0 +1,6 @@
+"""The systems, one file each; `MODELS` names them."""
+
+from avsep.models.dgfnet import DGFNet, IQuery
+
+# Name -> class. Settings without arguments are those of the paper.
+MODELS: dict[str, type[DGFNet]] = {"dgfnet": DGFNet, "iquery": IQuery}

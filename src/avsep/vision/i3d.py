@@ -1,0 +1,279 @@
+"""Inception I3D: motion features of a video by an inflated Inception network, weights by others.
+
+Carreira, Zisserman, Quo vadis, action recognition? (2017), Figure 3. iQuery and DGFNet take its
+last maps, with weights that FAME (Ding et al. 2022) learned without labels.
+"""
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Shaped, UInt8
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import max_pool3d, pad, relu
+
+from avsep.errors import InputError
+from avsep.vision.published_weights import StateDict, fit, read_weights, without
+
+Pixels = Literal["unit", "signed", "kinetics"]
+Triple = tuple[int, int, int]
+
+# Mean and standard deviation taken off pixels of 0..1, red, green, blue.
+_PIXELS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "kinetics": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
+}
+# Figure 3: channels of 1x1, of 1x1 then 3x3x3, of 1x1 then 3x3x3, of 1x1 behind the pooling.
+_MIXED = {
+    "3b": (64, 96, 128, 16, 32, 32),
+    "3c": (128, 128, 192, 32, 96, 64),
+    "4b": (192, 96, 208, 16, 48, 64),
+    "4c": (160, 112, 224, 24, 64, 64),
+    "4d": (128, 128, 256, 24, 64, 64),
+    "4e": (112, 144, 288, 32, 64, 64),
+    "4f": (256, 160, 320, 32, 128, 128),
+    "5b": (256, 160, 320, 32, 128, 128),
+    "5c": (384, 192, 384, 48, 128, 128),
+}
+_FEWEST_FRAMES = 2  # the first layer halves time, rounding down
+_SMALLEST_SIDE_PIXELS = 2
+
+
+class I3DSettings(BaseModel):
+    """How the weights in use were trained; `load_i3d` chooses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Padding in all: kernel less stride whatever the size (FAME), or what makes the output
+    # ceil(size / stride) (TensorFlow's SAME). They differ where a size is odd.
+    padding: Literal["fixed", "same"] = "fixed"
+    norm_epsilon: float = Field(default=1e-5, gt=0)  # of the batch norms
+    pixels: Pixels = "kinetics"  # scale: 0..1, -1..1, or less Kinetics' mean and by its deviation
+
+
+class I3D(nn.Module):
+    """The convolutional part of Figure 3, up to the maps that its average pooling takes."""
+
+    def __init__(self, settings: I3DSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings = settings or I3DSettings()
+        self.num_channels = 1024
+        layers: dict[str, nn.Module] = {
+            "conv_1a": _Unit(3, 64, 7, 2, settings),
+            "pool_2a": _Pool((1, 3, 3), (1, 2, 2), settings),
+            "conv_2b": _Unit(64, 64, 1, 1, settings),
+            "conv_2c": _Unit(64, 192, 3, 1, settings),
+            "pool_3a": _Pool((1, 3, 3), (1, 2, 2), settings),
+        }
+        num_channels = 192
+        for name, widths in _MIXED.items():
+            if name == "4b":
+                layers["pool_4a"] = _Pool((3, 3, 3), (2, 2, 2), settings)
+            if name == "5b":
+                layers["pool_5a"] = _Pool((2, 2, 2), (2, 2, 2), settings)
+            layers[f"mixed_{name}"] = _Mixed(num_channels, widths, settings)
+            num_channels = widths[0] + widths[2] + widths[4] + widths[5]
+        assert num_channels == self.num_channels, "the last maps are as wide as promised"
+        self.layers = nn.Sequential(OrderedDict(layers))
+
+    def forward(self, frames: Float[Tensor, "N 3 K H W"]) -> Float[Tensor, "N D k h w"]:
+        """Maps of an eighth of the frames, a 32nd as high and wide; pixels already scaled."""
+        return self.layers(frames)
+
+
+def load_i3d(path: str | os.PathLike[str]) -> I3D:
+    """I3D in eval mode with published weights: FAME's, or in the layout of pytorch-i3d.
+
+    Heads and the second encoder of FAME's training are left out.
+
+    Raises:
+        InputError: no such file, neither layout, or names and shapes that do not fit.
+    """
+    weights = read_weights(path)
+    if any(name.startswith(_FAME_ENCODER) for name in weights):
+        own = (name for name in weights if name.startswith(_FAME_ENCODER))
+        weights = {name.removeprefix(_FAME_ENCODER): weights[name] for name in own}
+    layout = next((layout for layout in _LAYOUTS if layout.first in weights), None)
+    if layout is None:
+        wanted = " or ".join(f"'{layout.first}' ({layout.name})" for layout in _LAYOUTS)
+        raise InputError(f"'{os.fspath(path)}' is no I3D: it needs {wanted} among its names")
+    model = I3D(layout.settings)
+    fit(model, layout.renamed(weights), f"'{os.fspath(path)}' ({layout.name})")
+    return model.eval()
+
+
+def motion_features(
+    frames: UInt8[np.ndarray, "K H W 3"],
+    model: I3D,
+    *,
+    pixels: Pixels | None = None,
+    max_frames: int = 160,
+) -> Float32[Tensor, "D k"]:
+    """Motion features of a video, one vector about every eight frames, the strongest of all places.
+
+    Takes some 100 bytes of memory for each pixel of each frame, so shrink large pictures first.
+
+    Departure: iQuery runs I3D in training mode on pixels of 0..1, so that its batch norms take
+    statistics of the one video at hand. Here they use the learned ones, for which pixels are scaled
+    as in training; a video's features no longer depend on how it is cut.
+
+    Args:
+        frames: one picture a second, as iQuery does; a single one is repeated.
+        model: from `load_i3d`.
+        pixels: their scale, if not the one that belongs to the model's weights.
+        max_frames: what comes later is not looked at.
+    """
+    assert frames.shape[0] >= 1 and max_frames >= 1, "give at least one frame"
+    assert min(frames.shape[1:3]) >= _SMALLEST_SIDE_PIXELS, "frames are at least 2 x 2 pixels"
+    assert not model.training, "call model.eval() first: features come from learned statistics"
+    kept = torch.from_numpy(np.ascontiguousarray(frames[:max_frames]))
+    if len(kept) < _FEWEST_FRAMES:
+        kept = kept.expand(_FEWEST_FRAMES, -1, -1, -1)
+    device = next(model.parameters()).device
+    mean, std = (
+        torch.tensor(values, device=device) for values in _PIXELS[pixels or model.settings.pixels]
+    )
+    scaled = (kept.to(device).float() / 255 - mean) / std
+    with torch.inference_mode():
+        maps = model(scaled.permute(3, 0, 1, 2)[None])[0]  # D k h w
+    return maps.amax((2, 3)).clone()
+
+
+class _Unit(nn.Module):
+    """Convolution, batch norm, ReLU."""
+
+    def __init__(
+        self, num_before: int, num_after: int, kernel: int, stride: int, settings: I3DSettings
+    ) -> None:
+        super().__init__()
+        self.kernel: Triple = (kernel, kernel, kernel)
+        self.stride: Triple = (stride, stride, stride)
+        self.fits_size = settings.padding == "same"
+        self.conv = nn.Conv3d(num_before, num_after, self.kernel, self.stride, bias=False)
+        self.norm = nn.BatchNorm3d(num_after, eps=settings.norm_epsilon)
+
+    def forward(self, maps: Float[Tensor, "N C K H W"]) -> Float[Tensor, "N D k h w"]:
+        """Maps, a stride smaller, never negative."""
+        padded = _pad(maps, self.kernel, self.stride, self.fits_size)
+        return relu(self.norm(self.conv(padded)), inplace=True)
+
+
+class _Pool(nn.Module):
+    """The largest of each neighbourhood; what lies outside counts as 0."""
+
+    def __init__(self, kernel: Triple, stride: Triple, settings: I3DSettings) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.fits_size = settings.padding == "same"
+
+    def forward(self, maps: Float[Tensor, "N C K H W"]) -> Float[Tensor, "N C k h w"]:
+        """Maps, a stride smaller, rounded up."""
+        padded = _pad(maps, self.kernel, self.stride, self.fits_size)
+        return max_pool3d(padded, self.kernel, self.stride, ceil_mode=True)
+
+
+class _Mixed(nn.Module):
+    """An inflated Inception block: four branches side by side (Figure 3, right)."""
+
+    def __init__(self, num_before: int, widths: Sequence[int], settings: I3DSettings) -> None:
+        super().__init__()
+        point, squeeze, cube, squeeze_less, cube_less, pooled = widths
+        self.branches = nn.ModuleList(
+            [
+                nn.Sequential(_Unit(num_before, point, 1, 1, settings)),
+                nn.Sequential(
+                    _Unit(num_before, squeeze, 1, 1, settings),
+                    _Unit(squeeze, cube, 3, 1, settings),
+                ),
+                nn.Sequential(
+                    _Unit(num_before, squeeze_less, 1, 1, settings),
+                    _Unit(squeeze_less, cube_less, 3, 1, settings),
+                ),
+                nn.Sequential(
+                    _Pool((3, 3, 3), (1, 1, 1), settings),
+                    _Unit(num_before, pooled, 1, 1, settings),
+                ),
+            ]
+        )
+
+    def forward(self, maps: Float[Tensor, "N C K H W"]) -> Float[Tensor, "N D K H W"]:
+        """The maps of all branches, in their order."""
+        return torch.cat([branch(maps) for branch in self.branches], dim=1)
+
+
+def _pad(
+    maps: Float[Tensor, "N C K H W"], kernel: Triple, stride: Triple, fits_size: bool
+) -> Float[Tensor, "N C k h w"]:
+    """Zeros around the maps, the odd one behind."""
+    amounts = []
+    for num_cells, width, step in zip(maps.shape[2:], kernel, stride, strict=True):
+        last_step = (num_cells % step or step) if fits_size else step
+        total = max(width - last_step, 0)
+        amounts = [total // 2, total - total // 2, *amounts]  # `pad` counts from the last axis
+    return pad(maps, amounts) if any(amounts) else maps
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a published file names the layers, and what its weights expect.
+
+    Attributes:
+        first: a name that tells the layout.
+        heads: what its names begin with that is no part of the trunk.
+        renames: patterns and what becomes of them, one after the other.
+    """
+
+    name: str
+    first: str
+    heads: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...]
+    settings: I3DSettings
+
+    def renamed(self, weights: Mapping[str, Shaped[Tensor, "..."]]) -> StateDict:
+        """The trunk's weights under the names of `I3D`."""
+        found = {}
+        for name, weight in without(weights, self.heads).items():
+            for pattern, replacement in self.renames:
+                name = re.sub(pattern, replacement, name)
+            found[f"layers.{name}"] = weight
+        return found
+
+
+_FAME_ENCODER = "encoder_q."
+_LAYOUTS = (
+    _Layout(
+        name="layout of FAME",
+        first="conv3d_1a_7x7.conv3d.weight",
+        heads=("id_head.", "projection.", "fc."),
+        renames=(
+            (r"^conv3d_(\d\w)_\dx\d\.", r"conv_\1."),
+            (r"\.branch_0\.", ".branches.0.0."),
+            (r"\.branch_(\d)\.", r".branches.\1."),
+            (r"\.conv3d\.", ".conv."),
+            (r"\.batch3d\.", ".norm."),
+        ),
+        settings=I3DSettings(),
+    ),
+    _Layout(
+        name="layout of pytorch-i3d",
+        first="Conv3d_1a_7x7.conv3d.weight",
+        heads=("logits.",),
+        renames=(
+            (r"^Conv3d_(\d\w)_\dx\d\.", r"conv_\1."),
+            (r"^Mixed_", "mixed_"),
+            (r"\.b0\.", ".branches.0.0."),
+            (r"\.b(\d)a\.", r".branches.\1.0."),
+            (r"\.b(\d)b\.", r".branches.\1.1."),
+            (r"\.conv3d\.", ".conv."),
+            (r"\.bn\.", ".norm."),
+        ),
+        settings=I3DSettings(padding="same", norm_epsilon=1e-3, pixels="signed"),
+    ),
+)

@@ -1,0 +1,49 @@
+"""Attention: what is padding is not seen, whatever stands there."""
+
+import torch
+
+from avsep.layers.positions import sine_positions
+from avsep.layers.transformer import Attention, CrossLayer, DecoderLayer, EncoderLayer
+
+WIDTH = 16
+
+
+def num_parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_sizes_of_the_layers() -> None:
+    """REFERENCE 8.1: an encoder layer, an ordinary decoder layer, a motion layer, at 256."""
+    assert num_parameters(EncoderLayer(256, 8, 1024)) == 789_760
+    assert num_parameters(DecoderLayer(256, 8, 1024)) == 1_053_440
+    assert num_parameters(CrossLayer(256, 8, 1024)) == 789_760
+
+
+def test_padding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    layer = CrossLayer(WIDTH, 2, 32).eval()
+    queries, places = torch.randn(2, 3, WIDTH), torch.randn(3, WIDTH)
+    memory = torch.randn(2, 5, WIDTH)
+    padding = torch.tensor([[False] * 5, [False, False, True, True, True]])
+    times = sine_positions(5, WIDTH)
+    answer = layer(queries, places, memory, times, padding)
+    other = memory.clone()
+    other[1, 2:] = 100.0
+    assert torch.equal(answer, layer(queries, places, other, times, padding))
+    alone = layer(queries[1:], places, memory[1:, :2], times[:2])
+    # The same two tokens without any padding behind them; rounding apart.
+    torch.testing.assert_close(answer[1:], alone, atol=1e-5, rtol=1e-5)
+    unmasked = layer(queries, places, memory, times)
+    assert not torch.allclose(answer[1], unmasked[1], atol=1e-3)
+
+
+def test_a_memory_of_padding_alone_says_nothing() -> None:
+    torch.manual_seed(0)
+    attention = Attention(WIDTH, 2).eval()
+    tokens, places = torch.randn(2, 3, WIDTH), torch.zeros(3, WIDTH)
+    memory = torch.randn(2, 4, WIDTH)
+    padding = torch.tensor([[True] * 4, [False] * 4])
+    answer = attention(tokens, places, memory, None, padding)
+    assert torch.isfinite(answer).all()
+    assert torch.equal(answer[0], attention.norm(tokens[0]))
+    assert not torch.allclose(answer[1], attention.norm(tokens[1]))
