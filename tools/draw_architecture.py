@@ -11,12 +11,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "avsep"
 PAGE = ROOT / "docs" / "architecture.md"
 # Folders in the order a file meets them; the order of the layers is tests/architecture's.
-STAGES = ["sound", "media", "data", "evaluation", "separation", "cli"]
+STAGES = [
+    "sound", "media", "vision", "data", "layers", "models", "evaluation", "training", "separation",
+    "cli",
+]  # fmt: skip
 HEAD = """# The house
 
 Made from the captions of the files by `python tools/draw_architecture.py`; a test keeps it in step.
-Imports only go down: `errors, recipe, records` < `sound, media` < `data` < `evaluation` <
-`separation` < `cli`, and a test enforces it.
+Imports only go down: `errors, recipe, records` < `sound, media` < `vision, data, layers` < `models` <
+`checkpoint` < `evaluation` < `training, separation` < `cli`, and a test enforces it.
 
 ```
  video file ──► media ──► waveform [C, N], frames [K, H, W, 3], boxes           = Clip
@@ -25,7 +28,8 @@ Imports only go down: `errors, recipe, records` < `sound, media` < `data` < `eva
                              │
                 sound: STFT ──► magnitude, phase ──► logarithmic rows ──► network's input
                              │
-                separate(batch): masks, or samples, one magnitude a source        = Separation
+          vision: crops, movement    layers, models
+              (what is seen)  ──►  separate(batch): one magnitude a source        = Separation
                              │
                 sound: back to bins ──► mixture's phase ──► waveforms
                     ┌────────┴─────────┐

@@ -4,18 +4,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from avsep.checkpoint import load_model
     from avsep.data import DATASETS
     from avsep.errors import InputError
     from avsep.evaluation.bss_eval import bss_eval
+    from avsep.models import MODELS
+    from avsep.separation.separator import Separator, separate
 
 __version__ = "0.1.0"
-__all__ = ["DATASETS", "InputError", "__version__", "bss_eval"]
+__all__ = [
+    "DATASETS", "MODELS", "InputError", "Separator", "__version__", "bss_eval", "load_model",
+    "separate",
+]  # fmt: skip
 
 # Public name -> module that holds it, loaded when first used so that `import avsep` stays light.
 _HOMES = {
     "DATASETS": "avsep.data",
     "InputError": "avsep.errors",
+    "MODELS": "avsep.models",
+    "Separator": "avsep.separation.separator",
     "bss_eval": "avsep.evaluation.bss_eval",
+    "load_model": "avsep.checkpoint",
+    "separate": "avsep.separation.separator",
 }
 
 

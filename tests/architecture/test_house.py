@@ -24,6 +24,7 @@ LAYERS = [
     {"sound", "media"},
     {"vision", "data", "layers", "diffusion"},
     {"models"},
+    {"checkpoint"},
     {"evaluation"},
     {"training", "separation", "doctor"},
     {"cli", "app", "__main__"},

@@ -10,6 +10,7 @@ from avsep.data.clips import ClipFiles, load_clip
 from avsep.data.mixing import mixture_of
 from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
+from data.prepared_folder import make_prepared
 
 
 def make_toyband(folder: Path) -> None:
@@ -24,7 +25,7 @@ def make_toyband(folder: Path) -> None:
 
 
 # Name -> how a small folder of it is made. A new reader needs a line here to be tested.
-MAKERS = {"toyband": make_toyband}
+MAKERS = {"toyband": make_toyband, "prepared": make_prepared}
 
 
 @pytest.fixture(scope="module", params=DATASETS)
@@ -47,7 +48,7 @@ def test_files_exist_and_objects_tell_their_sources(
     made: tuple[str, Path, tuple[ClipFiles, ...]],
 ) -> None:
     for clip in made[2]:
-        assert clip.video.is_file() and all(path.is_file() for path in clip.unseen)
+        assert clip.video.exists() and all(path.is_file() for path in clip.unseen)
         paths = [source.path for source in clip.sources]
         assert len({*paths, *clip.unseen}) == len(paths) + len(clip.unseen)
         for source in clip.sources:

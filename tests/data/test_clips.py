@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsep.data.clips import ClipFiles, SourceFile, load_clip, read_sound
+from avsep.data.clips import (
+    ClipFiles,
+    SourceFile,
+    file_facts,
+    load_clip,
+    read_sound,
+    split_clips,
+)
 from avsep.errors import InputError
 from avsep.media.tracks import AudioTrack
 from avsep.media.video_files import write_video
@@ -60,3 +67,41 @@ def test_sounds_of_any_form_come_alike(
     tolerance = 1.2 / 128 if subtype == "PCM_U8" else 1e-4
     found = read_sound(tmp_path / "a é.wav", 11025)
     np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+def listed(names: list[str], split: str | None = None) -> list[ClipFiles]:
+    return [ClipFiles(name, Path(f"{name}.mp4"), (), split=split) for name in names]
+
+
+def test_clips_that_are_added_move_no_other() -> None:
+    names = [f"{index:06d}" for index in range(2000)]
+    training, validation = split_clips(listed(names), 0.1)
+    assert len(training) + len(validation) == 2000 and not set(training) & set(validation)
+    assert 160 <= len(validation) <= 240  # three standard deviations of 200
+    fewer, fewer_held_out = split_clips(listed(names[::3]), 0.1)
+    assert set(fewer) <= set(training) and set(fewer_held_out) <= set(validation)
+    assert set(validation) <= set(split_clips(listed(names), 0.2)[1])
+    assert split_clips(listed(names), 0.1, seed=1)[1] != validation
+
+
+def test_lists_that_say_what_they_are_for_are_kept() -> None:
+    training, test = listed(["a", "b", "c"], "train"), listed(["d"], "test")
+    validation = listed(["e"], "val")
+    assert split_clips([*training, *test, *validation], 0.9) == (
+        tuple(training),
+        tuple(validation),
+    )
+    without = split_clips([*listed([str(i) for i in range(100)], "train"), *test], 0.5)
+    assert 25 <= len(without[1]) <= 75 and all(test[0] not in part for part in without)
+
+
+def test_what_changes_when_files_do(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for index in range(3):
+        (tmp_path / "frames" / f"{index}.jpg").write_bytes(b"four")
+    name, num_bytes, changed_ns = file_facts(tmp_path / "frames")
+    assert (name, num_bytes) == ("frames", 12)
+    assert changed_ns == max(p.stat().st_mtime_ns for p in (tmp_path / "frames").iterdir())
+    assert file_facts(tmp_path / "frames" / "0.jpg")[:2] == ("0.jpg", 4)
+    with pytest.raises(InputError, match=r"cannot read '.*nowhere\.wav': No such file"):
+        file_facts(tmp_path / "nowhere.wav")

@@ -11,15 +11,10 @@ import soundfile
 
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
-from avsep.evaluation.baselines import BASELINES
-from avsep.evaluation.benchmark import (
-    ONE_SOURCE,
-    Evaluation,
-    as_json,
-    find_separators,
-    score_clips,
-)
-from avsep.evaluation.tables import SUMMARY_HEAD, summary_table
+from avsep.evaluation.baselines import BASELINES, READS
+from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, as_json, score_clips
+from avsep.evaluation.contenders import Contender
+from avsep.evaluation.tables import SUMMARY_HEAD, group_table, summary_table
 from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.stft import StftSettings
@@ -32,7 +27,7 @@ FRONT_END = FrontEnd(SETTINGS)
 
 
 def clip(folder: Path, name: str, stems: np.ndarray, num_unseen: int = 0) -> ClipFiles:
-    """Files of one clip; the last stems are unseen."""
+    """Files of one clip whose players all play the harp; the last stems are unseen."""
     paths = [folder / f"{name}-{index}.wav" for index in range(len(stems))]
     for path, stem in zip(paths, stems, strict=True):
         soundfile.write(path, stem, SETTINGS.sample_rate_hz, subtype="FLOAT")
@@ -45,17 +40,18 @@ def noise(num_stems: int, num_samples: int = 3000, seed: int = 0) -> np.ndarray:
     return 0.1 * np.random.default_rng(seed).standard_normal((num_stems, num_samples))
 
 
+def baselines(*names: str) -> tuple[Contender, ...]:
+    """Those named, or all, at the small front end."""
+    return tuple(
+        Contender(name, make(FRONT_END), FRONT_END, READS[name])
+        for name, make in BASELINES.items()
+        if name in (names or BASELINES)
+    )
+
+
 def evaluate(clips: list[ClipFiles], *names: str) -> Evaluation:
-    separators = find_separators(names, FRONT_END)
-    return Evaluation(tuple(separators), tuple(score_clips(clips, separators, FRONT_END)), SETTINGS)
-
-
-def test_separators_come_in_the_order_of_the_tables() -> None:
-    assert list(find_separators([], FRONT_END)) == list(BASELINES)
-    backwards = [*reversed(BASELINES), "mixture"]
-    assert list(find_separators(backwards, FRONT_END)) == list(BASELINES)
-    with pytest.raises(InputError, match="unknown separator 'mixtur'; did you mean 'mixture'"):
-        find_separators(["mixture", "mixtur"], FRONT_END)
+    contenders = baselines(*names)
+    return Evaluation(contenders, tuple(score_clips(clips, contenders)))
 
 
 def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
@@ -75,13 +71,14 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
     duet_db = found.clips[0].scores["mixture"].scores_db.mean(axis=0)
     figures_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
     assert figures_db == pytest.approx(duet_db.tolist())
-    head, rows, remarks = summary_table([("mixture", summary)])
-    assert head == SUMMARY_HEAD and rows[0][0] == "mixture (strict)" and rows[0][-2:] == ["1", "3"]
+    head, rows, remarks = summary_table([("mixture", "nothing", summary)])
+    assert head == SUMMARY_HEAD
+    assert rows[0][:2] == ["mixture", "nothing"] and rows[0][-2:] == ["1", "3"]
     assert remarks == [f"2 left out: {ONE_SOURCE}", "1 left out: silent reference"]
     _, _, told_apart = summary_table(
-        [("mixture", summary), ("other", replace(summary, reasons={}))]
+        [("mixture", "nothing", summary), ("other", "picture", replace(summary, reasons={}))]
     )
-    assert told_apart[1] == "1 left out: silent reference (mixture (strict))"
+    assert told_apart[1] == "1 left out: silent reference (mixture)"
 
 
 def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
@@ -91,16 +88,18 @@ def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
     written = json.loads(json.dumps(as_json(found, "solos"), allow_nan=False))
     assert written["separators"]["ideal-ratio-mask"]["legacy"]["sdr_db"] is None
     assert written["clips"] == [
-        {"name": "solo", "categories": ["harp"], "left_out": ONE_SOURCE, "scores": {}}
+        {"name": "solo", "categories": ["harp"], "groups": [], "left_out": ONE_SOURCE, "scores": {}}
     ]
-    assert summary_table([("x", summary)])[1] == [["x (legacy)", "-", "-", "-", "0", "1"]]
+    assert summary_table([("x", "y", summary)])[1] == [["x", "y", "-", "-", "-", "0", "1"]]
 
 
 def test_json_holds_every_figure(tmp_path: Path) -> None:
     found = evaluate([clip(tmp_path, "trio", noise(3))])
     written = json.loads(json.dumps(as_json(found, "band"), allow_nan=False))
     assert written["data"] == "band" and list(written["separators"]) == list(BASELINES)
-    assert FrontEndSettings.model_validate(written["front_end"]) == SETTINGS
+    assert [found["reads"] for found in written["separators"].values()] == list(READS.values())
+    for found in written["separators"].values():
+        assert FrontEndSettings.model_validate(found["front_end"]) == SETTINGS
     for name, pair in written["clips"][0]["scores"].items():
         assert len(pair["sources"]) == 3
         assert all(list(row) == ["sdr_db", "sir_db", "sar_db"] for row in pair["sources"])
@@ -130,7 +129,32 @@ def test_stems_that_do_not_fit_one_another_name_the_clip(tmp_path: Path) -> None
 def test_clips_are_scored_one_at_a_time(tmp_path: Path) -> None:
     clips = [clip(tmp_path, "whole", noise(2)), clip(tmp_path, "gone", noise(2))]
     clips[1].sources[0].path.unlink()
-    scored = score_clips(clips, find_separators(["mixture"], FRONT_END), FRONT_END)
+    scored = score_clips(clips, baselines("mixture"))
     assert next(scored).name == "whole"  # told before the next is opened
     with pytest.raises(InputError, match=r"gone-0\.wav' does not exist"):
         next(scored)
+
+
+def test_groups_and_categories_are_summed_up_by_themselves(tmp_path: Path) -> None:
+    trio = clip(tmp_path, "trio", noise(3, seed=1), num_unseen=1)
+    mixed = clip(tmp_path, "mixed", noise(2, seed=2))
+    mixed = replace(mixed, sources=(mixed.sources[0], replace(mixed.sources[1], category="tuba")))
+    found = evaluate([clip(tmp_path, "twins", noise(2)), trio, mixed], "mixture")
+    assert found.groups == [
+        "different categories",
+        "same category",
+        "2 sources",
+        "with an unseen sound",
+    ]
+    means_db = [scored.scores["mixture"].mean_db("strict")[0] for scored in found.clips]
+    same = found.summary("mixture", "strict", "same category")
+    assert same.num_pairs == 2 and same.sdr_db == pytest.approx(np.mean(means_db[:2]))
+    assert found.summary("mixture", "strict", "different categories").sdr_db == means_db[2]
+    written = as_json(found, "band")["separators"]["mixture"]  # type: ignore[index]
+    assert written["groups"]["with an unseen sound"]["strict"]["sdr_db"] == means_db[1]
+    tuba_db = found.clips[2].scores["mixture"].scores_db[1, 0]
+    by_category = written["categories"]["strict"]
+    assert by_category["tuba"] == pytest.approx({**by_category["tuba"], "sdr_db": tuba_db})
+    assert {name: row["num_sources"] for name, row in by_category.items()} == {"harp": 5, "tuba": 1}
+    head, rows = group_table(["mixture"], [("same category", [same])])
+    assert head == ["group", "mixture", "pairs"] and rows[0][::2] == ["same category", "2"]

@@ -11,7 +11,7 @@ import soundfile
 from PIL import Image
 
 from avsep.separation.report import Section, Track, report_html
-from avsep.separation.spectrogram_picture import peak_magnitude, spectrogram_png
+from avsep.separation.spectrogram_picture import gate_png, peak_magnitude, spectrogram_png
 
 
 def tone(frequency_hz: float, level: float = 0.5) -> np.ndarray:
@@ -53,3 +53,31 @@ def test_the_page_holds_everything_and_escapes_names() -> None:
     decoded, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(sounds[1])))
     assert rate_hz == 11025
     np.testing.assert_allclose(decoded, tone(500)[0], atol=1 / 32768)
+
+
+def test_a_long_sound_is_drawn_in_fewer_columns_and_as_loud() -> None:
+    # Two minutes are 5,168 frames, more than are drawn.
+    long = np.tile(tone(500), (1, 60))
+    assert peak_magnitude(long, 11025) == pytest.approx(peak_magnitude(tone(500), 11025), rel=0.01)
+    rows = [brightness(spectrogram_png(sound, 11025)).mean(1) for sound in (tone(500), long)]
+    assert abs(int(rows[0].argmax()) - int(rows[1].argmax())) <= 2
+
+
+def test_a_long_sound_is_held_as_mp3_so_that_the_page_stays_small() -> None:
+    long = np.tile(tone(500), (1, 31))  # 62 s
+    page = report_html("long", None, b"", None, [Section("Sounds", [Track("a", long, 11025)])], "")
+    content = base64.b64decode(re.findall(r'data:audio/mpeg;base64,([^"]+)', page)[0])
+    decoded, rate_hz = soundfile.read(io.BytesIO(content))
+    assert rate_hz == 11025 and len(content) < long.size
+    assert len(decoded) == pytest.approx(long.size, abs=3000)  # MP3 works in frames, with a delay
+    assert "<video" not in page and "<table" not in page
+
+
+def test_a_gate_is_brighter_where_it_is_open() -> None:
+    gate = np.zeros((4, 8), np.float32)
+    gate[0, 4:] = 1  # the lowest frequencies, in the second half
+    picture = np.asarray(Image.open(io.BytesIO(gate_png(gate, 2.0))).convert("L"), dtype=float)
+    drawn = picture[10:-35, 60:-20]
+    height, width = drawn.shape
+    closed, opened = drawn[: height // 4], drawn[-height // 8 :, -width // 4 :]
+    assert opened.mean() > 3 * closed.mean()

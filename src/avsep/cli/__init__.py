@@ -14,7 +14,9 @@ from avsep.cli.evaluate import evaluate
 from avsep.cli.lists import ListCommand
 from avsep.cli.models import models
 from avsep.cli.score import score
+from avsep.cli.separate import separate
 from avsep.cli.toyband import toyband
+from avsep.cli.train import train
 from avsep.errors import InputError
 
 app = typer.Typer(
@@ -25,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, toyband, evaluate, models, doctor):
+for command in (demo, separate, toyband, train, evaluate, models, doctor):
     app.command()(command)
 app.command(cls=ListCommand)(score)
 

@@ -10,48 +10,74 @@ from avsep.cli.console import say, say_json, say_table, track
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="A toyband folder.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="A toyband or prepared folder.")],
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Separators, see `avsep models`. Default: all."),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Separators of `avsep models`, checkpoint files. Default: floor and ceilings.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for results.json, every pair in it.")
     ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(help="What tells a model the category: told (the label), picture, or both."),
+    ] = "both",
+    cues: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Change what models see: all (nothing), no-motion, swapped, wrong, blurred, "
+            "hidden. Several: a row each."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N clips.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="For separators that sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead.")] = False,
 ) -> None:
     """Separate the mixture of every clip and print SDR, SIR and SAR in dB, higher is better.
 
-    The middle 5.94 seconds at 11025 Hz, as the field's papers test. `strict` counts an estimate
-    that is silent as a failure, `legacy` leaves it out as released codes do; what was left out is
-    counted, with the reason. The mixture is the floor, ideal masks are the ceiling.
+    The middle window of the separator's own length, 5.94 seconds at 11025 Hz unless a model says
+    otherwise, as the field's papers test. `strict` counts an estimate that is silent as a failure,
+    `legacy` leaves it out as released codes do; what was left out is counted, with the reason. The
+    mixture is the floor, ideal masks are the ceiling. A second table shows the SDR by kind of clip.
 
-    Example: `avsep evaluate --data band -o out/scores`
+    Example: `avsep evaluate mixture dgfnet-mini ideal-ratio-mask --data band -o out/scores`
     """
-    from avsep.data import DATASETS
+    from avsep.data import open_dataset
     from avsep.evaluation import benchmark
+    from avsep.evaluation.contenders import find_contenders
     from avsep.evaluation.protocol import PROTOCOLS
-    from avsep.evaluation.tables import summary_table
+    from avsep.evaluation.tables import group_table, summary_table
     from avsep.media.whole_file import make_folder, write_whole
-    from avsep.sound.front_end import FrontEnd
 
-    front_end = FrontEnd()
-    separators = benchmark.find_separators(names or [], front_end)
-    clips = DATASETS["toyband"](data)
+    contenders = find_contenders(names or [], labels, cues or ["all"])
+    clips = open_dataset(data)[:limit]
     if out is not None:
         make_folder(out)
-    scored = benchmark.score_clips(clips, separators, front_end)
+    scored = benchmark.score_clips(clips, contenders, seed)
     done = tuple(track(scored, total=len(clips), what="clips scored"))
-    evaluation = benchmark.Evaluation(tuple(separators), done, front_end.settings)
+    evaluation = benchmark.Evaluation(contenders, done, seed)
     result = benchmark.as_json(evaluation, data.resolve().name)
     if out is not None:
         write_whole(out / "results.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     if as_json:
         say_json(result)
         return
-    head, rows, remarks = summary_table(
-        (name, evaluation.summary(name, protocol)) for protocol in PROTOCOLS for name in separators
-    )
-    say_table(f"{len(clips)} clips of {data} (dB)", head, rows)
-    for remark in remarks:
-        say(remark)
+    for protocol in PROTOCOLS:
+        head, rows, remarks = summary_table(
+            (row.name, row.reads, evaluation.summary(row.name, protocol)) for row in contenders
+        )
+        say_table(f"{len(clips)} clips of {data} (dB), {protocol}", head, rows)
+        for remark in remarks:
+            say(remark)
+    rows_by_group = [
+        (group, [evaluation.summary(row.name, "strict", group) for row in contenders])
+        for group in evaluation.groups
+    ]
+    if rows_by_group:
+        head, rows = group_table([row.name for row in contenders], rows_by_group)
+        say_table("SDR by kind of clip (dB), strict", head, rows)

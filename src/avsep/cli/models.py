@@ -4,21 +4,54 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_json, say_table
+from avsep.cli.console import say_json, say_table
 
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
 ) -> None:
-    """List every separator that `avsep evaluate` can be given by name.
+    """List every separator: shipped weights, systems to train, baselines and ceilings.
 
-    Baselines and ceilings are what every model is measured between. Trained models join the list
-    as they ship.
+    Shipped weights and baselines can be given to `avsep evaluate` by name, shipped weights to
+    `avsep separate`. Systems are the papers' networks, which `avsep train` trains; their numbers of
+    parameters are those at the paper's size.
     """
-    from avsep.evaluation.baselines import DESCRIPTIONS
+    from avsep.evaluation.catalogue import list_entries
 
+    entries = list(list_entries())
     if as_json:
-        say_json([{"name": name, "what": what} for name, what in DESCRIPTIONS.items()])
+        say_json([entry.as_json() for entry in entries])
         return
-    say_table("Separators", ["name", "what it is"], ([*item] for item in DESCRIPTIONS.items()))
-    say("No trained model ships in this version yet.")
+    shipped = [entry for entry in entries if entry.kind == "weights"]
+    say_table(
+        "Shipped weights",
+        ["name", "what it is", "MB", "measured"],
+        (
+            [
+                entry.name,
+                entry.what,
+                f"{entry.megabytes:.1f}",
+                "; ".join(_figure(*item) for item in (entry.measured or {}).items()),
+            ]
+            for entry in shipped
+        ),
+    )
+    say_table(
+        "Systems, at the size of their papers",
+        ["name", "what it is", "trained, millions", "frozen"],
+        (
+            [entry.name, entry.what, *(f"{(n or 0) / 1e6:.2f}" for n in counts)]
+            for entry in entries
+            if entry.kind == "system"
+            for counts in [(entry.num_trained, entry.num_frozen)]
+        ),
+    )
+    say_table(
+        "Baselines and ceilings",
+        ["name", "what it is"],
+        ([entry.name, entry.what] for entry in entries if entry.kind == "baseline"),
+    )
+
+
+def _figure(what: str, value: object) -> str:
+    return f"{what} {value:.2f}" if isinstance(value, float) else f"{what} {value}"

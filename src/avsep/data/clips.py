@@ -1,17 +1,23 @@
 """Clip lists: which videos a data set holds and the true sounds known of each."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from avsep.errors import InputError
 from avsep.media.audio import read_audio
-from avsep.media.frames import read_frames
+from avsep.media.frames import Frames, read_frames
 from avsep.records import Clip, VisibleObject
 from avsep.sound.resample import resample
+
+TRAINING, VALIDATION, TEST = "train", "val", "test"
 
 
 @dataclass(frozen=True)
@@ -29,25 +35,56 @@ class ClipFiles:
     """One video and the files beside it.
 
     Attributes:
+        video: a video file, or a folder of pictures 000001.jpg, 000002.jpg, ...
         sources: the sound of each visible object, in the order of the objects.
         unseen: sounds in the mixture that no visible object makes.
+        sound: where the clip's sound lies; none: in the video.
+        frame_rate_hz: of a folder of pictures, the first of which is shown from time 0.
+        motion: a file of motion features of the whole clip.
+        split: of its data set: train, val or test; none where no list says.
     """
 
     name: str
     video: Path
     sources: tuple[SourceFile, ...]
     unseen: tuple[Path, ...] = ()
+    sound: Path | None = None
+    frame_rate_hz: float | None = None
+    motion: Path | None = None
+    split: str | None = None
+
+
+def split_clips(
+    clips: Sequence[ClipFiles], validation_share: float = 0.05, seed: int = 0
+) -> tuple[tuple[ClipFiles, ...], tuple[ClipFiles, ...]]:
+    """Clips to train on and clips to validate with; those of a test list are in neither.
+
+    Where the data set says of no clip that it is for validation, a clip's name and the seed decide
+    alone: clips that are added move no other.
+    """
+    usable = [clip for clip in clips if clip.split != TEST]
+    if any(clip.split == VALIDATION for clip in usable):
+        held_out = [clip.split == VALIDATION for clip in usable]
+    else:
+        held_out = [_position(clip.name, seed) < validation_share for clip in usable]
+    return (
+        tuple(clip for clip, is_out in zip(usable, held_out, strict=True) if not is_out),
+        tuple(clip for clip, is_out in zip(usable, held_out, strict=True) if is_out),
+    )
 
 
 def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
     """A whole clip as a record: its sound at its own rate, the frames shown at these times."""
-    sound = read_audio(files.video)
-    frames = read_frames(files.video, frame_times_seconds)
+    sound = read_audio(files.sound or files.video)
+    if files.video.is_dir():
+        frames = _pictures_at(files, frame_times_seconds)
+    else:
+        frames = read_frames(files.video, frame_times_seconds)
     return Clip(
         waveform=sound.waveform,
         sample_rate_hz=sound.sample_rate_hz,
         frames=frames.pictures,
-        frame_times_seconds=frames.times_seconds - sound.start_seconds,
+        frame_times_seconds=frames.times_seconds - (0 if files.sound else sound.start_seconds),
         objects=tuple(source.visible for source in files.sources),
         name=files.name,
     )
@@ -64,3 +101,81 @@ def read_sound(path: Path, sample_rate_hz: int) -> Float32[np.ndarray, " N"]:
             "from the data set or replace it"
         )
     return found
+
+
+def frame_paths(files: ClipFiles) -> list[Path]:
+    """The pictures of a clip that lies as a folder of them, in order of time."""
+    return sorted(
+        path for path in files.video.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    )
+
+
+def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture file, upright, RGB."""
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f"cannot read the picture '{path}': {error}") from error
+
+
+def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
+    """Motion features of a clip over time, the largest over any places the file tells apart.
+
+    The file is .npy or .safetensors (entry "motion") and holds [D, K] or, as iQuery keeps them,
+    [D, K, H, W].
+    """
+    path = files.motion
+    if path is None:
+        raise InputError(
+            f"clip '{files.name}' has no motion features: put them into features/motion, or set "
+            "the model's motion to 'none'"
+        )
+    try:
+        if path.suffix == ".npy":
+            found = np.load(path, allow_pickle=False)
+        else:
+            found = load_file(path)["motion"]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(f"cannot read motion features from '{path}': {error}") from error
+    if found.ndim not in (2, 4) or 0 in found.shape or found.dtype.kind != "f":
+        raise InputError(
+            f"'{path}' holds {found.dtype} {list(found.shape)}: motion features are floats of "
+            "[features, times] or [features, times, height, width]"
+        )
+    flat = found.reshape(*found.shape[:2], -1).max(axis=2)
+    return flat.astype(np.float32)
+
+
+def file_facts(path: Path) -> tuple[str, int, int]:
+    """What changes when a file, or a folder of pictures, does: name, bytes, time of change in ns.
+
+    Raises InputError where it is not there.
+    """
+    try:
+        parts = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [part.stat() for part in parts]
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror}") from error
+    return (
+        path.name,
+        sum(one.st_size for one in found),
+        max((one.st_mtime_ns for one in found), default=0),
+    )
+
+
+def _pictures_at(files: ClipFiles, times_seconds: Sequence[float]) -> Frames:
+    """The picture on screen at each time."""
+    assert files.frame_rate_hz is not None, "a folder of pictures has a frame rate"
+    paths = frame_paths(files)
+    # A time that was reckoned as a multiple of the frame's may lie a bit below it.
+    numbers = np.floor(np.asarray(times_seconds) * files.frame_rate_hz + 1e-6).astype(int)
+    numbers = numbers.clip(0, len(paths) - 1)
+    pictures = np.stack([read_picture(paths[number]) for number in numbers])
+    return Frames(pictures, numbers / files.frame_rate_hz)
+
+
+def _position(name: str, seed: int) -> float:
+    """A number in 0..1, evenly spread over names."""
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

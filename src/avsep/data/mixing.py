@@ -2,57 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avsep.data.clips import ClipFiles, SourceFile, read_sound
+from avsep.data.draws import MAXIMUM_DRAWS, Draw, Draws, MixingSettings
 from avsep.errors import InputError
 from avsep.records import Batch
 from avsep.sound.front_end import FrontEndSettings
 
-# A pair is drawn anew this often before a list of broken clips is given up.
-MAXIMUM_DRAWS = 20
 
+@runtime_checkable
+class Sound(Protocol):
+    """One channel that is read in slices: an array, or a prepared source in its file."""
 
-class MixingSettings(BaseModel):
-    """How sources are drawn, and at what level they are added."""
+    def __len__(self) -> int:
+        """Samples."""
+        ...
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_sources: int = Field(default=2, ge=2, le=4, description="sources in a mixture")
-    distinct_categories: bool = Field(
-        default=True,
-        description="no two sources of one category (iQuery, DAVIS); clips always differ",
-    )
-    rule: Literal["mean", "sum", "mean-undivided"] = Field(
-        default="mean",
-        description="mean: every source divided by their number, targets alike (Sound of Pixels, "
-        "iQuery, LAVSS); sum: nothing divided (iQuery on AVE); mean-undivided: the mixture is the "
-        "mean, targets keep their level (DAVIS)",
-    )
-    gain_range: tuple[float, float] = Field(
-        default=(0.5, 1.5), description="each source is scaled by a factor drawn from here"
-    )
-    silent_probability: float = Field(
-        default=0.0, ge=0, lt=1, description="that a source, all but one, is silent though seen"
-    )
-    position: Literal["random", "middle"] = Field(
-        default="random", description="where in its file a source is cut; middle for testing"
-    )
-    broken: Literal["error", "skip"] = Field(
-        default="error", description="a file that cannot be read stops, or is redrawn and counted"
-    )
-    repeats: int = Field(default=1, ge=1, description="mixtures a source begins in one epoch")
-
-    @model_validator(mode="after")
-    def _gains_in_order(self) -> "MixingSettings":
-        if not 0 < self.gain_range[0] <= self.gain_range[1]:
-            raise ValueError(f"gain_range {self.gain_range} must hold 0 < lowest <= highest")
-        return self
+    def __getitem__(self, piece: slice, /) -> Float32[np.ndarray, " n"]:
+        """A piece of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +64,11 @@ class MixAndSeparate:
         self.front_end = front_end or FrontEndSettings()
         self.seed = seed
         self.epoch = 0
-        self._check_enough()
+        self.draws = Draws(
+            [source.clip for source in self.sources],
+            [source.category for source in self.sources],
+            self.settings,
+        )
 
     def __len__(self) -> int:
         return len(self.sources) * self.settings.repeats
@@ -102,88 +79,35 @@ class MixAndSeparate:
             raise IndexError(f"item {index} of {len(self)}")
         generator = np.random.default_rng([self.seed, self.epoch, index])
         skipped: list[str] = []
-        first = self.sources[index % len(self.sources)]
+        first = index % len(self.sources)
         for _ in range(MAXIMUM_DRAWS):
-            chosen = self._draw(first, generator)
+            draw = self.draws.draw(first, generator)
             try:
-                return self._mix(chosen, generator, tuple(skipped))
+                return self._mix(draw, generator, tuple(skipped))
             except InputError as error:
                 if self.settings.broken == "error":
                     raise
                 skipped.append(str(error))
-                first = self.sources[generator.integers(len(self.sources))]
+                first = int(generator.integers(len(self.sources)))
         raise InputError(
             f"{MAXIMUM_DRAWS} draws in a row met files that cannot be read; the last: {skipped[-1]}"
         )
 
-    def _draw(self, first: SourceFile, generator: np.random.Generator) -> list[SourceFile]:
-        """The sources of one mixture: of clips, and where asked for of categories, that differ."""
-        for _ in range(MAXIMUM_DRAWS):
-            chosen = [first]
-            while len(chosen) < self.settings.num_sources:
-                partners = [source for source in self.sources if self._may_join(source, chosen)]
-                if not partners:
-                    break
-                chosen.append(partners[generator.integers(len(partners))])
-            else:
-                return chosen
-            # This first source leaves too few partners: another one begins instead.
-            first = self.sources[generator.integers(len(self.sources))]
-        raise InputError(
-            f"found no {self.settings.num_sources} sources of different clips"
-            f"{' and categories' if self.settings.distinct_categories else ''} in a list of "
-            f"{len(self.sources)}: add clips, or ask for fewer sources"
-        )
-
-    def _may_join(self, source: SourceFile, chosen: Sequence[SourceFile]) -> bool:
-        same_category = any(other.category == source.category for other in chosen)
-        return all(other.clip != source.clip for other in chosen) and not (
-            self.settings.distinct_categories and same_category
-        )
-
     def _mix(
-        self,
-        chosen: Sequence[SourceFile],
-        generator: np.random.Generator,
-        skipped: tuple[str, ...],
+        self, draw: Draw, generator: np.random.Generator, skipped: tuple[str, ...]
     ) -> MixedItem:
-        sounds = np.stack([self._read(source, generator) for source in chosen])  # S N
-        gains = generator.uniform(*self.settings.gain_range, size=(len(chosen), 1))
-        sounds = np.clip(sounds * gains.astype(np.float32), -1, 1)
-        silent = generator.random(len(chosen)) < self.settings.silent_probability
-        silent[generator.integers(len(chosen))] = False
-        sounds[silent] = 0
-        mixture, sources = mix(sounds, self.settings.rule)
-        names = tuple(source.clip for source in chosen)
-        return MixedItem(mixture, sources, names, tuple(s.category for s in chosen), skipped)
-
-    def _read(
-        self, source: SourceFile, generator: np.random.Generator
-    ) -> Float32[np.ndarray, " N"]:
         rate_hz, window_samples = self.front_end.sample_rate_hz, self.front_end.window_samples
-        waveform = read_sound(source.path, rate_hz)
-        if len(waveform) < window_samples:  # short files are repeated, as all codes of the field do
-            waveform = np.tile(waveform, -(-window_samples // len(waveform)))
-        if self.settings.position == "middle":
-            centre = len(waveform) // 2
-        else:
-            half = window_samples // 2
-            centre = int(generator.integers(half, len(waveform) - half, endpoint=True))
-        return crop(waveform, centre, window_samples)
-
-    def _check_enough(self) -> None:
-        num_clips = len({source.clip for source in self.sources})
-        num_categories = len({source.category for source in self.sources})
-        needed = self.settings.num_sources
-        if num_clips < needed:
-            raise InputError(
-                f"mixtures of {needed} sources need as many clips, and the list holds {num_clips}"
-            )
-        if self.settings.distinct_categories and num_categories < needed:
-            raise InputError(
-                f"mixtures of {needed} distinct categories cannot be made of {num_categories}; "
-                "set distinct_categories = false to mix sources of one category"
-            )
+        sounds = [read_sound(self.sources[place].path, rate_hz) for place in draw.heard]
+        lengths = [len(sound) for sound in sounds]
+        centres = centres_of(draw, lengths, window_samples, self.settings, generator)
+        windows = [
+            window_of(sound, centre, window_samples)
+            for sound, centre in zip(sounds, centres, strict=True)
+        ]
+        mixture, sources = mix_drawn(draw, np.stack(windows), self.settings, generator)
+        shown = [self.sources[place] for place in draw.shown]
+        names = tuple(source.clip for source in shown)
+        return MixedItem(mixture, sources, names, tuple(s.category for s in shown), skipped)
 
 
 def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = False) -> MixedItem:
@@ -202,6 +126,58 @@ def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = Fa
     return MixedItem(stems.sum(axis=0), stems[: len(clip.sources)], (clip.name,), categories)
 
 
+def centres_of(
+    draw: Draw,
+    lengths: Sequence[int],
+    window_samples: int,
+    settings: MixingSettings,
+    generator: np.random.Generator,
+) -> list[int]:
+    """The sample in the middle of each sound's window; targets of one clip have one in common.
+
+    Lengths are in samples. Short sounds are taken to be repeated, as `window_of` has them.
+    """
+    centres = []
+    for num_samples in lengths:
+        repeated = num_samples * max(1, -(-window_samples // num_samples))
+        half = window_samples // 2
+        drawn = int(generator.integers(half, repeated - half, endpoint=True))
+        centres.append(drawn if settings.position == "random" else repeated // 2)
+    if draw.is_one_clip:
+        num_shown = len(draw.shown)
+        centres[:num_shown] = [centres[0]] * num_shown
+    return centres
+
+
+def window_of(sound: Sound, centre: int, window_samples: int) -> Float32[np.ndarray, " M"]:
+    """A window around a sample; a sound shorter than it is repeated, as all codes of the field do.
+
+    Only what is needed is read.
+    """
+    if len(sound) < window_samples:
+        sound = np.tile(sound[0 : len(sound)], -(-window_samples // len(sound)))
+    return crop(sound, centre, window_samples)
+
+
+def mix_drawn(
+    draw: Draw,
+    windows: Float32[np.ndarray, "heard N"],
+    settings: MixingSettings,
+    generator: np.random.Generator,
+) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, "S N"]]:
+    """The mixture and its targets: windows of `draw.heard` at levels drawn here, some silent."""
+    num_shown = len(draw.shown)
+    gains = generator.uniform(*settings.gain_range, size=(len(windows), 1))
+    if draw.is_one_clip:
+        gains[:num_shown] = gains[0]
+    sounds = np.clip(windows * gains.astype(np.float32), -1, 1)
+    silent = generator.random(num_shown) < settings.silent_probability
+    silent[generator.integers(num_shown)] = False
+    sounds[:num_shown][silent] = 0
+    mixture, levelled = mix(sounds, settings.rule)
+    return mixture, levelled[:num_shown]
+
+
 def mix(
     sounds: Float32[np.ndarray, "S N"], rule: str
 ) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, "S N"]]:
@@ -217,9 +193,7 @@ def mix(
     return divided.sum(axis=0), sounds if rule == "mean-undivided" else divided
 
 
-def crop(
-    waveform: Float32[np.ndarray, " N"], centre: int, window_samples: int
-) -> Float32[np.ndarray, " M"]:
+def crop(waveform: Sound, centre: int, window_samples: int) -> Float32[np.ndarray, " M"]:
     """A window around a sample, zeros beyond both ends.
 
     An odd window is filled up to its last sample, which stays zero: 65,534 of 65,535, as all codes

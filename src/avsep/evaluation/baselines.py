@@ -79,6 +79,12 @@ DESCRIPTIONS = {
     "ideal-ratio-mask": "ceiling: ratio masks made from the true sources, phase of the mixture",
     "ideal-binary-mask": "ceiling: binary masks made from the true sources, phase of the mixture",
 }
+# Name -> what it reads beside the mixture, for the table of results.
+READS = {
+    "mixture": "nothing",
+    "ideal-ratio-mask": "true sources",
+    "ideal-binary-mask": "true sources",
+}
 
 
 def waveforms(

@@ -40,9 +40,13 @@ class PairScores:
         """Why a protocol leaves this mixture out, or none when it counts."""
         return _protocol(protocol)(self)[1]
 
+    def counted_db(self, protocol: str) -> Float64[np.ndarray, "S 3"]:
+        """SDR, SIR, SAR of each source by a protocol; NaN for a mixture left out."""
+        return _protocol(protocol)(self)[0]
+
     def mean_db(self, protocol: str) -> Float64[np.ndarray, "3"]:
         """SDR, SIR, SAR by a protocol, mean over the sources; NaN for a mixture left out."""
-        return _protocol(protocol)(self)[0]
+        return self.counted_db(protocol).mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def summarise(pairs: Iterable[PairScores], protocol: str = "strict") -> Summary:
     """
     rule = _protocol(protocol)
     results = [rule(pair) for pair in pairs]
-    counted = [means_db for means_db, reason in results if reason is None]
+    counted = [scores_db.mean(axis=0) for scores_db, reason in results if reason is None]
     means_db = np.mean(counted, axis=0) if counted else np.full(3, np.nan)
     return Summary(
         protocol=protocol,
@@ -100,25 +104,28 @@ def summarise(pairs: Iterable[PairScores], protocol: str = "strict") -> Summary:
     )
 
 
-# A protocol: a mixture in; SDR, SIR, SAR and the reason to leave it out come out.
-Rule = Callable[[PairScores], tuple[Float64[np.ndarray, "3"], str | None]]
+# A protocol: a mixture in; SDR, SIR, SAR of its sources and the reason to leave it out come out.
+Rule = Callable[[PairScores], tuple[Float64[np.ndarray, "S 3"], str | None]]
 
 
-def _strict(pair: PairScores) -> tuple[Float64[np.ndarray, "3"], str | None]:
+def _strict(pair: PairScores) -> tuple[Float64[np.ndarray, "S 3"], str | None]:
     """Silence where a source sounds is a failure: it counts, with a low score."""
     if pair.silent_references.any():
-        return np.full(3, np.nan), "silent reference"
-    scores_db = np.where(pair.silent_estimates[:, None], SILENT_ESTIMATE_DB, pair.scores_db)
-    return scores_db.mean(axis=0), None
+        return _no_scores(pair), "silent reference"
+    return np.where(pair.silent_estimates[:, None], SILENT_ESTIMATE_DB, pair.scores_db), None
 
 
-def _legacy(pair: PairScores) -> tuple[Float64[np.ndarray, "3"], str | None]:
+def _legacy(pair: PairScores) -> tuple[Float64[np.ndarray, "S 3"], str | None]:
     """As the field's papers count: a separator that answers silence is excused."""
     if pair.silent_references.any():
-        return np.full(3, np.nan), "silent reference"
+        return _no_scores(pair), "silent reference"
     if pair.silent_estimates.any():
-        return np.full(3, np.nan), "silent estimate"
-    return pair.scores_db.mean(axis=0), None
+        return _no_scores(pair), "silent estimate"
+    return pair.scores_db, None
+
+
+def _no_scores(pair: PairScores) -> Float64[np.ndarray, "S 3"]:
+    return np.full_like(pair.scores_db, np.nan)
 
 
 PROTOCOLS: dict[str, Rule] = {"strict": _strict, "legacy": _legacy}

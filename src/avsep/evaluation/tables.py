@@ -8,27 +8,46 @@ from avsep.evaluation.protocol import Summary
 
 # Above this a score is rounding and says no more than "perfect" (docs/scores.md).
 PERFECT_DB = 100.0
-SUMMARY_HEAD = ["separator (protocol)", "SDR", "SIR", "SAR", "pairs", "left out"]
+SUMMARY_HEAD = ["separator", "reads", "SDR", "SIR", "SAR", "pairs", "left out"]
 
 
 def summary_table(
-    summaries: Iterable[tuple[str, Summary]],
+    summaries: Iterable[tuple[str, str, Summary]],
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    """Head and rows of a table of separators, and a line for each reason pairs were left out."""
+    """Head and rows of a table by one protocol, and a line for each reason pairs were left out.
+
+    Args:
+        summaries: each after the separator's name and what it reads.
+    """
     rows: list[list[str]] = []
     left_out: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for name, found in summaries:
-        label = f"{name} ({found.protocol})"
+    for name, reads, found in summaries:
         figures = [decibels(value) for value in (found.sdr_db, found.sir_db, found.sar_db)]
         counts = [str(found.num_pairs - found.num_left_out), str(found.num_left_out)]
-        rows.append([label, *figures, *counts])
+        rows.append([name, reads, *figures, *counts])
         for reason, count in found.reasons.items():
-            left_out[reason, count].append(label)
+            left_out[reason, count].append(name)
     remarks = [
         f"{count} left out: {reason}" + (f" ({', '.join(who)})" if len(who) < len(rows) else "")
         for (reason, count), who in left_out.items()
     ]
     return SUMMARY_HEAD, rows, remarks
+
+
+def group_table(
+    names: Sequence[str], groups: Iterable[tuple[str, Sequence[Summary]]]
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the SDR of each group, a column a separator.
+
+    Args:
+        groups: each with its summaries, in the order of the names.
+    """
+    rows = []
+    for group, found in groups:
+        counts = {summary.num_pairs - summary.num_left_out for summary in found}
+        pairs = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        rows.append([group, *(decibels(summary.sdr_db) for summary in found), pairs])
+    return ["group", *names, "pairs"], rows
 
 
 def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:

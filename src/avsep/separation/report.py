@@ -11,7 +11,10 @@ import soundfile
 from jaxtyping import Float32
 
 from avsep.separation.spectrogram_picture import peak_magnitude, spectrogram_png
+from avsep.sound.resample import resample
 
+_LONGEST_EXACT_SECONDS = 60
+_HIGHEST_MP3_RATE_HZ = 48000
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -23,8 +26,8 @@ td, th { padding: .3rem .9rem; text-align: right; }
 td:first-child, th:first-child { text-align: left; } tr { border-bottom: 1px solid var(--line); }
 .track { display: grid; grid-template-columns: 12rem 1fr; gap: .3rem 1rem; align-items: center;
   padding: .6rem; margin: .4rem 0; background: var(--soft); border-radius: .5rem; }
-.track b { display: block; } .track small { opacity: .75; }
-.track img { width: 100%; grid-row: span 2; } .track audio { width: 100%; }
+.track b, .track small { display: block; overflow-wrap: anywhere; } .track small { opacity: .75; }
+.track img { width: 100%; } .track audio { width: 100%; margin-top: .4rem; }
 @media (max-width: 45rem) { .track { grid-template-columns: 1fr; } }
 footer { margin: 3rem 0 1rem; opacity: .7; font-size: .85rem; }
 """
@@ -32,12 +35,17 @@ footer { margin: 3rem 0 1rem; opacity: .7; font-size: .85rem; }
 
 @dataclass(frozen=True)
 class Track:
-    """One sound of the page; the remark stands small below its title."""
+    """One sound of the page; the remark stands small below its title.
+
+    A second picture (PNG) may stand below the spectrogram, with a line of what it shows.
+    """
 
     title: str
     waveform: Float32[np.ndarray, "C N"]
     sample_rate_hz: int
     remark: str = ""
+    picture: bytes | None = None
+    picture_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,25 +59,26 @@ class Section:
 
 def report_html(
     title: str,
-    video: bytes,
+    video: bytes | None,
     key_frame: bytes,
-    table: tuple[Sequence[str], Sequence[Sequence[str]]],
+    table: tuple[Sequence[str], Sequence[Sequence[str]]] | None,
     sections: Sequence[Section],
     footer: str,
 ) -> str:
     """The page: video (MP4), key frame (JPEG), table (head, rows), every track with its picture.
 
-    Everything is inside the page, so that one file can be sent to somebody.
+    Video and table may be left out. Everything is inside the page, so that one file can be sent to
+    somebody.
     """
     first = sections[0].tracks[0]
     reference = peak_magnitude(first.waveform, first.sample_rate_hz)
     body = [
         f"<h1>{html.escape(title)}</h1>",
         '<div class="pair">',
-        f'<video controls playsinline src="{_data_uri("video/mp4", video)}"></video>',
+        "" if video is None else _video(video),
         f'<img alt="key frame with boxes" src="{_data_uri("image/jpeg", key_frame)}">',
         "</div>",
-        _table(*table),
+        "" if table is None else _table(*table),
     ]
     for section in sections:
         body.append(f"<h2>{html.escape(section.title)}</h2>")
@@ -87,15 +96,35 @@ def report_html(
 
 def _track(track: Track, reference: float) -> str:
     picture = spectrogram_png(track.waveform, track.sample_rate_hz, reference)
-    sound = io.BytesIO()
-    soundfile.write(sound, track.waveform.T, track.sample_rate_hz, format="FLAC")
     name = html.escape(track.title)
+    below = ""
+    if track.picture is not None:
+        words = html.escape(track.picture_text)
+        below = f'<img alt="{words}" src="{_data_uri("image/png", track.picture)}">'
+        below += f"<small>{words}</small>"
     return (
-        f'<div class="track"><div><b>{name}</b><small>{html.escape(track.remark)}</small></div>'
-        f'<img alt="spectrogram of {name}" src="{_data_uri("image/png", picture)}">'
-        f'<audio controls aria-label="{name}" src="{_data_uri("audio/flac", sound.getvalue())}">'
-        "</audio></div>"
+        f'<div class="track"><div><b>{name}</b><small>{html.escape(track.remark)}</small>'
+        f'<audio controls aria-label="{name}" src="{_sound_uri(track)}"></audio></div>'
+        f'<div><img alt="spectrogram of {name}" src="{_data_uri("image/png", picture)}">{below}'
+        "</div></div>"
     )
+
+
+def _video(content: bytes) -> str:
+    return f'<video controls playsinline src="{_data_uri("video/mp4", content)}"></video>'
+
+
+def _sound_uri(track: Track) -> str:
+    """The sound inside the page: FLAC, exact to 16 bits, or MP3 where that would be too large."""
+    waveform, rate_hz = track.waveform, track.sample_rate_hz
+    sound = io.BytesIO()
+    if waveform.shape[1] <= _LONGEST_EXACT_SECONDS * rate_hz:
+        soundfile.write(sound, waveform.T, rate_hz, format="FLAC")
+        return _data_uri("audio/flac", sound.getvalue())
+    if rate_hz > _HIGHEST_MP3_RATE_HZ:
+        waveform, rate_hz = resample(waveform, rate_hz, _HIGHEST_MP3_RATE_HZ), _HIGHEST_MP3_RATE_HZ
+    soundfile.write(sound, waveform.T, rate_hz, format="MP3")
+    return _data_uri("audio/mpeg", sound.getvalue())
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

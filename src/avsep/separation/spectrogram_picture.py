@@ -13,6 +13,9 @@ from avsep.sound.log_frequency import bins_of_rows
 from avsep.sound.resample import resample
 
 RANGE_DB = 70
+_WIDTH_PIXELS, _HEIGHT_PIXELS, _DOTS_PER_INCH = 912, 204, 120
+_MARGINS_PIXELS = (52, 6, 12, 26)  # left, top, right, bottom
+_MOST_COLUMNS, _COLUMNS_AT_ONCE = 2000, 100
 TICKS_HZ = (100, 250, 500, 1000, 2000, 4000)
 
 
@@ -30,24 +33,22 @@ def spectrogram_png(
     front_end = FrontEnd(settings)
     rows = _rows(waveform, sample_rate_hz, front_end)
     ceiling = max(reference or float(rows.max()), 1e-6)
-    decibels = 20 * np.log10(np.maximum(rows, 1e-9) / ceiling)
-    figure = Figure(figsize=(7.6, 1.7), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    decibels = 20 * np.log10(np.maximum(rows, 1e-9) / np.float32(ceiling))
     seconds = waveform.shape[1] / sample_rate_hz
-    axes.imshow(
-        decibels, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DB, vmax=0,
-        extent=(0, seconds, 0, rows.shape[0]), interpolation="bilinear",
-    )  # fmt: skip
-    nyquist_hz = front_end.settings.sample_rate_hz / 2
-    hertz_of_rows = (bins_of_rows(rows.shape[0]).numpy() + 1) / 2 * nyquist_hz
-    ticks = [hertz for hertz in TICKS_HZ if hertz < nyquist_hz]
-    axes.set_yticks(np.interp(ticks, hertz_of_rows, np.arange(rows.shape[0])))
-    axes.set_yticklabels([f"{t // 1000}k" if t >= 1000 else str(t) for t in ticks], fontsize=7)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_ylabel("Hz", fontsize=7)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
+    return _picture(decibels, (-RANGE_DB, 0), seconds, front_end, "magma", _HEIGHT_PIXELS)
+
+
+def gate_png(
+    gate: Float32[np.ndarray, "h w"],
+    duration_seconds: float,
+    settings: FrontEndSettings | None = None,
+) -> bytes:
+    """A PNG of a gate over time and frequency, on the axes of `spectrogram_png`: dark 0, bright 1.
+
+    The rows of a gate share the logarithmic axis out evenly, the lowest first.
+    """
+    height_pixels = _HEIGHT_PIXELS * 2 // 3
+    return _picture(gate, (0, 1), duration_seconds, FrontEnd(settings), "viridis", height_pixels)
 
 
 def peak_magnitude(
@@ -62,7 +63,51 @@ def peak_magnitude(
 def _rows(
     waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int, front_end: FrontEnd
 ) -> Float32[np.ndarray, "R T"]:
+    """The magnitude on the logarithmic axis; of long sounds the highest of several frames."""
     mono = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
-    mono = resample(mono, sample_rate_hz, front_end.settings.sample_rate_hz)
-    magnitude, _ = front_end.spectrogram(torch.from_numpy(mono[0]))
-    return front_end.to_rows(magnitude).numpy()
+    mono = resample(mono, sample_rate_hz, front_end.settings.sample_rate_hz)[0]
+    at_once = -(-front_end.settings.stft.num_frames(len(mono)) // _MOST_COLUMNS)
+    if at_once == 1:
+        return front_end.to_rows(front_end.spectrogram(torch.from_numpy(mono))[0]).numpy()
+    columns = []
+    # A multiple of the hop, so that each piece's last frame is the first of the next.
+    piece_samples = front_end.settings.stft.hop_samples * at_once * _COLUMNS_AT_ONCE
+    for begin in range(0, len(mono), piece_samples):
+        magnitude, _ = front_end.spectrogram(torch.from_numpy(mono[begin : begin + piece_samples]))
+        rows = front_end.to_rows(magnitude).numpy()[:, : at_once * _COLUMNS_AT_ONCE]
+        columns.append(np.maximum.reduceat(rows, np.arange(0, rows.shape[1], at_once), axis=1))
+    return np.concatenate(columns, axis=1)
+
+
+def _picture(
+    values: Float32[np.ndarray, "rows columns"],
+    limits: tuple[float, float],
+    seconds: float,
+    front_end: FrontEnd,
+    colours: str,
+    height_pixels: int,
+) -> bytes:
+    """Values over time and the front end's logarithmic axis, drawn as PNG."""
+    size = (_WIDTH_PIXELS / _DOTS_PER_INCH, height_pixels / _DOTS_PER_INCH)
+    figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
+    left, top, right, bottom = _MARGINS_PIXELS
+    # Fixed margins: to lay a figure out takes longer than to draw it.
+    axes = figure.add_axes(
+        (left / _WIDTH_PIXELS, bottom / height_pixels, 1 - (left + right) / _WIDTH_PIXELS,
+         1 - (top + bottom) / height_pixels)
+    )  # fmt: skip
+    num_rows = front_end.settings.num_rows
+    axes.imshow(
+        values, origin="lower", aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1],
+        extent=(0, seconds, 0, num_rows), interpolation="bilinear",
+    )  # fmt: skip
+    nyquist_hz = front_end.settings.sample_rate_hz / 2
+    hertz_of_rows = (bins_of_rows(num_rows).numpy() + 1) / 2 * nyquist_hz
+    ticks = [hertz for hertz in TICKS_HZ if hertz < nyquist_hz]
+    axes.set_yticks(np.interp(ticks, hertz_of_rows, np.arange(num_rows)))
+    axes.set_yticklabels([f"{t // 1000}k" if t >= 1000 else str(t) for t in ticks], fontsize=7)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set_ylabel("Hz", fontsize=7, labelpad=1)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

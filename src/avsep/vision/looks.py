@@ -141,7 +141,8 @@ def cut_out_grey(
     The box is not rounded, so that one that glides makes no steps which would look like movement.
     """
     rows, columns = _pixels_of(box, picture)
-    grey = picture[rows, columns].astype(np.float32) @ _LUMA
+    red, green, blue = np.moveaxis(picture[rows, columns], 2, 0)
+    grey = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = box
     down = _coverage(y1 * height - rows.start, y2 * height - rows.start, num_pixels, len(grey))

@@ -1,0 +1,136 @@
+"""How long `avsep separate` takes from shell to folder, and where the time goes."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+REQUIRED_SECONDS = 10.0
+# Where the time goes: part -> the functions of avsep that are timed, module and name.
+PARTS = {
+    "loading the model": [("avsep.separation.separator", "_load")],
+    "decoding sound": [("avsep.separation.scene", "read_audio")],
+    "looking": [
+        ("avsep.separation.scene", "look_at_pictures"),
+        ("avsep.separation.scene", "look_at"),
+    ],
+    "resampling": [("avsep.separation.separator", "resample")],
+    "writing stems": [("avsep.separation.folder", "write_audio")],
+    "writing the preview": [("avsep.separation.folder", "write_preview")],
+    "writing the report": [("avsep.separation.folder", "result_page")],
+}
+
+
+def main() -> None:
+    """Print seconds from shell to folder, against the requirement, and the share of each part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="dgfnet-mini", help="name or checkpoint")
+    parser.add_argument("--runs", type=int, default=3, help="the best counts (default 3)")
+    arguments = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        video = _duet(Path(folder))
+        seconds = min(_whole(video, arguments.model, Path(folder)) for _ in range(arguments.runs))
+        parts = _parts(video, arguments.model, Path(folder))
+    console.print(
+        f"a ten-second duet of 640x360, from shell to folder: {seconds:.1f} s, best of "
+        f"{arguments.runs}; required: under {REQUIRED_SECONDS:.0f} s"
+    )
+    table = Table("part", "seconds", "share", title="Where it goes, in one process")
+    for name, spent in parts.items():
+        table.add_row(name, f"{spent:.2f}", f"{spent / sum(parts.values()):.0%}")
+    console.print(table)
+    sys.exit(0 if seconds < REQUIRED_SECONDS else 1)
+
+
+def _duet(folder: Path) -> Path:
+    from avsep.data.toyband.build import make_toyband
+    from avsep.data.toyband.clip import ToybandSettings
+    from avsep.data.toyband.material import Material
+    from avsep.recipe import load_recipe
+
+    settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
+    list(make_toyband(folder / "band", 1, 1000, settings, Material.read(), num_workers=1))
+    return folder / "band" / "000001.mp4"
+
+
+def _whole(video: Path, model: str, folder: Path) -> float:
+    """Wall time of the command in a process of its own, starting Python included."""
+    words = ["separate", str(video), "--model", model, "-o", str(folder / "out")]
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "avsep", *words], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def _parts(video: Path, model: str, folder: Path) -> dict[str, float]:
+    """Seconds of each part, in a process of its own so that importing counts."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import bench_separate, json; "
+        "print(json.dumps(bench_separate.timed_run(*sys.argv[2:])))"
+    )
+    here = str(Path(__file__).resolve().parent)
+    words = [sys.executable, "-c", code, here, str(video), model, str(folder / "out")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def timed_run(video: str, model: str, out: str) -> dict[str, float]:
+    """Seconds of each part of one separation in this process."""
+    start = time.perf_counter()
+    import avsep.separation.batch as batch
+    from avsep.separation import separator
+
+    spent = {"importing": time.perf_counter() - start} | dict.fromkeys(PARTS, 0.0)
+    begin = time.perf_counter()
+    with _timing(spent):
+        loaded = separator.Separator(model)
+        outcomes = batch.separate_files(
+            [Path(video)], None, Path(out), loaded, lambda _: lambda answers, total: answers
+        )
+        for outcome in outcomes:
+            assert outcome.manifest is not None, outcome.error
+    whole = time.perf_counter() - begin
+    rest = whole - sum(seconds for name, seconds in spent.items() if name != "importing")
+    return spent | {"network and joining": rest}
+
+
+@contextmanager
+def _timing(spent: dict[str, float]) -> Iterator[None]:
+    """The functions of PARTS replaced by ones that add up how long they take."""
+    from importlib import import_module
+
+    kept = []
+    for part, places in PARTS.items():
+        for module_name, name in places:
+            module = import_module(module_name)
+            kept.append((module, name, getattr(module, name)))
+            setattr(module, name, _timed(getattr(module, name), part, spent))
+    try:
+        yield
+    finally:
+        for module, name, function in kept:
+            setattr(module, name, function)
+
+
+def _timed(function: Callable[..., Any], part: str, spent: dict[str, float]) -> Callable[..., Any]:
+    def timed(*arguments: Any, **named: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return function(*arguments, **named)
+        finally:
+            spent[part] += time.perf_counter() - start
+
+    return timed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""avsep separate: one sound file for each visible object of a video."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsep.cli.console import say_error, say_json, say_table, track
+
+
+class Rate(StrEnum):
+    """What `--rate` takes."""
+
+    NATIVE = "native"
+    MODEL = "model"
+
+
+def separate(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files to separate.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder in which each video gets one of its own.")
+    ],
+    objects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--object",
+            help='LABEL@x1,y1,x2,y2, box 0..1 from the top left; "violin": the whole picture; '
+            '"@x1,y1,x2,y2": the picture tells what it is. Once for each object.',
+        ),
+    ] = None,
+    objects_file: Annotated[
+        Path | None, typer.Option("--objects", help="Labels and boxes as JSON, see docs.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A name that `avsep models` lists, or a checkpoint.")
+    ] = "dgfnet-mini",
+    rate: Annotated[
+        Rate, typer.Option(help="The video's rate and channels, or the model's and one channel.")
+    ] = Rate.NATIVE,
+    seed: Annotated[int, typer.Option(min=0, help="Of models that draw at random.")] = 0,
+    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, ...")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+) -> None:
+    """Take the sound of each visible object out of a video; what is left is the residual.
+
+    OUT/<video name>/ gets 01-violin.wav, 02-piano.wav, ... in the order given, at the video's own
+    rate, channels and length; residual.wav, which makes them add up to the video's sound;
+    preview.mp4 with one audio track an object; report.html to look and listen; manifest.json.
+    Objects that are named here replace the file beside the video (VIDEO/objects.json), which
+    toyband clips have. A video that fails leaves the others alone; the exit code is 2 then.
+
+    Example: `avsep separate duet.mp4 --object "violin@0.1,0.2,0.5,0.9" --object piano -o out`
+    """
+    from avsep.separation.batch import separate_files
+    from avsep.separation.manifest import SeparatorSettings
+    from avsep.separation.separator import Separator
+
+    settings = SeparatorSettings(rate=rate.value, seed=seed, device=device)
+    done = []
+    outcomes = separate_files(
+        videos,
+        objects or objects_file,
+        out,
+        Separator(model, settings),
+        lambda video: lambda windows, total: track(windows, total, f"{video.name}, windows"),
+    )
+    for outcome in outcomes:
+        for remark in outcome.manifest.remarks if outcome.manifest else ():
+            say_error(f"warning: '{outcome.video}': {remark}")
+        if outcome.error:
+            say_error(outcome.error)
+        elif not as_json:
+            say_table(str(outcome.folder), *outcome.table())
+        done.append(outcome.as_json())
+    if as_json:
+        say_json(done)
+    if any(not outcome["files"] for outcome in done):
+        raise typer.Exit(2)

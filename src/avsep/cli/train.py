@@ -1,0 +1,73 @@
+"""avsep train: a model from a recipe and folders of clips."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsep.cli.console import say, track, working
+
+
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="A recipe's name, or a path to TOML.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Folder of clips, toyband's or a prepared one; repeat."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the run. Default: runs/RECIPE.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in that folder.")
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Begin with the weights of a checkpoint or shipped model.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: training.batch_size=8.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that mix, instead of the recipe's.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of prepared clips. Default: ~/.cache/avsep/library.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the whole recipe and what it would train on.")
+    ] = False,
+) -> None:
+    """Train a model. Ctrl-C ends it after the step under way; --resume goes on exactly there.
+
+    Clips are prepared once: sounds at the model's rate, pictures of each object. A share of them is
+    kept to validate with. The best model by that is RUN/model.safetensors; RUN/metrics.csv and
+    `tensorboard --logdir RUN` show how it goes. A folder that holds a run is never overwritten.
+
+    Example: `avsep train dgfnet-mini --data band --run runs/mini`
+    """
+    with working("reading the recipe and the clips"):
+        from avsep.cli.training_display import Display
+        from avsep.training.session import Options, Session
+
+        options = Options(
+            recipe, data or [], overrides or [], run, resume, init, device, workers, cache
+        )
+        session = Session(options)
+        lines = session.summary()
+    if dry_run:
+        say(session.recipe_text())
+    for line in lines:
+        say(line)
+    if dry_run:
+        return
+    session.begin()
+    for _ in track(session.prepare(), total=session.num_clips, what="clips prepared"):
+        pass
+    with Display() as display:
+        is_done = session.train(display)
+    if is_done:
+        say(f"best model: {session.folder.best}; the last step's: {session.folder.end}")
+    else:
+        say(f"stopped; to go on: avsep train --run {session.folder.path} --resume")

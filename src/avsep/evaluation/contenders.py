@@ -1,0 +1,97 @@
+"""Who is compared: baselines, ceilings and models by name, each a row of the table of results."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from avsep.checkpoint import SUFFIX, load_model, shipped_names
+from avsep.errors import unknown_name
+from avsep.evaluation.baselines import BASELINES, READS
+from avsep.evaluation.clip_batches import Reading
+from avsep.evaluation.trials import TRIALS
+from avsep.records import Separates
+from avsep.sound.front_end import FrontEnd
+
+Labels = Literal["both", "told", "picture"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row: a separator at its own front end, and what it reads of each clip.
+
+    Attributes:
+        reads: in words; of a model, where the category comes from.
+        reading: none for those that look at nothing.
+    """
+
+    name: str
+    separator: Separates
+    front_end: FrontEnd
+    reads: str
+    reading: Reading | None = None
+
+
+def find_contenders(
+    names: Sequence[str], labels: str = "both", trials: Sequence[str] = ("all",)
+) -> tuple[Contender, ...]:
+    """The rows that names stand for, each name once, baselines first; all baselines for no names.
+
+    A name is a baseline, a shipped model or the path of a checkpoint. A model has a row for every
+    way it learns of the category and every trial.
+
+    Raises:
+        InputError: an unknown name, way or trial, with the known ones.
+    """
+    if labels not in get_args(Labels):
+        raise unknown_name("labels", labels, get_args(Labels))
+    for trial in trials:
+        if trial not in TRIALS:
+            raise unknown_name("cues", trial, TRIALS)
+    models = [name for name in dict.fromkeys(names) if name not in BASELINES]
+    for name in models:
+        if name not in shipped_names() and not _is_place(name):
+            raise unknown_name("separator", name, [*BASELINES, *shipped_names()])
+    front_end = FrontEnd()
+    found = [
+        Contender(name, make(front_end), front_end, READS[name])
+        for name, make in BASELINES.items()
+        if name in (names or [name])
+    ]
+    for name, short in zip(models, _short(models), strict=True):
+        found.extend(model_contenders(short, load_model(name), labels, trials))
+    return tuple(found)
+
+
+def model_contenders(
+    name: str, model: Any, labels: str = "both", trials: Sequence[str] = ("all",)
+) -> Iterator[Contender]:
+    """The rows of one model of the contract, in eval mode; it stays as it is."""
+    settings = model.settings
+    front_end = FrontEnd(settings.front_end)
+    for is_told, word, reads in ((True, "told", "true category"), (False, "picture", "picture")):
+        if labels not in ("both", word):
+            continue
+        for trial in dict.fromkeys(trials):
+            reading = Reading(
+                settings.looks, settings.categories, is_told, trial, "motion" in model.needs
+            )
+            row = f"{name} ({word})" if trial == "all" else f"{name} ({word}, {trial})"
+            yield Contender(row, model, front_end, reads, reading)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names for tables: of files the last two parts, mini/model for runs/mini/model.safetensors.
+
+    All stay as they are where two would become the same.
+    """
+    short = [
+        "/".join(Path(name).with_suffix("").parts[-2:]) if name.endswith(SUFFIX) else name
+        for name in names
+    ]
+    return short if len(set(short)) == len(short) else list(names)
+
+
+def _is_place(name: str) -> bool:
+    """Whether a name reads as a file, or as owner/name of a hub."""
+    return name.endswith(SUFFIX) or "/" in name or Path(name).exists()

@@ -1,0 +1,93 @@
+"""The gate of DGFNet measured: how much of what is seen it lets into what is heard."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+
+from avsep.data.clips import ClipFiles
+from avsep.errors import InputError
+from avsep.evaluation.clip_batches import ClipReader
+from avsep.evaluation.contenders import Contender
+
+Means = Float[np.ndarray, " samples"]
+
+
+@dataclass(frozen=True)
+class GateSample:
+    """The gate of one source: sigma, mean over channels; 1 takes the product with the picture."""
+
+    contender: str
+    clip: str
+    category: str
+    gate: Float32[np.ndarray, "f t"]
+
+    @property
+    def mean(self) -> float:
+        """The sample's one figure in Figure 6."""
+        return float(self.gate.mean())
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much the mean gate of the same samples differs from one trial to another.
+
+    Attributes:
+        mean: of the differences; negative where the second trial closes the gate.
+        margin: half the width of the mean's 95 % interval, from its standard error.
+        share_lower: samples whose gate is lower in the second trial.
+    """
+
+    mean: float
+    margin: float
+    share_lower: float
+
+
+def measure_gates(
+    clips: Sequence[ClipFiles], contenders: Sequence[Contender]
+) -> Iterator[GateSample]:
+    """The gate of every source of every clip that holds several, of each contender in turn."""
+    reader = ClipReader(clips)
+    for index, clip in enumerate(clips):
+        if len(clip.sources) < 2:
+            continue
+        for contender in contenders:
+            gates = _gates(contender, reader, index)
+            for source, gate in zip(clip.sources, gates, strict=True):
+                yield GateSample(contender.name, clip.name, source.category, gate)
+
+
+def gate_shares(means: Means) -> dict[str, float]:
+    """The shares the paper speaks of (section 4.2.4): low, in the middle, high.
+
+    >>> gate_shares(np.array([0.2, 0.5, 0.5, 0.65]))
+    {'below 0.3': 0.25, '0.4 to 0.6': 0.5, 'above 0.7': 0.0}
+    """
+    return {
+        "below 0.3": float(np.mean(means < 0.3)),
+        "0.4 to 0.6": float(np.mean((means >= 0.4) & (means <= 0.6))),
+        "above 0.7": float(np.mean(means > 0.7)),
+    }
+
+
+def paired_difference(means: Means, others: Means) -> PairedDifference:
+    """The second trial less the first, sample by sample; at least two samples."""
+    assert len(means) == len(others) > 1, "the same samples under both trials, two at least"
+    differences = others - means
+    standard_error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return PairedDifference(
+        mean=float(differences.mean()),
+        margin=float(1.96 * standard_error),
+        share_lower=float(np.mean(differences < 0)),
+    )
+
+
+def _gates(contender: Contender, reader: ClipReader, index: int) -> Float32[np.ndarray, "S f t"]:
+    _, batch = reader.batch(index, contender.front_end.settings, contender.reading)
+    with torch.inference_mode():
+        gates = contender.separator.separate(batch).facts.get("gate")
+    if not isinstance(gates, torch.Tensor):
+        raise InputError(f"'{contender.name}' has no gate: give a model with fusion = 'gate'")
+    return gates[0].float().numpy()

@@ -1,0 +1,67 @@
+"""Many videos one after the other, each into its own folder; one that fails stops no other."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avsep.errors import InputError
+from avsep.separation.folder import check_free, folder_name, write_result
+from avsep.separation.manifest import Manifest
+from avsep.separation.names import distinct
+from avsep.separation.objects import Objects
+from avsep.separation.separator import Progress, Separator
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video: a manifest, or the reason why there is none."""
+
+    video: Path
+    folder: Path
+    manifest: Manifest | None = None
+    error: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """For a program to read; `files` is empty where nothing was made."""
+        head = {"video": str(self.video), "folder": str(self.folder)}
+        if self.manifest is None:
+            return {**head, "files": [], "error": self.error}
+        manifest = self.manifest.model_dump(mode="json")
+        return {**head, "files": sorted(self.manifest.files), "error": None, "manifest": manifest}
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows: each object with its file, category and share of the energy."""
+        assert self.manifest is not None, "a table needs a result"
+        rows = [
+            [
+                found.file,
+                found.category or "-",
+                {"label": "told", "picture": "seen", None: "-"}[found.category_from],
+                f"{100 * found.presence:.0f}",
+            ]
+            for found in self.manifest.objects
+        ]
+        rows.append([self.manifest.residual, "-", "-", "-"])
+        return ["file", "category", "how known", "% of energy"], rows
+
+
+def separate_files(
+    videos: Sequence[Path],
+    objects: Objects | None,
+    out: Path,
+    separator: Separator,
+    progress: Callable[[Path], Progress],
+) -> Iterator[Outcome]:
+    """Separate and write each video in turn; two of one name get folders NAME and NAME-2."""
+    folders = [out / name for name in distinct(folder_name(video) for video in videos)]
+    for video, folder in zip(videos, folders, strict=True):
+        try:
+            check_free(folder)
+            result = separator.separate(video, objects, progress=progress(video))
+            yield Outcome(video, folder, write_result(result, folder))
+        except InputError as error:
+            yield Outcome(video, folder, error=str(error))
+        except OSError as error:
+            # Of the machine: a full disk, no rights. The next video may lie elsewhere.
+            where = error.filename or video
+            yield Outcome(video, folder, error=f"'{where}': {error.strerror or error}")

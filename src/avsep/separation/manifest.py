@@ -1,0 +1,103 @@
+"""manifest.json: what was separated, by which model, how, and which file holds what."""
+
+import platform
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+import avsep
+from avsep.records import TimedBox
+
+FILE_NAME = "manifest.json"
+RESIDUAL_NAME = "residual.wav"
+PREVIEW_NAME = "preview.mp4"
+REPORT_NAME = "report.html"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SeparatorSettings(_Record):
+    """How a video is separated, whatever the model."""
+
+    rate: Literal["native", "model"] = Field(
+        default="native",
+        description="of the stems: the video's own rate and channels, or one channel at the "
+        "model's rate, which is what papers score",
+    )
+    overlap: float = Field(
+        default=0.5, ge=0, lt=1, description="part that a window shares with the next"
+    )
+    seed: int = Field(default=0, ge=0, description="of models that draw at random")
+    device: str = Field(default="auto", description="where the model runs; auto: the fastest here")
+    sources_at_once: int = Field(
+        default=8, ge=1, description="windows times objects in one pass of the network"
+    )
+
+
+class InputRecord(_Record):
+    """The video that was separated; SHA-256 and bytes are of the file, none for arrays."""
+
+    name: str
+    sha256: str | None
+    num_bytes: int | None
+    duration_seconds: float
+    start_seconds: float = Field(description="when its sound begins on the file's time line")
+    sample_rate_hz: int
+    num_channels: int
+    num_samples: int
+
+
+class ModelRecord(_Record):
+    """The model, with what its checkpoint tells of itself."""
+
+    name: str
+    system: str = Field(default="", description="the name of its architecture")
+    facts: dict[str, object] = {}
+
+
+class ObjectRecord(_Record):
+    """One object; an empty list of boxes means the whole picture."""
+
+    label: str
+    file: str
+    category: str | None = Field(description="of the model's list, the one that was used")
+    category_from: Literal["label", "picture"] | None
+    presence: float = Field(description="share of the sound's energy, 0..1")
+    boxes: tuple[TimedBox, ...]
+    confidence: float
+    azimuth_degrees: float | None
+    prompt: str | None
+
+
+class Manifest(_Record):
+    """The whole of manifest.json; file names count from its own folder."""
+
+    made_by: Literal["avsep separate"] = "avsep separate"
+    versions: dict[str, str]
+    input: InputRecord
+    model: ModelRecord
+    settings: SeparatorSettings
+    sample_rate_hz: int = Field(description="of the stems")
+    num_channels: int = Field(description="of the stems")
+    num_samples: int = Field(description="of the stems")
+    heard: str = Field(description="what the model was given of several channels")
+    objects: tuple[ObjectRecord, ...]
+    residual: str = RESIDUAL_NAME
+    preview: str | None = PREVIEW_NAME
+    report: str = REPORT_NAME
+    remarks: tuple[str, ...]
+
+    @property
+    def files(self) -> set[str]:
+        """Names of all files of a result, this one included."""
+        names = {FILE_NAME, self.residual, self.report, *(found.file for found in self.objects)}
+        return names | ({self.preview} if self.preview else set())
+
+
+def versions() -> dict[str, str]:
+    """What made the result."""
+    return {"avsep": avsep.__version__, "torch": torch.__version__.split("+")[0],
+            "python": platform.python_version()}  # fmt: skip

@@ -1,0 +1,100 @@
+"""Which objects to separate: told in words and boxes, by a file, or by one beside the video."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from avsep.data.dataset_categories import find_in
+from avsep.data.objects_file import read_objects
+from avsep.errors import InputError
+from avsep.records import TimedBox, VisibleObject
+from avsep.separation.names import readable
+
+# What a caller may give: words as on the command line or objects, a list of them, or a file's path.
+Objects = Sequence[str | VisibleObject] | str | VisibleObject | os.PathLike[str]
+_EXAMPLE = '"violin@0.1,0.2,0.5,0.9"'
+_BESIDE = "objects.json"
+
+
+def find_objects(
+    given: Objects | None, video: object, name: str, known: Sequence[VisibleObject] = ()
+) -> tuple[VisibleObject, ...]:
+    """The objects of a video, in the order given.
+
+    What is given replaces all else; then come those `known` of a clip, and objects.json in the
+    folder that has the video's name without its ending.
+
+    Raises:
+        InputError: none are given and there is no file; the message says what to type.
+    """
+    if isinstance(given, str | VisibleObject):
+        given = [given]
+    if given is None and not known and isinstance(video, str | os.PathLike):
+        beside = Path(video).with_suffix("") / _BESIDE
+        given = beside if beside.is_file() else None
+    if isinstance(given, os.PathLike):
+        found = read_objects(Path(given))
+        if not found:
+            raise InputError(f"'{os.fspath(given)}' holds no objects; add one, or name it: "
+                             f"--object {_EXAMPLE}")  # fmt: skip
+        return found
+    if given is not None:
+        known = [parse_object(one) if isinstance(one, str) else one for one in given]
+    if not known:
+        raise InputError(
+            f"{name}: which objects? name each one with its box, x1,y1,x2,y2 from 0 to 1: "
+            f"--object {_EXAMPLE} (--object violin: the whole picture), or give --objects FILE.json"
+        )
+    return tuple(known)
+
+
+def parse_object(text: str) -> VisibleObject:
+    """An object in one word: `LABEL@x1,y1,x2,y2`, without a box the whole picture.
+
+    Without a label (`@x1,y1,x2,y2`, or `@` alone) the picture decides what it is.
+
+    >>> parse_object("violin@0.1,0.2,0.5,0.9").boxes[0].box
+    (0.1, 0.2, 0.5, 0.9)
+    >>> parse_object("@").label is None
+    True
+    """
+    label, at, box = text.rpartition("@")
+    if not at:
+        label, box = text, ""
+    if not at and not label.strip():
+        raise InputError(
+            f"--object '{text}' names nothing; write a label, a box or both: {_EXAMPLE}"
+        )
+    boxes: tuple[TimedBox, ...] = ()
+    if box.strip():
+        try:
+            x1, y1, x2, y2 = (float(number) for number in box.split(","))
+            boxes = (TimedBox(time_seconds=0, box=(x1, y1, x2, y2)),)
+        except (ValidationError, ValueError) as error:
+            raise InputError(
+                f"--object '{text}': '{box}' is no box; write x1,y1,x2,y2 with 0 <= x1 < x2 <= 1 "
+                f"and 0 <= y1 < y2 <= 1, such as {_EXAMPLE}"
+            ) from error
+    return VisibleObject(label=label.strip() or None, boxes=boxes)
+
+
+def with_categories(
+    objects: Sequence[VisibleObject], categories: Sequence[str]
+) -> tuple[tuple[VisibleObject, ...], tuple[str, ...]]:
+    """The objects with the index of their label's category, and a remark on each word unknown."""
+    found, remarks = [], []
+    for visible in objects:
+        label = readable(visible.label).strip() if visible.label else ""
+        index = find_in(categories, label) if label else None
+        found.append(visible.model_copy(update={"label": label or None, "category": index}))
+        if label and index is None:
+            near = difflib.get_close_matches(label.lower(), categories, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            remarks.append(
+                f"'{label}' is no category of this model, so the picture decides; {hint}"
+                f"known: {', '.join(categories)}"
+            )
+    return tuple(found), tuple(dict.fromkeys(remarks))

@@ -1,0 +1,98 @@
+"""The report of a result: what was seen, heard and taken apart, on one self-contained page."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from avsep.records import Clip
+from avsep.separation.key_frame import key_frame_jpeg
+from avsep.separation.listening import Listening
+from avsep.separation.manifest import Manifest, ObjectRecord
+from avsep.separation.report import Section, Track, report_html
+from avsep.separation.result import Result, SeparatedObject
+from avsep.separation.spectrogram_picture import gate_png
+
+# A page of hours would be too large to open.
+_LONGEST_SECONDS = 600
+
+
+def result_page(
+    result: Result, manifest: Manifest, sounds: Listening, titles: Sequence[str]
+) -> str:
+    """The page: key frame with boxes, and sound and spectrogram of all that was heard and made."""
+    whole = len(sounds.mixture[0]) / sounds.sample_rate_hz
+    num_samples = min(len(sounds.mixture[0]), _LONGEST_SECONDS * sounds.sample_rate_hz)
+
+    def track(title: str, waveform: Float32[np.ndarray, "C N"], remark: str) -> Track:
+        return Track(title, waveform[:, :num_samples], sounds.sample_rate_hz, remark)
+
+    objects = []
+    for index, (found, record) in enumerate(zip(result.objects, manifest.objects, strict=True)):
+        title = f"{index + 1:02d} {titles[index]}"
+        one = track(title, sounds.objects[index], _words(record))
+        picture = _gate_picture(found, num_samples / len(sounds.mixture[0]), whole)
+        objects.append(replace(one, picture=picture, picture_text=_gate_words(found)))
+    remarks = [*manifest.remarks, sounds.remark]
+    if whole > _LONGEST_SECONDS:
+        remarks.append(f"this page plays the first {_LONGEST_SECONDS} s; the files hold all")
+    return report_html(
+        manifest.input.name,
+        None,
+        _key_frame(result),
+        None,
+        [
+            Section("What is heard", [track("mixture", sounds.mixture, "the video's own sound")]),
+            Section("Objects", objects, " · ".join(remark for remark in remarks if remark)),
+            Section("What is left", [track("residual", sounds.residual, "mixture minus stems")]),
+        ],
+        _footer(manifest),
+    )
+
+
+def _words(record: ObjectRecord) -> str:
+    """What is known of an object, in one line."""
+    words = [f"{100 * record.presence:.0f} % of the sound's energy"]
+    if record.category is not None:
+        source = "as told" if record.category_from == "label" else "by its picture"
+        words.insert(0, f"{record.category}, {source}")
+    return "; ".join(words)
+
+
+def _gate_picture(found: SeparatedObject, share: float, duration_seconds: float) -> bytes | None:
+    """The gate's heat map over the part of the sound that the page plays."""
+    if found.gate is None:
+        return None
+    num_columns = max(1, round(found.gate.shape[1] * share))
+    return gate_png(found.gate[:, :num_columns], duration_seconds * share)
+
+
+def _gate_words(found: SeparatedObject) -> str:
+    if found.gate is None:
+        return ""
+    return (
+        f"gate, mean {float(found.gate.mean()):.2f}: bright where the object's picture went into "
+        "what the model heard, dark where the sound alone counted"
+    )
+
+
+def _key_frame(result: Result) -> bytes:
+    """The picture in the middle, with the box and label of every object."""
+    picture, time = result.scene.key_frame(result.scene.duration_seconds / 2)
+    labelled = tuple(
+        found.visible.model_copy(update={"label": found.label}) for found in result.objects
+    )
+    clip = Clip(
+        result.mixture[:, :1], result.sample_rate_hz, picture[None], np.array([time]), labelled
+    )
+    return key_frame_jpeg(clip)
+
+
+def _footer(manifest: Manifest) -> str:
+    model = manifest.model
+    system = f" ({model.system})" if model.system else ""
+    return (
+        f"avsep {manifest.versions['avsep']}, model {model.name}{system}, which heard "
+        f"{manifest.heard}; sounds at {manifest.sample_rate_hz} Hz"
+    )

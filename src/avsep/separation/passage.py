@@ -1,0 +1,179 @@
+"""One video on its way through a model: windows of sound and sight, and the answer to each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Generator, Tensor
+
+from avsep.records import Batch, Cues, Separation
+from avsep.separation.cues import crops_of, to_device, window_cues
+from avsep.sound.front_end import FrontEnd
+from avsep.sound.full_band import FullBand
+from avsep.sound.masks import ratio_mask
+from avsep.sound.windows import cut_window
+from avsep.vision.looks import Look
+
+# What an object is, is asked once for the whole video, by this many crops.
+_DECIDING_CROPS = 9
+
+
+@runtime_checkable
+class SeparationModel(Protocol):
+    """What is asked of a model here; `settings` holds `categories`, `front_end` and `looks`."""
+
+    settings: Any
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The cues it reads."""
+        ...
+
+    def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
+        """One answer for each mixture of the batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A video as windows are cut from it.
+
+    Attributes:
+        target: the sound that the stems are taken from.
+        heard: the same sound as the model hears it, at the model's rate.
+        looks: of each object.
+        category: the model's index of each object, -1 where only the picture can tell.
+        starts: where windows begin, in samples of `target`.
+        band: carries the model's answers to the rate of `target`.
+    """
+
+    target: Float32[np.ndarray, "C N"]
+    heard: Float32[np.ndarray, "1 M"]
+    looks: Sequence[Look]
+    category: Int64[Tensor, " S"]
+    starts: tuple[int, ...]
+    band: FullBand
+
+    @property
+    def window_seconds(self) -> float:
+        """How long a window is."""
+        front_end = self.band.front_end
+        return front_end.window_samples / front_end.sample_rate_hz
+
+    def seconds(self, start: int) -> float:
+        """The time of a sample of `target`."""
+        return start / self.band.sample_rate_hz
+
+    def hear(self, starts: Sequence[int]) -> Float[Tensor, "B 1 N"]:
+        """Windows as the model hears them."""
+        front_end = self.band.front_end
+        windows = [
+            cut_window(
+                self.heard,
+                round(self.seconds(start) * front_end.sample_rate_hz),
+                front_end.window_samples,
+            )
+            for start in starts
+        ]
+        return torch.from_numpy(np.stack(windows))
+
+    def see(self, starts: Sequence[int], needs: frozenset[str]) -> Cues:
+        """What the same windows show."""
+        times = [self.seconds(start) for start in starts]
+        return window_cues(self.looks, times, self.window_seconds, self.category, needs)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model made of one window.
+
+    Attributes:
+        parts: each object's part of the target, one window long.
+        presence: each object's share, as the model tells it.
+        energy: of the window as it was heard.
+        category: the model's index of each object; none for a model without categories.
+        gate: as in `Separation`; none for a model without a gate.
+    """
+
+    start: int
+    parts: Float32[np.ndarray, "S C N"]
+    presence: Float32[np.ndarray, " S"]
+    energy: float
+    category: Int64[np.ndarray, " S"] | None
+    gate: Float32[np.ndarray, "S h w"] | None
+
+
+class Network:
+    """A model on its device, asked window by window."""
+
+    def __init__(self, model: SeparationModel, device: torch.device, seed: int) -> None:
+        self.model, self.device = model, device
+        self._generator = Generator(device).manual_seed(seed)
+        self._front_end = FrontEnd(model.settings.front_end)
+
+    def decide(self, passage: Passage) -> Int64[Tensor, " S"]:
+        """The category of each object: the one told, else what crops of the whole video show.
+
+        Asked once, since windows that each decide anew could give an object two names.
+        """
+        if bool((passage.category >= 0).all()) or "category" not in self.model.needs:
+            return passage.category
+        cues = passage.see(passage.starts[:1], self.model.needs)
+        duration_seconds = passage.seconds(passage.target.shape[1])
+        crops = crops_of(passage.looks, 0.0, duration_seconds, _DECIDING_CROPS)
+        answer = self._ask(passage.hear(passage.starts[:1]), replace(cues, crops=crops[None]))
+        found = _rows(answer.facts.get("category"))
+        if found is None:
+            return passage.category
+        decided = torch.from_numpy(found[0].astype(np.int64))
+        return torch.where(passage.category >= 0, passage.category, decided)
+
+    def answers(self, passage: Passage, sources_at_once: int) -> Iterator[Answer]:
+        """The answer to every window, in order."""
+        at_once = max(1, sources_at_once // len(passage.looks))
+        for first in range(0, len(passage.starts), at_once):
+            starts = passage.starts[first : first + at_once]
+            mixture = passage.hear(starts)
+            answer = self._ask(mixture, passage.see(starts, self.model.needs))
+            category, gate = (_rows(answer.facts.get(name)) for name in ("category", "gate"))
+            for row, start in enumerate(starts):
+                yield Answer(
+                    start=start,
+                    parts=self._parts(passage, start, answer, mixture, row),
+                    presence=answer.presence[row].float().cpu().numpy(),
+                    energy=float(mixture[row].square().sum()),
+                    category=None if category is None else category[row].astype(np.int64),
+                    gate=None if gate is None else gate[row].astype(np.float32),
+                )
+
+    def _ask(self, mixture: Float[Tensor, "B 1 N"], cues: Cues) -> Separation:
+        batch = Batch(mixture.to(self.device), cues=to_device(cues, self.device))
+        with torch.inference_mode():
+            return self.model.separate(batch, generator=self._generator)
+
+    def _parts(
+        self,
+        passage: Passage,
+        start: int,
+        answer: Separation,
+        mixture: Float[Tensor, "B 1 N"],
+        row: int,
+    ) -> Float32[np.ndarray, "S channels samples"]:
+        """Each object's part of one window of the target."""
+        magnitudes = answer.magnitudes[row].float().cpu()  # S 1 F T
+        window_samples = passage.band.window_samples
+        if passage.heard is passage.target:
+            phase = answer.phase[row].cpu()
+            return self._front_end.waveform(magnitudes, phase, window_samples).numpy()
+        heard, _ = self._front_end.spectrogram(mixture[row])  # 1 F T
+        ratio = ratio_mask(magnitudes, heard)[:, 0]
+        window = torch.from_numpy(cut_window(passage.target, start, window_samples))
+        return passage.band.take(window, ratio).numpy()
+
+
+def _rows(fact: object) -> np.ndarray | None:
+    """A fact that has a row for each window, as an array."""
+    return fact.detach().cpu().numpy() if isinstance(fact, Tensor) else None

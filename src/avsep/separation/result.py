@@ -1,0 +1,157 @@
+"""What a separation answers: the objects with their stems, the residual, and an account."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from avsep.records import TimedBox, VisibleObject
+from avsep.separation.manifest import (
+    InputRecord,
+    Manifest,
+    ModelRecord,
+    ObjectRecord,
+    SeparatorSettings,
+    versions,
+)
+from avsep.separation.names import distinct, stem_files
+from avsep.separation.passage import Passage
+from avsep.separation.scene import Scene
+
+
+@dataclass(frozen=True)
+class SeparatedObject:
+    """One object and the sound that is its own.
+
+    Attributes:
+        visible: as it was given; its category is an index into the model's list.
+        label: what it was called, else the category that the picture shows.
+        stem: its sound at the rate and with the channels of the result.
+        presence: its share of the sound's energy, 0..1.
+        category: the category that the model used, or none for a model without categories.
+        is_told: whether a label told the category; else the picture decided.
+        gate: how much picture went into what was heard, low frequencies first, over the whole
+            sound; none for a model without a gate.
+    """
+
+    visible: VisibleObject
+    label: str
+    stem: Float32[np.ndarray, "C N"]
+    presence: float
+    category: str | None = None
+    is_told: bool = False
+    gate: Float32[np.ndarray, "h w"] | None = None
+
+    @property
+    def boxes(self) -> tuple[TimedBox, ...]:
+        """Where it is over time; empty for the whole picture."""
+        return self.visible.boxes
+
+
+@dataclass(frozen=True)
+class Account:
+    """How a separation was done: by which model and settings, and from which channels."""
+
+    model: ModelRecord
+    settings: SeparatorSettings
+    heard: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """All sounds of one video; the stems and the residual add up to the mixture.
+
+    Attributes:
+        objects: in the order given.
+        mixture: the sound that was separated.
+        residual: what is left of it when all stems are taken away.
+        sample_rate_hz: of all sounds: the video's own, or the model's where that was asked for.
+        manifest: all that is known of the separation, as manifest.json holds it.
+        scene: the video, for its pictures.
+    """
+
+    objects: tuple[SeparatedObject, ...]
+    mixture: Float32[np.ndarray, "C N"]
+    residual: Float32[np.ndarray, "C N"]
+    sample_rate_hz: int
+    manifest: Manifest
+    scene: Scene
+
+    @classmethod
+    def of(
+        cls,
+        scene: Scene,
+        objects: tuple[SeparatedObject, ...],
+        passage: Passage,
+        account: Account,
+    ) -> "Result":
+        """The result of objects that were separated from a passage of a scene."""
+        mixture = passage.target
+        stems = np.stack([found.stem for found in objects])
+        return cls(
+            objects=objects,
+            mixture=mixture,
+            residual=mixture - stems.sum(axis=0),
+            sample_rate_hz=passage.band.sample_rate_hz,
+            manifest=Manifest(
+                versions=versions(),
+                input=_input_record(scene),
+                model=account.model,
+                settings=account.settings,
+                sample_rate_hz=passage.band.sample_rate_hz,
+                num_channels=mixture.shape[0],
+                num_samples=mixture.shape[1],
+                heard=account.heard,
+                objects=_object_records(objects),
+                remarks=tuple(scene.remarks),
+            ),
+            scene=scene,
+        )
+
+    @property
+    def stems(self) -> dict[str, Float32[np.ndarray, "C N"]]:
+        """The stems by label; a second violin is "violin-2"."""
+        names = distinct(found.label for found in self.objects)
+        return {name: found.stem for name, found in zip(names, self.objects, strict=True)}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a listener should know: words not understood, damage, silence."""
+        return self.manifest.remarks
+
+
+def _input_record(scene: Scene) -> InputRecord:
+    sha256, num_bytes = scene.fingerprint() or (None, None)
+    return InputRecord(
+        name=scene.file_name,
+        sha256=sha256,
+        num_bytes=num_bytes,
+        duration_seconds=scene.duration_seconds,
+        start_seconds=scene.sound.start_seconds,
+        sample_rate_hz=scene.sound.sample_rate_hz,
+        num_channels=scene.sound.waveform.shape[0],
+        num_samples=scene.sound.waveform.shape[1],
+    )
+
+
+def _object_records(objects: Sequence[SeparatedObject]) -> tuple[ObjectRecord, ...]:
+    files = stem_files([found.label for found in objects])
+    return tuple(
+        ObjectRecord(
+            label=found.label,
+            file=file,
+            category=found.category,
+            category_from=None
+            if found.category is None
+            else "label"
+            if found.is_told
+            else "picture",
+            presence=found.presence,
+            boxes=found.boxes,
+            confidence=found.visible.confidence,
+            azimuth_degrees=found.visible.azimuth_degrees,
+            prompt=found.visible.prompt,
+        )
+        for file, found in zip(files, objects, strict=True)
+    )

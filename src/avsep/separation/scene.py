@@ -1,0 +1,180 @@
+"""A video as it is separated: its sound whole, its pictures where they lie."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import tee
+from pathlib import Path
+
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from jaxtyping import UInt8
+
+from avsep.errors import InputError
+from avsep.media.audio import Sound, read_audio
+from avsep.media.frames import FrameSettings, iterate_frames, read_frames
+from avsep.media.opening import Source, open_media, source_name
+from avsep.media.streams import choose_audio, choose_video
+from avsep.records import Clip, VisibleObject
+from avsep.separation.names import readable
+from avsep.vision.looks import Look, LookSettings, look_at, look_at_pictures
+
+_LONGEST_SIDE_PIXELS = 640
+_KEY_FRAME_PIXELS = 960
+# A frame of AAC holds 1024 samples, of HE-AAC 2048, of MP3 fewer.
+_LONGEST_PADDING_SAMPLES = 2048
+# The last packets of a sound lie within this much of its end.
+_END_SECONDS = Fraction(1)
+_HASHED_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One video, opened.
+
+    Attributes:
+        file_name: the file's name, or what stands for it.
+        pictures: where the pictures are read from.
+        sound: all of it, without what a codec put behind its end.
+        remarks: what a listener should know of it, filled while it is read.
+    """
+
+    file_name: str
+    pictures: Source | Clip
+    sound: Sound
+    remarks: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, video: Source | Clip) -> "Scene":
+        """The scene of a file, its bytes, a file object or a clip.
+
+        Raises:
+            InputError: no sound, no pictures, or sound that is damaged.
+        """
+        if isinstance(video, Clip):
+            return _scene_of_clip(video)
+        with open_media(video) as container:
+            choose_video(container, None, source_name(video))
+        sound = read_audio(video)
+        sound = _without_padding(sound, video)
+        scene = cls(_file_name(video), video, sound)
+        if not sound.waveform.any():
+            scene.remarks.append("its sound is silent from begin to end")
+        return scene
+
+    @property
+    def name(self) -> str:
+        """What its results are called: the file's name without its ending."""
+        return self.file_name if isinstance(self.pictures, Clip) else Path(self.file_name).stem
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long the sound is."""
+        return self.sound.waveform.shape[1] / self.sound.sample_rate_hz
+
+    def look(self, objects: Sequence[VisibleObject], settings: LookSettings) -> tuple[Look, ...]:
+        """Each object as seen while the sound lasts; damage is passed over, with a remark."""
+        if isinstance(self.pictures, Clip):
+            clip = self.pictures
+            times = clip.frame_times_seconds.tolist()
+            return look_at_pictures(clip.frames, times, objects, settings, self.duration_seconds)
+        try:
+            frame_settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS)
+            first, second = tee(iterate_frames(self.pictures, settings=frame_settings))
+            pictures = (picture for _, picture in first)
+            times = (time - self.sound.start_seconds for time, _ in second)
+            return look_at_pictures(pictures, times, objects, settings, self.duration_seconds)
+        except InputError as error:
+            looks = look_at(self.pictures, objects, settings, end_seconds=self.duration_seconds)
+            self.remarks.append(f"pictures that cannot be decoded were passed over: {error}")
+            return looks
+
+    def key_frame(self, time_seconds: float) -> tuple[UInt8[np.ndarray, "H W 3"], float]:
+        """The picture on screen at a time of the sound, and that time."""
+        if isinstance(self.pictures, Clip):
+            times = self.pictures.frame_times_seconds
+            index = int(max(0, np.searchsorted(times, time_seconds, side="right") - 1))
+            return self.pictures.frames[index], float(times[index])
+        settings = FrameSettings(longest_side_pixels=_KEY_FRAME_PIXELS, on_damage="skip")
+        frames = read_frames(self.pictures, [time_seconds + self.sound.start_seconds], settings)
+        return frames.pictures[0], float(frames.times_seconds[0] - self.sound.start_seconds)
+
+    def fingerprint(self) -> tuple[str, int] | None:
+        """SHA-256 and number of bytes of the file; none for arrays."""
+        if isinstance(self.pictures, Clip):
+            return None
+        digest, num_bytes = hashlib.sha256(), 0
+        if isinstance(self.pictures, bytes):
+            return hashlib.sha256(self.pictures).hexdigest(), len(self.pictures)
+        if isinstance(self.pictures, str | os.PathLike):
+            with Path(self.pictures).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        self.pictures.seek(0)
+        while piece := self.pictures.read(_HASHED_BYTES):
+            digest.update(piece)
+            num_bytes += len(piece)
+        return digest.hexdigest(), num_bytes
+
+
+def _scene_of_clip(clip: Clip) -> Scene:
+    name = readable(clip.name) or "clip"
+    if len(clip.frames) == 0 or clip.waveform.size == 0:
+        raise InputError(
+            f"clip '{name}' has {len(clip.frames)} frames and sound of shape "
+            f"{list(clip.waveform.shape)}; give at least one of each"
+        )
+    if len(clip.frames) != len(clip.frame_times_seconds):
+        raise InputError(
+            f"clip '{name}' has {len(clip.frames)} frames and {len(clip.frame_times_seconds)} "
+            "times; give one time for each"
+        )
+    if (np.diff(clip.frame_times_seconds) < 0).any():
+        raise InputError(f"clip '{name}': frame_times_seconds must rise")
+    if not np.isfinite(clip.waveform).all():
+        raise InputError(f"clip '{name}': samples of its sound are not numbers")
+    return Scene(name, clip, Sound(clip.waveform, clip.sample_rate_hz, 0.0))
+
+
+def _without_padding(sound: Sound, video: Source) -> Sound:
+    """The sound up to where the container says it ends.
+
+    Codecs that work in frames fill the last one up, and decoders hand the filling out. MP4 tells
+    what counts: by its edit list, which some writers round up, and by how long the last packet
+    lasts; the shorter is believed. More than one frame's filling is not taken away.
+    """
+    with open_media(video) as container:
+        stream = choose_audio(container, None, source_name(video))
+        if not container.format.name.startswith("mov,"):
+            return sound
+        num_told = round(_told_seconds(container, stream) * sound.sample_rate_hz)
+    surplus = sound.waveform.shape[1] - num_told
+    if num_told <= 0 or not 0 < surplus < _LONGEST_PADDING_SAMPLES:
+        return sound
+    return replace(sound, waveform=sound.waveform[:, :num_told])
+
+
+def _told_seconds(container: InputContainer, stream: AudioStream) -> Fraction:
+    """How long an MP4 says its sound is; 0 where it does not say."""
+    if not stream.duration or stream.time_base is None:
+        return Fraction(0)
+    begin = stream.start_time or 0
+    end = begin + stream.duration
+    try:
+        container.seek(max(begin, int(end - _END_SECONDS / stream.time_base)), stream=stream)
+        ends = [p.pts + (p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+    except FFmpegError:
+        # Nothing more is known of an end that cannot be reached.
+        ends = []
+    return (min(end, max(ends, default=end)) - begin) * stream.time_base
+
+
+def _file_name(video: Source) -> str:
+    """The name of a file, also of a file object that tells it."""
+    if isinstance(video, str | os.PathLike):
+        return readable(Path(video).name)
+    name = getattr(video, "name", None)
+    return readable(Path(name).name) if isinstance(name, str) else "video"

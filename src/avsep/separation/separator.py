@@ -1,0 +1,221 @@
+"""Separates videos: each visible object's sound taken out of the whole, at the video's own rate."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from avsep.errors import InputError
+from avsep.media.opening import Source, source_name
+from avsep.records import Clip, VisibleObject
+from avsep.separation.cues import check_needs
+from avsep.separation.manifest import ModelRecord, SeparatorSettings
+from avsep.separation.objects import Objects, find_objects, with_categories
+from avsep.separation.passage import Answer, Network, Passage, SeparationModel
+from avsep.separation.result import Account, Result, SeparatedObject
+from avsep.separation.scene import Scene
+from avsep.sound.full_band import FullBand
+from avsep.sound.resample import resample
+from avsep.sound.windows import overlap_add, window_starts
+
+DEFAULT_MODEL = "dgfnet-mini"
+# Channels whose mean has less than this part of the energy of unrelated ones cancel each other.
+_CANCELLED = 0.1
+
+# Passes answers on while it shows how many of how many have gone by.
+Progress = Callable[[Iterable[Answer], int], Iterable[Answer]]
+
+
+def separate(
+    video: Source | Clip,
+    objects: Objects | None = None,
+    *,
+    model: str | os.PathLike[str] | SeparationModel = DEFAULT_MODEL,
+    rate: Literal["native", "model"] = "native",
+    seed: int = 0,
+    device: str = "auto",
+) -> Result:
+    """The sound of each visible object of a video, and what is left.
+
+    Args:
+        video: path, bytes, file object, or arrays as a `Clip`.
+        objects: words as on the command line ("violin@0.1,0.2,0.5,0.9"), `VisibleObject`s, or the
+            path (`pathlib.Path`) of an objects.json; none: the file beside the video, the clip's.
+        model: a name that `avsep models` lists, a checkpoint, or a loaded model.
+        rate: of the stems: the video's own with all channels, or the model's with one.
+        seed: of models that draw at random.
+        device: as PyTorch names it; auto is the fastest here.
+
+    Raises:
+        InputError: no objects, no sound, no pictures, damaged sound, an unknown model.
+    """
+    settings = SeparatorSettings(rate=rate, seed=seed, device=device)
+    return Separator(model, settings).separate(video, objects)
+
+
+class Separator:
+    """A model loaded once, for any number of videos."""
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | SeparationModel = DEFAULT_MODEL,
+        settings: SeparatorSettings | None = None,
+    ) -> None:
+        self.settings = settings or SeparatorSettings()
+        self._device = find_device(self.settings.device)
+        if isinstance(model, str | os.PathLike):
+            self.model, self.record = _load(model, self._device)
+        else:
+            self.model, self.record = model, ModelRecord(name=type(model).__name__.lower())
+        check_needs(self.model.needs, self.record.name)
+
+    def separate(
+        self,
+        video: Source | Clip,
+        objects: Objects | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Result:
+        """As the function `separate` has it; `progress` is handed the windows and their number."""
+        is_clip = isinstance(video, Clip)
+        name = f"clip '{video.name}'" if is_clip else source_name(video)
+        visible = find_objects(objects, video, name, video.objects if is_clip else ())
+        scene = Scene.open(video)
+        visible, remarks = with_categories(visible, self.model.settings.categories)
+        scene.remarks.extend(remarks)
+        passage, heard = self._passage(scene, visible)
+        network = Network(self.model, self._device, self.settings.seed)
+        passage = replace(passage, category=network.decide(passage))
+        answers: list[Answer] = []
+
+        def parts() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
+            coming = network.answers(passage, self.settings.sources_at_once)
+            for answer in progress(coming, len(passage.starts)) if progress else coming:
+                yield answer.start, answer.parts
+                answers.append(replace(answer, parts=answer.parts[..., :0]))
+
+        num_samples = passage.target.shape[1]
+        stems = np.concatenate(list(overlap_add(parts(), num_samples)), axis=-1)
+        account = Account(self.record, self.settings, heard)
+        return Result.of(scene, self._objects(visible, stems, passage, answers), passage, account)
+
+    def _passage(self, scene: Scene, visible: Sequence[VisibleObject]) -> tuple[Passage, str]:
+        """The video as windows are cut from it, and which channels are heard."""
+        settings = self.model.settings
+        rate_hz = settings.front_end.sample_rate_hz
+        mono, heard = hear(scene.sound.waveform)
+        mono = resample(mono, scene.sound.sample_rate_hz, rate_hz)
+        target, target_rate_hz = scene.sound.waveform, scene.sound.sample_rate_hz
+        if self.settings.rate == "model":
+            target, target_rate_hz = mono, rate_hz
+        if min(mono.shape[1], target.shape[1]) == 0:
+            raise InputError(f"'{scene.name}': its sound is too short to hear, less than a sample")
+        band = FullBand(settings.front_end, target_rate_hz)
+        passage = Passage(
+            target=target,
+            heard=mono,
+            looks=scene.look(visible, settings.looks),
+            category=torch.tensor(
+                [-1 if one.category is None else one.category for one in visible]
+            ),
+            starts=window_starts(target.shape[1], band.window_samples, self.settings.overlap),
+            band=band,
+        )
+        return passage, heard
+
+    def _objects(
+        self,
+        visible: Sequence[VisibleObject],
+        stems: Float32[np.ndarray, "S C N"],
+        passage: Passage,
+        answers: Sequence[Answer],
+    ) -> tuple[SeparatedObject, ...]:
+        """Stems and what the model told of each object."""
+        energy = np.array([answer.energy for answer in answers])
+        presence = energy @ np.stack([answer.presence for answer in answers])
+        presence = presence / max(float(energy.sum()), 1e-12)
+        gates = stitch_gates(passage, answers)
+        objects = []
+        for index, one in enumerate(visible):
+            number = int(passage.category[index])
+            category = self.model.settings.categories[number] if number >= 0 else None
+            objects.append(
+                SeparatedObject(
+                    visible=one,
+                    label=one.label or category or "object",
+                    stem=stems[index],
+                    presence=float(presence[index].clip(0, 1)),
+                    category=category,
+                    is_told=one.category is not None,
+                    gate=None if gates is None else gates[index],
+                )
+            )
+        return tuple(objects)
+
+
+def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N"], str]:
+    """What a model of one channel is given of a sound, and that in words.
+
+    The mean of the channels; where that cancels (one channel upside down), the loudest channel.
+    """
+    num_channels = len(waveform)
+    if num_channels == 1:
+        return waveform, "its one channel"
+    mean = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
+    energies = np.square(waveform, dtype=np.float64).sum(axis=1)
+    unrelated = energies.sum() / num_channels**2
+    if np.square(mean, dtype=np.float64).sum() >= _CANCELLED * unrelated:
+        return mean, f"the mean of {num_channels} channels"
+    loudest = int(energies.argmax())
+    words = f"channel {loudest + 1} of {num_channels}, the loudest, as their mean cancels out"
+    return waveform[loudest : loudest + 1], words
+
+
+def stitch_gates(
+    passage: Passage, answers: Sequence[Answer]
+) -> Float32[np.ndarray, "S h w"] | None:
+    """The gates of all windows as one map over the whole sound; none for a model without."""
+    gates = [answer.gate for answer in answers if answer.gate is not None]
+    if not gates:
+        return None
+    columns_per_second = gates[0].shape[-1] / passage.window_seconds
+    starts = [round(passage.seconds(answer.start) * columns_per_second) for answer in answers]
+    duration_seconds = passage.seconds(passage.target.shape[1])
+    num_columns = max(1, round(duration_seconds * columns_per_second))
+    num_columns = min(num_columns, starts[-1] + gates[0].shape[-1])
+    placed = zip(starts, gates, strict=True)
+    return np.concatenate(list(overlap_add(placed, num_columns)), axis=-1)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name; auto is the accelerator where there is one, else the CPU."""
+    if name == "auto":
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise InputError(f"device '{name}' cannot be used ({why}); try --device auto") from error
+    return device
+
+
+def _load(
+    name: str | os.PathLike[str], device: torch.device
+) -> tuple[SeparationModel, ModelRecord]:
+    """A model by name or path, and what its checkpoint tells."""
+    from avsep.checkpoint import load_model, read_card
+
+    name = name if isinstance(name, str) else Path(name)
+    card = read_card(name)
+    return load_model(name, device), ModelRecord(
+        name=str(name), system=card.model, facts=card.facts
+    )

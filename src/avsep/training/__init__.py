@@ -1,0 +1,1 @@
+"""Training: recipes, data prepared once, mixtures, the Lightning task, runs that can be resumed."""

@@ -1,0 +1,334 @@
+"""Sources prepared once: sound at the model's rate and what is seen of it, one file a source."""
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int16, Int64, Shaped, UInt8
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_motion, read_sound
+from avsep.errors import InputError
+from avsep.evaluation.clip_looks import look_at_clip
+from avsep.media.whole_file import make_folder, whole_file
+from avsep.records import Cues
+from avsep.vision.looks import Look, LookSettings
+
+# Changes with what the files hold, so that those of an older avsep are made again.
+_FORMAT = 1
+_FULL_SCALE = 32767
+# As many crops go through the image encoder at once.
+_EMBED_AT_ONCE = 32
+# So few missing clips are prepared before other processes would have started.
+_FEW_CLIPS = 4
+
+Embed = Callable[[Cues], Cues]
+
+
+class PreparationSettings(BaseModel):
+    """What is kept of each source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_rate_hz: int = Field(default=11025, gt=0, description="rate the model works at")
+    looks: LookSettings = LookSettings()
+    embedder: str = Field(
+        default="", description="fingerprint of the image encoder whose maps are kept; none: crops"
+    )
+    with_crops: bool = Field(default=True, description="crops are kept, beside any maps")
+    with_motion: bool = Field(default=False, description="motion features are needed")
+
+
+class SourceLibrary:
+    """All sources of a list of clips, each prepared in a file of its own, read piece by piece.
+
+    A file's name is a digest of what it is made from: clip, stem, boxes, settings and image
+    encoder. Whatever has not changed is never prepared again, by this run or another.
+    """
+
+    def __init__(
+        self, clips: Sequence[ClipFiles], settings: PreparationSettings, folder: Path
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.skipped: list[str] = []
+        self._set_clips(clips)
+
+    @classmethod
+    def for_model(
+        cls, model: nn.Module, clips: Sequence[ClipFiles], folder: Path, *, with_crops: bool = False
+    ) -> "SourceLibrary":
+        """The library a model trains on: at its rate, with the cues it needs, crops as maps."""
+        settings: Any = model.settings
+        needs: Any = model.needs
+        looks = settings.looks.model_copy(update={"with_movement": "movement" in needs})
+        preparation = PreparationSettings(
+            sample_rate_hz=settings.front_end.sample_rate_hz,
+            looks=looks,
+            embedder=fingerprint(model) if "crops" in needs else "",
+            with_crops=with_crops,
+            with_motion="motion" in needs,
+        )
+        return cls(clips, preparation, folder)
+
+    def _set_clips(self, clips: Sequence[ClipFiles]) -> None:
+        self.clips = tuple(clips)
+        self.sources: tuple[SourceFile, ...] = tuple(s for clip in clips for s in clip.sources)
+        # Clips of different folders may bear one name.
+        self.clip_of: tuple[str, ...] = tuple(
+            str(clip.video) for clip in clips for _ in clip.sources
+        )
+        self._paths = tuple(path for clip in clips for path in self.paths_of(clip))
+
+    def __len__(self) -> int:
+        """How many sources it holds."""
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> "PreparedSource":
+        """A source, opened for reading."""
+        return PreparedSource(self._paths[index], self.settings.looks)
+
+    def paths_of(self, clip: ClipFiles) -> list[Path]:
+        """Where each source of a clip is or will be; a file that is missing is an InputError."""
+        # How many crops a window is shown changes no file.
+        made_with = self.settings.model_dump_json(exclude={"looks": {"num_crops"}})
+        seen = file_facts(clip.video)
+        motion = [] if clip.motion is None else file_facts(clip.motion)
+        paths = []
+        for source in clip.sources:
+            boxes = source.visible.model_dump_json(include={"boxes"})
+            facts = [_FORMAT, made_with, clip.name, *seen, *motion, *file_facts(source.path), boxes]
+            digest = hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()
+            paths.append(self.folder / f"{digest[:32]}.safetensors")
+        return paths
+
+    def missing(self) -> list[ClipFiles]:
+        """The clips of which a source is not prepared."""
+        return [clip for clip, is_ready in self._ready() if not is_ready]
+
+    def _ready(self) -> Iterator[tuple[ClipFiles, bool]]:
+        paths = iter(self._paths)
+        for clip in self.clips:
+            own = list(islice(paths, len(clip.sources)))
+            yield clip, all(path.is_file() for path in own)
+
+    def build(
+        self,
+        embed: Embed | None = None,
+        *,
+        num_workers: int | None = None,
+        skip_broken: bool = False,
+    ) -> Iterator[str]:
+        """Prepare what is missing and yield the name of each clip as it is ready.
+
+        A run that was killed goes on where it was. Clips are read by `num_workers` processes, as
+        many as there are cores unless told; `embed` works in this one.
+
+        Args:
+            embed: a model's `embed`, whose fingerprint the settings bear.
+            num_workers: processes that read; 0: this one.
+            skip_broken: clips that cannot be read are left out of the library, the reason of each
+                in `skipped`; else the first stops.
+        """
+        assert (embed is not None) == bool(self.settings.embedder), (
+            "embedder and fingerprint differ"
+        )
+        make_folder(self.folder)
+        ready = list(self._ready())
+        yield from (clip.name for clip, is_ready in ready if is_ready)
+        missing = [clip for clip, is_ready in ready if not is_ready]
+        broken: set[str] = set()
+        read = _read_all(missing, self.settings, num_workers)
+        for clip, found in zip(missing, read, strict=True):
+            if isinstance(found, InputError):
+                if not skip_broken:
+                    raise found
+                self.skipped.append(str(found))
+                broken.add(str(clip.video))
+            else:
+                self._write(clip, found, embed)
+            yield clip.name
+        if broken:
+            self._set_clips([clip for clip in self.clips if str(clip.video) not in broken])
+
+    def _write(self, clip: ClipFiles, sources: list["Tensors"], embed: Embed | None) -> None:
+        for path, tensors in zip(self.paths_of(clip), sources, strict=True):
+            kept = {name: torch.from_numpy(value) for name, value in tensors.items()}
+            if embed is not None:
+                kept["appearance"] = maps_of(kept["crops"], embed)
+                if not self.settings.with_crops:
+                    del kept["crops"]
+            with whole_file(path) as part:
+                save_file({name: value.contiguous() for name, value in kept.items()}, part)
+
+
+class PreparedSource:
+    """One source in its file; of everything only the rows asked for are read."""
+
+    def __init__(self, path: Path, looks: LookSettings) -> None:
+        self._looks = looks
+        try:
+            self._file = safe_open(path, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"'{path}' is not prepared or damaged ({error}): remove it if it is there and run "
+                "again"
+            ) from error
+        self._names = set(self._file.keys())
+
+    def __len__(self) -> int:
+        """Samples."""
+        return self._num_rows("waveform")
+
+    def __getitem__(self, piece: slice) -> Float32[np.ndarray, " n"]:
+        """A piece of the sound."""
+        steps: Int16[Tensor, " n"] = self._file.get_slice("waveform")[piece]
+        return steps.numpy().astype(np.float32) / _FULL_SCALE
+
+    @cached_property
+    def motion(self) -> Float[Tensor, "D K"] | None:
+        """Motion features of the whole clip, where it has some."""
+        return self._file.get_tensor("motion").float() if "motion" in self._names else None
+
+    def crop_rows(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
+        """Which crops lie in a window, as `Look.crops_within` has them."""
+        shown = "appearance" if "appearance" in self._names else "crops"
+        one_pixel = torch.empty(self._num_rows(shown), 3, 1, 1, dtype=torch.uint8)
+        return Look(one_pixel, None, self._looks).crops_within(start_seconds, window_seconds)
+
+    def crops(self, rows: Int64[np.ndarray, " K"]) -> UInt8[Tensor, "K 3 H W"] | None:
+        """These crops, where they were kept."""
+        return self._rows("crops", rows)
+
+    def appearance(self, rows: Int64[np.ndarray, " K"]) -> Float[Tensor, "K D h w"] | None:
+        """The image encoder's maps of these crops, where there are any."""
+        return self._rows("appearance", rows)
+
+    def movement(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"] | None:
+        """So many pictures of movement from a time on, the first and last repeated beyond.
+
+        A clip that is shorter than that begins anew, as its sound then does.
+        """
+        if "movement" not in self._names:
+            return None
+        first = round(start_seconds * self._looks.movement_rate_hz)
+        num_rows, rows = self._num_rows("movement"), np.arange(first, first + num_frames)
+        rows = rows % num_rows if num_rows < num_frames else rows.clip(0, num_rows - 1)
+        return self._rows("movement", rows)
+
+    def _rows(self, name: str, rows: Int64[np.ndarray, " K"]) -> Shaped[Tensor, "K *rest"] | None:
+        if name not in self._names:
+            return None
+        first = int(rows.min())
+        piece = self._file.get_slice(name)[first : int(rows.max()) + 1]
+        return piece[torch.from_numpy(rows - first)]
+
+    def _num_rows(self, name: str) -> int:
+        return self._file.get_slice(name).get_shape()[0]
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A digest of a model's frozen parts, on which alone what it makes of a crop may depend."""
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            for part, value in [*module.named_parameters(recurse=False), *module.named_buffers()]:
+                digest.update(f"{name}.{part}".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def maps_of(crops: UInt8[Tensor, "K 3 H W"], embed: Embed) -> Float[Tensor, "K D h w"]:
+    """What a model's image encoder makes of crops, in half precision on the CPU."""
+    pieces = []
+    with torch.no_grad():
+        for piece in crops.split(_EMBED_AT_ONCE):
+            found = embed(Cues(crops=piece[None, None])).appearance
+            assert found is not None, "embed turns crops into appearance"
+            pieces.append(found[0, 0].half().cpu())
+    return torch.cat(pieces)
+
+
+# Reading clips, in other processes where there are many
+
+
+Tensors = dict[str, Shaped[np.ndarray, "..."]]
+
+
+def _read_all(
+    clips: Sequence[ClipFiles], settings: PreparationSettings, num_workers: int | None
+) -> Iterator[list[Tensors] | InputError]:
+    """What is read of each clip, in order; a few clips ahead of what has been taken."""
+    reading = _Reading(tuple(clips), settings)
+    if num_workers is None:
+        num_workers = 0 if len(clips) <= _FEW_CLIPS else os.cpu_count() or 1
+    if not num_workers:
+        yield from map(reading.__getitem__, range(len(clips)))
+        return
+    # A loader keeps order, reads ahead within bounds, and its workers end with this process.
+    yield from DataLoader(
+        reading,
+        batch_size=None,
+        num_workers=min(num_workers, len(clips)),
+        collate_fn=_as_it_is,
+        worker_init_fn=_ignore_ctrl_c,
+        multiprocessing_context="spawn",
+        generator=torch.Generator(),  # else it would draw from the global one
+    )
+
+
+@dataclass(frozen=True)
+class _Reading(Dataset[list[Tensors] | InputError]):
+    """Clips as a data set of PyTorch: what is kept of each source, before any image encoder."""
+
+    clips: tuple[ClipFiles, ...]
+    settings: PreparationSettings
+
+    def __getitem__(self, index: int) -> list[Tensors] | InputError:
+        try:
+            return _read_clip(self.clips[index], self.settings)
+        except InputError as error:
+            return error
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Tensors]:
+    sounds = [read_sound(source.path, settings.sample_rate_hz) for source in clip.sources]
+    end_seconds = max(len(sound) for sound in sounds) / settings.sample_rate_hz
+    objects = [source.visible for source in clip.sources]
+    looks = look_at_clip(clip, objects, settings.looks, end_seconds=end_seconds)
+    shared: Tensors = {}
+    if settings.with_motion:
+        shared["motion"] = read_motion(clip).astype(np.float16)
+    found = []
+    for sound, look in zip(sounds, looks, strict=True):
+        steps = np.rint(sound.clip(-1, 1) * _FULL_SCALE).astype(np.int16)
+        tensors = {"waveform": steps, "crops": look.crops.numpy(), **shared}
+        if look.movement is not None:
+            tensors["movement"] = look.movement.numpy()
+        found.append(tensors)
+    return found
+
+
+def _ignore_ctrl_c(_: int) -> None:
+    """Leave Ctrl-C to the main process, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _as_it_is(found: list[Tensors] | InputError) -> list[Tensors] | InputError:
+    return found

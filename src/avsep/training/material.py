@@ -1,0 +1,112 @@
+"""From folders of clips to what a run trains on: lists, the library, mixtures, validation."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avsep.data import open_dataset
+from avsep.data.clips import ClipFiles, split_clips
+from avsep.data.mixing import MixingSettings
+from avsep.errors import InputError
+from avsep.records import Batch
+from avsep.training.library import SourceLibrary
+from avsep.training.mixtures import AudioVisualMixtures
+from avsep.training.recipe import TrainRecipe
+
+# Validation is the same for every seed of a training.
+_VALIDATION_SEED = 1_000_000
+# Validation mixtures that go through the model at once.
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class ClipLists:
+    """Two of the three lists; the third, to test on, is never opened by a training."""
+
+    training: tuple[ClipFiles, ...]
+    validation: tuple[ClipFiles, ...]
+
+    @property
+    def num_sources(self) -> int:
+        """Sources to train on."""
+        return sum(len(clip.sources) for clip in self.training)
+
+
+def read_lists(recipe: TrainRecipe) -> ClipLists:
+    """The clips of the recipe's folders, for training and for validation.
+
+    Raises:
+        InputError: no folder, one of held-out toyband clips, or too few clips.
+    """
+    if not recipe.data:
+        raise InputError("no data: give --data DIR, a toyband folder or a prepared one")
+    training: list[ClipFiles] = []
+    validation: list[ClipFiles] = []
+    for name in recipe.data:
+        folder = Path(name)
+        _refuse_held_out(folder)
+        for clips, chosen in zip(
+            split_clips(open_dataset(folder), recipe.training.validation_share),
+            (training, validation),
+            strict=True,
+        ):
+            chosen.extend(clips)
+    if not training or not validation:
+        raise InputError(
+            f"{len(training)} clips to train on and {len(validation)} to validate with: there "
+            "must be some of each; give more data, or set training.validation_share"
+        )
+    return ClipLists(tuple(training), tuple(validation))
+
+
+def library_of(clips: Sequence[ClipFiles], model: Any, folder: Path) -> SourceLibrary:
+    """The library of a list for a model; its `build` prepares what is missing."""
+    return SourceLibrary.for_model(model, clips, folder)
+
+
+def build(library: SourceLibrary, model: Any) -> Iterator[str]:
+    """Prepare what is missing, naming each clip as it is ready."""
+    yield from library.build(model.embed if library.settings.embedder else None)
+
+
+def mixtures_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> AudioVisualMixtures:
+    """The endless mixtures to train on."""
+    return _mixtures(library, model, recipe.mixing, recipe.training.seed)
+
+
+def validation_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> list[Batch]:
+    """Mixtures of the validation list as the field tests: in the middle, untouched, all sounding.
+
+    The same ones each time, whatever the training mixes.
+    """
+    mixing = MixingSettings(
+        num_sources=recipe.mixing.num_sources,
+        distinct_categories=recipe.mixing.distinct_categories,
+        rule=recipe.mixing.rule,
+        gain_range=(1.0, 1.0),
+        position="middle",
+    )
+    mixtures = _mixtures(library, model, mixing, _VALIDATION_SEED)
+    items = [mixtures.item(index) for index in range(recipe.training.num_validation)]
+    return [
+        mixtures.collate(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)
+    ]
+
+
+def _mixtures(
+    library: SourceLibrary, model: Any, mixing: MixingSettings, seed: int
+) -> AudioVisualMixtures:
+    settings = model.settings
+    return AudioVisualMixtures(library, settings.categories, mixing, settings.front_end, seed=seed)
+
+
+def _refuse_held_out(folder: Path) -> None:
+    """Clips that toyband made to test with are not to be trained on."""
+    record = next(iter(sorted(folder.glob("*/score.json"))), None)
+    if record is not None and json.loads(record.read_text(encoding="utf-8")).get("held_out"):
+        raise InputError(
+            f"'{folder}' holds clips of held-out notes (a seed of 1000 or more), which are to "
+            "test with: train on a toyband folder of a smaller --seed"
+        )

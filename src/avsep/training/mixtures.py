@@ -1,0 +1,175 @@
+"""Mixtures with their cues, made of prepared sources: what a model trains and is validated on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+from torch.nn.functional import pad
+
+from avsep.data.dataset_categories import category_indices
+from avsep.data.draws import Draw, Draws, MixingSettings
+from avsep.data.mixing import MixedItem, centres_of, mix_drawn, to_batch, window_of
+from avsep.errors import InputError
+from avsep.records import Batch, Cues
+from avsep.sound.front_end import FrontEndSettings
+from avsep.training.library import PreparedSource, SourceLibrary
+
+
+@dataclass(frozen=True)
+class AudioVisualItem:
+    """One mixture, its truth, and what is seen of its sources: cues of a batch of one."""
+
+    mixed: MixedItem
+    cues: Cues
+
+
+class AudioVisualMixtures:
+    """Mixtures without end: item `index` depends on the seed and the index alone.
+
+    Workers, machines and resumed runs so draw the same. In every stretch of as many mixtures as
+    there are sources, each source begins one, in an order drawn for that stretch.
+    """
+
+    def __init__(
+        self,
+        library: SourceLibrary,
+        categories: Sequence[str],
+        settings: MixingSettings | None = None,
+        front_end: FrontEndSettings | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        """Mixtures of a library's sources; `categories` is the model's list.
+
+        Raises InputError for a category the model does not know, and sources that cannot be mixed.
+        """
+        self.library = library
+        self.settings = settings or MixingSettings()
+        self.front_end = front_end or FrontEndSettings()
+        self.seed = seed
+        if self.front_end.sample_rate_hz != library.settings.sample_rate_hz:
+            raise InputError(
+                f"sources prepared at {library.settings.sample_rate_hz} Hz cannot be mixed at "
+                f"{self.front_end.sample_rate_hz} Hz: prepare them anew"
+            )
+        labels = [source.category for source in library.sources]
+        self._category_of = category_indices(labels, categories)
+        self.draws = Draws(library.clip_of, labels, self.settings)
+        self._order: tuple[int, Int64[np.ndarray, " sources"]] | None = None
+
+    def item(self, index: int) -> AudioVisualItem:
+        """The mixture of this index; there is no last one."""
+        generator = np.random.default_rng([self.seed, 0, index])
+        draw = self.draws.draw(self._first(index), generator)
+        sounds = [self.library[place] for place in draw.heard]
+        num_samples = self.front_end.window_samples
+        lengths = [len(sound) for sound in sounds]
+        centres = centres_of(draw, lengths, num_samples, self.settings, generator)
+        windows = [
+            window_of(sound, centre, num_samples)
+            for sound, centre in zip(sounds, centres, strict=True)
+        ]
+        mixture, sources = mix_drawn(draw, np.stack(windows), self.settings, generator)
+        shown = [self.library.sources[place] for place in draw.shown]
+        names = tuple(source.clip for source in shown)
+        mixed = MixedItem(mixture, sources, names, tuple(source.category for source in shown))
+        return AudioVisualItem(mixed, self._cues(draw, sounds, centres, generator))
+
+    def collate(self, items: list[AudioVisualItem]) -> Batch:
+        """Items as one batch; motion features of unequal length are padded."""
+        mixed = to_batch([item.mixed for item in items])
+        return Batch(mixed.mixture, mixed.sources, join_cues([item.cues for item in items]))
+
+    def _first(self, index: int) -> int:
+        """The source that begins this mixture."""
+        stretch, place = divmod(index, len(self.library))
+        if self._order is None or self._order[0] != stretch:
+            generator = np.random.default_rng([self.seed, 1, stretch])
+            self._order = stretch, generator.permutation(len(self.library))
+        return int(self._order[1][place])
+
+    def _cues(
+        self,
+        draw: Draw,
+        sounds: Sequence[PreparedSource],
+        centres: Sequence[int],
+        generator: np.random.Generator,
+    ) -> Cues:
+        num_samples, rate_hz = self.front_end.window_samples, self.front_end.sample_rate_hz
+        seen = []
+        for source, centre in zip(sounds[: len(draw.shown)], centres, strict=False):
+            start_seconds = (centre - num_samples // 2) / rate_hz
+            seen.append(self._seen(source, start_seconds, generator))
+        category = torch.tensor([[self._category_of[place] for place in draw.shown]])
+        motion, motion_padding = padded([source.motion for source in sounds[: len(draw.shown)]])
+        stacked = {name: _stack([one[name] for one in seen]) for name in seen[0]}
+        return Cues(category=category, motion=motion, motion_padding=motion_padding, **stacked)
+
+    def _seen(
+        self,
+        source: PreparedSource,
+        start_seconds: float,
+        generator: np.random.Generator,
+    ) -> dict[str, Tensor | None]:
+        """Crops and movement of one source in the window that begins then."""
+        looks = self.library.settings.looks
+        window_seconds = self.front_end.window_samples / self.front_end.sample_rate_hz
+        rows = source.crop_rows(start_seconds, window_seconds)
+        drawn = generator.random(len(rows))  # drawn in any case, so that the rest stays the same
+        if self.settings.position == "random":
+            chosen = choose_rows(rows, drawn, looks.num_crops)
+        else:
+            spread = np.linspace(0, len(rows) - 1, looks.num_crops)
+            chosen = rows[spread.round().astype(int)]
+        num_moves = round(window_seconds * looks.movement_rate_hz)
+        return {
+            "crops": source.crops(chosen),
+            "appearance": source.appearance(chosen),
+            "movement": source.movement(start_seconds, num_moves),
+        }
+
+
+def choose_rows(
+    rows: Int64[np.ndarray, " rows"], drawn: Float64[np.ndarray, " rows"], num_crops: int
+) -> Int64[np.ndarray, " K"]:
+    """So many rows in order of time, those with the lowest numbers drawn; few are repeated."""
+    return np.sort(np.resize(rows[drawn.argsort()], num_crops))
+
+
+def padded(
+    motion: Sequence[Float[Tensor, "D _"] | None],
+) -> tuple[Float[Tensor, "1 S D K"] | None, Bool[Tensor, "1 S K"] | None]:
+    """Motion features of several sources at one length, and where they are padding.
+
+    None where a source has none.
+    """
+    known = [one for one in motion if one is not None]
+    if len(known) < len(motion):
+        return None, None
+    longest = max(one.shape[1] for one in known)
+    features = torch.stack([pad(one, (0, longest - one.shape[1])) for one in known])
+    lengths = torch.tensor([one.shape[1] for one in known])
+    return features[None], (torch.arange(longest) >= lengths[:, None])[None]
+
+
+def join_cues(cues: Sequence[Cues]) -> Cues:
+    """Cues of several batches as those of one; a cue that one of them lacks is left out."""
+    joined: dict[str, Tensor | None] = {}
+    longest = max(0 if one.motion is None else one.motion.shape[3] for one in cues)
+    for name in (field.name for field in fields(Cues)):
+        values = [value for one in cues if (value := getattr(one, name)) is not None]
+        if name == "motion":
+            values = [pad(value, (0, longest - value.shape[3])) for value in values]
+        elif name == "motion_padding":
+            values = [pad(value, (0, longest - value.shape[2]), value=True) for value in values]
+        joined[name] = torch.cat(values) if len(values) == len(cues) else None
+    return Cues(**joined)
+
+
+def _stack(values: Sequence[Tensor | None]) -> Tensor | None:
+    """What every source has, as a batch of one; none where a source lacks it."""
+    known = [value for value in values if value is not None]
+    return torch.stack(known)[None] if len(known) == len(values) else None

@@ -1,0 +1,252 @@
+"""A whole training: its folder, its data, its model; new, or gone on with where it was left."""
+
+import hashlib
+import logging
+import subprocess
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+import avsep
+from avsep.checkpoint import save_checkpoint
+from avsep.data.clips import ClipFiles
+from avsep.errors import InputError
+from avsep.media.whole_file import make_folder, write_whole
+from avsep.recipe import write_recipe
+from avsep.records import Batch
+from avsep.training.callbacks import Checkpoints, Clock, Reports, StopRequest
+from avsep.training.ema import RunningAverage
+from avsep.training.journal import Journal
+from avsep.training.listener import Listener
+from avsep.training.recipe import COMMAND, TrainRecipe, load_training
+from avsep.training.task import Length, Mixtures, SeparationTask, make_loader
+from avsep.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what it makes.
+
+    recipe.toml            every setting of the run
+    metrics.csv            losses, rates and validation figures by step
+    tensorboard/           the same, with sounds and spectrograms
+    checkpoints/last.ckpt  all that is needed to go on; previous.ckpt is the one before
+    model.safetensors      the best model by validation SDR;  last.safetensors the one at the end
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe, written out in full."""
+        return self.path / "recipe.toml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints to go on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The model with the best validation SDR so far."""
+        return self.path / "model.safetensors"
+
+    @property
+    def end(self) -> Path:
+        """The model of the last step."""
+        return self.path / "last.safetensors"
+
+    def begin(self, recipe: TrainRecipe) -> None:
+        """Make the folder of a new run; one that holds anything is an InputError."""
+        if self.recipe.exists():
+            raise InputError(
+                f"'{self.path}' holds a run already: add --resume to go on with it, or give "
+                "another --run"
+            )
+        make_folder(self.path)
+        if any(self.path.iterdir()):
+            raise InputError(f"'{self.path}' is not empty: give a new folder as --run")
+        make_folder(self.checkpoints)
+        write_whole(self.recipe, write_recipe(recipe, COMMAND))
+
+    def stored_recipe(self) -> TrainRecipe:
+        """The recipe of a run that is to go on."""
+        if not self.recipe.is_file():
+            raise InputError(f"'{self.path}' holds no run to go on with: leave --resume out")
+        return load_training(self.recipe)
+
+    def check_same(self, recipe: TrainRecipe) -> None:
+        """See that a recipe is the one this run began with; the first difference is told."""
+        begun = _flat(self.stored_recipe().model_dump(mode="json"))
+        asked = _flat(recipe.model_dump(mode="json"))
+        for name in sorted(begun | asked):
+            if begun.get(name) != asked.get(name):
+                raise InputError(
+                    f"'{self.path}' began with {name} = {begun.get(name)}, not "
+                    f"{asked.get(name)}: a run goes on as it began; give another --run"
+                )
+
+    def last_checkpoint(self) -> tuple[Path, int] | None:
+        """The newest checkpoint that can be read, and its step; none before the first."""
+        for name in ("last.ckpt", "previous.ckpt"):
+            path = self.checkpoints / name
+            if path.is_file():
+                state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                return path, int(state["global_step"])
+        return None
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a training needs.
+
+    Attributes:
+        model: with the weights it starts from.
+        mixtures: to train on.
+        validation: batches with their truth, the same each time.
+        num_sources: in the training list; an epoch begins `repeats` mixtures with each.
+        facts: written into the models it saves.
+    """
+
+    recipe: TrainRecipe
+    folder: RunFolder
+    model: Any
+    mixtures: Mixtures
+    validation: Sequence[Batch]
+    num_sources: int
+    facts: dict[str, Any]
+    device: str = "auto"
+
+    @property
+    def length(self) -> Length:
+        """Steps in all and in an epoch."""
+        training = self.recipe.training
+        steps_per_epoch = self.num_sources * self.recipe.mixing.repeats / training.batch_size
+        num_steps = training.max_steps or max(1, round(training.epochs * steps_per_epoch))
+        return Length(num_steps, steps_per_epoch)
+
+
+def train(run: Run, listener: Listener) -> bool:
+    """Train from the folder's newest checkpoint, or from the beginning, to the end.
+
+    True when the end was reached, False when a signal ended it before; then a checkpoint of the
+    last step is there to go on from.
+    """
+    settings = run.recipe.training
+    checkpoint, first_step = run.folder.last_checkpoint() or (None, 0)
+    journal = Journal(run.folder.path, first_step)
+    average = RunningAverage(settings.ema_decay)
+    stop = StopRequest()
+    clock = Clock()
+    callbacks = [
+        average,
+        Validation(run.validation, average, journal, listener, clock, run.folder.best, run.facts),
+        Reports(journal, listener, clock, settings.log_every_steps),
+        Checkpoints(run.folder.checkpoints, settings, stop),
+    ]
+    model = run.model.train()
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    task = SeparationTask(model, run.recipe, run.length)
+    loader = make_loader(run.mixtures, settings.batch_size, first_step, settings.num_workers)
+    with _quiet(), stop.by_signals():
+        trainer = _trainer(run, callbacks)
+        trainer.fit(task, loader, ckpt_path=checkpoint, weights_only=True)
+    journal.close()
+    if trainer.global_step < run.length.num_steps:
+        return False
+    facts = run.facts | {"step": trainer.global_step}
+    save_checkpoint(average.model, run.folder.end, model_name=run.recipe.model, facts=facts)
+    return True
+
+
+def origin(recipe: TrainRecipe, clips: Sequence[ClipFiles]) -> dict[str, Any]:
+    """Where a model comes from: version, commit, recipe, and the clips it was trained on."""
+    named = recipe.model_copy(update={"data": tuple(Path(name).name for name in recipe.data)})
+    names = "\n".join(
+        f"{clip.name} {source.category} {source.path.name} {source.path.stat().st_size}"
+        for clip in clips
+        for source in clip.sources
+    )
+    return {
+        "avsep": avsep.__version__,
+        "commit": _commit(),
+        "recipe": write_recipe(named, COMMAND),
+        "num_clips": len(clips),
+        "data_sha256": hashlib.sha256(names.encode()).hexdigest(),
+    }
+
+
+def _trainer(run: Run, callbacks: list[Any]) -> Trainer:
+    settings = run.recipe.training
+    accelerator, devices = _device(run.device)
+    return Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision=settings.precision,
+        gradient_clip_val=settings.gradient_clip,
+        max_steps=run.length.num_steps,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=run.folder.path,
+    )
+
+
+def _device(name: str) -> tuple[str, list[int] | int]:
+    """Lightning's words for a device in PyTorch's; one that is not there is an InputError."""
+    if name == "auto":
+        return "auto", 1
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"no device '{name}' here: {str(error).splitlines()[0]}; give auto or cpu"
+        ) from error
+    if device.type in ("cpu", "mps"):
+        return device.type, 1
+    return "gpu", [device.index or 0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice, which is not for the user of a command, left out."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for advice in (".*many workers.*", ".*in eval mode at the start.*", ".*LeafSpec.*"):
+                warnings.filterwarnings("ignore", advice)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _flat(values: dict[str, Any], group: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{group}{name}.") if isinstance(value, dict) else {group + name: value}
+        )
+    return flat
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this runs from, or none."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

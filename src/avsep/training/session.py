@@ -1,0 +1,145 @@
+"""What `avsep train` does between its options and its steps: recipe, lists, library, run."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from avsep.errors import InputError
+from avsep.recipe import write_recipe
+from avsep.training.listener import Listener
+from avsep.training.material import (
+    ClipLists,
+    build,
+    library_of,
+    mixtures_of,
+    read_lists,
+    validation_of,
+)
+from avsep.training.recipe import COMMAND, TrainRecipe, check_groups, load_training
+from avsep.training.run import Run, RunFolder, origin, train
+from avsep.training.start import make_model
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        recipe: name or path; none only with `resume`, whose run has one.
+        data: folders, instead of the recipe's. overrides: settings to change.
+        folder: of the run; none: runs/ and the recipe's name.
+        init: a checkpoint to begin with. num_workers: instead of the recipe's.
+        cache: folder of prepared clips; none: below the user's cache.
+    """
+
+    recipe: str | None = None
+    data: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    folder: Path | None = None
+    resume: bool = False
+    init: str | None = None
+    device: str = "auto"
+    num_workers: int | None = None
+    cache: Path | None = None
+
+
+class Session:
+    """One training from its options to its end; each step is made when it is first needed."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        if options.recipe is None and not (options.resume and options.folder):
+            raise InputError("give a RECIPE to train, or --run DIR --resume to go on with a run")
+        name = Path(options.recipe).stem if options.recipe else ""
+        self.folder = RunFolder(options.folder or Path("runs") / name)
+        self.recipe = self._recipe()
+        self.lists: ClipLists = read_lists(self.recipe)
+
+    def summary(self) -> list[str]:
+        """How much there is to train on, what is trained, and for how long, in lines."""
+        training, validation = self.lists.training, self.lists.validation
+        groups = self.model.parameter_groups()
+        counts = {name: sum(p.numel() for p in found) for name, found in groups.items()}
+        parameters = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        num_steps = self._run(None, ()).length.num_steps
+        return [
+            f"{len(training)} clips to train on ({self.lists.num_sources} sources), "
+            f"{len(validation)} to validate with",
+            f"{self.recipe.model}: {sum(counts.values()):,} parameters ({parameters}), "
+            f"{num_steps} steps of {self.recipe.training.batch_size} mixtures",
+        ]
+
+    def recipe_text(self) -> str:
+        """The whole recipe as TOML."""
+        return write_recipe(self.recipe, COMMAND)
+
+    def begin(self) -> None:
+        """Make the folder of a new run; of one that goes on, see that there is something."""
+        if not self.options.resume:
+            self.folder.begin(self.recipe)
+
+    @property
+    def num_clips(self) -> int:
+        """Clips to prepare."""
+        return len(self.lists.training) + len(self.lists.validation)
+
+    def prepare(self) -> Iterator[str]:
+        """Prepare the clips that are not yet in the cache, naming each as it is done."""
+        for library in self.libraries:
+            yield from build(library, self.model)
+
+    def train(self, listener: Listener) -> bool:
+        """Train to the end; False when a signal ended it before."""
+        training, validation = self.libraries
+        mixtures = mixtures_of(training, self.recipe, self.model)
+        batches = validation_of(validation, self.recipe, self.model)
+        return train(self._run(mixtures, batches), listener)
+
+    @cached_property
+    def model(self) -> Any:
+        """The model with the weights it starts from."""
+        model = make_model(self.recipe, self.options.init)
+        check_groups(self.recipe, list(model.parameter_groups()))
+        return model
+
+    @cached_property
+    def libraries(self) -> tuple[Any, Any]:
+        """The prepared sources of both lists."""
+        folder = self.options.cache or default_cache()
+        return (
+            library_of(self.lists.training, self.model, folder),
+            library_of(self.lists.validation, self.model, folder),
+        )
+
+    def _recipe(self) -> TrainRecipe:
+        """The recipe of the options; of a run that goes on its own, which must be the same."""
+        options = self.options
+        stored = self.folder.stored_recipe() if options.resume else None
+        source = options.recipe or self.folder.recipe
+        recipe = load_training(source, options.overrides)
+        if options.data:
+            recipe = recipe.model_copy(update={"data": tuple(options.data)})
+        if stored is not None:
+            self.folder.check_same(recipe)
+        return recipe
+
+    def _run(self, mixtures: Any, validation: Any) -> Run:
+        recipe = self.recipe
+        if self.options.num_workers is not None:
+            workers = {"num_workers": self.options.num_workers}
+            training = recipe.training.model_copy(update=workers)
+            recipe = recipe.model_copy(update={"training": training})
+        facts = origin(self.recipe, self.lists.training)
+        run = Run(
+            recipe, self.folder, self.model, mixtures, validation, self.lists.num_sources, facts
+        )
+        return replace(run, device=self.options.device)
+
+
+def default_cache() -> Path:
+    """Where prepared clips lie unless told: below XDG_CACHE_HOME, or ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "avsep" / "library"

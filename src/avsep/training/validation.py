@@ -1,0 +1,150 @@
+"""Validation while training: the same mixtures each time, scored by BSS Eval."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from avsep.checkpoint import save_checkpoint
+from avsep.evaluation.baselines import waveforms
+from avsep.evaluation.protocol import PairScores, score_pair, summarise
+from avsep.records import Batch
+from avsep.training.callbacks import Clock
+from avsep.training.ema import RunningAverage
+from avsep.training.journal import Journal
+from avsep.training.listener import Listener
+from avsep.training.recipe import TrainRecipe
+from avsep.training.samples import show_samples
+from avsep.training.task import SeparationTask, StepCallback, to_device
+
+BEST = "validation/sdr_db"
+
+
+class Validation(StepCallback):
+    """Scores the averaged model every so often, writes it down, and keeps the best in a file."""
+
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        average: RunningAverage,
+        journal: Journal,
+        listener: Listener,
+        clock: Clock,
+        target: Path,
+        facts: dict[str, Any],
+    ) -> None:
+        self.batches = batches
+        self.average = average
+        self.journal = journal
+        self.listener = listener
+        self.clock = clock
+        self.target = target
+        self.facts = facts
+        self.best_sdr_db = -math.inf
+
+    def after_step(
+        self, trainer: Trainer, task: SeparationTask, losses: dict[str, torch.Tensor]
+    ) -> None:
+        """Validate when it is time."""
+        recipe = task.recipe
+        step, every = trainer.global_step, recipe.training.validate_every_steps
+        if step % every and step != trainer.max_steps:
+            return
+        with self.clock.paused():
+            self._validate(step, recipe, task.device)
+
+    def _validate(self, step: int, recipe: TrainRecipe, device: torch.device) -> None:
+        figures = validate(self.average.model, self.batches, device)
+        is_best = figures[BEST] > self.best_sdr_db
+        self.journal.write(step, figures)
+        self._show(step, recipe.training.num_samples, device)
+        if is_best:
+            self.best_sdr_db = figures[BEST]
+            facts = self.facts | {"step": step, "validation": figures}
+            save_checkpoint(self.average.model, self.target, model_name=recipe.model, facts=facts)
+        self.listener.validated(step, figures, is_best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far, for the checkpoint."""
+        return {"best_sdr_db": self.best_sdr_db}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The best figure up to a checkpoint."""
+        self.best_sdr_db = state_dict["best_sdr_db"]
+
+    @torch.no_grad()
+    def _show(self, step: int, num_samples: int, device: torch.device) -> None:
+        model: Any = self.average.model
+        was_training = model.training
+        model.eval()
+        for batch in self.batches:
+            if num_samples <= 0:
+                break
+            few = to_device(_first(batch, num_samples), device)
+            show_samples(self.journal, step, few, model.separate(few), model.front_end)
+            num_samples -= len(few.mixture)
+        model.train(was_training)
+
+
+@torch.no_grad()
+def validate(model: nn.Module, batches: Sequence[Batch], device: torch.device) -> dict[str, float]:
+    """Mean SDR, SIR and SAR with the category told and from the picture alone, and the losses.
+
+    `validation/sdr_db` is the SDR with the category told, where the model reads one.
+    """
+    was_training = model.training
+    model.eval()
+    figures: dict[str, list[float]] = {}
+    told: list[PairScores] = []
+    seen: list[PairScores] = []
+    for batch in batches:
+        here = to_device(batch, device)
+        for name, value in model.losses(here).items():  # type: ignore[operator]
+            figures.setdefault(f"validation/loss_{name}", []).append(float(value))
+        told += _scores(model, here, figures)
+        if "category" in model.needs:  # type: ignore[operator]
+            blind = replace(here, cues=replace(here.cues, category=None))
+            seen += _scores(model, blind, figures, here.cues.category)
+    model.train(was_training)
+    found = {name: float(np.mean(values)) for name, values in figures.items()}
+    for name, pairs in (("", told), ("_from_picture", seen)):
+        if pairs:
+            summary = summarise(pairs)
+            found[f"validation/sdr{name}_db"] = summary.sdr_db
+            found[f"validation/sir{name}_db"] = summary.sir_db
+            found[f"validation/sar{name}_db"] = summary.sar_db
+    return found
+
+
+def _scores(
+    model: Any,
+    batch: Batch,
+    figures: dict[str, list[float]],
+    truth: torch.Tensor | None = None,
+) -> list[PairScores]:
+    """The scores of a batch's mixtures; the gate, and how many categories were right, beside."""
+    assert batch.sources is not None, "validation knows the truth"
+    answer = model.separate(batch)
+    if truth is not None:
+        right = (answer.facts["category"] == truth).float().mean()
+        figures.setdefault("validation/category_right", []).append(float(right))
+    if "gate" in answer.facts:
+        figures.setdefault("validation/gate_mean", []).append(float(answer.facts["gate"].mean()))
+    num_samples = batch.mixture.shape[-1]
+    estimates = waveforms(answer, model.front_end, num_samples)[:, :, 0].cpu().numpy()
+    references = batch.sources[:, :, 0].cpu().numpy()
+    names = ("",) * references.shape[1]
+    return [score_pair("", names, *pair) for pair in zip(references, estimates, strict=True)]
+
+
+def _first(record: Any, num_items: int) -> Any:
+    """The first items of a batch."""
+    cues = {k: None if v is None else v[:num_items] for k, v in vars(record.cues).items()}
+    sources = None if record.sources is None else record.sources[:num_items]
+    return Batch(record.mixture[:num_items], sources, replace(record.cues, **cues))

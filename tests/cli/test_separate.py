@@ -1,0 +1,137 @@
+"""avsep separate: from a video and words to a folder of stems, and one line for whatever fails."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avsep.checkpoint import save_checkpoint
+from avsep.layers.audio_unet import UNetSettings
+from avsep.models.dgfnet import DGFNet
+from avsep.separation.manifest import Manifest
+from avsep.vision.looks import LookSettings
+from media.making import noise
+from separation.brightness import two_tone, video
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained DGFNet of the smallest size."""
+    torch.manual_seed(0)
+    settings = DGFNet.Settings(
+        categories=("harp", "violin"),
+        image_encoder="small",
+        motion="movement",
+        unet=UNetSettings(channels=(8, 16, 16, 16, 16, 16), attention_groups=4),
+        num_heads=2,
+        feed_forward_width=16,
+        looks=LookSettings(crop_pixels=32),
+    )
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(DGFNet(settings), path, model_name="dgfnet", facts={"recipe": "none"})
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    video(tmp_path / "duet.mkv", two_tone(0.25, 0.5, 25), noise(2, 22_050), 22_050, "stereo")
+    return tmp_path
+
+
+def test_a_video_becomes_stems(run: Callable, place: Path, model: Path) -> None:
+    words = ["--object", "fiddle@0,0,0.5,1", "--object", "@0.5,0,1,1", "--model", model]
+    done = run("separate", "duet.mkv", *words, "-o", "out")
+    assert done.code == 0 and not done.err
+    manifest = Manifest.model_validate_json((place / "out/duet/manifest.json").read_text())
+    first, second = manifest.objects
+    assert (first.file, first.category, first.category_from) == ("01-fiddle.wav", "violin", "label")
+    assert second.category_from == "picture" and second.label == second.category
+    assert (manifest.sample_rate_hz, manifest.num_channels, manifest.num_samples) == (
+        22_050, 2, 22_050,
+    )  # fmt: skip
+    assert manifest.model.system == "dgfnet" and manifest.model.facts == {"recipe": "none"}
+    assert "01-fiddle.wav" in done.out and "told" in done.out and "seen" in done.out
+    page = (place / "out/duet/report.html").read_text(encoding="utf-8")
+    assert page.count("gate, mean") == 4  # a picture and its text for each of two objects
+
+
+def test_json_tells_of_every_video_and_a_failure_is_exit_2(
+    run: Callable, place: Path, model: Path
+) -> None:
+    (place / "empty.mp4").touch()
+    words = ["--object", "harp", "--model", model, "--rate", "model", "--json"]
+    done = run("separate", "empty.mp4", "duet.mkv", *words, "-o", "out")
+    assert done.code == 2
+    assert done.err == "avsep: 'empty.mp4' is empty (0 bytes); give a sound or video file\n"
+    failed, made = json.loads(done.out)
+    assert failed["files"] == [] and "is empty" in failed["error"]
+    assert made["manifest"]["sample_rate_hz"] == 11025 and made["error"] is None
+    assert all((place / made["folder"] / name).is_file() for name in made["files"])
+    assert not (place / "out" / "empty").exists()
+
+
+def test_an_unknown_word_is_a_warning(run: Callable, place: Path, model: Path) -> None:
+    done = run("separate", "duet.mkv", "--object", "kazoo", "--model", model, "-o", "out")
+    assert done.code == 0
+    assert done.err == (
+        "avsep: warning: 'duet.mkv': 'kazoo' is no category of this model, so the picture decides; "
+        "known: harp, violin\n"
+    )
+
+
+def test_objects_come_from_a_file_or_the_one_beside(
+    run: Callable, place: Path, model: Path
+) -> None:
+    words = ["separate", "duet.mkv", "--model", model, "-o", "out"]
+    done = run(*words)
+    assert done.code == 2 and done.err.startswith("avsep: 'duet.mkv': which objects? name each one")
+    assert done.err.count("\n") == 1 and not (place / "out").exists()
+    (place / "duet").mkdir()
+    (place / "duet" / "objects.json").write_text('[{"label": "harp"}]')
+    assert run(*words).code == 0 and (place / "out/duet/01-harp.wav").is_file()
+    (place / "two.json").write_text('[{"label": "violin"}, {"label": "violin"}]')
+    assert run(*words, "--objects", "two.json").code == 0
+    assert (place / "out/duet/02-violin.wav").is_file()
+    assert not (place / "out/duet/01-harp.wav").exists()
+    assert run(*words, "--objects", "two.json", "--object", "harp").code == 0
+    assert not (place / "out/duet/02-violin.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--object", "harp@1,0,0,1"], "--object 'harp@1,0,0,1': '1,0,0,1' is no box; write x1"),
+        (["--object", "harp", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--object", "harp", "--model", "nothing"], "unknown model 'nothing'"),
+        (["--objects", "nothing.json"], "cannot read objects from 'nothing.json'"),
+    ],
+)
+def test_wrong_words_are_one_line_and_leave_nothing(
+    run: Callable, place: Path, model: Path, words: list[str], message: str
+) -> None:
+    known = [] if "--model" in words else ["--model", model]
+    done = run("separate", "duet.mkv", *known, *words, "-o", "out")
+    assert done.code == 2 and done.err.startswith("avsep: ") and message in done.err
+    assert done.err.count("\n") == 1 and not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("sound", "has no sound: streams: 1 video"), ("pictures", "has no video: streams: 1 audio")],
+)
+def test_half_a_video_is_told(
+    run: Callable, place: Path, model: Path, kind: str, message: str
+) -> None:
+    from media.making import Track, Video, make
+
+    if kind == "sound":
+        make(place / "half.mkv", [Video(two_tone(0, 1, 5))])
+    else:
+        make(place / "half.mkv", [], [Track(np.zeros((1, 1600), np.float32))])
+    done = run("separate", "half.mkv", "--object", "harp", "--model", model, "-o", "out")
+    assert done.code == 2 and message in done.err and done.err.count("\n") == 1
+    assert not (place / "out").exists()

@@ -1,0 +1,120 @@
+"""Prepared folders: which files a line of the index names, and what is said of those amiss."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsep.data import open_dataset
+from avsep.data.clips import load_clip, read_motion
+from avsep.data.prepared import read_prepared
+from avsep.errors import InputError
+from data.prepared_folder import INDEX, RATE_HZ, make_prepared
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_prepared(tmp_path / "solos")
+    return tmp_path / "solos"
+
+
+def test_a_line_is_a_clip_of_one_source(folder: Path) -> None:
+    clips = read_prepared(folder)
+    assert [clip.name for clip in clips] == ["acoustic_guitar/a", "erhu/b", "violin/c"]
+    assert [clip.split for clip in clips] == ["train", "test", None]
+    for clip in clips:
+        (source,) = clip.sources
+        assert source.path == clip.sound == folder / "audio" / f"{clip.name}.wav"
+        assert clip.frame_rate_hz == 4 and clip.motion is not None
+    assert clips[0].sources[0].category == "acoustic guitar"
+    assert open_dataset(folder) == clips
+
+
+def test_the_object_that_sounds_is_the_one_of_the_category(folder: Path) -> None:
+    guitar, erhu, violin = (clip.sources[0].visible for clip in read_prepared(folder))
+    assert guitar.boxes == ()  # the whole picture
+    assert violin.box_at(0) == (0.5, 0, 1, 1) and violin.label == "violin"  # "fiddle", not "person"
+    assert erhu.box_at(0) == (0, 0, 0.5, 1) and erhu.label == "erhu"  # the only one there is
+
+
+def test_splits_are_lists_of_their_own(folder: Path) -> None:
+    assert [clip.name for clip in read_prepared(folder, "test")] == ["erhu/b"]
+    with pytest.raises(InputError, match="lists nothing for the split 'val': add lines to it"):
+        read_prepared(folder, "val")
+    with pytest.raises(InputError, match="unknown split 'tset'; did you mean 'test'"):
+        read_prepared(folder, "tset")
+
+
+def test_pictures_stand_on_the_time_line_of_the_sound(folder: Path) -> None:
+    clip = load_clip(read_prepared(folder)[0], [0.0, 0.25, 0.6, 2.99, 9.0])
+    assert clip.frame_times_seconds.tolist() == [0.0, 0.25, 0.5, 2.75, 2.75]
+    assert clip.frames[:, 0, 31, 0].tolist() == [0, 20, 40, 220, 220]
+    assert clip.waveform.shape == (1, 3 * RATE_HZ)
+
+
+def test_motion_features_lose_their_places(folder: Path) -> None:
+    clip = read_prepared(folder)[0]
+    np.testing.assert_array_equal(read_motion(clip), np.arange(6, dtype=np.float32).reshape(3, 2))
+    assert clip.motion is not None
+    places = np.random.default_rng(0).normal(size=(3, 2, 4, 5)).astype(np.float32)
+    np.save(clip.motion, places)
+    np.testing.assert_array_equal(read_motion(clip), places.max((2, 3)))
+    np.save(clip.motion, np.zeros(3, np.float32))
+    with pytest.raises(
+        InputError, match=r"a\.npy' holds float32 \[3\]: motion features are floats"
+    ):
+        read_motion(clip)
+    np.save(clip.motion, np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(InputError, match=r"cannot read motion features from .*a\.npy"):
+        read_motion(clip)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("frame_rate_hz", "fps", r"has no column 'frame_rate_hz': its first line must name"),
+        ("id,category", "id,kind", r"has no column 'category'"),
+        ("erhu,test,4", "erhu,tset,4", r"line 3, split 'tset': 'tset' is none of train, val, test"),
+        ("erhu,test,4", "erhu,test,fast", r"line 3, frame_rate_hz 'fast': Input should be a valid"),
+        ("b,erhu", ",erhu", r"line 3, id '': String should have at least 1 character"),
+        ("b,erhu", "../b,erhu", r"line 3, id '\.\./b': String should match"),
+        ("b,erhu", "d,erhu", r"no sound '.*audio/erhu/d\.wav' \(or \.flac"),
+        ("c,violin,,4,12", "c,violin,,4,13", r"holds 12 pictures and index\.csv says 13"),
+        ("train,4,12,3.0", "train,1,12,3.0", r"12 pictures at 1 Hz last 12 s, the sound 3 s"),
+        ("b,erhu,test,4,,", "a,acoustic_guitar,,4,,", r"lists acoustic_guitar/a twice: remove one"),
+        (INDEX[INDEX.index("\n") + 1 :], "", r"lists nothing for clips: add lines to it"),
+    ],
+)
+def test_lines_that_name_nothing_usable(
+    folder: Path, before: str, after: str, message: str
+) -> None:
+    (folder / "index.csv").write_text(INDEX.replace(before, after), encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        read_prepared(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_that_are_missing_or_damaged(folder: Path) -> None:
+    first = folder / "frames/violin/c/000001.png"
+    first.write_bytes(b"no picture")
+    clip = read_prepared(folder)[2]
+    with pytest.raises(InputError, match=r"cannot read the picture '.*000001\.png'"):
+        load_clip(clip, [0.0])
+    for path in first.parent.iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"no pictures in '.*violin/c' \(000001\.jpg, \.\.\.\)"):
+        read_prepared(folder)
+
+
+def test_spreadsheets_and_other_sounds_are_read(folder: Path) -> None:
+    text = INDEX.replace("id,category", "id, category").replace("a,acoustic", "a , acoustic")
+    (folder / "index.csv").write_text(text.replace("\n", "\r\n"), encoding="utf-8-sig")
+    wav = folder / "audio/erhu/b.wav"
+    wav.rename(wav.with_suffix(".flac"))
+    first, second, _ = read_prepared(folder)
+    assert first.name == "acoustic_guitar/a" and second.sources[0].path.suffix == ".flac"
+
+
+def test_a_folder_of_neither_kind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no clips: neither index\.csv .* --clips 10"):
+        open_dataset(tmp_path)

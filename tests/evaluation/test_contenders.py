@@ -1,0 +1,141 @@
+"""Contenders: names to rows, and what a model is given in each of its rows, on a made clip."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from avsep.checkpoint import save_checkpoint
+from avsep.data.clips import ClipFiles
+from avsep.errors import InputError
+from avsep.evaluation.baselines import BASELINES
+from avsep.evaluation.benchmark import Evaluation, as_json, score_clips
+from avsep.evaluation.contenders import find_contenders, model_contenders
+from avsep.evaluation.gates import measure_gates
+from tiny_models import CATEGORIES, FRONT_END, LOOKS, tiny_model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("run") / "model.safetensors"
+    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", facts={})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def duet(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
+    """A violin, which the tiny model knows, and a piano, which it does not."""
+    from avsep.data.toyband.clip import ToybandSettings, make_clip
+    from avsep.data.toyband.folder import ClipPaths, read_clip
+    from avsep.data.toyband.material import Material
+    from avsep.data.toyband.pictures.performers import PictureSettings
+
+    settings = ToybandSettings(
+        clip_seconds=2,
+        num_performers=(2,),
+        categories=("violin", "piano"),
+        same_category_probability=0,
+        unseen_player_probability=0,
+        pictures=PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=5),
+    )
+    paths = ClipPaths(tmp_path_factory.mktemp("band"), "duet")
+    make_clip(paths, 1000, 1, settings, Material.read())
+    return read_clip(paths)
+
+
+def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) -> None:
+    assert [row.name for row in find_contenders([])] == list(BASELINES)
+    backwards = [checkpoint, *reversed(BASELINES), "mixture"]
+    rows = find_contenders(backwards)
+    # A file's row bears its last two names.
+    name = f"{Path(checkpoint).parent.name}/model"
+    assert [row.name for row in rows] == [*BASELINES, f"{name} (told)", f"{name} (picture)"]
+    reads = ["nothing", "true sources", "true sources", "true category", "picture"]
+    assert [row.reads for row in rows] == reads
+    assert rows[-1].front_end.settings == FRONT_END and rows[-1].separator is rows[-2].separator
+    assert not rows[-1].separator.training  # type: ignore[attr-defined]
+
+
+def test_a_row_for_each_way_and_trial(checkpoint: str) -> None:
+    rows = find_contenders([checkpoint], "picture", ["all", "swapped", "swapped"])
+    name = f"{Path(checkpoint).parent.name}/model"
+    assert [row.name for row in rows] == [f"{name} (picture)", f"{name} (picture, swapped)"]
+    assert rows[1].reading is not None and not rows[1].reading.is_told
+    assert (rows[1].reading.trial, rows[1].reading.looks) == ("swapped", LOOKS)
+
+
+def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> None:
+    copies = [str(tmp_path / place / "run" / "model.safetensors") for place in ("a", "b")]
+    for copy in copies:
+        Path(copy).parent.mkdir(parents=True)
+        shutil.copy(checkpoint, copy)
+    names = [row.name for row in find_contenders(copies, "told")]
+    assert names == [f"{copy} (told)" for copy in copies]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["mixture", "mixtur"],), "unknown separator 'mixtur'; did you mean 'mixture'"),
+        ((["mixture"], "tolt"), "unknown labels 'tolt'; did you mean 'told'? known: both, pict"),
+        ((["mixture"], "told", ["swap"]), "unknown cues 'swap'; did you mean 'swapped'?"),
+        ((["gone.safetensors"],), "'gone.safetensors' is not a file"),
+    ],
+)
+def test_names_that_mean_nothing(arguments: tuple, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        find_contenders(*arguments)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> None:
+    rows = find_contenders(["mixture", checkpoint])
+    done = tuple(score_clips([duet], rows))
+    written = json.loads(json.dumps(as_json(Evaluation(rows, done), "band"), allow_nan=False))
+    assert [found["reads"] for found in written["separators"].values()] == [
+        row.reads for row in rows
+    ]
+    told = rows[1].name
+    used = written["clips"][0]["scores"][told]["categories_used"]
+    # The violin was told; a piano is none of the model's categories, so its picture decided.
+    assert used[duet.sources.index(next(s for s in duet.sources if s.category == "violin"))] == (
+        "violin"
+    )
+    assert set(used) <= set(CATEGORIES)
+    assert written["separators"][told]["category_accuracy"] == 0.5
+    assert written["separators"]["mixture"]["category_accuracy"] is None
+    assert written["separators"][told]["strict"]["sdr_db"] is not None
+    assert next(iter(score_clips([duet], rows))).scores[told].scores_db.tolist() == (
+        done[0].scores[told].scores_db.tolist()
+    )
+
+
+def test_exchanged_objects_exchange_the_scores_sources(duet: ClipFiles) -> None:
+    straight, swapped = model_contenders(
+        "tiny", tiny_model("dgfnet"), "picture", ["all", "swapped"]
+    )
+    found = next(iter(score_clips([duet], [straight, swapped])))
+    used = found.categories_used
+    assert used[swapped.name] == tuple(reversed(used[straight.name]))
+
+
+def test_the_gate_is_measured_for_each_source(duet: ClipFiles) -> None:
+    rows = tuple(model_contenders("tiny", tiny_model("dgfnet"), "told", ["all", "hidden"]))
+    samples = list(measure_gates([duet], rows))
+    assert [sample.category for sample in samples] == 2 * [s.category for s in duet.sources]
+    assert [sample.contender for sample in samples[1:3]] == ["tiny (told)", "tiny (told, hidden)"]
+    assert samples[0].mean != samples[2].mean
+    assert all(0 < sample.mean < 1 and sample.gate.ndim == 2 for sample in samples)
+    (gateless,) = model_contenders("plain", tiny_model("iquery"), "told")
+    with pytest.raises(InputError, match="has no gate: give a model with fusion = 'gate'"):
+        list(measure_gates([duet], [gateless]))
+
+
+def test_alone_there_is_nothing_to_measure(duet: ClipFiles) -> None:
+    (row,) = model_contenders("tiny", tiny_model("dgfnet"), "told")
+    solo = ClipFiles(duet.name, duet.video, duet.sources[:1])
+    assert list(measure_gates([solo], [row])) == []
+    assert next(iter(score_clips([solo], [row]))).scores == {}
+    assert torch.is_inference_mode_enabled() is False

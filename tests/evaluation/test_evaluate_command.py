@@ -1,0 +1,64 @@
+"""`avsep evaluate` with a model: rows, groups, trials, and the same JSON for the same seed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from avsep.checkpoint import save_checkpoint
+from tiny_models import tiny_model
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint and a band of three small duets."""
+    from avsep.data.toyband.build import make_toyband
+    from avsep.data.toyband.clip import ToybandSettings
+    from avsep.data.toyband.material import Material
+    from avsep.data.toyband.pictures.performers import PictureSettings
+
+    folder = tmp_path_factory.mktemp("place")
+    settings = ToybandSettings(
+        clip_seconds=2,
+        num_performers=(2,),
+        pictures=PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4),
+    )
+    list(make_toyband(folder / "band", 3, 1000, settings, Material.read(), num_workers=1))
+    save_checkpoint(
+        tiny_model("dgfnet"), folder / "tiny.safetensors", model_name="dgfnet", facts={}
+    )
+    return folder
+
+
+def test_a_model_stands_between_floor_and_ceiling(run, place: Path, tmp_path: Path) -> None:
+    words = ["mixture", place / "tiny.safetensors", "--data", place / "band", "--limit", 2]
+    done = run("evaluate", *words, "-o", tmp_path / "scores")
+    assert done.code == 0 and not done.err
+    assert "2 clips of" in done.out and "SDR by kind of clip" in done.out
+    for word in ("true category", "picture", "nothing", "2 sources"):
+        assert word in done.out
+    again = run("evaluate", *words, "--json")
+    assert json.loads(again.out) == json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert len(json.loads(again.out)["clips"]) == 2
+
+
+def test_trials_are_rows_of_their_own(run, place: Path) -> None:
+    words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "picture", "--limit"]
+    done = run("evaluate", *words, 1, "--cues", "all", "--cues", "hidden", "--json")
+    name = f"{place.name}/tiny"
+    assert list(json.loads(done.out)["separators"]) == [
+        f"{name} (picture)",
+        f"{name} (picture, hidden)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--labels", "picturs"], "unknown labels 'picturs'; did you mean 'picture'?"),
+        (["--cues", "wrongs"], "unknown cues 'wrongs'; did you mean 'wrong'?"),
+    ],
+)
+def test_bad_words_are_one_line(run, place: Path, words: list[str], message: str) -> None:
+    done = run("evaluate", "mixture", "--data", place / "band", *words)
+    assert done.code == 2 and message in done.err and done.err.count("\n") == 1

@@ -1,0 +1,81 @@
+"""A tiny real separator, whose stems can be told beforehand, and videos for it to separate."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from avsep.records import Batch, Separation
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
+from avsep.sound.stft import StftSettings
+from avsep.vision.looks import LookSettings
+from media.making import Track, Video, make, noise
+
+RATE_HZ = 8000
+LEFT, RIGHT = "violin@0,0,0.5,1", "harp@0.5,0,1,1"
+
+
+class BrightnessSettings(BaseModel):
+    """As those of a model, with windows of about half a second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    categories: tuple[str, ...] = ("harp", "tuba", "violin")
+    front_end: FrontEndSettings = FrontEndSettings(
+        sample_rate_hz=RATE_HZ,
+        window_samples=4095,
+        stft=StftSettings(fft_samples=254, hop_samples=64),
+        num_rows=64,
+    )
+    looks: LookSettings = LookSettings(crop_pixels=4, crop_rate_hz=5, movement_pixels=4)
+
+
+class Brightness:
+    """Gives every object as large a part of the mixture as its crops are bright, 0 to 1.
+
+    Where no category is told it is the darkest third, the middle one, or the brightest.
+    """
+
+    def __init__(self, needs: Sequence[str] = ("crops", "movement", "category")) -> None:
+        self.settings = BrightnessSettings()
+        self.front_end = FrontEnd(self.settings.front_end)
+        self.needs = frozenset(needs)
+
+    def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
+        magnitude, phase = self.front_end.spectrogram(batch.mixture)  # B 1 F T
+        crops, told = batch.cues.crops, batch.cues.category
+        assert crops is not None and told is not None and batch.cues.movement is not None
+        assert batch.cues.movement.shape[2] == 5  # of half a second at ten a second
+        share = crops.float().mean((2, 3, 4, 5)) / 255  # B S
+        category = torch.where(told >= 0, told, (share * 3).long().clamp(max=2))
+        gate = share[:, :, None, None].expand(-1, -1, 2, 8).clone()
+        return Separation(
+            magnitude[:, None] * share[..., None, None, None],
+            share,
+            phase,
+            {"category": category, "gate": gate},
+        )
+
+
+def two_tone(left: float, right: float, num_pictures: int = 50) -> list[np.ndarray]:
+    """Pictures whose halves are so bright, 0 to 1."""
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:, :32], picture[:, 32:] = round(255 * left), round(255 * right)
+    return [picture] * num_pictures
+
+
+def video(
+    path: Path,
+    pictures: Sequence[np.ndarray] | None = None,
+    waveform: np.ndarray | None = None,
+    rate_hz: int = RATE_HZ,
+    layout: str = "mono",
+) -> Path:
+    """A file of lossless sound, two seconds of a quarter left and half right unless told."""
+    pictures = two_tone(0.25, 0.5) if pictures is None else pictures
+    waveform = noise(1, 2 * rate_hz) if waveform is None else waveform
+    track = Track(waveform, rate=rate_hz, layout=layout)
+    return make(path, [Video(pictures, rate=Fraction(25))], [track])

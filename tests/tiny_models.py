@@ -1,0 +1,71 @@
+"""Every system at a size for tests, and batches for them; a new model needs a line in TINY."""
+
+import torch
+from torch import nn
+
+from avsep.layers.audio_unet import UNetSettings
+from avsep.models import MODELS
+from avsep.records import Batch, Cues
+from avsep.sound.front_end import FrontEndSettings
+from avsep.sound.stft import StftSettings
+from avsep.vision.looks import LookSettings
+
+CATEGORIES = ("harp", "tuba", "violin")
+# 32 rows of 32 frames: what five halvings take.
+FRONT_END = FrontEndSettings(
+    sample_rate_hz=8000,
+    window_samples=2047,  # 32 frames
+    stft=StftSettings(fft_samples=254, hop_samples=64),
+    num_rows=32,
+)
+LOOKS = LookSettings(crop_pixels=20, movement_pixels=16, num_crops=2)
+_SMALL = {
+    "categories": CATEGORIES,
+    "front_end": FRONT_END,
+    "looks": LOOKS,
+    "image_encoder": "small",
+    "object_channels": 8,
+    "motion": "movement",
+    "num_heads": 2,
+    "feed_forward_width": 16,
+}
+_CHANNELS = {"channels": (8, 16, 16, 16, 16), "num_features": 8, "num_layers_after_middle": 2}
+TINY = {
+    "dgfnet": {
+        **_SMALL,
+        "motion_in_fusion": True,
+        "unet": UNetSettings(**_CHANNELS, audio_attention=True, attention_groups=4),
+    },
+    "iquery": {**_SMALL, "unet": UNetSettings(**_CHANNELS)},
+}
+
+
+def tiny_model(name: str, seed: int = 0, **changes: object) -> nn.Module:
+    """A system with random weights that let a signal through, in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = MODELS[name](MODELS[name].Settings(**TINY[name] | changes))
+        for module in model.modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                nn.init.uniform_(module.running_mean, -0.1, 0.1)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model.eval()
+
+
+def tiny_batch(num_items: int = 2, num_sources: int = 2, seed: int = 0) -> Batch:
+    """Noise as sound and as pictures, a category told for each source."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (num_items, num_sources)
+    sources = 0.1 * torch.randn(*shape, 1, FRONT_END.window_samples, generator=generator)
+
+    def pictures(*axes: int) -> torch.Tensor:
+        return torch.randint(0, 256, (*shape, *axes), generator=generator, dtype=torch.uint8)
+
+    cues = Cues(
+        crops=pictures(2, 3, 20, 20),
+        movement=pictures(6, 16, 16),
+        category=torch.randint(0, len(CATEGORIES), shape, generator=generator),
+    )
+    return Batch(sources.sum(1), sources, cues)

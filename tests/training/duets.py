@@ -1,0 +1,79 @@
+"""Small clips to prepare: duets of steady tones, each object a colour that grows with time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from avsep.data.clips import ClipFiles, SourceFile
+from avsep.media.tracks import AudioTrack
+from avsep.media.video_files import write_video
+from avsep.records import Cues, TimedBox, VisibleObject
+from avsep.sound.front_end import FrontEndSettings
+from avsep.training.library import PreparationSettings, SourceLibrary
+from avsep.vision.looks import LookSettings
+
+RATE_HZ = 8000
+SECONDS = 4
+FRAME_RATE_HZ = 5
+FRONT_END = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=2 * RATE_HZ + 1)
+LOOKS = LookSettings(
+    crop_pixels=8, crop_rate_hz=2, num_crops=2, movement_rate_hz=5, movement_pixels=6
+)
+SETTINGS = PreparationSettings(sample_rate_hz=RATE_HZ, looks=LOOKS)
+CATEGORIES = ("cello", "flute", "harp", "tuba")
+LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
+
+
+def make_duet(folder: Path, name: str, categories: Sequence[str], tone_hz: float) -> ClipFiles:
+    """A clip whose sources are a tone and its fifth; sample n is of loudness n / N."""
+    n = np.arange(SECONDS * RATE_HZ)
+    ramp = (n / len(n)).astype(np.float32)
+    sources, sounds = [], []
+    for place, category in enumerate(categories):
+        sound = 0.4 * ramp * np.sin(2 * np.pi * tone_hz * (1 + place / 2) * n / RATE_HZ)
+        path = folder / f"{name}-{place}.wav"
+        soundfile.write(path, sound, RATE_HZ)
+        box = TimedBox(time_seconds=0, box=(LEFT, RIGHT)[place])
+        visible = VisibleObject(label=category, boxes=(box,))
+        sources.append(SourceFile(path, category, name, visible))
+        sounds.append(sound)
+    pictures = []
+    for index in range(SECONDS * FRAME_RATE_HZ):
+        picture = np.zeros((16, 32, 3), np.uint8)
+        picture[:, :16] = grey_of(0, index / FRAME_RATE_HZ)
+        picture[:, 16:] = grey_of(1, index / FRAME_RATE_HZ)
+        pictures.append(picture)
+    mixture = np.sum(sounds, axis=0, dtype=np.float32)[None]
+    video = folder / f"{name}.mp4"
+    write_video(video, pictures, FRAME_RATE_HZ, [AudioTrack("all", mixture, RATE_HZ)])
+    return ClipFiles(name, video, tuple(sources))
+
+
+def grey_of(place: int, time_seconds: float) -> float:
+    """How bright an object is at a time: the left one grows brighter, the right one darker."""
+    return 40 + 40 * time_seconds if place == 0 else 240 - 40 * time_seconds
+
+
+def make_duets(folder: Path) -> list[ClipFiles]:
+    """Four clips, of which every category is in two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = [("cello", "flute"), ("harp", "tuba"), ("flute", "harp"), ("tuba", "cello")]
+    return [make_duet(folder, f"{i:03d}", pair, 200 + 130 * i) for i, pair in enumerate(pairs)]
+
+
+def prepared(clips: Sequence[ClipFiles], folder: Path, **changes: object) -> SourceLibrary:
+    """A library of clips, built."""
+    library = SourceLibrary(clips, SETTINGS.model_copy(update=changes), folder)
+    embed = small_embed if library.settings.embedder else None
+    assert len(list(library.build(embed, num_workers=0))) == len(clips)
+    return library
+
+
+def small_embed(cues: Cues) -> Cues:
+    """Stands for a model's: maps of the means of a crop's quarters."""
+    assert cues.crops is not None
+    maps = torch.nn.functional.avg_pool2d(cues.crops.flatten(0, 2).float() / 255, 4)
+    return Cues(appearance=maps.unflatten(0, cues.crops.shape[:3]))

@@ -1,0 +1,71 @@
+"""A training on noise with a tiny DGFNet, for the tests; run as a script it is one to be killed."""
+
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avsep.models import MODELS
+from avsep.records import Batch, Cues
+from avsep.training.listener import Listener
+from avsep.training.recipe import OptimizerSettings, TrainingSettings, TrainRecipe, written_out
+from avsep.training.run import Run, RunFolder, train
+from tiny_models import TINY, tiny_batch, tiny_model
+
+
+class NoiseMixtures:
+    """Mixtures of noise; each hangs on its index alone."""
+
+    def item(self, index: int) -> Batch:
+        return tiny_batch(num_items=1, seed=index)
+
+    def collate(self, items: list[Batch]) -> Batch:
+        def joined(records: list[Any], name: str) -> Any:
+            values = [getattr(record, name) for record in records]
+            return None if values[0] is None else torch.cat(values)
+
+        cues = [item.cues for item in items]
+        return Batch(
+            joined(items, "mixture"),
+            joined(items, "sources"),
+            Cues(**{field.name: joined(cues, field.name) for field in fields(Cues)}),
+        )
+
+
+def noise_recipe(**training: object) -> TrainRecipe:
+    """A recipe for the tiny DGFNet, four steps long unless told."""
+    settings = TrainingSettings(
+        **{
+            "batch_size": 2, "max_steps": 4, "ema_decay": 0.9, "num_validation": 2,
+            "validate_every_steps": 3, "num_samples": 1, "log_every_steps": 2, "num_workers": 0,
+            "gradient_clip": 5.0,
+        }
+        | training
+    )  # fmt: skip
+    optimizers = {
+        "transformer": OptimizerSettings(learning_rate=1e-3, weight_decay=1e-2),
+        "rest": OptimizerSettings(learning_rate=1e-3, schedule="cosine", warmup_steps=2),
+    }
+    tiny = MODELS["dgfnet"].Settings(**TINY["dgfnet"]).model_dump(mode="json", exclude_none=True)
+    recipe = TrainRecipe(model="dgfnet", settings=tiny, training=settings, optimizers=optimizers)
+    return written_out(recipe, "noise")
+
+
+def noise_run(folder: Path, **training: object) -> Run:
+    """A run in a folder, begun if it is new."""
+    place, recipe = RunFolder(folder), noise_recipe(**training)
+    if not place.recipe.exists():
+        place.begin(recipe)
+    mixtures = NoiseMixtures()
+    validation = [mixtures.collate([mixtures.item(10**6 + index) for index in range(2)])]
+    model = tiny_model("dgfnet").train()
+    return Run(recipe, place, model, mixtures, validation, 8, {"data": "noise"}, "cpu")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run = noise_run(Path(sys.argv[1]), max_steps=30, checkpoint_every_steps=4)
+    workers = run.recipe.training.model_copy(update={"num_workers": int(sys.argv[2])})
+    train(replace(run, recipe=run.recipe.model_copy(update={"training": workers})), Listener())

@@ -1,0 +1,197 @@
+"""Audio-visual mixtures: sound and cues of one window, the same for one seed and index."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avsep.data.draws import MixingSettings
+from avsep.data.prepared import read_prepared
+from avsep.errors import InputError
+from avsep.records import Batch, Cues
+from avsep.sound.front_end import FrontEndSettings
+from avsep.training.library import SourceLibrary
+from avsep.training.mixtures import AudioVisualItem, AudioVisualMixtures, choose_rows
+from data.prepared_folder import make_prepared
+from training.duets import CATEGORIES, FRONT_END, RATE_HZ, grey_of, make_duet, make_duets, prepared
+
+# Lossy video and the rounding of pictures, in steps of 255.
+GREY_TOLERANCE = 4
+PLAIN = {"gain_range": (1, 1), "rule": "sum"}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> SourceLibrary:
+    folder = tmp_path_factory.mktemp("mixtures")
+    return prepared(make_duets(folder / "duets"), folder / "cache")
+
+
+def mixtures(library: SourceLibrary, seed: int = 0, **settings: object) -> AudioVisualMixtures:
+    return AudioVisualMixtures(
+        library, CATEGORIES, MixingSettings(**settings), FRONT_END, seed=seed
+    )
+
+
+def same(a: AudioVisualItem, b: AudioVisualItem) -> bool:
+    pairs = [(getattr(a.cues, f.name), getattr(b.cues, f.name)) for f in fields(Cues)]
+    return np.array_equal(a.mixed.mixture, b.mixed.mixture) and all(
+        x is y if x is None or y is None else x.equal(y) for x, y in pairs
+    )
+
+
+def test_items_depend_on_seed_and_index_alone(library: SourceLibrary) -> None:
+    first, second = mixtures(library, 3), mixtures(library, 3)
+    in_order = [first.item(index) for index in range(20)]
+    for index in (19, 3, 11, 0):
+        assert same(second.item(index), in_order[index])
+    assert not any(same(mixtures(library, 4).item(i), in_order[i]) for i in range(4))
+    assert not any(same(in_order[i], in_order[i + 8]) for i in range(8))
+
+
+def test_every_source_begins_once_in_a_stretch(library: SourceLibrary) -> None:
+    data = mixtures(library)
+    known = {(source.clip, source.category) for source in library.sources}
+    orders = []
+    for stretch in range(3):
+        items = [data.item(8 * stretch + place).mixed for place in range(8)]
+        orders.append([(item.names[0], item.categories[0]) for item in items])
+        assert set(orders[-1]) == known
+    assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("position", ["random", "middle"])
+def test_sound_and_pictures_are_of_one_window(library: SourceLibrary, position: str) -> None:
+    data = mixtures(library, position=position, **PLAIN)
+    for index in range(8):
+        item = data.item(index)
+        for place, sound in enumerate(item.mixed.sources):
+            names = (item.mixed.names[place], item.mixed.categories[place])
+            side = next(
+                i % 2 for i, s in enumerate(library.sources) if (s.clip, s.category) == names
+            )
+            # The stems grow louder from 0 to 0.4, the pictures brighter or darker: both are clocks.
+            middle_seconds = 4 * np.abs(sound[6000:10000]).max() / 0.4
+            moves = item.cues.movement[0, place].float().mean((1, 2))
+            assert len(moves) == 10
+            expected = grey_of(side, middle_seconds)
+            assert moves[4:6].mean().item() == pytest.approx(expected, abs=20)  # half a second
+            crops = item.cues.crops[0, place].float().mean((1, 2, 3))
+            # A picture lasts 8 steps of grey; times are rounded to the nearest one.
+            darkest, brightest = sorted([moves[0].item(), moves[-1].item()])
+            assert darkest - 8 - GREY_TOLERANCE <= crops.min().item()
+            assert crops.max().item() <= brightest + 8 + GREY_TOLERANCE
+
+
+def test_crops_in_the_middle_are_evenly_spread(library: SourceLibrary) -> None:
+    item = mixtures(library, position="middle").item(0)
+    # The middle two of four seconds hold the crops at 1, 1.5, 2, 2.5 s; the outer two are shown.
+    greys = item.cues.crops[0, :, :, 0].float().mean((2, 3))
+    difference = (greys[:, 1] - greys[:, 0]).abs()
+    assert difference.tolist() == pytest.approx([40 * 1.4, 40 * 1.4], abs=2 * GREY_TOLERANCE)
+
+
+@given(num_rows=st.integers(1, 8), num_crops=st.integers(1, 6), seed=st.integers(0, 99))
+def test_rows_are_drawn_without_repeats_while_there_are_enough(
+    num_rows: int, num_crops: int, seed: int
+) -> None:
+    rows = np.arange(10, 10 + num_rows)
+    chosen = choose_rows(rows, np.random.default_rng(seed).random(num_rows), num_crops)
+    assert len(chosen) == num_crops and set(chosen) <= set(rows)
+    assert chosen.tolist() == sorted(chosen)
+    assert len(set(chosen)) == min(num_rows, num_crops)
+
+
+def test_one_clip_sounds_as_it_does(library: SourceLibrary) -> None:
+    data = mixtures(library, own_clip_probability=1, rule="sum")
+    plain = mixtures(library, own_clip_probability=1, **PLAIN)
+    for index in range(8):
+        item = data.item(index)
+        assert item.mixed.names[0] == item.mixed.names[1]
+        sources, bare = item.mixed.sources, plain.item(index).mixed.sources
+        factors = np.abs(sources).max(1) / np.abs(bare).max(1)
+        assert factors[0] == pytest.approx(factors[1], rel=1e-3) and 0.5 <= factors[0] <= 1.5
+        # One window: the two grow in step, and of the pictures one brightens as the other darkens.
+        assert np.abs(bare[0]).max() == pytest.approx(np.abs(bare[1]).max(), abs=0.01)
+        moves = item.cues.movement[0].float().mean((2, 3)).sum(0)
+        np.testing.assert_allclose(moves, 280, atol=2 * GREY_TOLERANCE)
+
+
+def test_what_is_unseen_is_heard_and_nothing_else(library: SourceLibrary) -> None:
+    data = mixtures(library, unseen_probability=1, **PLAIN)
+    for index in range(8):
+        item = data.item(index)
+        rest = item.mixed.mixture - item.mixed.sources.sum(0)
+        assert len(item.mixed.sources) == 2 and np.abs(rest).max() > 0.01
+        assert item.cues.category.shape == (1, 2)
+    quiet = mixtures(library, silent_probability=0.9, unseen_probability=1, **PLAIN).item(0)
+    assert quiet.mixed.sources.any()
+
+
+def test_categories_are_the_models(library: SourceLibrary) -> None:
+    item = mixtures(library).item(0)
+    assert item.cues.category.tolist() == [[CATEGORIES.index(c) for c in item.mixed.categories]]
+    others = AudioVisualMixtures(library, ("Tuba", "harp", "violoncello", "flute"), None, FRONT_END)
+    expected = [{"cello": 2, "flute": 3, "harp": 1, "tuba": 0}[c] for c in item.mixed.categories]
+    assert others.item(0).cues.category.tolist() == [expected]
+    with pytest.raises(InputError, match="unknown category 'flute'; known: cello, harp, tuba"):
+        AudioVisualMixtures(library, ("cello", "harp", "tuba"), None, FRONT_END)
+
+
+def test_a_batch_is_its_items(library: SourceLibrary) -> None:
+    data = mixtures(library)
+    items = [data.item(index) for index in range(3)]
+    batch = data.collate(items)
+    assert isinstance(batch, Batch) and batch.sources is not None
+    assert batch.mixture.shape == (3, 1, 16001) and batch.sources.shape == (3, 2, 1, 16001)
+    assert batch.cues.crops is not None and batch.cues.movement is not None
+    assert batch.cues.crops.shape == (3, 2, 2, 3, 8, 8)
+    assert batch.cues.movement.shape == (3, 2, 10, 6, 6)
+    for place, item in enumerate(items):
+        assert batch.cues.crops[place].equal(item.cues.crops[0])
+        np.testing.assert_array_equal(batch.mixture[place, 0].numpy(), item.mixed.mixture)
+    assert batch.cues.motion is None and batch.cues.appearance is None
+
+
+def test_motion_features_are_padded(tmp_path: Path) -> None:
+    make_prepared(tmp_path / "solos")
+    library = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache", with_motion=True)
+    data = AudioVisualMixtures(
+        library, ("acoustic guitar", "erhu", "violin"), MixingSettings(), FRONT_END
+    )
+    items = [data.item(index) for index in range(6)]
+    cues = data.collate(items).cues
+    assert cues.motion is not None and cues.motion_padding is not None and cues.category is not None
+    # Guitar, erhu, violin have 2, 4, 6 times; their features count from 0.
+    lengths = 2 * (cues.category + 1)
+    assert (~cues.motion_padding).sum(2).equal(lengths)
+    for motion, length in zip(cues.motion.flatten(0, 1), lengths.flatten().tolist(), strict=True):
+        expected = torch.arange(3 * length).reshape(3, length).float()
+        assert motion[:, :length].equal(expected) and not motion[:, length:].any()
+
+
+def test_short_clips_fill_the_window(library: SourceLibrary, tmp_path: Path) -> None:
+    long_window = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=10 * RATE_HZ)
+    item = AudioVisualMixtures(library, CATEGORIES, MixingSettings(**PLAIN), long_window).item(0)
+    assert item.cues.movement.shape[2] == 50 and np.abs(item.mixed.sources[:, -8000:]).max() > 0.1
+
+
+def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    clips = []
+    for place, pair in enumerate([("cello", "flute"), ("harp", "tuba")]):
+        (tmp_path / str(place)).mkdir()
+        clips.append(make_duet(tmp_path / str(place), "000", pair, 300 + place))
+    library = prepared(clips, tmp_path / "cache")
+    for index in range(4):
+        own = mixtures(library, own_clip_probability=1).item(index).mixed.categories
+        assert set(own) in ({"cello", "flute"}, {"harp", "tuba"})
+        others = mixtures(library).item(index).mixed.categories
+        assert set(others) not in ({"cello", "flute"}, {"harp", "tuba"})
+
+
+def test_a_library_of_another_rate(library: SourceLibrary) -> None:
+    with pytest.raises(InputError, match="sources prepared at 8000 Hz cannot be mixed at 11025"):
+        AudioVisualMixtures(library, CATEGORIES)

@@ -1,0 +1,169 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from avsep.checkpoint import load_model, read_card
+from avsep.errors import InputError
+from avsep.training.listener import Listener
+from avsep.training.run import RunFolder, train
+from training.noise_training import noise_recipe, noise_run
+
+
+class Notes(Listener):
+    """Writes down what it hears, and may ask to stop."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.steps: list[int] = []
+        self.validated_at: list[int] = []
+        self.began_at: int | None = None
+
+    def began(self, first_step: int, num_steps: int) -> None:
+        self.began_at = first_step
+
+    def advanced(self, step: int) -> None:
+        self.steps.append(step)
+        if step == self.stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def validated(self, step: int, figures: dict[str, float], is_best: bool) -> None:
+        self.validated_at.append(step)
+
+
+def end_state(folder: Path) -> dict[str, torch.Tensor]:
+    """Weights trained and averaged, and what the optimizer knows."""
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    moments = last["optimizer_states"][0]["state"]
+    return {
+        **{f"weights.{name}": value for name, value in last["state_dict"].items()},
+        **{f"average.{k}": v for k, v in load_file(folder / "last.safetensors").items()},
+        **{f"{i}.{name}": value for i, state in moments.items() for name, value in state.items()},
+    }
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [
+            {k: v for k, v in row.items() if k != "steps_per_second"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert not [name for name in one if not torch.equal(one[name], other[name])]
+
+
+@pytest.fixture(scope="module")
+def through(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that went through."""
+    folder = tmp_path_factory.mktemp("runs") / "through"
+    notes = Notes()
+    assert train(noise_run(folder), notes)
+    assert (notes.began_at, notes.steps, notes.validated_at) == (0, [1, 2, 3, 4], [3, 4])
+    return folder
+
+
+def test_a_run_leaves_models_that_load(through: Path) -> None:
+    best, last = (load_model(through / f"{name}.safetensors") for name in ("model", "last"))
+    assert not best.training
+    assert best.settings == last.settings
+    card = read_card(through / "model.safetensors")
+    assert card.model == "dgfnet"
+    assert card.facts["data"] == "noise"
+    assert card.facts["step"] in (3, 4)
+    assert card.facts["validation"]["validation/sdr_db"] < 10
+
+
+def test_metrics_hold_losses_rates_and_validations(through: Path) -> None:
+    found = rows(through)
+    assert [row["step"] for row in found] == ["2", "3", "4"]
+    assert all(float(found[i]["loss/total"]) > 0 for i in (0, 2))
+    assert 0 < float(found[1]["validation/gate_mean"]) < 1
+    assert found[0]["validation/sdr_db"] == ""
+    assert float(found[2]["learning_rate/transformer"]) == 1e-3
+    assert list((through / "tensorboard").iterdir())
+
+
+def test_a_stopped_run_goes_on_to_the_same_end(through: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    before = signal.getsignal(signal.SIGINT)
+    assert not train(noise_run(folder), Notes(stop_after=1))
+    assert signal.getsignal(signal.SIGINT) == before
+    assert not (folder / "last.safetensors").exists()
+    notes = Notes()
+    assert train(noise_run(folder), notes)
+    assert (notes.began_at, notes.steps) == (1, [2, 3, 4])
+    assert_equal(end_state(folder), end_state(through))
+    assert rows(folder) == rows(through)
+
+
+def test_a_run_that_is_done_stays_as_it_is(through: Path) -> None:
+    before = end_state(through)
+    notes = Notes()
+    assert train(noise_run(through), notes)
+    assert notes.steps == []
+    assert_equal(end_state(through), before)
+
+
+def test_the_checkpoint_before_the_last_serves_too(through: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    train(noise_run(folder, checkpoint_every_steps=2), Notes())
+    (folder / "checkpoints" / "last.ckpt").unlink()  # as if killed between two renames
+    (folder / "last.safetensors").unlink()
+    notes = Notes()
+    assert train(noise_run(folder, checkpoint_every_steps=2), notes)
+    assert notes.steps == [3, 4]
+    assert_equal(end_state(folder), end_state(through))
+
+
+def test_folders_are_new_or_gone_on_with(through: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds a run already: add --resume"):
+        RunFolder(through).begin(noise_recipe())
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="is not empty: give a new folder"):
+        RunFolder(tmp_path).begin(noise_recipe())
+    with pytest.raises(InputError, match="holds no run to go on with"):
+        RunFolder(tmp_path / "none").stored_recipe()
+    RunFolder(through).check_same(noise_recipe())
+    with pytest.raises(InputError, match=r"began with training.batch_size = 2, not 3: a run goes"):
+        RunFolder(through).check_same(noise_recipe(batch_size=3))
+
+
+def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
+    run = replace(noise_run(tmp_path / "device"), device="abacus")
+    with pytest.raises(InputError, match=r"no device 'abacus' here: .*give auto or cpu"):
+        train(run, Listener())
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """SIGKILL in the middle of an epoch, then resumed, by workers: as one that went through."""
+    script = Path(__file__).with_name("noise_training.py")
+    environment = os.environ | {"PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
+
+    def start(name: str, num_workers: int = 0) -> subprocess.Popen[bytes]:
+        command = [sys.executable, script, tmp_path / name, str(num_workers)]
+        return subprocess.Popen(command, env=environment)
+
+    assert start("through").wait() == 0
+    killed = start("killed")
+    checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    while not checkpoint.exists():
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "last.safetensors").exists()
+    assert start("killed", num_workers=1).wait() == 0
+    assert_equal(end_state(tmp_path / "killed"), end_state(tmp_path / "through"))
+    assert rows(tmp_path / "killed") == rows(tmp_path / "through")

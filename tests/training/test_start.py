@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avsep.checkpoint import save_checkpoint
+from avsep.errors import InputError
+from avsep.training.recipe import TrainRecipe
+from avsep.training.start import make_model
+from avsep.vision.image_encoder import SmallImageEncoder, save_image_encoder
+from tiny_models import CATEGORIES, tiny_model
+from training.noise_training import noise_recipe
+
+
+def recipe_with(part: str, source: Path | str) -> TrainRecipe:
+    return noise_recipe().model_copy(update={"weights": {part: str(source)}})
+
+
+def test_the_seed_alone_decides_the_first_weights() -> None:
+    one, same, other = (make_model(noise_recipe(seed=seed)) for seed in (3, 3, 4))
+    names = [name for name, value in one.named_parameters() if value.requires_grad]
+    equal = [torch.equal(one.get_parameter(n), same.get_parameter(n)) for n in names]
+    assert all(equal)
+    assert not all(torch.equal(one.get_parameter(n), other.get_parameter(n)) for n in names)
+
+
+def test_parts_start_from_files(tmp_path: Path) -> None:
+    encoder = tiny_model("dgfnet", seed=1).objects.encoder
+    save_image_encoder(encoder, tmp_path / "eyes.safetensors", {})
+    fusion = tiny_model("dgfnet", seed=1).fusion
+    save_file(fusion.state_dict(), tmp_path / "fusion.safetensors")
+    model = make_model(recipe_with("objects.encoder", tmp_path / "eyes.safetensors"))
+    # Stored in float16.
+    assert torch.equal(model.objects.encoder.head.weight, encoder.head.weight.half().float())
+    model = make_model(recipe_with("fusion", tmp_path / "fusion.safetensors"))
+    assert torch.equal(model.fusion.weigh_audio.weight, fusion.weigh_audio.weight)
+
+
+def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
+    settings = SmallImageEncoder.Settings(categories=("kazoo", "harp"))
+    save_image_encoder(SmallImageEncoder(settings), tmp_path / "eyes.safetensors", {})
+    with pytest.raises(InputError, match="made with other settings than the model's: categories"):
+        make_model(recipe_with("objects.encoder", tmp_path / "eyes.safetensors"))
+    save_file({"x": torch.ones(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=r"cannot start from '.*x.safetensors': .*Missing key"):
+        make_model(recipe_with("fusion", tmp_path / "x.safetensors"))
+    with pytest.raises(
+        InputError, match="unknown part of the model 'fusoin'; did you mean 'fusion"
+    ):
+        make_model(recipe_with("fusoin", tmp_path / "x.safetensors"))
+
+
+def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    trained = tiny_model("dgfnet", seed=5)
+    save_checkpoint(trained, path, model_name="dgfnet", facts={})
+    model = make_model(noise_recipe(), path)
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in trained.state_dict().items())
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(
+        tiny_model("dgfnet", categories=CATEGORIES[::-1]), other, model_name="dgfnet", facts={}
+    )
+    with pytest.raises(InputError, match="knows other categories than the recipe's model: violin"):
+        make_model(noise_recipe(), other)
+    save_checkpoint(
+        tiny_model("dgfnet", feed_forward_width=8), other, model_name="dgfnet", facts={}
+    )
+    with pytest.raises(InputError, match="feed_forward_width is 8, needed is 16"):
+        make_model(noise_recipe(), other)
