@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    make a duet, separate it with ideal masks, score it: look at out/demo/report.html"
+	@echo "make demo    make a duet, separate it, score it: look at out/demo/report.html"
 	@echo "make test    all tests (make test quick=1: the quick set only)"
 	@echo "make check   style, types and the rules of the house"
 	@echo "make bench   speed, as ratios against peers"
@@ -30,6 +30,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_bss_eval.py
 	$(BIN)/python benchmarks/bench_toyband.py
+	$(BIN)/python benchmarks/bench_separate.py
 
 FAILED_INSTALL := { echo "Installing failed, see above: pip needs a package index it can reach (about"; \
   echo "3 GB, mostly torch) and 6 GB of disk. Then type the same again; what is done is kept."; exit 1; }

@@ -1,6 +1,6 @@
 """Draw the tables of settings in docs from the fields of the settings themselves.
 
-Run `python tools/draw_settings.py`; it rewrites what stands between the marks in docs/toyband.md.
+Run `python tools/draw_settings.py`; it rewrites what stands between the marks of each page.
 """
 
 import sys
@@ -9,11 +9,17 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from avsep.data.draws import MixingSettings
 from avsep.data.toyband.clip import ToybandSettings
+from avsep.training.recipe import TrainingSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 # Page -> the settings whose table stands on it.
-TABLES: dict[str, type[BaseModel]] = {"toyband.md": ToybandSettings}
+TABLES: dict[str, type[BaseModel]] = {
+    "data.md": MixingSettings,
+    "toyband.md": ToybandSettings,
+    "training.md": TrainingSettings,
+}
 BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->"
 
 
@@ -33,6 +39,7 @@ def rows(schema: type[BaseModel], group: str = "") -> Iterator[str]:
             yield from rows(kind, f"{group}{name}.")
             continue
         default = list(field.default) if isinstance(field.default, tuple) else field.default
+        default = "none" if default is None else default
         yield f"| `{group}{name}` | {default} | {field.description} |\n"
 
 

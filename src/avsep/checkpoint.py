@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from avsep.errors import InputError, unknown_name
-from avsep.media.whole_file import whole_file
+from avsep.media.whole_file import write_whole
 from avsep.models import MODELS
 from avsep.recipe import check_settings
 
@@ -65,8 +65,7 @@ def save_checkpoint(
         "facts": dict(facts),
     }
     weights = {name: _stored(name, value, half) for name, value in model.state_dict().items()}
-    with whole_file(path) as part:
-        save_file(weights, part, metadata={_KEY: json.dumps(card)})
+    write_whole(path, save(weights, metadata={_KEY: json.dumps(card)}))
 
 
 def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> Any:

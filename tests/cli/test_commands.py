@@ -108,7 +108,7 @@ def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
     assert done.code == 2
     assert "unknown separator 'ideal-ratio'; did you mean 'ideal-ratio-mask'" in done.err
     empty = run("evaluate", "--data", tmp_path)
-    assert empty.code == 2 and "holds no toyband clips" in empty.err
+    assert empty.code == 2 and "holds no clips" in empty.err
 
 
 def test_models(run) -> None:

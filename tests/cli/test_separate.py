@@ -6,32 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from avsep.checkpoint import save_checkpoint
-from avsep.layers.audio_unet import UNetSettings
-from avsep.models.dgfnet import DGFNet
 from avsep.separation.manifest import Manifest
-from avsep.vision.looks import LookSettings
-from media.making import noise
+from media.making import Track, Video, make, noise
 from separation.brightness import two_tone, video
+from tiny_models import tiny_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained DGFNet of the smallest size."""
-    torch.manual_seed(0)
-    settings = DGFNet.Settings(
-        categories=("harp", "violin"),
-        image_encoder="small",
-        motion="movement",
-        unet=UNetSettings(channels=(8, 16, 16, 16, 16, 16), attention_groups=4),
-        num_heads=2,
-        feed_forward_width=16,
-        looks=LookSettings(crop_pixels=32),
-    )
+    """A checkpoint of a tiny DGFNet with random weights; it hears 8,000 Hz."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(DGFNet(settings), path, model_name="dgfnet", facts={"recipe": "none"})
+    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", facts={"recipe": "none"})
     return path
 
 
@@ -69,7 +56,7 @@ def test_json_tells_of_every_video_and_a_failure_is_exit_2(
     assert done.err == "avsep: 'empty.mp4' is empty (0 bytes); give a sound or video file\n"
     failed, made = json.loads(done.out)
     assert failed["files"] == [] and "is empty" in failed["error"]
-    assert made["manifest"]["sample_rate_hz"] == 11025 and made["error"] is None
+    assert made["manifest"]["sample_rate_hz"] == 8000 and made["error"] is None
     assert all((place / made["folder"] / name).is_file() for name in made["files"])
     assert not (place / "out" / "empty").exists()
 
@@ -79,7 +66,7 @@ def test_an_unknown_word_is_a_warning(run: Callable, place: Path, model: Path) -
     assert done.code == 0
     assert done.err == (
         "avsep: warning: 'duet.mkv': 'kazoo' is no category of this model, so the picture decides; "
-        "known: harp, violin\n"
+        "known: harp, tuba, violin\n"
     )
 
 
@@ -126,8 +113,6 @@ def test_wrong_words_are_one_line_and_leave_nothing(
 def test_half_a_video_is_told(
     run: Callable, place: Path, model: Path, kind: str, message: str
 ) -> None:
-    from media.making import Track, Video, make
-
     if kind == "sound":
         make(place / "half.mkv", [Video(two_tone(0, 1, 5))])
     else:

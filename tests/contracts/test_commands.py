@@ -11,7 +11,10 @@ import pytest
 import soundfile
 import typer
 
+from avsep.checkpoint import save_checkpoint
 from avsep.cli import app
+from separation.brightness import video
+from tiny_models import tiny_model
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -36,10 +39,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def place_with_model(place: Path) -> Path:
+    """The same with a video and a model to separate it with."""
+    video(place / "-duet é.mkv")
+    save_checkpoint(
+        tiny_model("dgfnet"), place / "tiny [b].safetensors", model_name="dgfnet", facts={}
+    )
+    return place
+
+
 # Arguments with which each command works in `place`, where names have blanks, signs and dashes.
 WORKING = {
     "score": ["--reference=a b.wav", "--reference=-ü.wav", "--estimate=-ü.wav", "a b.wav"],
     "evaluate": ["mixture", "--data=-band [b]:bell: é"],
+    "separate": ["./-duet é.mkv", "--object=harp", "--model=tiny [b].safetensors", "-o", "out"],
     "models": [],
     "doctor": [],
 }
@@ -75,7 +89,7 @@ def test_unknown_options_are_wrong_usage(name: str, words: list[str], run: Calla
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "--json" in options_of(name)])
-def test_json_is_all_that_is_printed(name: str, run: Callable, place: Path) -> None:
+def test_json_is_all_that_is_printed(name: str, run: Callable, place_with_model: Path) -> None:
     done = run(name, *WORKING[name], "--json")
     assert done.code == 0 and not done.err
     assert json.loads(done.out)
@@ -83,7 +97,7 @@ def test_json_is_all_that_is_printed(name: str, run: Callable, place: Path) -> N
 
 
 @pytest.mark.parametrize("name", WORKING)
-def test_names_are_printed_as_they_are(name: str, run: Callable, place: Path) -> None:
+def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_model: Path) -> None:
     done = run(name, *WORKING[name])
     assert done.code == 0 and not done.err
     if name == "evaluate":
@@ -101,7 +115,7 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place: Path) ->
         (["score", "--reference=a b.wav", "--estimate=" + "x" * 300], "File name too long"),
         (["evaluate", "--data=-band [b]:bell: é", "-o", "a b.wav"], "make the folder 'a b.wav'"),
         (["evaluate", "--data=-band [b]:bell: é", "-o", "a b.wav/c"], "make the folder 'a b.wav/c"),
-        (["evaluate", "--data=a b.wav"], "'a b.wav' holds no toyband clips"),
+        (["evaluate", "--data=a b.wav"], "'a b.wav' holds no clips"),
         (["demo", "-o", "a b.wav"], "cannot make the folder 'a b.wav': File exists"),
         (["demo", "-o", "a b.wav/c"], "cannot make the folder 'a b.wav/c': Not a directory"),
         (["demo", "-o", "."], "'.' holds '-band [b]:bell: é', which is of no demo: give a new"),

@@ -1,5 +1,7 @@
 """Prepared folders: which files a line of the index names, and what is said of those amiss."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +120,15 @@ def test_spreadsheets_and_other_sounds_are_read(folder: Path) -> None:
 def test_a_folder_of_neither_kind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no clips: neither index\.csv .* --clips 10"):
         open_dataset(tmp_path)
+
+
+def test_the_index_that_the_documents_show_how_to_write(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    expected = read_prepared(folder)
+    (folder / "index.csv").unlink()
+    (folder / "audio/violin/without pictures.wav").write_bytes(b"")
+    names: dict = {}
+    exec(block, names)
+    names["write_index"](folder, 4.0)
+    assert read_prepared(folder) == tuple(replace(clip, split=None) for clip in expected)

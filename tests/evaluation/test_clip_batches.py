@@ -10,10 +10,10 @@ import torch
 from avsep.data.clips import ClipFiles
 from avsep.data.mixing import mixture_of
 from avsep.errors import InputError
-from avsep.evaluation.clip_batches import ClipReader, Reading, category_cue, window_cues
+from avsep.evaluation.clip_batches import ClipReader, Reading, category_cue
 from avsep.evaluation.groups import groups_of
 from avsep.sound.front_end import FrontEndSettings
-from avsep.vision.looks import Look, LookSettings
+from avsep.vision.looks import LookSettings
 
 FRONT_END = FrontEndSettings(window_samples=11025)
 LOOKS = LookSettings(crop_pixels=16, movement_pixels=8, num_crops=2)
@@ -91,23 +91,10 @@ def test_without_a_third_instrument_nobody_is_a_stranger(clips: tuple[ClipFiles,
         read(clips[:2], 0, trial="wrong")
 
 
-def test_crops_are_spread_over_the_window() -> None:
-    settings = LookSettings(crop_pixels=2, movement_pixels=2, num_crops=3)
-    crops = torch.arange(10).to(torch.uint8)[:, None, None, None].expand(10, 3, 2, 2)
-    movement = torch.arange(100).to(torch.uint8)[:, None, None].expand(100, 2, 2)
-    look = Look(crops, movement, settings)
-    cues = window_cues([look, look], start_seconds=2.5, window_seconds=5.0)
-    assert cues.crops[0, 1, :, 0, 0, 0].tolist() == [3, 5, 7]
-    assert cues.movement[0, 0, :, 0, 0].tolist() == list(range(25, 75))
-    # A window before the first picture is shown the first.
-    early = window_cues([look], start_seconds=-0.5, window_seconds=0.4)
-    assert early.crops[0, 0, :, 0, 0, 0].tolist() == [0, 0, 0]
-
-
 def test_words_are_looked_up_in_the_models_own_list() -> None:
     known = ("acoustic_guitar", "Violin")
     found = category_cue(["fiddle", "Acoustic guitar", "kazoo"], known)
-    assert found.tolist() == [[1, 0, -1]]
+    assert found.tolist() == [1, 0, -1]
 
 
 def test_groups_come_from_the_clip(clips: tuple[ClipFiles, ...]) -> None:

@@ -21,8 +21,9 @@ from training.noise_training import noise_recipe, noise_run
 class Notes(Listener):
     """Writes down what it hears, and may ask to stop."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, by: int = signal.SIGINT) -> None:
         self.stop_after = stop_after
+        self.by = by
         self.steps: list[int] = []
         self.validated_at: list[int] = []
         self.began_at: int | None = None
@@ -33,7 +34,7 @@ class Notes(Listener):
     def advanced(self, step: int) -> None:
         self.steps.append(step)
         if step == self.stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.by)
 
     def validated(self, step: int, figures: dict[str, float], is_best: bool) -> None:
         self.validated_at.append(step)
@@ -94,11 +95,12 @@ def test_metrics_hold_losses_rates_and_validations(through: Path) -> None:
     assert list((through / "tensorboard").iterdir())
 
 
-def test_a_stopped_run_goes_on_to_the_same_end(through: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_to_the_same_end(by: int, through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
-    before = signal.getsignal(signal.SIGINT)
-    assert not train(noise_run(folder), Notes(stop_after=1))
-    assert signal.getsignal(signal.SIGINT) == before
+    before = signal.getsignal(by)
+    assert not train(noise_run(folder), Notes(stop_after=1, by=by))
+    assert signal.getsignal(by) == before
     assert not (folder / "last.safetensors").exists()
     notes = Notes()
     assert train(noise_run(folder), notes)
@@ -117,13 +119,19 @@ def test_a_run_that_is_done_stays_as_it_is(through: Path) -> None:
 
 def test_the_checkpoint_before_the_last_serves_too(through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cut"
-    train(noise_run(folder, checkpoint_every_steps=2), Notes())
-    (folder / "checkpoints" / "last.ckpt").unlink()  # as if killed between two renames
+    assert train(noise_run(folder, checkpoint_every_steps=2), Notes())
+    last = folder / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])  # as after a power cut
     (folder / "last.safetensors").unlink()
     notes = Notes()
     assert train(noise_run(folder, checkpoint_every_steps=2), notes)
     assert notes.steps == [3, 4]
     assert_equal(end_state(folder), end_state(through))
+    last.unlink()  # as when killed between two renames
+    assert RunFolder(folder).last_checkpoint() == (folder / "checkpoints" / "previous.ckpt", 2)
+    (folder / "checkpoints" / "previous.ckpt").write_bytes(b"")
+    with pytest.raises(InputError, match=r"previous.ckpt' is damaged \(.*another run with --init"):
+        RunFolder(folder).last_checkpoint()
 
 
 def test_folders_are_new_or_gone_on_with(through: Path, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ def demo(
     ] = Path("out/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another duet.")] = 19,
 ) -> None:
-    """Make a duet video, separate it with ideal masks, score it, and write a page to look at.
+    """Make a duet video, separate it, score it, and write a page to look at and listen.
 
-    What it hears is the ceiling: masks made from the true sources. Open OUT/report.html.
+    Beside the shipped model stand the mixture, the score of doing nothing, and ideal masks, made
+    from the true sources: the ceiling. Open OUT/report.html.
 
     Example: `avsep demo -o out/demo --seed 8`
     """

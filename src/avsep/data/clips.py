@@ -132,10 +132,8 @@ def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
             "the model's motion to 'none'"
         )
     try:
-        if path.suffix == ".npy":
-            found = np.load(path, allow_pickle=False)
-        else:
-            found = load_file(path)["motion"]
+        # NumPy reads plain numbers alone, unless it is told to trust the file.
+        found = np.load(path) if path.suffix == ".npy" else load_file(path)["motion"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"cannot read motion features from '{path}': {error}") from error
     if found.ndim not in (2, 4) or 0 in found.shape or found.dtype.kind != "f":

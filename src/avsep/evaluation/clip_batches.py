@@ -19,6 +19,7 @@ from avsep.evaluation.trials import TRIALS, untold
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.vision.looks import Look, LookSettings
+from avsep.vision.window_cues import window_cues
 
 Value = TypeVar("Value")
 
@@ -91,10 +92,12 @@ class ClipReader:
         window_seconds = front_end.window_samples / front_end.sample_rate_hz
         shown = [self._looks(clip, reading.looks)[source] for clip, source in objects]
         labels = [self.clips[clip].sources[source].category for clip, source in objects]
-        cues = window_cues(shown, start_seconds, window_seconds)
+        needs = frozenset({"crops", "movement"} if reading.looks.with_movement else {"crops"})
+        told = category_cue(labels, reading.categories)
+        cues = window_cues(shown, [start_seconds], window_seconds, told, needs)
         if reading.with_motion:
             cues = self._with_motion(cues, [clip for clip, _ in objects])
-        return replace(cues, category=category_cue(labels, reading.categories))
+        return cues
 
     def _with_motion(self, cues: Cues, clips: Sequence[int]) -> Cues:
         """The cues and the motion features of the clips that the objects are from, padded."""
@@ -134,22 +137,7 @@ class ClipReader:
         return self._held[key]  # type: ignore[return-value]
 
 
-def window_cues(looks: Sequence[Look], start_seconds: float, window_seconds: float) -> Cues:
-    """Crops spread evenly over a window, and its movement, as a batch of one."""
-    settings = looks[0].settings
-    num_moves = round(window_seconds * settings.movement_rate_hz)
-    crops, movement = [], None
-    for look in looks:
-        within = look.crops_within(start_seconds, window_seconds)
-        spread = np.linspace(0, len(within) - 1, settings.num_crops).round().astype(int)
-        crops.append(look.crops[within[spread]])
-    if settings.with_movement:
-        moves = [look.movement_within(start_seconds, num_moves) for look in looks]
-        movement = torch.stack(moves)[None]  # 1 S M H W
-    return Cues(crops=torch.stack(crops)[None], movement=movement)  # 1 S K 3 H W
-
-
-def category_cue(labels: Sequence[str], categories: Sequence[str]) -> Int64[Tensor, "1 S"]:
+def category_cue(labels: Sequence[str], categories: Sequence[str]) -> Int64[Tensor, " S"]:
     """The index of each label among categories; -1 where a model does not know the word."""
     found = [find_in(categories, label) for label in labels]
-    return torch.tensor([[-1 if index is None else index for index in found]])
+    return torch.tensor([-1 if index is None else index for index in found])

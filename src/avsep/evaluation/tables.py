@@ -37,17 +37,19 @@ def summary_table(
 def group_table(
     names: Sequence[str], groups: Iterable[tuple[str, Sequence[Summary]]]
 ) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the SDR of each group, a column a separator.
+    """Head and rows of the SDR of each group: a column a group, with its pairs, a row a separator.
 
     Args:
         groups: each with its summaries, in the order of the names.
     """
-    rows = []
+    head, rows = ["separator"], [[name] for name in names]
     for group, found in groups:
         counts = {summary.num_pairs - summary.num_left_out for summary in found}
         pairs = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-        rows.append([group, *(decibels(summary.sdr_db) for summary in found), pairs])
-    return ["group", *names, "pairs"], rows
+        head.append(f"{group} ({pairs})")
+        for row, summary in zip(rows, found, strict=True):
+            row.append(decibels(summary.sdr_db))
+    return head, rows
 
 
 def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 
+from avsep.data.dataset_categories import MUSIC
 from avsep.errors import InputError
 from avsep.layers.audio_unet import AudioUNet, UNetSettings
 from avsep.layers.gated_fusion import GatedFusion
@@ -24,10 +25,6 @@ from avsep.vision.looks import LookSettings
 from avsep.vision.movement import MovementEncoder
 from avsep.vision.object_network import ImageEncoderName, ObjectNetwork
 
-MUSIC = (
-    "accordion", "acoustic guitar", "cello", "clarinet", "erhu", "flute", "saxophone", "trumpet",
-    "tuba", "violin", "xylophone",
-)  # fmt: skip
 I3D_CHANNELS = 1024
 
 

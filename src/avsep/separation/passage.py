@@ -10,12 +10,13 @@ from jaxtyping import Float, Float32, Int64
 from torch import Generator, Tensor
 
 from avsep.records import Batch, Cues, Separation
-from avsep.separation.cues import crops_of, to_device, window_cues
+from avsep.separation.cues import to_device
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.full_band import FullBand
 from avsep.sound.masks import ratio_mask
 from avsep.sound.windows import cut_window
 from avsep.vision.looks import Look
+from avsep.vision.window_cues import crops_of, window_cues
 
 # What an object is, is asked once for the whole video, by this many crops.
 _DECIDING_CROPS = 9

@@ -21,6 +21,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 .pair { display: flex; flex-wrap: wrap; gap: 1rem; }
 .pair > * { flex: 1 1 20rem; min-width: 0; max-width: 100%; border-radius: .5rem; }
+.pair > :only-child { flex: 0 1 44rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { padding: .3rem .9rem; text-align: right; }
 td:first-child, th:first-child { text-align: left; } tr { border-bottom: 1px solid var(--line); }

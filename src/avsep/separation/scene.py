@@ -56,13 +56,13 @@ class Scene:
             InputError: no sound, no pictures, or sound that is damaged.
         """
         if isinstance(video, Clip):
-            return _scene_of_clip(video)
-        with open_media(video) as container:
-            choose_video(container, None, source_name(video))
-        sound = read_audio(video)
-        sound = _without_padding(sound, video)
-        scene = cls(_file_name(video), video, sound)
-        if not sound.waveform.any():
+            scene = _scene_of_clip(video)
+        else:
+            with open_media(video) as container:
+                choose_video(container, None, source_name(video))
+            sound = _without_padding(read_audio(video), video)
+            scene = cls(_file_name(video), video, sound)
+        if not scene.sound.waveform.any():
             scene.remarks.append("its sound is silent from begin to end")
         return scene
 

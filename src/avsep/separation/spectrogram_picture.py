@@ -103,7 +103,9 @@ def _picture(
     )  # fmt: skip
     nyquist_hz = front_end.settings.sample_rate_hz / 2
     hertz_of_rows = (bins_of_rows(num_rows).numpy() + 1) / 2 * nyquist_hz
-    ticks = [hertz for hertz in TICKS_HZ if hertz < nyquist_hz]
+    # On a low picture every second one, so that they do not touch.
+    every = 1 if height_pixels >= _HEIGHT_PIXELS else 2
+    ticks = [hertz for hertz in TICKS_HZ[::every] if hertz < nyquist_hz]
     axes.set_yticks(np.interp(ticks, hertz_of_rows, np.arange(num_rows)))
     axes.set_yticklabels([f"{t // 1000}k" if t >= 1000 else str(t) for t in ticks], fontsize=7)
     axes.tick_params(axis="x", labelsize=7)

@@ -18,6 +18,8 @@ from avsep.training.listener import Listener
 from avsep.training.recipe import TrainingSettings
 from avsep.training.task import SeparationTask, StepCallback
 
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
 
 class Clock:
     """Seconds spent on steps: what `paused` is around does not count."""
@@ -109,11 +111,11 @@ class Checkpoints(StepCallback):
             trainer.should_stop = True
 
     def _save(self, trainer: Trainer) -> None:
-        last = self.folder / "last.ckpt"
+        last = self.folder / LAST
         with whole_file(last) as part:
             trainer.save_checkpoint(part)
             if last.exists():
-                last.replace(self.folder / "previous.ckpt")
+                last.replace(self.folder / PREVIOUS)
         self._saved_seconds = time.monotonic()
 
 

@@ -54,6 +54,10 @@ class PreparationSettings(BaseModel):
 class SourceLibrary:
     """All sources of a list of clips, each prepared in a file of its own, read piece by piece.
 
+    Departure: the papers cut and flip the pictures at random at every step (section 4.1.4 of
+    DGFNet). Here each crop goes through the frozen image encoder once, as it is; which of a
+    window's crops a step is shown is drawn at random.
+
     A file's name is a digest of what it is made from: clip, stem, boxes, settings and image
     encoder. Whatever has not changed is never prepared again, by this run or another.
     """

@@ -47,16 +47,13 @@ def read_lists(recipe: TrainRecipe) -> ClipLists:
     for name in recipe.data:
         folder = Path(name)
         _refuse_held_out(folder)
-        for clips, chosen in zip(
-            split_clips(open_dataset(folder), recipe.training.validation_share),
-            (training, validation),
-            strict=True,
-        ):
-            chosen.extend(clips)
+        first, second = split_clips(open_dataset(folder), recipe.training.validation_share)
+        training.extend(first)
+        validation.extend(second)
     if not training or not validation:
         raise InputError(
             f"{len(training)} clips to train on and {len(validation)} to validate with: there "
-            "must be some of each; give more data, or set training.validation_share"
+            "must be some of each; give more clips, or another --set training.validation_share"
         )
     return ClipLists(tuple(training), tuple(validation))
 
@@ -88,7 +85,11 @@ def validation_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> li
         gain_range=(1.0, 1.0),
         position="middle",
     )
-    mixtures = _mixtures(library, model, mixing, _VALIDATION_SEED)
+    try:
+        mixtures = _mixtures(library, model, mixing, _VALIDATION_SEED)
+    except InputError as error:
+        num_clips = len(library.clips)
+        raise InputError(f"with the {num_clips} clips to validate with: {error}") from error
     items = [mixtures.item(index) for index in range(recipe.training.num_validation)]
     return [
         mixtures.collate(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)

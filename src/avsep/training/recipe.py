@@ -43,7 +43,7 @@ class TrainingSettings(BaseModel):
         description="an epoch begins `mixing.repeats` mixtures with each source",
     )
     max_steps: int | None = Field(default=None, ge=1, description="the end, instead of `epochs`")
-    seed: int = Field(default=0, ge=0, description="of the weights, the mixtures and the split")
+    seed: int = Field(default=0, ge=0, description="of the first weights and of the mixtures")
     precision: Literal["32", "bf16-mixed", "16-mixed"] = Field(
         default="32", description="of the network while it trains; it is validated in 32"
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import avsep
 from avsep.checkpoint import save_checkpoint
@@ -20,7 +21,7 @@ from avsep.errors import InputError
 from avsep.media.whole_file import make_folder, write_whole
 from avsep.recipe import write_recipe
 from avsep.records import Batch
-from avsep.training.callbacks import Checkpoints, Clock, Reports, StopRequest
+from avsep.training.callbacks import LAST, PREVIOUS, Checkpoints, Clock, Reports, StopRequest
 from avsep.training.ema import RunningAverage
 from avsep.training.journal import Journal
 from avsep.training.listener import Listener
@@ -93,12 +94,24 @@ class RunFolder:
                 )
 
     def last_checkpoint(self) -> tuple[Path, int] | None:
-        """The newest checkpoint that can be read, and its step; none before the first."""
-        for name in ("last.ckpt", "previous.ckpt"):
-            path = self.checkpoints / name
-            if path.is_file():
+        """The newest checkpoint that can be read, and its step; none before the first.
+
+        Raises:
+            InputError: there are some, and all are damaged.
+        """
+        there = [self.checkpoints / name for name in (LAST, PREVIOUS)]
+        there = [path for path in there if path.is_file()]
+        reason = ""
+        for path in there:
+            try:
                 state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
                 return path, int(state["global_step"])
+            except (RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+                reason = str(error).splitlines()[0]
+        if there:
+            raise InputError(
+                f"'{there[0]}' is damaged ({reason}); begin another run with --init {self.best}"
+            )
         return None
 
 
@@ -126,10 +139,15 @@ class Run:
     @property
     def length(self) -> Length:
         """Steps in all and in an epoch."""
-        training = self.recipe.training
-        steps_per_epoch = self.num_sources * self.recipe.mixing.repeats / training.batch_size
-        num_steps = training.max_steps or max(1, round(training.epochs * steps_per_epoch))
-        return Length(num_steps, steps_per_epoch)
+        return length_of(self.recipe, self.num_sources)
+
+
+def length_of(recipe: TrainRecipe, num_sources: int) -> Length:
+    """How long a recipe trains on so many sources."""
+    training = recipe.training
+    steps_per_epoch = num_sources * recipe.mixing.repeats / training.batch_size
+    num_steps = training.max_steps or max(1, round(training.epochs * steps_per_epoch))
+    return Length(num_steps, steps_per_epoch)
 
 
 def train(run: Run, listener: Listener) -> bool:
@@ -140,6 +158,9 @@ def train(run: Run, listener: Listener) -> bool:
     """
     settings = run.recipe.training
     checkpoint, first_step = run.folder.last_checkpoint() or (None, 0)
+    if checkpoint is not None and checkpoint.name == PREVIOUS:
+        # A damaged one must not take the place of the good one at the next saving.
+        (run.folder.checkpoints / LAST).unlink(missing_ok=True)
     journal = Journal(run.folder.path, first_step)
     average = RunningAverage(settings.ema_decay)
     stop = StopRequest()
@@ -155,10 +176,14 @@ def train(run: Run, listener: Listener) -> bool:
         model = model.to(memory_format=torch.channels_last)
     task = SeparationTask(model, run.recipe, run.length)
     loader = make_loader(run.mixtures, settings.batch_size, first_step, settings.num_workers)
-    with _quiet(), stop.by_signals():
-        trainer = _trainer(run, callbacks)
-        trainer.fit(task, loader, ckpt_path=checkpoint, weights_only=True)
-    journal.close()
+    try:
+        with _quiet(), stop.by_signals():
+            trainer = _trainer(run, callbacks)
+            trainer.fit(task, loader, ckpt_path=checkpoint, weights_only=True)
+    except SIGTERMException:
+        return False  # raised after the step whose checkpoint was written for it
+    finally:
+        journal.close()
     if trainer.global_step < run.length.num_steps:
         return False
     facts = run.facts | {"step": trainer.global_step}
@@ -185,7 +210,7 @@ def origin(recipe: TrainRecipe, clips: Sequence[ClipFiles]) -> dict[str, Any]:
 
 def _trainer(run: Run, callbacks: list[Any]) -> Trainer:
     settings = run.recipe.training
-    accelerator, devices = _device(run.device)
+    accelerator, devices = find_device(run.device)
     return Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -202,7 +227,7 @@ def _trainer(run: Run, callbacks: list[Any]) -> Trainer:
     )
 
 
-def _device(name: str) -> tuple[str, list[int] | int]:
+def find_device(name: str) -> tuple[str, list[int] | int]:
     """Lightning's words for a device in PyTorch's; one that is not there is an InputError."""
     if name == "auto":
         return "auto", 1

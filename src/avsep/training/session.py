@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from avsep.errors import InputError
 from avsep.recipe import write_recipe
+from avsep.records import Batch
 from avsep.training.listener import Listener
 from avsep.training.material import (
     ClipLists,
@@ -19,8 +22,9 @@ from avsep.training.material import (
     validation_of,
 )
 from avsep.training.recipe import COMMAND, TrainRecipe, check_groups, load_training
-from avsep.training.run import Run, RunFolder, origin, train
+from avsep.training.run import Run, RunFolder, find_device, length_of, origin, train
 from avsep.training.start import make_model
+from avsep.training.task import Mixtures
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class Session:
     """One training from its options to its end; each step is made when it is first needed."""
 
     def __init__(self, options: Options) -> None:
+        # Adam's squares of tiny gradients, kept to the last bit, slow a processor down several
+        # times. Threads take this from the one that starts them, so it comes before any work.
+        torch.set_flush_denormal(True)
         self.options = options
         if options.recipe is None and not (options.resume and options.folder):
             raise InputError("give a RECIPE to train, or --run DIR --resume to go on with a run")
@@ -64,7 +71,7 @@ class Session:
         groups = self.model.parameter_groups()
         counts = {name: sum(p.numel() for p in found) for name, found in groups.items()}
         parameters = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        num_steps = self._run(None, ()).length.num_steps
+        num_steps = length_of(self.recipe, self.lists.num_sources).num_steps
         return [
             f"{len(training)} clips to train on ({self.lists.num_sources} sources), "
             f"{len(validation)} to validate with",
@@ -77,7 +84,8 @@ class Session:
         return write_recipe(self.recipe, COMMAND)
 
     def begin(self) -> None:
-        """Make the folder of a new run; of one that goes on, see that there is something."""
+        """Make the folder of a new run; a device that is not there is told before."""
+        find_device(self.options.device)
         if not self.options.resume:
             self.folder.begin(self.recipe)
 
@@ -126,17 +134,23 @@ class Session:
             self.folder.check_same(recipe)
         return recipe
 
-    def _run(self, mixtures: Any, validation: Any) -> Run:
+    def _run(self, mixtures: Mixtures, validation: Sequence[Batch]) -> Run:
         recipe = self.recipe
         if self.options.num_workers is not None:
             workers = {"num_workers": self.options.num_workers}
             training = recipe.training.model_copy(update=workers)
             recipe = recipe.model_copy(update={"training": training})
         facts = origin(self.recipe, self.lists.training)
-        run = Run(
-            recipe, self.folder, self.model, mixtures, validation, self.lists.num_sources, facts
+        return Run(
+            recipe=recipe,
+            folder=self.folder,
+            model=self.model,
+            mixtures=mixtures,
+            validation=validation,
+            num_sources=self.lists.num_sources,
+            facts=facts,
+            device=self.options.device,
         )
-        return replace(run, device=self.options.device)
 
 
 def default_cache() -> Path:

@@ -1,5 +1,6 @@
 """The model as Lightning trains it, and the endless stream of its batches."""
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -110,7 +111,13 @@ def make_loader(
         multiprocessing_context="spawn" if num_workers else None,
         prefetch_factor=4 if num_workers else None,
         persistent_workers=num_workers > 0,
+        worker_init_fn=_ignore_ctrl_c,
     )
+
+
+def _ignore_ctrl_c(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal, and it is the main one that ends a training."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class StepBatches(Sampler[list[int]]):

@@ -2,8 +2,8 @@
 
 import torch
 
-from avsep.separation.cues import crops_of, window_cues
 from avsep.vision.looks import Look, LookSettings
+from avsep.vision.window_cues import crops_of, window_cues
 
 SETTINGS = LookSettings(crop_pixels=2, movement_pixels=2, num_crops=3)
 EVERYTHING = frozenset({"crops", "movement", "category"})
@@ -39,3 +39,7 @@ def test_only_what_a_model_needs_is_made() -> None:
 def test_few_crops_are_repeated_and_the_last_one_holds_beyond_the_end() -> None:
     assert crops_of([numbered_look(0)], 8.0, 5.0, 4)[0, :, 0, 0, 0].tolist() == [8, 8, 9, 9]
     assert crops_of([numbered_look(0)], 30.0, 5.0, 2)[0, :, 0, 0, 0].tolist() == [9, 9]
+
+
+def test_a_window_before_the_first_picture_is_shown_the_first() -> None:
+    assert crops_of([numbered_look(0)], -0.5, 0.4, 3)[0, :, 0, 0, 0].tolist() == [0, 0, 0]

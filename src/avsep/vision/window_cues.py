@@ -1,0 +1,47 @@
+"""The cues of windows of one video: crops spread evenly, movement, and the category told."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from avsep.records import Cues
+from avsep.vision.looks import Look
+
+
+def window_cues(
+    looks: Sequence[Look],
+    starts_seconds: Sequence[float],
+    window_seconds: float,
+    category: Int64[Tensor, " S"],
+    needs: frozenset[str],
+) -> Cues:
+    """The cues of several windows, B of them, for as many crops as the model was trained with."""
+    crops = movement = None
+    if "crops" in needs:
+        num_crops = looks[0].settings.num_crops
+        per_window = [crops_of(looks, s, window_seconds, num_crops) for s in starts_seconds]
+        crops = torch.stack(per_window)
+    if "movement" in needs:
+        num_frames = round(window_seconds * looks[0].settings.movement_rate_hz)
+        per_window = [
+            torch.stack([look.movement_within(start, num_frames) for look in looks])
+            for start in starts_seconds
+        ]
+        movement = torch.stack(per_window)
+    told = category.repeat(len(starts_seconds), 1)
+    return Cues(crops=crops, movement=movement, category=told)
+
+
+def crops_of(
+    looks: Sequence[Look], start_seconds: float, duration_seconds: float, num_crops: int
+) -> UInt8[Tensor, "S K 3 H W"]:
+    """Crops of each object spread evenly over a stretch of time; where there are few, repeated."""
+    chosen = []
+    for look in looks:
+        there = look.crops_within(start_seconds, duration_seconds)
+        spread = np.linspace(0, len(there) - 1, num_crops).round().astype(np.int64)
+        chosen.append(look.crops[torch.from_numpy(there[spread])])
+    return torch.stack(chosen)

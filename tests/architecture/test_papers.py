@@ -1,0 +1,49 @@
+"""The pages on papers name code that exists, and list every departure."""
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs" / "papers").glob("*.md"))
+NAMES = [
+    (page.name, name)
+    for page in PAGES
+    for name in re.findall(r"`(avsep(?:\.\w+)+)`", page.read_text(encoding="utf-8"))
+]
+
+
+def is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # what stands before the last dot is a class
+        return False
+
+
+@pytest.mark.parametrize(("page", "name"), NAMES)
+def test_what_a_page_names_exists(page: str, name: str) -> None:
+    module, parts = name, []
+    while not is_module(module):
+        module, _, last = module.rpartition(".")
+        parts.insert(0, last)
+    found = importlib.import_module(module)
+    for part in parts:
+        found = getattr(found, part)
+
+
+def test_recipes_that_a_page_names_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(r"`(recipes/[^`]+\.toml)`", page.read_text(encoding="utf-8")):
+            assert list((ROOT / "src" / "avsep").glob(name)), f"{page.name} names {name}"
+
+
+def test_departures_are_listed() -> None:
+    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "draw_departures.py")
+    assert spec and spec.loader
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    listed = (ROOT / "docs" / "papers" / "departures.md").read_text(encoding="utf-8")
+    assert listed == tool.page(), "run: python tools/draw_departures.py"

@@ -1,0 +1,85 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from avsep.checkpoint import load_model, read_card
+from training.tiny_band import make_band, write_tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a band and a recipe."""
+    place = tmp_path_factory.mktemp("place")
+    make_band(place / "band", 6)
+    write_tiny_recipe(place / "tiny.toml")
+    return place
+
+
+@pytest.fixture
+def words(place: Path) -> list[str | Path]:
+    """Arguments of a training, its run folder left out."""
+    return [
+        "train", place / "tiny.toml", "--data", place / "band", "--cache", place / "cache",
+        "--device", "cpu",
+    ]  # fmt: skip
+
+
+def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: Path) -> None:
+    done = run(*words, "--run", tmp_path / "run")
+    assert done.code == 0
+    assert "3 clips to train on (6 sources), 3 to validate with" in done.out
+    assert "4 steps of 2 mixtures" in done.out
+    assert f"best model: {tmp_path / 'run' / 'model.safetensors'}" in done.out
+    assert "step 4: SDR " in done.err and "from the picture" in done.err
+    model = load_model(tmp_path / "run" / "model.safetensors")
+    assert len(model.settings.categories) == 16
+    facts = read_card(tmp_path / "run" / "model.safetensors").facts
+    assert facts["num_clips"] == 3
+    assert 'data = ["band"]' in facts["recipe"]  # the folder's name, not where it lay
+
+    again = run(*words, "--run", tmp_path / "run")
+    assert again.code == 2 and not again.out.count("best model")
+    assert "holds a run already: add --resume" in again.err
+
+    before = load_file(tmp_path / "run" / "last.safetensors")
+    resumed = run("train", "--run", tmp_path / "run", "--resume", "--cache", tmp_path / "new")
+    assert resumed.code == 0
+    after = load_file(tmp_path / "run" / "last.safetensors")
+    assert all(before[name].equal(after[name]) for name in before)
+
+    other = [*words, "--run", tmp_path / "run", "--resume", "--set", "training.batch_size=3"]
+    refused = run(*other)
+    assert refused.code == 2 and "began with training.batch_size = 2, not 3" in refused.err
+
+
+def test_a_dry_run_shows_all_and_leaves_nothing(run: Callable, words: list, tmp_path: Path) -> None:
+    done = run(*words, "--run", tmp_path / "run", "--dry-run", "--set", "settings.fusion=mul")
+    assert done.code == 0 and not done.err
+    assert 'fusion = "mul"' in done.out and "[optimizers.transformer]" in done.out
+    assert "parameters (transformer " in done.out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "training.batchsize=3"], "did you mean 'training.batch_size'?"),
+        (["--set", "optimizers.eyes.learning_rate=1"], "unknown group of parameters 'eyes'"),
+        (["--device", "abacus"], "no device 'abacus' here"),
+        (["--init", "dgfnet-maxi"], "unknown model 'dgfnet-maxi'"),
+        (["--resume"], "holds no run to go on with"),
+    ],
+)
+def test_bad_input_is_one_line(
+    run: Callable, words: list, tmp_path: Path, more: list[str], message: str
+) -> None:
+    done = run(*words, "--run", tmp_path / "run", *more)
+    assert done.code == 2 and message in done.err and done.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_or_a_run_is_needed(run: Callable) -> None:
+    done = run("train", "--data", "band")
+    assert done.code == 2 and "give a RECIPE to train, or --run DIR --resume" in done.err
