@@ -12,8 +12,13 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["COLUMNS"] = "120"
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
+
+# A machine that does something else beside is no fault of an example.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Every call into these packages is checked against its annotated shapes and types.
 CHECKED = [

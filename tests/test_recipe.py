@@ -91,8 +91,9 @@ def test_names_and_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_load(name: str) -> None:
     from avsep.data.toyband.clip import ToybandSettings
+    from avsep.training.recipe import TrainRecipe
 
-    schemas = {"toyband": ToybandSettings}
+    schemas = {"toyband": ToybandSettings, "train": TrainRecipe}
     command = read_recipe(name)["command"]
     settings = load_recipe(name, command, schemas[command])
     assert check_settings(settings.model_dump(), schemas[command], name) == settings
@@ -149,7 +150,7 @@ def test_a_circle_is_found_however_the_names_are_written(tmp_path: Path) -> None
     ("content", "message"),
     [
         (b"\xff\xfec\x00", "is not TOML: 'utf-8' codec can't decode byte 0xff"),
-        (b"", 'does not say its command: write command = "train" at its top, or take one of: none'),
+        (b"", "does not say its command: write command = .* or take one of: dgfnet-ave"),
         (b"command = 3", "is for `avsep 3`, not for `avsep train`"),
         (b"extends = ['a', 'b']", r"extends must be a name .*given: \['a', 'b'\]"),
         (b"extends = 'toyband-dets'", "'toyband-dets'; did you mean 'toyband-duets'"),

@@ -14,8 +14,8 @@ TAG = "Departure:"
 HEAD = """# Departures
 
 Where a paper, its released code and ours differ, the line that decides says so under the tag
-`Departure:`. This page is made of those lines by `python tools/draw_departures.py`; a test keeps it in
-step.
+`Departure:`. This page is made of those lines by `python tools/draw_departures.py`; a test keeps
+it in step.
 
 | file | departure |
 |---|---|

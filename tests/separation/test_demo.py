@@ -15,6 +15,7 @@ from avsep.media.probe import probe
 from avsep.separation.demo import OWN_NAMES, DemoResult, make_demo
 
 MASKS = ["ideal-ratio-mask", "ideal-binary-mask"]
+SEPARATORS = ["dgfnet-mini", *MASKS]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_every_file_is_there_and_none_is_left_over(demo: tuple[Path, DemoResult]
     assert {path.name for path in folder.iterdir()} == {*OWN_NAMES, ".hidden"}
     stems = [path.stem for path in sorted((folder / "duet" / "stems").iterdir())]
     assert len(stems) == 2
-    for mask in MASKS:
+    for mask in SEPARATORS:
         found = sorted(path.name for path in (folder / mask).iterdir())
         assert found == [f"{stem}.{ending}" for stem in stems for ending in ("png", "wav")]
     assert not list(folder.rglob("*.part"))
@@ -45,7 +46,7 @@ def test_every_file_is_there_and_none_is_left_over(demo: tuple[Path, DemoResult]
 def test_the_table_is_what_the_files_say(demo: tuple[Path, DemoResult]) -> None:
     folder, result = demo
     scores = json.loads((folder / "scores.json").read_text())
-    assert list(scores) == ["mixture", *MASKS]
+    assert list(scores) == ["mixture", *SEPARATORS]
     written = [
         [separator, name, *(decibels(value) for value in figures.values())]
         for separator, by_source in scores.items()
@@ -70,7 +71,7 @@ def test_the_stems_add_up_to_the_mixture(demo: tuple[Path, DemoResult]) -> None:
 def test_the_page_tells_and_plays_it_all(demo: tuple[Path, DemoResult]) -> None:
     folder, result = demo
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<audio") == 1 + 2 + 2 * len(MASKS) and page.count("<video") == 1
+    assert page.count("<audio") == 1 + 2 + 2 * len(SEPARATORS) and page.count("<video") == 1
     assert f"<h1>{result.title}</h1>" in page
     cells = re.findall(r"<td>([^<]*)</td>", page)
     assert cells == [cell.replace(">", "&gt;") for row in result.rows for cell in row]

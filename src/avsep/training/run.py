@@ -177,7 +177,7 @@ def train(run: Run, listener: Listener) -> bool:
     task = SeparationTask(model, run.recipe, run.length)
     loader = make_loader(run.mixtures, settings.batch_size, first_step, settings.num_workers)
     try:
-        with _quiet(), stop.by_signals():
+        with _quiet(), _tiny_numbers_as_zero(), stop.by_signals():
             trainer = _trainer(run, callbacks)
             trainer.fit(task, loader, ckpt_path=checkpoint, weights_only=True)
     except SIGTERMException:
@@ -241,6 +241,16 @@ def find_device(name: str) -> tuple[str, list[int] | int]:
     if device.type in ("cpu", "mps"):
         return device.type, 1
     return "gpu", [device.index or 0]
+
+
+@contextmanager
+def _tiny_numbers_as_zero() -> Iterator[None]:
+    """Denormal numbers, such as Adam's squares of tiny gradients, slow a processor down."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager

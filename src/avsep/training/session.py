@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from avsep.errors import InputError
 from avsep.recipe import write_recipe
 from avsep.records import Batch
@@ -54,9 +52,6 @@ class Session:
     """One training from its options to its end; each step is made when it is first needed."""
 
     def __init__(self, options: Options) -> None:
-        # Adam's squares of tiny gradients, kept to the last bit, slow a processor down several
-        # times. Threads take this from the one that starts them, so it comes before any work.
-        torch.set_flush_denormal(True)
         self.options = options
         if options.recipe is None and not (options.resume and options.folder):
             raise InputError("give a RECIPE to train, or --run DIR --resume to go on with a run")
