@@ -51,7 +51,7 @@ def test_too_few_clips_to_validate_with_are_told(place: Path, tmp_path: Path) ->
     recipe = recipe_on(place, "band", validation_share=0.1)
     lists, model = read_lists(recipe), make_model(recipe)
     library = library_of(lists.validation, model, tmp_path)
-    assert len(list(build(library, model))) == 1
+    assert len(list(build(library, recipe, model))) == 1
     with pytest.raises(InputError, match="with the 1 clips to validate with: mixtures of 2 source"):
         validation_of(library, recipe, model)
 
@@ -60,7 +60,7 @@ def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path
     recipe = recipe_on(place, "band", num_validation=3)
     lists, model = read_lists(recipe), make_model(recipe)
     library = library_of(lists.validation, model, tmp_path)
-    assert sorted(build(library, model)) == sorted(clip.name for clip in lists.validation)
+    assert sorted(build(library, recipe, model)) == sorted(clip.name for clip in lists.validation)
     (batch,) = validation_of(library, recipe, model)
     assert batch.sources is not None and batch.cues.category is not None
     assert batch.mixture.shape == (3, 1, 2047)
@@ -73,3 +73,24 @@ def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path
     assert torch.equal(again.mixture, batch.mixture)
     item = mixtures_of(library, mixed, model).item(0)
     assert not torch.equal(torch.from_numpy(item.mixed.mixture), batch.mixture[0, 0])
+
+
+@pytest.mark.parametrize("broken", ["error", "skip"])
+def test_a_broken_clip_stops_or_is_left_out_as_the_recipe_says(tmp_path: Path, broken: str) -> None:
+    make_band(tmp_path / "band", 6)
+    write_tiny_recipe(tmp_path / "tiny.toml")
+    recipe = recipe_on(tmp_path, "band")
+    mixing = recipe.mixing.model_copy(update={"broken": broken})
+    recipe = recipe.model_copy(update={"mixing": mixing})
+    lists, model = read_lists(recipe), make_model(recipe)
+    lost = lists.training[0]
+    lost.sources[0].path.write_bytes(b"no sound")
+    library = library_of(lists.training, model, tmp_path / "cache")
+    if broken == "error":
+        with pytest.raises(InputError, match=lost.sources[0].path.name):
+            list(build(library, recipe, model))
+        return
+    list(build(library, recipe, model))
+    assert len(library.skipped) == 1 and lost.sources[0].path.name in library.skipped[0]
+    assert len(library) == lists.num_sources - len(lost.sources)
+    assert mixtures_of(library, recipe, model).item(0).mixed.sources.any()

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avsep.cli.console import say, say_json, say_table, track
+
+if TYPE_CHECKING:
+    from avsep.evaluation.benchmark import Evaluation
 
 
 def evaluate(
@@ -50,8 +53,6 @@ def evaluate(
     from avsep.data import open_dataset
     from avsep.evaluation import benchmark
     from avsep.evaluation.contenders import find_contenders
-    from avsep.evaluation.protocol import PROTOCOLS
-    from avsep.evaluation.tables import group_table, summary_table
     from avsep.media.whole_file import make_folder, write_whole
 
     contenders = find_contenders(names or [], labels, cues or ["all"])
@@ -67,11 +68,20 @@ def evaluate(
     if as_json:
         say_json(result)
         return
+    _show(evaluation, f"{len(clips)} clips of {data} (dB)")
+
+
+def _show(evaluation: "Evaluation", title: str) -> None:
+    """A table for each protocol, then one of the kinds of clips."""
+    from avsep.evaluation.protocol import PROTOCOLS
+    from avsep.evaluation.tables import group_table, summary_table
+
+    contenders = evaluation.contenders
     for protocol in PROTOCOLS:
         head, rows, remarks = summary_table(
             (row.name, row.reads, evaluation.summary(row.name, protocol)) for row in contenders
         )
-        say_table(f"{len(clips)} clips of {data} (dB), {protocol}", head, rows)
+        say_table(f"{title}, {protocol}", head, rows)
         for remark in remarks:
             say(remark)
     rows_by_group = [

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, track, working
+from avsep.cli.console import say, say_error, track, working
 
 
 def train(
@@ -65,6 +65,8 @@ def train(
     session.begin()
     for _ in track(session.prepare(), total=session.num_clips, what="clips prepared"):
         pass
+    for reason in session.skipped:
+        say_error(f"warning: left out: {reason}")
     with Display() as display:
         is_done = session.train(display)
     if is_done:

@@ -1,7 +1,7 @@
 """Mix-and-separate: sounds of different clips added up, so that the truth of a mixture is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -100,14 +100,9 @@ class MixAndSeparate:
         sounds = [read_sound(self.sources[place].path, rate_hz) for place in draw.heard]
         lengths = [len(sound) for sound in sounds]
         centres = centres_of(draw, lengths, window_samples, self.settings, generator)
-        windows = [
-            window_of(sound, centre, window_samples)
-            for sound, centre in zip(sounds, centres, strict=True)
-        ]
-        mixture, sources = mix_drawn(draw, np.stack(windows), self.settings, generator)
-        shown = [self.sources[place] for place in draw.shown]
-        names = tuple(source.clip for source in shown)
-        return MixedItem(mixture, sources, names, tuple(s.category for s in shown), skipped)
+        windows = windows_of(sounds, centres, window_samples)
+        item = mix_drawn(draw, windows, self.sources, self.settings, generator)
+        return replace(item, skipped=skipped)
 
 
 def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = False) -> MixedItem:
@@ -135,7 +130,7 @@ def centres_of(
 ) -> list[int]:
     """The sample in the middle of each sound's window; targets of one clip have one in common.
 
-    Lengths are in samples. Short sounds are taken to be repeated, as `window_of` has them.
+    Lengths are in samples. Short sounds are taken to be repeated, as `windows_of` has them.
     """
     centres = []
     for num_samples in lengths:
@@ -149,22 +144,28 @@ def centres_of(
     return centres
 
 
-def window_of(sound: Sound, centre: int, window_samples: int) -> Float32[np.ndarray, " M"]:
-    """A window around a sample; a sound shorter than it is repeated, as all codes of the field do.
+def windows_of(
+    sounds: Sequence[Sound], centres: Sequence[int], window_samples: int
+) -> Float32[np.ndarray, "heard N"]:
+    """A window around a sample of each sound; only what is needed is read.
 
-    Only what is needed is read.
+    A sound that is shorter is repeated, as all codes of the field do.
     """
-    if len(sound) < window_samples:
-        sound = np.tile(sound[0 : len(sound)], -(-window_samples // len(sound)))
-    return crop(sound, centre, window_samples)
+    windows = []
+    for sound, centre in zip(sounds, centres, strict=True):
+        if len(sound) < window_samples:
+            sound = np.tile(sound[0 : len(sound)], -(-window_samples // len(sound)))
+        windows.append(crop(sound, centre, window_samples))
+    return np.stack(windows)
 
 
 def mix_drawn(
     draw: Draw,
     windows: Float32[np.ndarray, "heard N"],
+    sources: Sequence[SourceFile],
     settings: MixingSettings,
     generator: np.random.Generator,
-) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, "S N"]]:
+) -> MixedItem:
     """The mixture and its targets: windows of `draw.heard` at levels drawn here, some silent."""
     num_shown = len(draw.shown)
     gains = generator.uniform(*settings.gain_range, size=(len(windows), 1))
@@ -175,7 +176,9 @@ def mix_drawn(
     silent[generator.integers(num_shown)] = False
     sounds[:num_shown][silent] = 0
     mixture, levelled = mix(sounds, settings.rule)
-    return mixture, levelled[:num_shown]
+    shown = [sources[place] for place in draw.shown]
+    names, categories = ([s.clip for s in shown], [s.category for s in shown])
+    return MixedItem(mixture, levelled[:num_shown], tuple(names), tuple(categories))
 
 
 def mix(

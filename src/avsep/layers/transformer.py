@@ -73,28 +73,6 @@ class EncoderLayer(nn.Module):
         return self.feed_forward(self.self_attention(tokens, positions))
 
 
-class DecoderLayer(nn.Module):
-    """Self-attention among queries, cross-attention to a memory, feed-forward layer."""
-
-    def __init__(self, width: int, num_heads: int, hidden_width: int) -> None:
-        super().__init__()
-        self.self_attention = Attention(width, num_heads)
-        self.cross_attention = Attention(width, num_heads)
-        self.feed_forward = FeedForward(width, hidden_width)
-
-    def forward(
-        self,
-        queries: Float[Tensor, "B Q D"],
-        positions: Float[Tensor, "*#batch Q D"],
-        memory: Float[Tensor, "B K D"],
-        memory_positions: Float[Tensor, "*#batch K D"],
-    ) -> Float[Tensor, "B Q D"]:
-        """Queries that know of each other and of the memory."""
-        queries = self.self_attention(queries, positions)
-        queries = self.cross_attention(queries, positions, memory, memory_positions)
-        return self.feed_forward(queries)
-
-
 class CrossLayer(nn.Module):
     """Cross-attention to a memory and feed-forward layer alone (DGFNet, equation 1)."""
 
@@ -114,3 +92,23 @@ class CrossLayer(nn.Module):
         """Queries that know of the memory; padding of it is not seen."""
         queries = self.cross_attention(queries, positions, memory, memory_positions, padding)
         return self.feed_forward(queries)
+
+
+class DecoderLayer(CrossLayer):
+    """The same behind a self-attention among the queries (DGFNet, equations 3 and 4)."""
+
+    def __init__(self, width: int, num_heads: int, hidden_width: int) -> None:
+        super().__init__(width, num_heads, hidden_width)
+        self.self_attention = Attention(width, num_heads)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "B Q D"],
+        positions: Float[Tensor, "*#batch Q D"],
+        memory: Float[Tensor, "B K D"],
+        memory_positions: Float[Tensor, "*#batch K D"],
+        padding: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """Queries that know of each other and of the memory."""
+        queries = self.self_attention(queries, positions)
+        return super().forward(queries, positions, memory, memory_positions, padding)

@@ -78,7 +78,7 @@ class DGFNetSettings(BaseModel):
         default=1,
         ge=1,
         description="ours: so many spectrogram frames are averaged before the network and its "
-        "masks interpolated after it, for half the cost and little loss at 2",
+        "masks interpolated after it; at 2 the network has half of the cells to compute",
     )
     hearing_level: float | None = Field(
         default=None,

@@ -63,9 +63,10 @@ def library_of(clips: Sequence[ClipFiles], model: Any, folder: Path) -> SourceLi
     return SourceLibrary.for_model(model, clips, folder)
 
 
-def build(library: SourceLibrary, model: Any) -> Iterator[str]:
-    """Prepare what is missing, naming each clip as it is ready."""
-    yield from library.build(model.embed if library.settings.embedder else None)
+def build(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> Iterator[str]:
+    """Prepare what is missing, naming each clip as it is ready; `mixing.broken` says how strict."""
+    embed = model.embed if library.settings.embedder else None
+    yield from library.build(embed, skip_broken=recipe.mixing.broken == "skip")
 
 
 def mixtures_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> AudioVisualMixtures:

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from avsep.data.dataset_categories import category_indices
 from avsep.data.draws import Draw, Draws, MixingSettings
-from avsep.data.mixing import MixedItem, centres_of, mix_drawn, to_batch, window_of
+from avsep.data.mixing import MixedItem, centres_of, mix_drawn, to_batch, windows_of
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -68,14 +68,8 @@ class AudioVisualMixtures:
         num_samples = self.front_end.window_samples
         lengths = [len(sound) for sound in sounds]
         centres = centres_of(draw, lengths, num_samples, self.settings, generator)
-        windows = [
-            window_of(sound, centre, num_samples)
-            for sound, centre in zip(sounds, centres, strict=True)
-        ]
-        mixture, sources = mix_drawn(draw, np.stack(windows), self.settings, generator)
-        shown = [self.library.sources[place] for place in draw.shown]
-        names = tuple(source.clip for source in shown)
-        mixed = MixedItem(mixture, sources, names, tuple(source.category for source in shown))
+        windows = windows_of(sounds, centres, num_samples)
+        mixed = mix_drawn(draw, windows, self.library.sources, self.settings, generator)
         return AudioVisualItem(mixed, self._cues(draw, sounds, centres, generator))
 
     def collate(self, items: list[AudioVisualItem]) -> Batch:

@@ -92,7 +92,12 @@ class Session:
     def prepare(self) -> Iterator[str]:
         """Prepare the clips that are not yet in the cache, naming each as it is done."""
         for library in self.libraries:
-            yield from build(library, self.model)
+            yield from build(library, self.recipe, self.model)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Why clips were left out, a line each, once all are prepared."""
+        return [reason for library in self.libraries for reason in library.skipped]
 
     def train(self, listener: Listener) -> bool:
         """Train to the end; False when a signal ended it before."""
@@ -133,16 +138,17 @@ class Session:
         recipe = self.recipe
         if self.options.num_workers is not None:
             workers = {"num_workers": self.options.num_workers}
-            training = recipe.training.model_copy(update=workers)
-            recipe = recipe.model_copy(update={"training": training})
-        facts = origin(self.recipe, self.lists.training)
+            settings = recipe.training.model_copy(update=workers)
+            recipe = recipe.model_copy(update={"training": settings})
+        training, _ = self.libraries
+        facts = origin(self.recipe, training.clips)
         return Run(
             recipe=recipe,
             folder=self.folder,
             model=self.model,
             mixtures=mixtures,
             validation=validation,
-            num_sources=self.lists.num_sources,
+            num_sources=len(training),
             facts=facts,
             device=self.options.device,
         )
