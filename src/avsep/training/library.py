@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int16, Int64, Shaped, UInt8
+from jaxtyping import Float, Float16, Float32, Int16, Int64, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -137,12 +137,12 @@ class SourceLibrary:
     ) -> Iterator[str]:
         """Prepare what is missing and yield the name of each clip as it is ready.
 
-        A run that was killed goes on where it was. Clips are read by `num_workers` processes, as
-        many as there are cores unless told; `embed` works in this one.
+        A run that was killed goes on where it was.
 
         Args:
             embed: a model's `embed`, whose fingerprint the settings bear.
-            num_workers: processes that read; 0: this one.
+            num_workers: processes that read and embed clips, none: as many as there are cores; 0:
+                this one.
             skip_broken: clips that cannot be read are left out of the library, the reason of each
                 in `skipped`; else the first stops.
         """
@@ -154,7 +154,7 @@ class SourceLibrary:
         yield from (clip.name for clip, is_ready in ready if is_ready)
         missing = [clip for clip, is_ready in ready if not is_ready]
         broken: set[str] = set()
-        read = _read_all(missing, self.settings, num_workers)
+        read = _read_all(_Reading(tuple(missing), self.settings, embed), num_workers)
         for clip, found in zip(missing, read, strict=True):
             if isinstance(found, InputError):
                 if not skip_broken:
@@ -162,20 +162,15 @@ class SourceLibrary:
                 self.skipped.append(str(found))
                 broken.add(str(clip.video))
             else:
-                self._write(clip, found, embed)
+                self._write(clip, found)
             yield clip.name
         if broken:
             self._set_clips([clip for clip in self.clips if str(clip.video) not in broken])
 
-    def _write(self, clip: ClipFiles, sources: list["Tensors"], embed: Embed | None) -> None:
-        for path, tensors in zip(self.paths_of(clip), sources, strict=True):
-            kept = {name: torch.from_numpy(value) for name, value in tensors.items()}
-            if embed is not None:
-                kept["appearance"] = maps_of(kept["crops"], embed)
-                if not self.settings.with_crops:
-                    del kept["crops"]
+    def _write(self, clip: ClipFiles, sources: list["Arrays"]) -> None:
+        for path, arrays in zip(self.paths_of(clip), sources, strict=True):
             with whole_file(path) as part:
-                save_file({name: value.contiguous() for name, value in kept.items()}, part)
+                save_file({name: np.ascontiguousarray(kept) for name, kept in arrays.items()}, part)
 
 
 class PreparedSource:
@@ -255,38 +250,59 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:32]
 
 
-def maps_of(crops: UInt8[Tensor, "K 3 H W"], embed: Embed) -> Float[Tensor, "K D h w"]:
-    """What a model's image encoder makes of crops, in half precision on the CPU."""
+def maps_of(crops: UInt8[np.ndarray, "K 3 H W"], embed: Embed) -> Float16[np.ndarray, "K D h w"]:
+    """What a model's image encoder makes of crops."""
     pieces = []
     with torch.no_grad():
-        for piece in crops.split(_EMBED_AT_ONCE):
+        for piece in torch.from_numpy(crops).split(_EMBED_AT_ONCE):
             found = embed(Cues(crops=piece[None, None])).appearance
             assert found is not None, "embed turns crops into appearance"
-            pieces.append(found[0, 0].half().cpu())
-    return torch.cat(pieces)
+            pieces.append(found[0, 0].half().cpu().numpy())
+    return np.concatenate(pieces)
 
 
 # Reading clips, in other processes where there are many
 
 
-Tensors = dict[str, Shaped[np.ndarray, "..."]]
+Arrays = dict[str, Shaped[np.ndarray, "..."]]
 
 
-def _read_all(
-    clips: Sequence[ClipFiles], settings: PreparationSettings, num_workers: int | None
-) -> Iterator[list[Tensors] | InputError]:
-    """What is read of each clip, in order; a few clips ahead of what has been taken."""
-    reading = _Reading(tuple(clips), settings)
+@dataclass(frozen=True)
+class _Reading(Dataset[list[Arrays] | InputError]):
+    """Clips as a data set of PyTorch: what is kept of each source."""
+
+    clips: tuple[ClipFiles, ...]
+    settings: PreparationSettings
+    embed: Embed | None
+
+    def __getitem__(self, index: int) -> list[Arrays] | InputError:
+        try:
+            sources = _read_clip(self.clips[index], self.settings)
+        except InputError as error:
+            return error
+        if self.embed is not None:
+            for arrays in sources:
+                arrays["appearance"] = maps_of(arrays["crops"], self.embed)
+                if not self.settings.with_crops:
+                    del arrays["crops"]
+        return sources
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def _read_all(reading: _Reading, num_workers: int | None) -> Iterator[list[Arrays] | InputError]:
+    """What is kept of each clip, in order; a few clips ahead of what has been taken."""
     if num_workers is None:
-        num_workers = 0 if len(clips) <= _FEW_CLIPS else os.cpu_count() or 1
+        num_workers = 0 if len(reading) <= _FEW_CLIPS else os.cpu_count() or 1
     if not num_workers:
-        yield from map(reading.__getitem__, range(len(clips)))
+        yield from map(reading.__getitem__, range(len(reading)))
         return
     # A loader keeps order, reads ahead within bounds, and its workers end with this process.
     yield from DataLoader(
         reading,
         batch_size=None,
-        num_workers=min(num_workers, len(clips)),
+        num_workers=min(num_workers, len(reading)),
         collate_fn=_as_it_is,
         worker_init_fn=_ignore_ctrl_c,
         multiprocessing_context="spawn",
@@ -294,38 +310,21 @@ def _read_all(
     )
 
 
-@dataclass(frozen=True)
-class _Reading(Dataset[list[Tensors] | InputError]):
-    """Clips as a data set of PyTorch: what is kept of each source, before any image encoder."""
-
-    clips: tuple[ClipFiles, ...]
-    settings: PreparationSettings
-
-    def __getitem__(self, index: int) -> list[Tensors] | InputError:
-        try:
-            return _read_clip(self.clips[index], self.settings)
-        except InputError as error:
-            return error
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-
-def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Tensors]:
+def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
     sounds = [read_sound(source.path, settings.sample_rate_hz) for source in clip.sources]
     end_seconds = max(len(sound) for sound in sounds) / settings.sample_rate_hz
     objects = [source.visible for source in clip.sources]
     looks = look_at_clip(clip, objects, settings.looks, end_seconds=end_seconds)
-    shared: Tensors = {}
+    shared: Arrays = {}
     if settings.with_motion:
         shared["motion"] = read_motion(clip).astype(np.float16)
     found = []
     for sound, look in zip(sounds, looks, strict=True):
         steps = np.rint(sound.clip(-1, 1) * _FULL_SCALE).astype(np.int16)
-        tensors = {"waveform": steps, "crops": look.crops.numpy(), **shared}
+        arrays = {"waveform": steps, "crops": look.crops.numpy(), **shared}
         if look.movement is not None:
-            tensors["movement"] = look.movement.numpy()
-        found.append(tensors)
+            arrays["movement"] = look.movement.numpy()
+        found.append(arrays)
     return found
 
 
@@ -334,5 +333,5 @@ def _ignore_ctrl_c(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _as_it_is(found: list[Tensors] | InputError) -> list[Tensors] | InputError:
+def _as_it_is(found: list[Arrays] | InputError) -> list[Arrays] | InputError:
     return found
