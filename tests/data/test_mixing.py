@@ -91,6 +91,25 @@ def test_silent_sources(sources: list[SourceFile]) -> None:
     assert all(data[i].sources.any() for i in range(10))
 
 
+def test_an_equaliser_colours_each_sound_and_keeps_the_sum(tmp_path: Path) -> None:
+    noises = []
+    for index in range(2):
+        path = tmp_path / f"{index}.wav"
+        soundfile.write(path, np.random.default_rng(index).uniform(-0.4, 0.4, 8000), 8000)
+        noises.append(SourceFile(path, str(index), str(index), VisibleObject()))
+    plain = MixingSettings(rule="sum", gain_range=(0.5, 0.5), position="middle")
+    coloured = plain.model_copy(update={"equaliser_db": 6.0})
+    before, after, again = (
+        MixAndSeparate(noises, settings, FRONT_END)[0] for settings in (plain, coloured, coloured)
+    )
+    np.testing.assert_array_equal(after.sources, again.sources)
+    np.testing.assert_allclose(after.sources.sum(0), after.mixture, atol=1e-6)
+    for one, other in zip(after.sources, before.sources, strict=True):
+        assert np.square(one).mean() == pytest.approx(np.square(other).mean(), rel=1e-3)
+        # Octaves 6 dB apart and more take white noise far from itself.
+        assert np.corrcoef(one, other)[0, 1] < 0.98
+
+
 @given(num_samples=st.integers(1, 60), centre=st.integers(0, 60), window_samples=st.integers(2, 41))
 def test_crop_is_the_slice_with_zeros_beyond(
     num_samples: int, centre: int, window_samples: int

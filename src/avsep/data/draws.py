@@ -55,6 +55,12 @@ class MixingSettings(BaseModel):
     gain_range: tuple[float, float] = Field(
         default=(0.5, 1.5), description="each source is scaled by a factor drawn from here"
     )
+    equaliser_db: float = Field(
+        default=0.0,
+        ge=0,
+        description="ours: each sound goes through an equaliser drawn anew, its octaves raised or "
+        "lowered by this much (standard deviation); 0: none",
+    )
     silent_probability: float = Field(
         default=0.0, ge=0, lt=1, description="that a source, all but one, is silent though seen"
     )

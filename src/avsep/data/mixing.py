@@ -12,6 +12,7 @@ from avsep.data.clips import ClipFiles, SourceFile, read_sound
 from avsep.data.draws import MAXIMUM_DRAWS, Draw, Draws, MixingSettings
 from avsep.errors import InputError
 from avsep.records import Batch
+from avsep.sound.equaliser import NUM_BANDS, equalise
 from avsep.sound.front_end import FrontEndSettings
 
 
@@ -166,8 +167,11 @@ def mix_drawn(
     settings: MixingSettings,
     generator: np.random.Generator,
 ) -> MixedItem:
-    """The mixture and its targets: windows of `draw.heard` at levels drawn here, some silent."""
+    """The mixture and its targets: windows of `draw.heard`, coloured and at levels drawn here."""
     num_shown = len(draw.shown)
+    if settings.equaliser_db > 0:
+        bands_db = generator.normal(0, settings.equaliser_db, (len(windows), NUM_BANDS))
+        windows = equalise(windows, bands_db)
     gains = generator.uniform(*settings.gain_range, size=(len(windows), 1))
     if draw.is_one_clip:
         gains[:num_shown] = gains[0]
