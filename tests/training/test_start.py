@@ -59,6 +59,17 @@ def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in trained.state_dict().items())
 
 
+def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: Path) -> None:
+    trained = tiny_model("dgfnet", seed=5)
+    save_checkpoint(trained, tmp_path / "tiny.safetensors", model_name="dgfnet", facts={})
+    fusion = tiny_model("dgfnet", seed=1).fusion
+    save_file(fusion.state_dict(), tmp_path / "fusion.safetensors")
+    recipe = recipe_with("fusion", tmp_path / "fusion.safetensors")
+    model = make_model(recipe, tmp_path / "tiny.safetensors")
+    assert torch.equal(model.fusion.weigh_audio.weight, fusion.weigh_audio.weight)
+    assert torch.equal(model.objects.linear.weight, trained.objects.linear.weight)
+
+
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_checkpoint(

@@ -19,16 +19,19 @@ IMAGENET = "imagenet"
 
 
 def make_model(recipe: TrainRecipe, init: str | Path | None = None) -> Any:
-    """The recipe's model with the weights it starts from; `init` is a checkpoint to go on from."""
+    """The recipe's model with the weights it starts from.
+
+    `init` is a checkpoint to go on from; the parts whose weights the recipe names take those.
+    """
     import torch
 
     # The weights that nothing is loaded into hang on the recipe's seed alone.
     torch.manual_seed(recipe.training.seed)
     model = MODELS[recipe.model](model_settings(recipe, "of this run"))
-    for part, source in recipe.weights.items():
-        fill(_part(model, part), source)
     if init is not None:
         _take_over(model, init)
+    for part, source in recipe.weights.items():
+        fill(_part(model, part), source)
     return model
 
 
