@@ -177,9 +177,9 @@ class DGFNet(nn.Module):
         code, it is their mean over sources and cells, weighted by the mixture's log1p.
         """
         assert batch.sources is not None, "training needs the true sources"
-        mixture, _, level = self._hear(batch.mixture)
+        level = self._level(batch.mixture)
         sources = self.front_end.magnitude(batch.sources[:, :, 0] * level[:, None])
-        rows = self._to_network(mixture)
+        rows = self._to_network(self.front_end.magnitude(batch.mixture[:, 0] * level))
         fused = self._masks(rows, batch.cues)
         truth = ratio_mask(self._to_network(sources), rows[:, None])
         error = (fused.masks.float() - truth).abs()
@@ -206,7 +206,8 @@ class DGFNet(nn.Module):
         return Separation(magnitudes, presence, phase, answers[0].facts)
 
     def _separate(self, mixture: Float[Tensor, "B N"], cues: Cues) -> Separation:
-        magnitude, phase, level = self._hear(mixture[:, None])
+        level = self._level(mixture[:, None])
+        magnitude, phase = self.front_end.spectrogram(mixture * level)
         fused = self._masks(self._to_network(magnitude), cues)
         masks = self._from_network(fused.masks.float(), magnitude.shape[-1])
         magnitudes = (magnitude / level[:, None])[:, None] * masks  # B S F T
@@ -220,17 +221,13 @@ class DGFNet(nn.Module):
             facts["gate"] = fused.gate.float()
         return Separation(magnitudes[:, :, None], presence.clamp(0, 1), phase[:, None], facts)
 
-    def _hear(
-        self, mixture: Float[Tensor, "B 1 N"]
-    ) -> tuple[Float[Tensor, "B F T"], Tensor, Float[Tensor, "B 1"]]:
-        """Magnitude and phase of mixtures at the level they are heard at, and the factor to it."""
+    def _level(self, mixture: Float[Tensor, "B 1 N"]) -> Float[Tensor, "B 1"]:
+        """The factor that brings each mixture to the level it is heard at."""
         sound = mixture[:, 0]
-        level = torch.ones_like(sound[:, :1])
-        if self.settings.hearing_level is not None:
-            loudness = sound.square().mean(dim=1, keepdim=True).sqrt()
-            level = self.settings.hearing_level / loudness.clamp_min(1e-5)
-        magnitude, phase = self.front_end.spectrogram(sound * level)
-        return magnitude, phase, level
+        if self.settings.hearing_level is None:
+            return torch.ones_like(sound[:, :1])
+        loudness = sound.square().mean(dim=1, keepdim=True).sqrt()
+        return self.settings.hearing_level / loudness.clamp_min(1e-5)
 
     def _to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
         """A magnitude as the network sees it: logarithmic rows, `time_stride` frames in one."""
