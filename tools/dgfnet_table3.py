@@ -13,11 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.resources import files
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from avsep.checkpoint import load_model
 from avsep.data import open_dataset
@@ -54,13 +58,14 @@ def main() -> None:
     tests = {
         folder.resolve().name: open_dataset(folder)[: options.limit] for folder in options.test
     }
-    scores = {
-        name: score(options.out / f"scores-{num_steps}-{name}.json", name, clips, runs)
-        for name, clips in tests.items()
-    }
-    rows = {name: table_rows(found, options.seeds) for name, found in scores.items()}
-    clips = [clip for found in tests.values() for clip in found]
-    samples = list(gate_samples(clips, runs))
+    # A process for each folder: scores keep one core busy each.
+    with ProcessPoolExecutor(len(tests), get_context("spawn"), share_cores, (len(tests),)) as pool:
+        kept = [options.out / f"scores-{num_steps}-{name}.json" for name in tests]
+        scores = pool.map(score, kept, tests, tests.values(), repeat(runs))
+        samples = [
+            s for found in pool.map(gate_samples, tests.values(), repeat(runs)) for s in found
+        ]
+    rows = {n: table_rows(found, options.seeds) for n, found in zip(tests, scores, strict=True)}
     report = {
         "steps": num_steps,
         "seeds": options.seeds,
@@ -72,6 +77,11 @@ def main() -> None:
     write_whole(options.out / "table3.json", json.dumps(report, indent=1) + "\n")
     write_whole(options.out / "table3.md", markdown(report))
     print((options.out / "table3.md").read_text(encoding="utf-8"))
+
+
+def share_cores(num_processes: int) -> None:
+    """Leave the other processes theirs."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
 
 
 def read_options() -> argparse.Namespace:
@@ -188,9 +198,7 @@ def table_rows(found: dict[str, Any], num_seeds: int) -> dict[str, dict[str, Any
 # The gate
 
 
-def gate_samples(
-    clips: Sequence[ClipFiles], runs: dict[tuple[str, int], Path]
-) -> Iterator[GateSample]:
+def gate_samples(clips: Sequence[ClipFiles], runs: dict[tuple[str, int], Path]) -> list[GateSample]:
     """The gates of the whole model, each seed's, with crops clear, blurred and hidden."""
     rows = [
         row
@@ -198,7 +206,7 @@ def gate_samples(
         if run[0] == "full"
         for row in contenders(run, path, GATE_TRIALS)
     ]
-    return measure_gates(clips, rows)
+    return list(measure_gates(clips, rows))
 
 
 def means_of(samples: Sequence[GateSample], seed: int, trial: str) -> np.ndarray:

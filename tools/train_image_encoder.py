@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate, mse_loss
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate, smooth_l1_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models import squeezenet1_1
 
@@ -45,15 +45,15 @@ CLIP_TIMES_SECONDS = (1.0, 4.5, 8.0)
 BOX_JITTER = 0.08  # of a box's sides, each way
 TEN = ("banjo", "clarinet", "drums", "flute", "guitar", "mandolin", "piano", "saxophone",
        "trombone", "violin")  # fmt: skip
-SHARES = {"category": 0.5, "other": 0.25, "drawn": 0.25}  # of the pictures of an epoch
+SHARES = {"category": 0.55, "other": 0.3, "drawn": 0.15}  # of the pictures of an epoch
 EPOCH_PICTURES = 4096
 BATCH_PICTURES = 64
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
-TEACHER_PIXELS = 128  # at which its maps are 7 x 7 too
+TEACHER_PIXELS = 176  # smaller ones it tells worse: 86 % named right at 128, 89 % at 176 and 224
 TEACHER_CHANNELS = 512
-TEACHER_WEIGHT = 2.0
+TEACHER_WEIGHT = 4.0
 EMA_DECAY = 0.996
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--drawn", type=Path, required=True, help="a folder of toyband clips")
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=20, help=f"of {EPOCH_PICTURES} pictures")
+    parser.add_argument("--epochs", type=int, default=60, help=f"of {EPOCH_PICTURES} pictures")
     parser.add_argument("--clips", type=int, default=1000, help="of the drawn ones at most")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -181,8 +181,9 @@ class Pupil(nn.Module):
 class Teacher(nn.Module):
     """SqueezeNet's last map, every channel with mean 0 and spread 1, and from it the labels."""
 
-    def __init__(self, path: Path, num_labels: int) -> None:
+    def __init__(self, path: Path, num_labels: int, map_cells: int) -> None:
         super().__init__()
+        self.map_cells = map_cells
         weights = torch.load(path, weights_only=True, map_location="cpu")
         parts = {"squeeze": "squeeze", "e1": "expand1x1", "e3": "expand3x3"}
         renamed = {}
@@ -195,18 +196,18 @@ class Teacher(nn.Module):
         self.features = squeezenet1_1().features
         self.features.load_state_dict(renamed)
         self.features.eval().to(memory_format=torch.channels_last)
-        self.even = nn.BatchNorm2d(TEACHER_CHANNELS, affine=False)
+        self.even = nn.BatchNorm2d(TEACHER_CHANNELS, affine=False, momentum=None)  # of all batches
         self.names = nn.Linear(TEACHER_CHANNELS, num_labels)
 
     @torch.no_grad()
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of all labels, and maps [N, 512, 7, 7] of crops."""
+        """Logits of all labels, and maps of crops as fine as the pupil's, [N, 512, 7, 7]."""
         size = (TEACHER_PIXELS, TEACHER_PIXELS)
         colours = interpolate(crops.float(), size=size, mode="bilinear").flip(1)
         colours = colours - torch.tensor([104.0, 117.0, 123.0])[:, None, None]
         with torch.autocast("cpu", torch.bfloat16):
             maps = self.features(colours.contiguous(memory_format=torch.channels_last))
-        maps = self.even(maps.float())
+        maps = self.even(adaptive_avg_pool2d(maps.float(), self.map_cells))
         return self.names(maps.mean(dim=(2, 3))), maps
 
     def learn(self, crops: Crops, side: int) -> None:
@@ -229,7 +230,8 @@ def train(crops: Crops, labels: tuple[str, ...], given: argparse.Namespace) -> S
     encoder = SmallImageEncoder(SmallImageEncoder.Settings(categories=CATEGORIES))
     pupil = Pupil(encoder, len(labels)).to(memory_format=torch.channels_last)
     average = AveragedModel(pupil, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)
-    teacher = Teacher(given.teacher, len(labels))
+    map_cells = encoder.settings.picture_pixels // 2 ** len(encoder.settings.widths)
+    teacher = Teacher(given.teacher, len(labels), map_cells)
     optimizer = torch.optim.AdamW(pupil.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = EPOCH_PICTURES // BATCH_PICTURES
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -282,7 +284,8 @@ def losses_of(
     hints, expected = teacher(views)
     targets = (targets + hints.softmax(dim=1)) / 2
     named = cross_entropy(logits.float(), targets, label_smoothing=LABEL_SMOOTHING)
-    return torch.stack([named, TEACHER_WEIGHT * mse_loss(maps.float(), expected)])
+    # A square would leave the say to the few cells where the teacher's channels are far out.
+    return torch.stack([named, TEACHER_WEIGHT * smooth_l1_loss(maps.float(), expected)])
 
 
 def sampling_weights(kinds: tuple[str, ...]) -> Tensor:
