@@ -25,7 +25,7 @@ _SMALLEST_STRETCH_PIXELS = 0.01
 _SLACK_SECONDS = 1e-3
 # Keeps a corner that lies on a pixel's edge there, whatever the last bit of its product says.
 _SLACK_PIXELS = 1e-6
-_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709, of red, green, blue
+_LUMA = torch.tensor([0.2126, 0.7152, 0.0722])  # Rec. 709, of red, green, blue
 
 
 class LookSettings(BaseModel):
@@ -141,15 +141,16 @@ def cut_out_grey(
     The box is not rounded, so that one that glides makes no steps which would look like movement.
     """
     rows, columns = _pixels_of(box, picture)
-    red, green, blue = np.moveaxis(picture[rows, columns], 2, 0)
-    grey = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+    # PyTorch's threads are bounded where many processes look at clips; those of NumPy are not.
+    crop = torch.from_numpy(picture[rows, columns].astype(np.float32))
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = box
-    down = _coverage(y1 * height - rows.start, y2 * height - rows.start, num_pixels, len(grey))
+    down = _coverage(y1 * height - rows.start, y2 * height - rows.start, num_pixels, len(crop))
     across = _coverage(
-        x1 * width - columns.start, x2 * width - columns.start, num_pixels, grey.shape[1]
+        x1 * width - columns.start, x2 * width - columns.start, num_pixels, crop.shape[1]
     )
-    return np.rint(down @ grey @ across.T).astype(np.uint8)
+    lower = (down @ crop.flatten(1)).unflatten(1, (-1, 3))  # P w 3
+    return (lower @ _LUMA @ across.T).round().byte().numpy()
 
 
 def _look(
@@ -243,7 +244,7 @@ def _outward(first: float, beyond: float, num_pixels: int) -> slice:
 
 def _coverage(
     first: float, beyond: float, num_cells: int, num_pixels: int
-) -> Float32[np.ndarray, "cells pixels"]:
+) -> Float32[Tensor, "cells pixels"]:
     """How much of each cell of a stretch lies on each pixel; rows sum to one."""
     # The thinnest box, at the border above all, still covers something.
     first = min(max(first, 0.0), num_pixels - _SMALLEST_STRETCH_PIXELS)
@@ -252,4 +253,4 @@ def _coverage(
     pixels = np.arange(num_pixels)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     covered = overlap.clip(min=0)
-    return (covered / covered.sum(axis=1, keepdims=True)).astype(np.float32)
+    return torch.from_numpy((covered / covered.sum(axis=1, keepdims=True)).astype(np.float32))
