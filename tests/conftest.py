@@ -39,6 +39,16 @@ def golden() -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="session")
+def i3d_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of I3D at full size, in the layout of FAME."""
+    from vision.i3d_weights import published
+
+    path = tmp_path_factory.mktemp("i3d") / "I3D.pth.tar"
+    torch.save({"state_dict": published("fame")}, path)
+    return path
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that opens a connection fails."""

@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,3 +87,27 @@ def test_bad_input_is_one_line(
 def test_a_recipe_or_a_run_is_needed(run: Callable) -> None:
     done = run("train", "--data", "band")
     assert done.code == 2 and "give a RECIPE to train, or --run DIR --resume" in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_terminated_while_clips_are_prepared_it_leaves_no_process(
+    words: list, tmp_path: Path
+) -> None:
+    make_band(tmp_path / "band", 40, seed=2)
+    cache = tmp_path / "cache"
+    command = [sys.executable, "-m", "avsep", *map(str, words), "--run", str(tmp_path / "run")]
+    command += ["--cache", str(cache), "--data", str(tmp_path / "band")]
+    begun = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not list(cache.glob("*.safetensors")):
+        assert begun.poll() is None, "it ended before it could be terminated"
+        time.sleep(0.02)
+    children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()
+    assert children, "workers read the clips"
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait(timeout=60) == 128 + signal.SIGTERM
+    ends = time.monotonic() + 20  # Python's tracker of resources outlives its parent a little
+    while left := [child for child in children if Path(f"/proc/{child}").exists()]:
+        assert time.monotonic() < ends, f"{left} are left of {children}"
+        time.sleep(0.05)
+    assert not [path for path in cache.iterdir() if path.suffix != ".safetensors"]

@@ -13,6 +13,7 @@ import typer
 
 from avsep.checkpoint import save_checkpoint
 from avsep.cli import app
+from data.prepared_folder import make_prepared
 from separation.brightness import video
 from tiny_models import tiny_model
 
@@ -40,12 +41,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def place_with_model(place: Path) -> Path:
-    """The same with a video and a model to separate it with."""
+def place_with_model(place: Path, i3d_file: Path) -> Path:
+    """The same with a video and a model to separate it with, and solos for I3D to look at."""
     video(place / "-duet é.mkv")
     save_checkpoint(
         tiny_model("dgfnet"), place / "tiny [b].safetensors", model_name="dgfnet", facts={}
     )
+    make_prepared(place / "-solos é")
+    (place / "-solos é" / "features" / "motion" / "violin" / "c.npy").unlink()
+    (place / "i3d [b].pth.tar").symlink_to(i3d_file)
     return place
 
 
@@ -54,6 +58,7 @@ WORKING = {
     "score": ["--reference=a b.wav", "--reference=-ü.wav", "--estimate=-ü.wav", "a b.wav"],
     "evaluate": ["mixture", "--data=-band [b]:bell: é"],
     "separate": ["./-duet é.mkv", "--object=harp", "--model=tiny [b].safetensors", "-o", "out"],
+    "motion": ["./-solos é", "--weights=i3d [b].pth.tar"],
     "models": [],
     "doctor": [],
 }
@@ -102,6 +107,8 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
     assert done.code == 0 and not done.err
     if name == "evaluate":
         assert "1 clips of -band [b]:bell: é (dB)" in done.out
+    if name == "motion":
+        assert "motion features of 1 clips written into -solos é" in done.out
     if name == "score":
         assert "a b.wav against -ü.wav" in done.out
 
@@ -116,6 +123,7 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
         (["evaluate", "--data=-band [b]:bell: é", "-o", "a b.wav"], "make the folder 'a b.wav'"),
         (["evaluate", "--data=-band [b]:bell: é", "-o", "a b.wav/c"], "make the folder 'a b.wav/c"),
         (["evaluate", "--data=a b.wav"], "'a b.wav' holds no clips"),
+        (["motion", "./-band [b]:bell: é", "--weights=x"], "é' holds no index.csv, the list"),
         (["demo", "-o", "a b.wav"], "cannot make the folder 'a b.wav': File exists"),
         (["demo", "-o", "a b.wav/c"], "cannot make the folder 'a b.wav/c': Not a directory"),
         (["demo", "-o", "."], "'.' holds '-band [b]:bell: é', which is of no demo: give a new"),

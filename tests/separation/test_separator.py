@@ -201,11 +201,11 @@ def test_arrays_that_are_no_clip_are_told(changes: dict, message: str) -> None:
 
 def test_a_model_that_needs_other_cues_is_refused() -> None:
     message = (
-        "model 'brightness' reads embedding, motion, which is not computed from videos here; "
+        "model 'brightness' reads boxes, embedding, which is not computed from videos here; "
         "choose a model that reads crops and movement alone, see `avsep models`"
     )
     with pytest.raises(InputError) as error:
-        Separator(Brightness(["crops", "motion", "embedding"]))
+        Separator(Brightness(["crops", "motion", "embedding", "boxes"]))
     assert str(error.value) == message
 
 

@@ -1,8 +1,9 @@
 """The command line: one file a command, each parses, calls and prints; no logic lives here."""
 
 import io
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,6 +14,7 @@ from avsep.cli.doctor import doctor
 from avsep.cli.evaluate import evaluate
 from avsep.cli.lists import ListCommand
 from avsep.cli.models import models
+from avsep.cli.motion import motion
 from avsep.cli.score import score
 from avsep.cli.separate import separate
 from avsep.cli.toyband import toyband
@@ -27,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, separate, toyband, train, evaluate, models, doctor):
+for command in (demo, separate, toyband, motion, train, evaluate, models, doctor):
     app.command()(command)
 app.command(cls=ListCommand)(score)
 
@@ -50,6 +52,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _leave)
     try:
         app()
     except InputError as error:
@@ -59,3 +62,8 @@ def main() -> None:
         # Of the machine, not of ours: a full disk, no rights, a name that is too long.
         say_error(f"{error.strerror}: '{error.filename}'" if error.filename else str(error))
         sys.exit(2)
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    """End in order when asked to: half files are removed, and worker processes are not left."""
+    sys.exit(128 + number)

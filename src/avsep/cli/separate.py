@@ -40,6 +40,10 @@ def separate(
     ] = Rate.NATIVE,
     seed: Annotated[int, typer.Option(min=0, help="Of models that draw at random.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, ...")] = "auto",
+    i3d: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="I3D's weights, for a model that reads motion features."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Take the sound of each visible object out of a video; what is left is the residual.
@@ -56,7 +60,7 @@ def separate(
     from avsep.separation.manifest import SeparatorSettings
     from avsep.separation.separator import Separator
 
-    settings = SeparatorSettings(rate=rate.value, seed=seed, device=device)
+    settings = SeparatorSettings(rate=rate.value, seed=seed, device=device, i3d=i3d)
     done = []
     outcomes = separate_files(
         videos,

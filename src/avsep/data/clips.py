@@ -128,8 +128,8 @@ def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
     path = files.motion
     if path is None:
         raise InputError(
-            f"clip '{files.name}' has no motion features: put them into features/motion, or set "
-            "the model's motion to 'none'"
+            f"clip '{files.name}' has no motion features: put them into features/motion, as "
+            "`avsep motion DIR --weights FILE` does, or set the model's motion to 'none'"
         )
     try:
         # NumPy reads plain numbers alone, unless it is told to trust the file.

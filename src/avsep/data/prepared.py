@@ -23,6 +23,7 @@ INDEX_NAME = "index.csv"
 SPLITS = (TRAINING, VALIDATION, TEST)
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 MOTION_ENDINGS = (".npy", ".safetensors")
+MOTION_FOLDER = Path("features", "motion")
 # Pictures may end this much before or after the sound; further off, their rate is a mistake.
 _SLACK_SECONDS = 2.0
 _SLACK_SHARE = 0.1
@@ -70,6 +71,15 @@ def read_prepared(folder: Path, split: str | None = None) -> tuple[ClipFiles, ..
         if clip.name == following.name:
             raise InputError(f"'{folder / INDEX_NAME}' lists {clip.name} twice: remove one line")
     return tuple(clips)
+
+
+def motion_path(folder: Path, name: str) -> Path:
+    """Where the motion features of a clip, "category/id", are written, and found again.
+
+    >>> motion_path(Path("music"), "violin/a.b").as_posix()
+    'music/features/motion/violin/a.b.npy'
+    """
+    return folder / MOTION_FOLDER / f"{name}{MOTION_ENDINGS[0]}"
 
 
 def read_index(folder: Path) -> list[IndexRow]:
@@ -133,7 +143,7 @@ def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
         sources=(SourceFile(sound, label, name, visible),),
         sound=sound,
         frame_rate_hz=row.frame_rate_hz,
-        motion=_file_at(folder / "features" / "motion" / place, MOTION_ENDINGS),
+        motion=_file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
         split=row.split,
     )
     _check_frames(clip, row)

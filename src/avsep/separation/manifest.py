@@ -1,6 +1,7 @@
 """manifest.json: what was separated, by which model, how, and which file holds what."""
 
 import platform
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import avsep
 from avsep.records import TimedBox
+from avsep.separation.names import readable
 
 FILE_NAME = "manifest.json"
 RESIDUAL_NAME = "residual.wav"
@@ -35,6 +37,15 @@ class SeparatorSettings(_Record):
     sources_at_once: int = Field(
         default=8, ge=1, description="windows times objects in one pass of the network"
     )
+    i3d: Path | None = Field(
+        default=None,
+        description="weights of I3D, for models that read motion features; a manifest holds the "
+        "file's name alone",
+    )
+
+    def as_recorded(self) -> "SeparatorSettings":
+        """The same without the folders of this machine."""
+        return self.model_copy(update={"i3d": self.i3d and Path(readable(self.i3d.name))})
 
 
 class InputRecord(_Record):

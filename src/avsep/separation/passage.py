@@ -49,6 +49,7 @@ class Passage:
         category: the model's index of each object, -1 where only the picture can tell.
         starts: where windows begin, in samples of `target`.
         band: carries the model's answers to the rate of `target`.
+        motion: motion features of the whole video, for a model that reads them.
     """
 
     target: Float32[np.ndarray, "C N"]
@@ -57,6 +58,7 @@ class Passage:
     category: Int64[Tensor, " S"]
     starts: tuple[int, ...]
     band: FullBand
+    motion: Float32[Tensor, "D J"] | None = None
 
     @property
     def window_seconds(self) -> float:
@@ -84,7 +86,11 @@ class Passage:
     def see(self, starts: Sequence[int], needs: frozenset[str]) -> Cues:
         """What the same windows show."""
         times = [self.seconds(start) for start in starts]
-        return window_cues(self.looks, times, self.window_seconds, self.category, needs)
+        cues = window_cues(self.looks, times, self.window_seconds, self.category, needs)
+        if self.motion is None:
+            return cues
+        # Of the whole video, for every window and source alike, as in the papers.
+        return replace(cues, motion=self.motion.expand(len(starts), len(self.looks), -1, -1))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
+from torch import Tensor
 
 from avsep.errors import InputError
 from avsep.media.audio import Sound, read_audio
@@ -21,7 +22,9 @@ from avsep.media.opening import Source, open_media, source_name
 from avsep.media.streams import choose_audio, choose_video
 from avsep.records import Clip, VisibleObject
 from avsep.separation.names import readable
+from avsep.vision.i3d import I3D
 from avsep.vision.looks import Look, LookSettings, look_at, look_at_pictures
+from avsep.vision.motion import MOTION_RATE_HZ, motion_of_pictures
 
 _LONGEST_SIDE_PIXELS = 640
 _KEY_FRAME_PIXELS = 960
@@ -93,12 +96,27 @@ class Scene:
             self.remarks.append(f"pictures that cannot be decoded were passed over: {error}")
             return looks
 
+    def motion(self, model: I3D) -> Float32[Tensor, "D J"]:
+        """Motion features of the whole video, on the CPU; damage is passed over.
+
+        One picture a second from time 0 of the file, or of a clip, whatever the sound's own start.
+        """
+        if isinstance(self.pictures, Clip):
+            clip = self.pictures
+            last_seconds = float(clip.frame_times_seconds[-1])
+            seconds = range(max(0, int(last_seconds * MOTION_RATE_HZ)) + 1)
+            pictures = (clip.frames[_index_at(clip, one / MOTION_RATE_HZ)] for one in seconds)
+        else:
+            settings = FrameSettings(on_damage="skip")
+            shown = iterate_frames(self.pictures, MOTION_RATE_HZ, settings)
+            pictures = (picture for _, picture in shown)
+        return motion_of_pictures(pictures, model).cpu()
+
     def key_frame(self, time_seconds: float) -> tuple[UInt8[np.ndarray, "H W 3"], float]:
         """The picture on screen at a time of the sound, and that time."""
         if isinstance(self.pictures, Clip):
-            times = self.pictures.frame_times_seconds
-            index = int(max(0, np.searchsorted(times, time_seconds, side="right") - 1))
-            return self.pictures.frames[index], float(times[index])
+            index = _index_at(self.pictures, time_seconds)
+            return self.pictures.frames[index], float(self.pictures.frame_times_seconds[index])
         settings = FrameSettings(longest_side_pixels=_KEY_FRAME_PIXELS, on_damage="skip")
         frames = read_frames(self.pictures, [time_seconds + self.sound.start_seconds], settings)
         return frames.pictures[0], float(frames.times_seconds[0] - self.sound.start_seconds)
@@ -118,6 +136,12 @@ class Scene:
             digest.update(piece)
             num_bytes += len(piece)
         return digest.hexdigest(), num_bytes
+
+
+def _index_at(clip: Clip, time_seconds: float) -> int:
+    """Which picture of a clip is on screen at a time; the first before it begins."""
+    found = np.searchsorted(clip.frame_times_seconds, time_seconds, side="right")
+    return int(max(0, found - 1))
 
 
 def _scene_of_clip(clip: Clip) -> Scene:

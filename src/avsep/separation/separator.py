@@ -22,6 +22,7 @@ from avsep.separation.scene import Scene
 from avsep.sound.full_band import FullBand
 from avsep.sound.resample import resample
 from avsep.sound.windows import overlap_add, window_starts
+from avsep.vision.i3d import load_i3d
 
 DEFAULT_MODEL = "dgfnet-mini"
 # Channels whose mean has less than this part of the energy of unrelated ones cancel each other.
@@ -39,6 +40,7 @@ def separate(
     rate: Literal["native", "model"] = "native",
     seed: int = 0,
     device: str = "auto",
+    i3d: str | os.PathLike[str] | None = None,
 ) -> Result:
     """The sound of each visible object of a video, and what is left.
 
@@ -50,11 +52,14 @@ def separate(
         rate: of the stems: the video's own with all channels, or the model's with one.
         seed: of models that draw at random.
         device: as PyTorch names it; auto is the fastest here.
+        i3d: file of I3D's weights, for a model that reads motion features.
 
     Raises:
-        InputError: no objects, no sound, no pictures, damaged sound, an unknown model.
+        InputError: no objects, no sound, no pictures, damaged sound, an unknown model, weights of
+            I3D missing, unfit or not read by the model.
     """
-    settings = SeparatorSettings(rate=rate, seed=seed, device=device)
+    weights = None if i3d is None else Path(i3d)
+    settings = SeparatorSettings(rate=rate, seed=seed, device=device, i3d=weights)
     return Separator(model, settings).separate(video, objects)
 
 
@@ -72,7 +77,9 @@ class Separator:
             self.model, self.record = _load(model, self._device)
         else:
             self.model, self.record = model, ModelRecord(name=type(model).__name__.lower())
-        check_needs(self.model.needs, self.record.name)
+        i3d = self.settings.i3d
+        check_needs(self.model.needs, self.record.name, i3d)
+        self._i3d = None if i3d is None else load_i3d(i3d).to(self._device)
 
     def separate(
         self,
@@ -101,7 +108,7 @@ class Separator:
 
         num_samples = passage.target.shape[1]
         stems = np.concatenate(list(overlap_add(parts(), num_samples)), axis=-1)
-        account = Account(self.record, self.settings, heard)
+        account = Account(self.record, self.settings.as_recorded(), heard)
         return Result.of(scene, self._objects(visible, stems, passage, answers), passage, account)
 
     def _passage(self, scene: Scene, visible: Sequence[VisibleObject]) -> tuple[Passage, str]:
@@ -125,6 +132,7 @@ class Separator:
             ),
             starts=window_starts(target.shape[1], band.window_samples, self.settings.overlap),
             band=band,
+            motion=None if self._i3d is None else scene.motion(self._i3d),
         )
         return passage, heard
 

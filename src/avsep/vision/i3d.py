@@ -42,8 +42,9 @@ _MIXED = {
     "5b": (256, 160, 320, 32, 128, 128),
     "5c": (384, 192, 384, 48, 128, 128),
 }
+MAX_FRAMES = 160  # iQuery's
+SMALLEST_SIDE_PIXELS = 2
 _FEWEST_FRAMES = 2  # the first layer halves time, rounding down
-_SMALLEST_SIDE_PIXELS = 2
 
 
 class I3DSettings(BaseModel):
@@ -114,7 +115,7 @@ def motion_features(
     model: I3D,
     *,
     pixels: Pixels | None = None,
-    max_frames: int = 160,
+    max_frames: int = MAX_FRAMES,
 ) -> Float32[Tensor, "D k"]:
     """Motion features of a video, one vector about every eight frames, the strongest of all places.
 
@@ -131,7 +132,7 @@ def motion_features(
         max_frames: what comes later is not looked at.
     """
     assert frames.shape[0] >= 1 and max_frames >= 1, "give at least one frame"
-    assert min(frames.shape[1:3]) >= _SMALLEST_SIDE_PIXELS, "frames are at least 2 x 2 pixels"
+    assert min(frames.shape[1:3]) >= SMALLEST_SIDE_PIXELS, "frames are at least 2 x 2 pixels"
     assert not model.training, "call model.eval() first: features come from learned statistics"
     kept = torch.from_numpy(np.ascontiguousarray(frames[:max_frames]))
     if len(kept) < _FEWEST_FRAMES:

@@ -1,0 +1,138 @@
+"""Models that read I3D's motion features: given to every window and source, or asked for."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import avsep
+from avsep.checkpoint import save_checkpoint
+from avsep.errors import InputError
+from avsep.records import Batch, Clip, Separation
+from avsep.separation.manifest import Manifest, SeparatorSettings
+from avsep.separation.scene import Scene
+from avsep.separation.separator import Separator
+from avsep.vision.i3d import I3D, load_i3d, motion_features
+from media.making import noise
+from separation.brightness import LEFT, RATE_HZ, RIGHT, Brightness, two_tone, video
+from tiny_models import tiny_model
+
+
+class Mover(Brightness):
+    """Keeps the motion features that it was given; separates by brightness."""
+
+    def __init__(self) -> None:
+        super().__init__(["crops", "movement", "category", "motion"])
+        self.given: list[torch.Tensor] = []
+
+    def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
+        assert batch.cues.motion is not None
+        self.given.append(batch.cues.motion)
+        return super().separate(batch, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def i3d(i3d_file: Path) -> I3D:
+    return load_i3d(i3d_file)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny iQuery that reads I3D's features."""
+    path = tmp_path_factory.mktemp("model") / "iquery.safetensors"
+    save_checkpoint(tiny_model("iquery", motion="i3d"), path, model_name="iquery", facts={})
+    return path
+
+
+def pictures_over_time(num_seconds: int, rate_hz: int) -> np.ndarray:
+    """Noise of its own for every picture."""
+    shape = (num_seconds * rate_hz, 32, 64, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def clip_of(pictures: np.ndarray, rate_hz: int) -> Clip:
+    return Clip(
+        waveform=noise(1, 2 * RATE_HZ),
+        sample_rate_hz=RATE_HZ,
+        frames=pictures,
+        frame_times_seconds=np.arange(len(pictures)) / rate_hz,
+    )
+
+
+def test_every_window_and_source_is_given_the_whole_video_s(i3d_file: Path, i3d: I3D) -> None:
+    pictures = pictures_over_time(12, 5)
+    mover = Mover()
+    result = avsep.separate(clip_of(pictures, 5), [LEFT, RIGHT], model=mover, i3d=str(i3d_file))
+    expected = motion_features(pictures[::5], i3d)
+    windows = torch.cat(mover.given)
+    assert windows.shape == (7, 2, 1024, 2)  # two seconds of sound in seven windows
+    assert all(torch.equal(found, expected) for found in windows.flatten(0, 1))
+    assert result.manifest.settings.i3d == Path("I3D.pth.tar")
+
+
+def test_pictures_come_from_the_file_one_a_second(tmp_path: Path, i3d: I3D) -> None:
+    pictures = two_tone(0.0, 1.0, 25) + two_tone(1.0, 0.0, 25) + two_tone(0.5, 0.5, 5)
+    path = video(tmp_path / "a.mkv", pictures)  # 25 pictures a second
+    found = Scene.open(path).motion(i3d)
+    expected = motion_features(np.stack(pictures[::25]), i3d)
+    # Pictures are written with a little loss, which 50 layers of random weights let through.
+    assert torch.nn.functional.cosine_similarity(found, expected, dim=0).min() > 0.99
+    assert torch.equal(Scene.open(path.read_bytes()).motion(i3d), found)
+
+
+def test_pictures_before_and_behind_the_sound(i3d: I3D) -> None:
+    pictures = pictures_over_time(3, 1)
+    for times, shown in [([-1.0, 0.5, 1.0], [0, 2]), ([-3.0, -2.0, -1.0], [2]), ([2, 2, 3], None)]:
+        clip = replace(clip_of(pictures, 1), frame_times_seconds=np.array(times, np.float64))
+        numbers = [0, 0, 1, 2] if shown is None else shown
+        expected = motion_features(pictures[numbers], i3d)
+        assert torch.equal(Scene.open(clip).motion(i3d), expected)
+
+
+def test_from_the_command_line(
+    run: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: Path,
+    i3d_file: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    video(tmp_path / "duet.mkv", two_tone(0.25, 0.5, 15), noise(1, RATE_HZ // 2))
+    words = ["--object", LEFT, "--object", RIGHT, "--model", checkpoint, "--json"]
+    done = run("separate", "duet.mkv", *words, "--i3d", i3d_file, "-o", "out")
+    assert done.code == 0 and not done.err
+    assert json.loads(done.out)[0]["manifest"]["settings"]["i3d"] == "I3D.pth.tar"
+    text = (tmp_path / "out" / "duet" / "manifest.json").read_text(encoding="utf-8")
+    assert str(i3d_file.parent) not in text
+    assert Manifest.model_validate_json(text).settings.i3d == Path("I3D.pth.tar")
+
+
+@pytest.mark.parametrize("weights", [None, "nothing.pt"])
+def test_weights_are_asked_for_before_any_work(
+    run: Callable, tmp_path: Path, checkpoint: Path, weights: str | None
+) -> None:
+    words = [] if weights is None else ["--i3d", weights]
+    out = tmp_path / "out"
+    done = run("separate", "no-video.mp4", "--model", checkpoint, *words, "-o", out)
+    message = (
+        f"model '{checkpoint}' reads motion features, which I3D computes: give the file of its "
+        "weights with --i3d FILE (i3d= in Python)"
+        if weights is None
+        else "'nothing.pt' is not a file; give the path of the weights that you downloaded"
+    )
+    assert done.code == 2 and done.err == f"avsep: {message}\n" and not out.exists()
+
+
+def test_weights_that_nobody_reads_are_an_error(run: Callable, tmp_path: Path) -> None:
+    done = run("separate", "no-video.mp4", "--i3d", "i3d.pt", "-o", tmp_path / "out")
+    assert done.code == 2
+    assert done.err == (
+        "avsep: model 'dgfnet-mini' reads no motion features, which 'i3d.pt' would be for: leave "
+        "out --i3d (i3d= in Python), or choose a model that reads them with --model\n"
+    )
+    with pytest.raises(InputError, match="model 'brightness' reads no motion features"):
+        Separator(Brightness(), SeparatorSettings(i3d=Path("i3d.pt")))
