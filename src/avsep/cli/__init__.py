@@ -54,7 +54,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _leave)
     try:
-        app()
+        app(prog_name="avsep")
     except InputError as error:
         say_error(str(error))
         sys.exit(2)
