@@ -48,8 +48,8 @@ def separate(
 ) -> None:
     """Take the sound of each visible object out of a video; what is left is the residual.
 
-    OUT/VIDEO/, called like the file, gets 01-violin.wav, 02-piano.wav, ... in the order given, at its
-    rate, channels and length; residual.wav, which makes them add up to the video's sound;
+    OUT/VIDEO/, called like the file, gets 01-violin.wav, 02-piano.wav, ... in the order given, at
+    its rate, channels and length; residual.wav, which makes them add up to the video's sound;
     preview.mp4 with one audio track an object; report.html to look and listen; manifest.json.
     Objects that are named here replace the file beside the video (VIDEO/objects.json), which
     toyband clips have. A video that fails leaves the others alone; the exit code is 2 then.
