@@ -1,3 +1,4 @@
+import hashlib
 import signal
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from avsep.checkpoint import load_model, read_card
+from avsep.checkpoint import load_model, read_card, save_checkpoint
+from avsep.training.recipe import load_training
+from avsep.training.start import make_model
 from training.tiny_band import make_band, write_tiny_recipe
 
 
@@ -56,6 +59,39 @@ def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: 
     other = [*words, "--run", tmp_path / "run", "--resume", "--set", "training.batch_size=3"]
     refused = run(*other)
     assert refused.code == 2 and "began with training.batch_size = 2, not 3" in refused.err
+
+
+def test_what_a_run_began_with_is_written_down(
+    run: Callable, words: list, place: Path, tmp_path: Path
+) -> None:
+    """Stopped before its first checkpoint or after: it goes on from --init, not from chance."""
+    first = tmp_path / "first.safetensors"
+    recipe = load_training(place / "tiny.toml")
+    save_checkpoint(make_model(recipe), first, model_name="dgfnet", facts={})
+    more = ["--run", tmp_path / "run", "--init", first, "--set", "training.seed=7"]
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    assert run(*words, *more).code == 0
+    stored = load_training(tmp_path / "run" / "recipe.toml")
+    assert (stored.init, stored.init_sha256) == (str(first), digest)
+    facts = read_card(tmp_path / "run" / "model.safetensors").facts
+    assert facts["init"] == {"name": "first.safetensors", "sha256": digest}
+    assert 'init = "first.safetensors"' in facts["recipe"]  # not where it lay
+
+    end = load_file(tmp_path / "run" / "last.safetensors")
+    resume = ["train", "--run", tmp_path / "run", "--resume", "--cache", place / "cache"]
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    assert run(*resume, "--device", "cpu").code == 0
+    after = load_file(tmp_path / "run" / "last.safetensors")
+    assert all(end[name].equal(after[name]) for name in end)
+
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(first.read_bytes())
+    assert run(*resume, "--init", other, "--device", "cpu").code == 0  # the same file, elsewhere
+    refused = run(*resume, "--init", "dgfnet-mini")
+    assert refused.code == 2 and f"began with init = {first}, not dgfnet-mini" in refused.err
+    first.unlink()
+    assert run(*resume, "--device", "cpu").code == 0  # all is in its checkpoint
 
 
 def test_a_dry_run_shows_all_and_leaves_nothing(run: Callable, words: list, tmp_path: Path) -> None:

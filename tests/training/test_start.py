@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from safetensors.torch import save_file
 from avsep.checkpoint import save_checkpoint
 from avsep.errors import InputError
 from avsep.training.recipe import TrainRecipe
-from avsep.training.start import make_model
+from avsep.training.start import make_model, pinned
 from avsep.vision.image_encoder import SmallImageEncoder, save_image_encoder
 from tiny_models import CATEGORIES, tiny_model
 from training.noise_training import noise_recipe
@@ -15,6 +16,10 @@ from training.noise_training import noise_recipe
 
 def recipe_with(part: str, source: Path | str) -> TrainRecipe:
     return noise_recipe().model_copy(update={"weights": {part: str(source)}})
+
+
+def begun_with(init: Path | str) -> TrainRecipe:
+    return noise_recipe().model_copy(update={"init": str(init)})
 
 
 def test_the_seed_alone_decides_the_first_weights() -> None:
@@ -55,7 +60,7 @@ def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     trained = tiny_model("dgfnet", seed=5)
     save_checkpoint(trained, path, model_name="dgfnet", facts={})
-    model = make_model(noise_recipe(), path)
+    model = make_model(begun_with(path))
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in trained.state_dict().items())
 
 
@@ -65,7 +70,8 @@ def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: P
     fusion = tiny_model("dgfnet", seed=1).fusion
     save_file(fusion.state_dict(), tmp_path / "fusion.safetensors")
     recipe = recipe_with("fusion", tmp_path / "fusion.safetensors")
-    model = make_model(recipe, tmp_path / "tiny.safetensors")
+    init = str(tmp_path / "tiny.safetensors")
+    model = make_model(recipe.model_copy(update={"init": init}))
     assert torch.equal(model.fusion.weigh_audio.weight, fusion.weigh_audio.weight)
     assert torch.equal(model.objects.linear.weight, trained.objects.linear.weight)
 
@@ -76,9 +82,26 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
         tiny_model("dgfnet", categories=CATEGORIES[::-1]), other, model_name="dgfnet", facts={}
     )
     with pytest.raises(InputError, match="knows other categories than the recipe's model: violin"):
-        make_model(noise_recipe(), other)
+        make_model(begun_with(other))
     save_checkpoint(
         tiny_model("dgfnet", feed_forward_width=8), other, model_name="dgfnet", facts={}
     )
     with pytest.raises(InputError, match="feed_forward_width is 8, needed is 16"):
-        make_model(noise_recipe(), other)
+        make_model(begun_with(other))
+
+
+def test_a_recipe_holds_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(tiny_model("dgfnet", seed=5), path, model_name="dgfnet", facts={})
+    monkeypatch.chdir(tmp_path)
+    recipe = pinned(begun_with("tiny.safetensors"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (recipe.init, recipe.init_sha256) == (str(path), digest)
+    assert pinned(recipe) == recipe
+    assert pinned(noise_recipe()) == noise_recipe()
+    assert pinned(begun_with("dgfnet-mini")).init == "dgfnet-mini"  # a name means no path
+    save_checkpoint(tiny_model("dgfnet", seed=6), path, model_name="dgfnet", facts={})
+    with pytest.raises(
+        InputError, match=rf"not the checkpoint .* not {digest[:12]}.*bring that file back, or"
+    ):
+        make_model(recipe)

@@ -89,6 +89,12 @@ class TrainRecipe(BaseModel):
         default_factory=dict,
         description="part of the model -> file it starts from, or the name of shipped weights",
     )
+    init: str | None = Field(
+        default=None, description="checkpoint to begin with: a name or a path; --init replaces it"
+    )
+    init_sha256: str | None = Field(
+        default=None, description="digest of that file; a run writes it down and holds to it"
+    )
     mixing: MixingSettings = MixingSettings()
     training: TrainingSettings = TrainingSettings()
     optimizers: dict[str, OptimizerSettings] = Field(

@@ -193,7 +193,9 @@ def train(run: Run, listener: Listener) -> bool:
 
 def origin(recipe: TrainRecipe, clips: Sequence[ClipFiles]) -> dict[str, Any]:
     """Where a model comes from: version, commit, recipe, and the clips it was trained on."""
-    named = recipe.model_copy(update={"data": tuple(Path(name).name for name in recipe.data)})
+    init = recipe.init and Path(recipe.init).name
+    data = tuple(Path(name).name for name in recipe.data)
+    named = recipe.model_copy(update={"data": data, "init": init})
     names = "\n".join(
         f"{clip.name} {source.category} {source.path.name} {source.path.stat().st_size}"
         for clip in clips
@@ -203,6 +205,7 @@ def origin(recipe: TrainRecipe, clips: Sequence[ClipFiles]) -> dict[str, Any]:
         "avsep": avsep.__version__,
         "commit": _commit(),
         "recipe": write_recipe(named, COMMAND),
+        "init": init and {"name": init, "sha256": recipe.init_sha256},
         "num_clips": len(clips),
         "data_sha256": hashlib.sha256(names.encode()).hexdigest(),
     }

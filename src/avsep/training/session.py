@@ -21,7 +21,7 @@ from avsep.training.material import (
 )
 from avsep.training.recipe import COMMAND, TrainRecipe, check_groups, load_training
 from avsep.training.run import Run, RunFolder, find_device, length_of, origin, train
-from avsep.training.start import make_model
+from avsep.training.start import make_model, pinned
 from avsep.training.task import Mixtures
 
 
@@ -33,7 +33,7 @@ class Options:
         recipe: name or path; none only with `resume`, whose run has one.
         data: folders, instead of the recipe's. overrides: settings to change.
         folder: of the run; none: runs/ and the recipe's name.
-        init: a checkpoint to begin with. num_workers: instead of the recipe's.
+        init: a checkpoint to begin with, instead of the recipe's. num_workers: instead of the recipe's.
         cache: folder of prepared clips; none: below the user's cache.
     """
 
@@ -109,7 +109,11 @@ class Session:
     @cached_property
     def model(self) -> Any:
         """The model with the weights it starts from."""
-        model = make_model(self.recipe, self.options.init)
+        recipe = self.recipe
+        if self.options.resume and self.folder.last_checkpoint() is not None:
+            # All weights are in it; the file that the run began with may be gone by now.
+            recipe = recipe.model_copy(update={"init": None, "init_sha256": None})
+        model = make_model(recipe)
         check_groups(self.recipe, list(model.parameter_groups()))
         return model
 
@@ -130,7 +134,15 @@ class Session:
         recipe = load_training(source, options.overrides)
         if options.data:
             recipe = recipe.model_copy(update={"data": tuple(options.data)})
+        if options.init:
+            recipe = recipe.model_copy(update={"init": options.init, "init_sha256": None})
+        if stored is not None and recipe.init is None:
+            begun = {"init": stored.init, "init_sha256": stored.init_sha256}
+            recipe = recipe.model_copy(update=begun)
+        recipe = pinned(recipe)
         if stored is not None:
+            if recipe.init_sha256 == stored.init_sha256:  # the same file, wherever it lies
+                recipe = recipe.model_copy(update={"init": stored.init})
             self.folder.check_same(recipe)
         return recipe
 

@@ -1,5 +1,6 @@
 """Weights that a training starts from: parts of the model from files, or a whole checkpoint."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from avsep.checkpoint import load_model
+from avsep.checkpoint import find_checkpoint, load_model
 from avsep.errors import InputError, unknown_name
 from avsep.models import MODELS
 from avsep.training.recipe import TrainRecipe, model_settings
@@ -18,21 +19,31 @@ SHIPPED_ENCODER = "image-encoder-mini"
 IMAGENET = "imagenet"
 
 
-def make_model(recipe: TrainRecipe, init: str | Path | None = None) -> Any:
+def make_model(recipe: TrainRecipe) -> Any:
     """The recipe's model with the weights it starts from.
 
-    `init` is a checkpoint to go on from; the parts whose weights the recipe names take those.
+    They are those of its checkpoint `init`; the parts whose weights the recipe names take those.
     """
     import torch
 
     # The weights that nothing is loaded into hang on the recipe's seed alone.
     torch.manual_seed(recipe.training.seed)
     model = MODELS[recipe.model](model_settings(recipe, "of this run"))
-    if init is not None:
-        _take_over(model, init)
+    if recipe.init is not None:
+        _take_over(model, recipe.init, recipe.init_sha256)
     for part, source in recipe.weights.items():
         fill(_part(model, part), source)
     return model
+
+
+def pinned(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with the whole path of the checkpoint it begins with, and with its digest."""
+    if recipe.init is None or recipe.init_sha256 is not None:
+        return recipe
+    digest = _digest(find_checkpoint(recipe.init))
+    path = Path(recipe.init)
+    name = str(path.resolve()) if path.is_file() else recipe.init
+    return recipe.model_copy(update={"init": name, "init_sha256": digest})
 
 
 def fill(part: nn.Module, source: str) -> None:
@@ -67,8 +78,20 @@ def _part(model: nn.Module, name: str) -> nn.Module:
         raise unknown_name("part of the model", name, known) from error
 
 
-def _take_over(model: nn.Module, init: str | Path) -> None:
-    found = load_model(init)
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _take_over(model: nn.Module, init: str, sha256: str | None) -> None:
+    path = find_checkpoint(init)
+    if sha256 is not None and (found_sha256 := _digest(path)) != sha256:
+        raise InputError(
+            f"'{init}' is not the checkpoint this recipe began with: its sha256 is "
+            f"{found_sha256[:12]}…, not {sha256[:12]}…; bring that file back, or begin another "
+            f"run with --init {init}"
+        )
+    found = load_model(path)
     wanted: Any = model.settings
     if found.settings.categories != wanted.categories:
         raise InputError(
