@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,36 @@ def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: 
     other = [*words, "--run", tmp_path / "run", "--resume", "--set", "training.batch_size=3"]
     refused = run(*other)
     assert refused.code == 2 and "began with training.batch_size = 2, not 3" in refused.err
+
+
+def test_a_run_goes_on_from_any_folder_and_with_moved_clips(
+    run: Callable, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(place / "band", tmp_path / "band")
+    monkeypatch.chdir(tmp_path)
+    more = ["--cache", place / "cache", "--device", "cpu"]
+    done = run("train", place / "tiny.toml", "--data", "band", "--run", "run", *more)
+    assert done.code == 0
+    stored = load_training(tmp_path / "run" / "recipe.toml")
+    assert stored.data == (str(tmp_path / "band"),)
+    facts = read_card(tmp_path / "run" / "model.safetensors").facts
+    assert facts["data_sha256"] == stored.data_sha256
+    before = load_file(tmp_path / "run" / "last.safetensors")
+
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    resume = ["train", "--run", tmp_path / "run", "--resume", *more]
+    assert run(*resume).code == 0
+    (tmp_path / "band").rename(tmp_path / "moved")
+    assert run(*resume, "--data", "../moved").code == 0
+    after = load_file(tmp_path / "run" / "last.safetensors")
+    assert all(before[name].equal(after[name]) for name in before)
+
+    for stem in (tmp_path / "moved").glob("*/stems/*"):
+        stem.write_bytes(stem.read_bytes() + bytes(1))
+    refused = run(*resume, "--data", tmp_path / "moved")
+    assert refused.code == 2 and "moved'] are not the clips that" in refused.err
+    assert "give those as --data, wherever they lie now, or give another --run" in refused.err
 
 
 def test_what_a_run_began_with_is_written_down(

@@ -82,6 +82,9 @@ class TrainRecipe(BaseModel):
 
     model: str = Field(description="a name of avsep.MODELS")
     data: tuple[str, ...] = Field(default=(), description="folders of clips; --data replaces them")
+    data_sha256: str | None = Field(
+        default=None, description="digest of the clips to train on, written down by a run"
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="the model's own; what is left out is the paper's"
     )

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import avsep
-from avsep.checkpoint import save_checkpoint
+from avsep.checkpoint import read_card, save_checkpoint
 from avsep.data.clips import ClipFiles
 from avsep.errors import InputError
 from avsep.media.whole_file import make_folder, write_whole
@@ -26,6 +26,7 @@ from avsep.training.ema import RunningAverage
 from avsep.training.journal import Journal
 from avsep.training.listener import Listener
 from avsep.training.recipe import COMMAND, TrainRecipe, load_training
+from avsep.training.start import pinned
 from avsep.training.task import Length, Mixtures, SeparationTask, make_loader
 from avsep.training.validation import Validation
 
@@ -83,8 +84,11 @@ class RunFolder:
         return load_training(self.recipe)
 
     def check_same(self, recipe: TrainRecipe) -> None:
-        """See that a recipe is the one this run began with; the first difference is told."""
-        begun = _flat(self.stored_recipe().model_dump(mode="json"))
+        """See that a recipe is the one this run began with; the first difference is told.
+
+        Paths may be written in another way.
+        """
+        begun = _flat(pinned(self.stored_recipe()).model_dump(mode="json"))
         asked = _flat(recipe.model_dump(mode="json"))
         for name in sorted(begun | asked):
             if begun.get(name) != asked.get(name):
@@ -92,6 +96,18 @@ class RunFolder:
                     f"'{self.path}' began with {name} = {begun.get(name)}, not "
                     f"{asked.get(name)}: a run goes on as it began; give another --run"
                 )
+
+    def check_data(self, data: Sequence[str], clips: Sequence[ClipFiles]) -> None:
+        """See that clips to train on, wherever they lie, are those this run began with."""
+        stored = self.stored_recipe()
+        digest = stored.data_sha256
+        if digest is None and self.best.is_file():  # a run of an older avsep
+            digest = read_card(self.best).facts.get("data_sha256")
+        if digest != clips_digest(clips):
+            raise InputError(
+                f"{list(data)} are not the clips that '{self.path}' began with, {list(stored.data)}"
+                ": give those as --data, wherever they lie now, or give another --run"
+            )
 
     def last_checkpoint(self) -> tuple[Path, int] | None:
         """The newest checkpoint that can be read, and its step; none before the first.
@@ -195,20 +211,26 @@ def origin(recipe: TrainRecipe, clips: Sequence[ClipFiles]) -> dict[str, Any]:
     """Where a model comes from: version, commit, recipe, and the clips it was trained on."""
     init = recipe.init and Path(recipe.init).name
     data = tuple(Path(name).name for name in recipe.data)
-    named = recipe.model_copy(update={"data": data, "init": init})
-    names = "\n".join(
-        f"{clip.name} {source.category} {source.path.name} {source.path.stat().st_size}"
-        for clip in clips
-        for source in clip.sources
-    )
+    weights = {part: Path(name).name for part, name in recipe.weights.items()}
+    named = recipe.model_copy(update={"data": data, "init": init, "weights": weights})
     return {
         "avsep": avsep.__version__,
         "commit": _commit(),
         "recipe": write_recipe(named, COMMAND),
         "init": init and {"name": init, "sha256": recipe.init_sha256},
         "num_clips": len(clips),
-        "data_sha256": hashlib.sha256(names.encode()).hexdigest(),
+        "data_sha256": clips_digest(clips),
     }
+
+
+def clips_digest(clips: Sequence[ClipFiles]) -> str:
+    """A digest of what clips are: names, categories, names and sizes of files; not of places."""
+    names = "\n".join(
+        f"{clip.name} {source.category} {source.path.name} {source.path.stat().st_size}"
+        for clip in clips
+        for source in clip.sources
+    )
+    return hashlib.sha256(names.encode()).hexdigest()
 
 
 def _trainer(run: Run, callbacks: list[Any]) -> Trainer:

@@ -20,8 +20,16 @@ from avsep.training.material import (
     validation_of,
 )
 from avsep.training.recipe import COMMAND, TrainRecipe, check_groups, load_training
-from avsep.training.run import Run, RunFolder, find_device, length_of, origin, train
-from avsep.training.start import make_model, pinned
+from avsep.training.run import (
+    Run,
+    RunFolder,
+    clips_digest,
+    find_device,
+    length_of,
+    origin,
+    train,
+)
+from avsep.training.start import make_model, pinned, take_checkpoint
 from avsep.training.task import Mixtures
 
 
@@ -31,9 +39,10 @@ class Options:
 
     Attributes:
         recipe: name or path; none only with `resume`, whose run has one.
-        data: folders, instead of the recipe's. overrides: settings to change.
+        data: folders, and init: a checkpoint to begin with, instead of the recipe's.
+        overrides: settings to change.
         folder: of the run; none: runs/ and the recipe's name.
-        init: a checkpoint to begin with, instead of the recipe's. num_workers: instead of the recipe's.
+        num_workers: processes, instead of the recipe's.
         cache: folder of prepared clips; none: below the user's cache.
     """
 
@@ -59,6 +68,11 @@ class Session:
         self.folder = RunFolder(options.folder or Path("runs") / name)
         self.recipe = self._recipe()
         self.lists: ClipLists = read_lists(self.recipe)
+        if not options.resume:
+            digest = clips_digest(self.lists.training)
+            self.recipe = self.recipe.model_copy(update={"data_sha256": digest})
+        elif self.recipe.data != pinned(self.folder.stored_recipe()).data:
+            self.folder.check_data(self.recipe.data, self.lists.training)
 
     def summary(self) -> list[str]:
         """How much there is to train on, what is trained, and for how long, in lines."""
@@ -109,11 +123,13 @@ class Session:
     @cached_property
     def model(self) -> Any:
         """The model with the weights it starts from."""
-        recipe = self.recipe
-        if self.options.resume and self.folder.last_checkpoint() is not None:
-            # All weights are in it; the file that the run began with may be gone by now.
-            recipe = recipe.model_copy(update={"init": None, "init_sha256": None})
-        model = make_model(recipe)
+        found = self.folder.last_checkpoint() if self.options.resume else None
+        if found is not None:
+            # All weights are in it; the files that the run began with may be gone by now.
+            model = make_model(self.recipe.model_copy(update={"init": None, "weights": {}}))
+            take_checkpoint(model, found[0])
+        else:
+            model = make_model(self.recipe)
         check_groups(self.recipe, list(model.parameter_groups()))
         return model
 
@@ -136,15 +152,19 @@ class Session:
             recipe = recipe.model_copy(update={"data": tuple(options.data)})
         if options.init:
             recipe = recipe.model_copy(update={"init": options.init, "init_sha256": None})
-        if stored is not None and recipe.init is None:
+        if stored is None:
+            return pinned(recipe)
+        if recipe.init is None:
             begun = {"init": stored.init, "init_sha256": stored.init_sha256}
             recipe = recipe.model_copy(update=begun)
         recipe = pinned(recipe)
-        if stored is not None:
-            if recipe.init_sha256 == stored.init_sha256:  # the same file, wherever it lies
-                recipe = recipe.model_copy(update={"init": stored.init})
-            self.folder.check_same(recipe)
-        return recipe
+        stored = pinned(stored)
+        # The same files, wherever they lie; of the clips that is seen when they are read.
+        same = {"data": stored.data, "data_sha256": stored.data_sha256}
+        if recipe.init_sha256 == stored.init_sha256:
+            same["init"] = stored.init
+        self.folder.check_same(recipe.model_copy(update=same))
+        return recipe.model_copy(update=same | {"data": recipe.data or stored.data})
 
     def _run(self, mixtures: Mixtures, validation: Sequence[Batch]) -> Run:
         recipe = self.recipe

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -24,8 +25,6 @@ def make_model(recipe: TrainRecipe) -> Any:
 
     They are those of its checkpoint `init`; the parts whose weights the recipe names take those.
     """
-    import torch
-
     # The weights that nothing is loaded into hang on the recipe's seed alone.
     torch.manual_seed(recipe.training.seed)
     model = MODELS[recipe.model](model_settings(recipe, "of this run"))
@@ -37,13 +36,28 @@ def make_model(recipe: TrainRecipe) -> Any:
 
 
 def pinned(recipe: TrainRecipe) -> TrainRecipe:
-    """The recipe with the whole path of the checkpoint it begins with, and with its digest."""
-    if recipe.init is None or recipe.init_sha256 is not None:
-        return recipe
-    digest = _digest(find_checkpoint(recipe.init))
-    path = Path(recipe.init)
-    name = str(path.resolve()) if path.is_file() else recipe.init
-    return recipe.model_copy(update={"init": name, "init_sha256": digest})
+    """The recipe with whole paths, and the digest of the checkpoint it begins with."""
+    changed: dict[str, Any] = {
+        "data": tuple(str(Path(name).resolve()) for name in recipe.data),
+        "weights": {part: _whole(source) for part, source in recipe.weights.items()},
+    }
+    if recipe.init is not None:
+        changed["init"] = _whole(recipe.init)
+        changed["init_sha256"] = recipe.init_sha256 or _digest(find_checkpoint(recipe.init))
+    return recipe.model_copy(update=changed)
+
+
+def take_checkpoint(model: nn.Module, path: Path) -> None:
+    """Give a model all weights, frozen ones too, of a checkpoint that its training goes on from."""
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    own = {name.removeprefix("model."): value for name, value in state.items()}
+    try:
+        model.load_state_dict(own)
+    except RuntimeError as error:
+        raise InputError(
+            f"'{path}' does not fit the recipe of its run: bring the run's recipe.toml back as it "
+            "was, or begin another run"
+        ) from error
 
 
 def fill(part: nn.Module, source: str) -> None:
@@ -76,6 +90,11 @@ def _part(model: nn.Module, name: str) -> nn.Module:
     except AttributeError as error:
         known = [part for part, _ in model.named_modules() if part and part.count(".") < 2]
         raise unknown_name("part of the model", name, known) from error
+
+
+def _whole(source: str) -> str:
+    """The whole path of a file; a name that is none stays."""
+    return str(Path(source).resolve()) if Path(source).is_file() else source
 
 
 def _digest(path: Path) -> str:
