@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from avsep.data.clips import ClipFiles, read_sound
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
-from avsep.training.library import PreparationSettings, SourceLibrary, fingerprint
+from avsep.training.library import PreparationSettings, SourceLibrary, default_workers, fingerprint
 from avsep.vision.looks import Look
 from data.prepared_folder import make_prepared
 from tiny_models import tiny_model
@@ -217,3 +217,11 @@ def test_processes_make_no_difference(clips: list[ClipFiles], tmp_path: Path) ->
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
     assert FRONT_END.window_samples < len(library[0])
+
+
+def test_unless_told_a_process_a_core_prepares_and_eight_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for num_cores, num_workers in ((None, 1), (2, 2), (64, 8)):
+        monkeypatch.setattr("os.cpu_count", lambda found=num_cores: found)
+        assert default_workers() == num_workers

@@ -145,6 +145,11 @@ def test_folders_are_new_or_gone_on_with(through: Path, tmp_path: Path) -> None:
     RunFolder(through).check_same(noise_recipe())
     with pytest.raises(InputError, match=r"began with training.batch_size = 2, not 3: a run goes"):
         RunFolder(through).check_same(noise_recipe(batch_size=3))
+    with pytest.raises(
+        InputError,
+        match=r"max_steps = 4, not 9: .*begin another with --init .*through/last.safetensors$",
+    ):
+        RunFolder(through).check_same(noise_recipe(max_steps=9))
 
 
 def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def train(
         list[str] | None, typer.Option("--set", help="Change a setting: training.batch_size=8.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that mix, instead of the recipe's.")
+        int | None, typer.Option(min=0, help="Processes that prepare clips and mix; 0: none.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
     cache: Annotated[

@@ -33,6 +33,8 @@ _FULL_SCALE = 32767
 _EMBED_AT_ONCE = 32
 # So few missing clips are prepared before other processes would have started.
 _FEW_CLIPS = 4
+# Each process holds a PyTorch of its own; more of them wait for the disk.
+_MOST_WORKERS = 8
 
 Embed = Callable[[Cues], Cues]
 
@@ -141,8 +143,8 @@ class SourceLibrary:
 
         Args:
             embed: a model's `embed`, whose fingerprint the settings bear.
-            num_workers: processes that read and embed clips, none: as many as there are cores; 0:
-                this one.
+            num_workers: processes that read and embed clips; 0: this one; none: as many as there
+                are cores, 8 at most.
             skip_broken: clips that cannot be read are left out of the library, the reason of each
                 in `skipped`; else the first stops.
         """
@@ -291,10 +293,15 @@ class _Reading(Dataset[list[Arrays] | InputError]):
         return len(self.clips)
 
 
+def default_workers() -> int:
+    """How many processes prepare clips unless told: one a core, 8 at most."""
+    return min(os.cpu_count() or 1, _MOST_WORKERS)
+
+
 def _read_all(reading: _Reading, num_workers: int | None) -> Iterator[list[Arrays] | InputError]:
     """What is kept of each clip, in order; a few clips ahead of what has been taken."""
     if num_workers is None:
-        num_workers = 0 if len(reading) <= _FEW_CLIPS else os.cpu_count() or 1
+        num_workers = 0 if len(reading) <= _FEW_CLIPS else default_workers()
     if not num_workers:
         yield from map(reading.__getitem__, range(len(reading)))
         return

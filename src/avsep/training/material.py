@@ -63,10 +63,16 @@ def library_of(clips: Sequence[ClipFiles], model: Any, folder: Path) -> SourceLi
     return SourceLibrary.for_model(model, clips, folder)
 
 
-def build(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> Iterator[str]:
-    """Prepare what is missing, naming each clip as it is ready; `mixing.broken` says how strict."""
+def build(
+    library: SourceLibrary, recipe: TrainRecipe, model: Any, num_workers: int | None = None
+) -> Iterator[str]:
+    """Prepare what is missing, naming each clip as it is ready; `mixing.broken` says how strict.
+
+    `num_workers` is that of the library.
+    """
     embed = model.embed if library.settings.embedder else None
-    yield from library.build(embed, skip_broken=recipe.mixing.broken == "skip")
+    skip_broken = recipe.mixing.broken == "skip"
+    yield from library.build(embed, num_workers=num_workers, skip_broken=skip_broken)
 
 
 def mixtures_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> AudioVisualMixtures:

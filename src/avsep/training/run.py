@@ -92,9 +92,12 @@ class RunFolder:
         asked = _flat(recipe.model_dump(mode="json"))
         for name in sorted(begun | asked):
             if begun.get(name) != asked.get(name):
+                way_on = "give another --run"
+                if name in ("training.max_steps", "training.epochs") and self.end.is_file():
+                    way_on = f"to train on from its end, begin another with --init {self.end}"
                 raise InputError(
                     f"'{self.path}' began with {name} = {begun.get(name)}, not "
-                    f"{asked.get(name)}: a run goes on as it began; give another --run"
+                    f"{asked.get(name)}: a run goes on as it began; {way_on}"
                 )
 
     def check_data(self, data: Sequence[str], clips: Sequence[ClipFiles]) -> None:

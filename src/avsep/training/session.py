@@ -42,7 +42,7 @@ class Options:
         data: folders, and init: a checkpoint to begin with, instead of the recipe's.
         overrides: settings to change.
         folder: of the run; none: runs/ and the recipe's name.
-        num_workers: processes, instead of the recipe's.
+        num_workers: processes that mix, instead of the recipe's, and that prepare clips.
         cache: folder of prepared clips; none: below the user's cache.
     """
 
@@ -106,7 +106,7 @@ class Session:
     def prepare(self) -> Iterator[str]:
         """Prepare the clips that are not yet in the cache, naming each as it is done."""
         for library in self.libraries:
-            yield from build(library, self.recipe, self.model)
+            yield from build(library, self.recipe, self.model, self.options.num_workers)
 
     @property
     def skipped(self) -> list[str]:
