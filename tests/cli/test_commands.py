@@ -112,8 +112,12 @@ def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
 
 
 def test_models(run) -> None:
-    assert "ideal-binary-mask" in run("models").out
+    shown = run("models").out
+    assert "ideal-binary-mask" in shown
     listed = json.loads(run("models", "--json").out)
+    (mini,) = (entry for entry in listed if entry["name"] == "dgfnet-mini")
+    assert len(mini["categories"]) == 16 and "violin" in mini["categories"]
+    assert f"Categories of dgfnet-mini: {', '.join(mini['categories'])}\n" in shown
     assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["what"]
 
 

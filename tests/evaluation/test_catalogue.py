@@ -13,6 +13,7 @@ def test_every_name_with_what_is_known_of_it() -> None:
         assert entry.what and entry.as_json()["kind"] == entry.kind
         assert (entry.num_trained is None) == (entry.kind != "system")
         assert (entry.megabytes is None) == (entry.kind != "weights")
+        assert (entry.categories is None) == (entry.kind != "weights")
         # What ships stays small.
         assert entry.megabytes is None or 0 < entry.megabytes <= 12
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say_json, say_table
+from avsep.cli.console import say, say_json, say_table
 
 
 def models(
@@ -36,6 +36,8 @@ def models(
             for entry in shipped
         ),
     )
+    for entry in shipped:
+        say(f"Categories of {entry.name}: {', '.join(entry.categories or ())}")
     say_table(
         "Systems, at the size of their papers",
         ["name", "what it is", "trained, millions", "frozen"],

@@ -20,6 +20,7 @@ class Entry:
         kind: baseline and ceiling are made from the truth, weights are trained and ship, a system
             is a paper's network, to be trained.
         num_trained, num_frozen: parameters; of a system at the paper's size.
+        categories: that shipped weights tell apart.
         measured: figures from the checkpoint's own record, by what they were measured at.
     """
 
@@ -29,6 +30,7 @@ class Entry:
     num_trained: int | None = None
     num_frozen: int | None = None
     megabytes: float | None = None
+    categories: tuple[str, ...] | None = None
     measured: dict[str, object] | None = None
 
     def as_json(self) -> dict[str, object]:
@@ -64,5 +66,6 @@ def _weights(name: str) -> Entry:
         "weights",
         f"{card.model}, trained and shipped",
         megabytes=round(size_bytes / 1e6, 1),
+        categories=card.categories,
         measured=card.facts.get("measured", card.facts.get("validation")),
     )
