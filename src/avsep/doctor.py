@@ -2,21 +2,20 @@
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 import avsep
 from avsep.errors import InputError
 
-# Distributions whose versions matter in a report of a fault; extras may be missing.
-NEEDED = (
-    "torch", "numpy", "scipy", "av", "soundfile", "soxr", "pydantic", "pillow", "matplotlib",
-    "jaxtyping",
-)  # fmt: skip
-OPTIONAL = {"lightning": "training", "transformers": "detectors and CLIP", "mir_eval": "tests"}
+# Distributions that may be missing, and what is done with them.
+OPTIONAL = {"transformers": "detectors and CLIP", "mir_eval": "tests"}
+# Names that must be among the shipped models.
+SHIPPED_MODELS = ("dgfnet-mini",)
 CODECS = ("libx264", "aac", "flac")
 
 
@@ -53,9 +52,20 @@ def _python() -> Finding:
     return Finding("system", True, detail)
 
 
+def needed_packages() -> list[str]:
+    """The distributions that avsep declares it needs, extras left out."""
+    declared = [line for line in requires("avsep") or [] if "extra ==" not in line]
+    return [re.split(r"[^\w.-]", line)[0] for line in declared]
+
+
 def _packages() -> Finding:
     found, missing = [], []
-    for name in NEEDED:
+    try:
+        needed = needed_packages()
+    except PackageNotFoundError:
+        detail = "avsep runs from a folder and is not installed: what it needs is not known"
+        return Finding("packages", False, detail, "pip install avsep")
+    for name in needed:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -117,6 +127,21 @@ def _notes() -> Finding:
     return Finding("note bank", True, f"{num_notes} notes of {len(bank.by_category)} instruments")
 
 
+def _weights() -> Finding:
+    from avsep.checkpoint import load_model, shipped_names
+    from avsep.vision.image_encoder import SHIPPED, load_image_encoder
+
+    try:
+        load_image_encoder()
+        names = list(dict.fromkeys([*SHIPPED_MODELS, *shipped_names()]))
+        for name in names:
+            load_model(name)
+    except InputError as error:
+        detail = " ".join(str(error).split())
+        return Finding("shipped weights", False, detail, "pip install --force-reinstall avsep")
+    return Finding("shipped weights", True, ", ".join([*names, SHIPPED.stem]))
+
+
 def _disk() -> Finding:
     try:
         folder = tempfile.gettempdir()
@@ -141,5 +166,6 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "device": _device,
     "FFmpeg": _codecs,
     "note bank": _notes,
+    "shipped weights": _weights,
     "temporary files": _disk,
 }
