@@ -1,6 +1,9 @@
 """The commands: what they print and write, exit codes, one clear line for bad input."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +122,16 @@ def test_models(run) -> None:
     assert len(mini["categories"]) == 16 and "violin" in mini["categories"]
     assert f"Categories of dgfnet-mini: {', '.join(mini['categories'])}\n" in shown
     assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["what"]
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])
+def test_a_reader_that_ends_early_is_no_fault(words: list[str]) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "avsep", *words]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_doctor(run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The command line: one file a command, each parses, calls and prints; no logic lives here."""
 
 import io
+import os
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -20,6 +21,9 @@ from avsep.cli.separate import separate
 from avsep.cli.toyband import toyband
 from avsep.cli.train import train
 from avsep.errors import InputError
+
+# 128 and the number of SIGPIPE, by which other programs are ended.
+_PIPE_IS_BROKEN = 141
 
 app = typer.Typer(
     name="avsep",
@@ -47,12 +51,31 @@ def version(
 
 
 def main() -> None:
-    """Run a command: exit 0 when all went well, 2 for bad input, 1 for a fault of ours."""
+    """Run a command: exit 0 when all went well, 2 for bad input, 1 for a fault of ours.
+
+    Where what reads the output ends before (`| head`), it ends without a word too, with 141 as
+    other programs do.
+    """
     # A name of a file that the terminal has no letters for is written with escapes.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _leave)
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()  # what is left of the answer; at the very end it would be too late
+    except BrokenPipeError:
+        _hang_up()
+    except SystemExit as end:
+        # What prints has caught it before us, and wants to exit with 1.
+        if isinstance(end.__context__, BrokenPipeError):
+            _hang_up()
+        raise
+
+
+def _run() -> None:
     try:
         app(prog_name="avsep")
     except InputError as error:
@@ -62,6 +85,13 @@ def main() -> None:
         # Of the machine, not of ours: a full disk, no rights, a name that is too long.
         say_error(f"{error.strerror}: '{error.filename}'" if error.filename else str(error))
         sys.exit(2)
+
+
+def _hang_up() -> NoReturn:
+    """End when nobody reads what is printed, and let nothing more be written there."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    sys.exit(_PIPE_IS_BROKEN)
 
 
 def _leave(number: int, _: object) -> NoReturn:
