@@ -18,7 +18,7 @@ STAGES = [
 HEAD = """# The house
 
 Made from the captions of the files by `python tools/draw_architecture.py`; a test keeps it in step.
-Imports only go down: `errors, recipe, records` < `sound, media` < `vision, data, layers` <
+Imports only go down: `errors, recipe, records, devices` < `sound, media` < `vision, data, layers` <
 `models` < `checkpoint` < `evaluation` < `training, separation` < `cli`, and a test enforces it.
 
 ```

@@ -20,7 +20,7 @@ IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
 # Lowest first; a file imports its own layer's folder and what lies below. The public door,
 # avsep/__init__.py, stands outside: it imports nothing while loading.
 LAYERS = [
-    {"errors", "recipe", "records"},
+    {"errors", "recipe", "records", "devices"},
     {"sound", "media"},
     {"vision", "data", "layers", "diffusion"},
     {"models"},

@@ -138,7 +138,7 @@ def test_a_dry_run_shows_all_and_leaves_nothing(run: Callable, words: list, tmp_
     [
         (["--set", "training.batchsize=3"], "did you mean 'training.batch_size'?"),
         (["--set", "optimizers.eyes.learning_rate=1"], "unknown group of parameters 'eyes'"),
-        (["--device", "abacus"], "no device 'abacus' here"),
+        (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--init", "dgfnet-maxi"], "unknown model 'dgfnet-maxi'"),
         (["--resume"], "holds no run to go on with"),
     ],

@@ -42,6 +42,15 @@ def test_a_model_stands_between_floor_and_ceiling(run, place: Path, tmp_path: Pa
     assert len(json.loads(again.out)["clips"]) == 2
 
 
+def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
+    words = [place / "tiny.safetensors", "--data", place / "band", "--limit", 1, "--json"]
+    on_cpu = run("evaluate", *words, "--device", "cpu")
+    again = run("evaluate", *words, "--device", "cpu:0")
+    assert on_cpu.code == 0 and json.loads(on_cpu.out) == json.loads(again.out)
+    refused = run("evaluate", *words, "--device", "abacus")
+    assert refused.code == 2 and "device 'abacus' cannot be used" in refused.err
+
+
 def test_trials_are_rows_of_their_own(run, place: Path) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "picture", "--limit"]
     done = run("evaluate", *words, 1, "--cues", "all", "--cues", "hidden", "--json")

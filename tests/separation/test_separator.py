@@ -7,7 +7,6 @@ import av
 import numpy as np
 import pytest
 
-import avsep.separation.separator as separator
 from avsep.errors import InputError
 from avsep.media.frames import read_frames
 from avsep.media.tracks import AudioTrack
@@ -207,13 +206,6 @@ def test_a_model_that_needs_other_cues_is_refused() -> None:
     with pytest.raises(InputError) as error:
         Separator(Brightness(["crops", "motion", "embedding", "boxes"]))
     assert str(error.value) == message
-
-
-def test_devices_by_name() -> None:
-    assert separator.find_device("cpu").type == "cpu"
-    assert separator.find_device("auto").type in {"cpu", "cuda", "mps", "xpu"}
-    with pytest.raises(InputError, match=r"device 'abacus' cannot be used .*; try --device auto"):
-        separator.find_device("abacus")
 
 
 def test_progress_is_handed_every_window(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def evaluate(
         int | None, typer.Option(min=1, metavar="N", help="Only the first N clips.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="For separators that sample.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead.")] = False,
 ) -> None:
     """Separate the mixture of every clip and print SDR, SIR and SAR in dB, higher is better.
@@ -51,15 +52,17 @@ def evaluate(
     Example: `avsep evaluate mixture dgfnet-mini ideal-ratio-mask --data band -o out/scores`
     """
     from avsep.data import open_dataset
+    from avsep.devices import find_device
     from avsep.evaluation import benchmark
     from avsep.evaluation.contenders import find_contenders
     from avsep.media.whole_file import make_folder, write_whole
 
-    contenders = find_contenders(names or [], labels, cues or ["all"])
+    place = find_device(device)
+    contenders = find_contenders(names or [], labels, cues or ["all"], place)
     clips = open_dataset(data)[:limit]
     if out is not None:
         make_folder(out)
-    scored = benchmark.score_clips(clips, contenders, seed)
+    scored = benchmark.score_clips(clips, contenders, seed, place)
     done = tuple(track(scored, total=len(clips), what="clips scored"))
     evaluation = benchmark.Evaluation(contenders, done, seed)
     result = benchmark.as_json(evaluation, data.resolve().name)

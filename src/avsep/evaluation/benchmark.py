@@ -9,9 +9,10 @@ import torch
 import avsep
 from avsep.data.clips import ClipFiles
 from avsep.data.dataset_categories import find_in
+from avsep.devices import to_device
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import Contender
+from avsep.evaluation.contenders import CPU, Contender
 from avsep.evaluation.groups import by_category, groups_of, in_order
 from avsep.evaluation.protocol import PROTOCOLS, PairScores, Summary, score_pair, summarise
 from avsep.evaluation.tables import figures_json
@@ -85,11 +86,15 @@ class Evaluation:
 
 
 def score_clips(
-    clips: Sequence[ClipFiles], contenders: Sequence[Contender], seed: int = 0
+    clips: Sequence[ClipFiles],
+    contenders: Sequence[Contender],
+    seed: int = 0,
+    device: torch.device = CPU,
 ) -> Iterator[ScoredClip]:
     """Each clip's middle window separated and scored; one clip in memory at a time.
 
-    A contender that samples draws from the seed and the clip's place in the list alone.
+    A contender that samples draws from the seed and the clip's place in the list alone. Models
+    among the contenders are on the device.
     """
     reader = ClipReader(clips)
     for index, clip in enumerate(clips):
@@ -100,10 +105,10 @@ def score_clips(
         scores, used = {}, {}
         for contender in contenders:
             item, batch = reader.batch(index, contender.front_end.settings, contender.reading)
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+            generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
             with torch.inference_mode():
-                answer = contender.separator.separate(batch, generator=generator)
-                estimates = waveforms(answer, contender.front_end)[0, :, 0].numpy()  # S N
+                answer = contender.separator.separate(to_device(batch, device), generator=generator)
+                estimates = waveforms(answer, contender.front_end)[0, :, 0].cpu().numpy()  # S N
             references = item.sources[:, : estimates.shape[1]]
             scores[contender.name] = score_pair(clip.name, categories, references, estimates)
             used.update(_categories_used(contender, answer))

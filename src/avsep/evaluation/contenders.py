@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+
 from avsep.checkpoint import SUFFIX, load_model, shipped_names
 from avsep.errors import unknown_name
 from avsep.evaluation.baselines import BASELINES, READS
@@ -13,6 +15,7 @@ from avsep.evaluation.trials import TRIALS
 from avsep.records import Separates
 from avsep.sound.front_end import FrontEnd
 
+CPU = torch.device("cpu")
 Labels = Literal["both", "told", "picture"]
 
 
@@ -33,12 +36,15 @@ class Contender:
 
 
 def find_contenders(
-    names: Sequence[str], labels: str = "both", trials: Sequence[str] = ("all",)
+    names: Sequence[str],
+    labels: str = "both",
+    trials: Sequence[str] = ("all",),
+    device: torch.device = CPU,
 ) -> tuple[Contender, ...]:
     """The rows that names stand for, each name once, baselines first; all baselines for no names.
 
     A name is a baseline, a shipped model or the path of a checkpoint. A model has a row for every
-    way it learns of the category and every trial.
+    way it learns of the category and every trial, and is loaded onto the device.
 
     Raises:
         InputError: an unknown name, way or trial, with the known ones.
@@ -59,7 +65,7 @@ def find_contenders(
         if name in (names or [name])
     ]
     for name, short in zip(models, _short(models), strict=True):
-        found.extend(model_contenders(short, load_model(name), labels, trials))
+        found.extend(model_contenders(short, load_model(name, device), labels, trials))
     return tuple(found)
 
 

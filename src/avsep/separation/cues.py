@@ -1,11 +1,8 @@
-"""Which cues can be made of a video, and cues on a device."""
+"""Which cues can be made of a video, and which a model must not need."""
 
 from pathlib import Path
 
-import torch
-
 from avsep.errors import InputError
-from avsep.records import Cues
 
 # The cues that can be made of any video.
 AVAILABLE = frozenset({"crops", "movement", "category"})
@@ -35,9 +32,3 @@ def check_needs(needs: frozenset[str], name: str, i3d: Path | None = None) -> No
             f"model '{name}' reads no motion features, which '{i3d}' would be for: leave out --i3d "
             "(i3d= in Python), or choose a model that reads them with --model"
         )
-
-
-def to_device(cues: Cues, device: torch.device) -> Cues:
-    """The same cues on a device."""
-    values = {name: value for name, value in vars(cues).items() if value is not None}
-    return Cues(**{name: value.to(device) for name, value in values.items()})

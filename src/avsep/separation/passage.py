@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Generator, Tensor
 
+from avsep.devices import to_device
 from avsep.records import Batch, Cues, Separation
-from avsep.separation.cues import to_device
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.full_band import FullBand
 from avsep.sound.masks import ratio_mask

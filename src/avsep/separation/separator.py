@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.media.opening import Source, source_name
 from avsep.records import Clip, VisibleObject
@@ -198,22 +199,6 @@ def stitch_gates(
     num_columns = min(num_columns, starts[-1] + gates[0].shape[-1])
     placed = zip(starts, gates, strict=True)
     return np.concatenate(list(overlap_add(placed, num_columns)), axis=-1)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name; auto is the accelerator where there is one, else the CPU."""
-    if name == "auto":
-        found = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        )
-        return found or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise InputError(f"device '{name}' cannot be used ({why}); try --device auto") from error
-    return device
 
 
 def _load(

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 import avsep
 from avsep.checkpoint import read_card, save_checkpoint
 from avsep.data.clips import ClipFiles
+from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.media.whole_file import make_folder, write_whole
 from avsep.recipe import write_recipe
@@ -238,7 +239,7 @@ def clips_digest(clips: Sequence[ClipFiles]) -> str:
 
 def _trainer(run: Run, callbacks: list[Any]) -> Trainer:
     settings = run.recipe.training
-    accelerator, devices = find_device(run.device)
+    accelerator, devices = _in_words_of_lightning(run.device)
     return Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -255,17 +256,10 @@ def _trainer(run: Run, callbacks: list[Any]) -> Trainer:
     )
 
 
-def find_device(name: str) -> tuple[str, list[int] | int]:
-    """Lightning's words for a device in PyTorch's; one that is not there is an InputError."""
+def _in_words_of_lightning(name: str) -> tuple[str, list[int] | int]:
     if name == "auto":
         return "auto", 1
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"no device '{name}' here: {str(error).splitlines()[0]}; give auto or cpu"
-        ) from error
+    device = find_device(name)
     if device.type in ("cpu", "mps"):
         return device.type, 1
     return "gpu", [device.index or 0]

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.recipe import write_recipe
 from avsep.records import Batch
@@ -24,7 +25,6 @@ from avsep.training.run import (
     Run,
     RunFolder,
     clips_digest,
-    find_device,
     length_of,
     origin,
     train,

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from avsep.devices import to_device
 from avsep.records import Batch
 from avsep.training.optimizers import make_optimizer, make_schedule
 from avsep.training.recipe import TrainRecipe
@@ -86,16 +87,6 @@ class StepCallback(Callback):
 
     def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
         """What there is to do, with the losses of the step's batch."""
-
-
-def to_device(record: Any, device: torch.device) -> Any:
-    """A record with all tensors in it on a device."""
-    if isinstance(record, Tensor):
-        return record.to(device, non_blocking=True)
-    if is_dataclass(record) and not isinstance(record, type):
-        moved = {f.name: to_device(getattr(record, f.name), device) for f in fields(record)}
-        return replace(record, **moved)
-    return record
 
 
 def make_loader(

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from avsep.checkpoint import save_checkpoint
+from avsep.devices import to_device
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.protocol import PairScores, score_pair, summarise
 from avsep.records import Batch
@@ -21,7 +22,7 @@ from avsep.training.journal import Journal
 from avsep.training.listener import Listener
 from avsep.training.recipe import TrainRecipe
 from avsep.training.samples import show_samples
-from avsep.training.task import SeparationTask, StepCallback, to_device
+from avsep.training.task import SeparationTask, StepCallback
 
 BEST = "validation/sdr_db"
 
