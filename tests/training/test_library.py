@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from avsep.data.clips import ClipFiles, read_sound
 from avsep.data.prepared import read_prepared
@@ -59,6 +61,18 @@ def test_a_source_is_its_stem_and_its_own_object(library: SourceLibrary) -> None
             assert crop.float().mean().item() == pytest.approx(expected, abs=GREY_TOLERANCE)
         expected = [grey_of(index % 2, number / 5) for number in range(20)]
         assert movement.float().mean((1, 2)).tolist() == pytest.approx(expected, abs=GREY_TOLERANCE)
+
+
+def test_sounds_beyond_full_scale_stay_as_loud(tmp_path: Path) -> None:
+    clip = make_duet(tmp_path, "loud", ("cello", "flute"), 200)
+    quiet, rate_hz = soundfile.read(clip.sources[0].path)
+    soundfile.write(clip.sources[0].path, 5 * quiet, rate_hz, subtype="FLOAT")
+    found = prepared([clip], tmp_path / "cache")
+    # One step of 16 bits is twice as high, as the peak is at 2.
+    np.testing.assert_allclose(found[0][:], 5 * quiet, atol=2**-14)
+    for source, is_loud in zip(found.paths_of(clip), (True, False), strict=True):
+        with safe_open(source, framework="np") as file:
+            assert ("peak" in file.keys()) == is_loud  # noqa: SIM118
 
 
 @given(start_seconds=st.floats(-1, 5), window_seconds=st.floats(0.1, 6))

@@ -188,6 +188,7 @@ class PreparedSource:
                 "again"
             ) from error
         self._names = set(self._file.keys())
+        self._peak = float(self._file.get_tensor("peak")) if "peak" in self._names else 1.0
 
     def __len__(self) -> int:
         """Samples."""
@@ -196,7 +197,7 @@ class PreparedSource:
     def __getitem__(self, piece: slice) -> Float32[np.ndarray, " n"]:
         """A piece of the sound."""
         steps: Int16[Tensor, " n"] = self._file.get_slice("waveform")[piece]
-        return steps.numpy().astype(np.float32) / _FULL_SCALE
+        return steps.numpy().astype(np.float32) / _FULL_SCALE * self._peak
 
     @cached_property
     def motion(self) -> Float[Tensor, "D K"] | None:
@@ -327,8 +328,11 @@ def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
         shared["motion"] = read_motion(clip).astype(np.float16)
     found = []
     for sound, look in zip(sounds, looks, strict=True):
-        steps = np.rint(sound.clip(-1, 1) * _FULL_SCALE).astype(np.int16)
+        peak = max(1.0, float(np.abs(sound).max()))
+        steps = np.rint(sound / peak * _FULL_SCALE).astype(np.int16)
         arrays = {"waveform": steps, "crops": look.crops.numpy(), **shared}
+        if peak > 1:  # beyond full scale, as files of floats may be and resampled ones are
+            arrays["peak"] = np.array(peak, np.float32)
         if look.movement is not None:
             arrays["movement"] = look.movement.numpy()
         found.append(arrays)
