@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,40 @@ def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_pa
     write_result(result, folder)
     assert {path.name for path in folder.iterdir()} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), KeyboardInterrupt()])
+def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    folder = tmp_path / "a"
+    write_result(result, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patch:
+        _renames_fail(patch, fault, lambda path: path.suffix == ".part")
+        with pytest.raises((InputError, KeyboardInterrupt)) as error:
+            write_result(result, folder)
+    assert str(error.value) in ("", f"'{folder}' cannot be written: Permission denied")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_earlier_result_that_cannot_be_put_back_is_kept_and_named(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a"
+    write_result(result, folder)
+    with monkeypatch.context() as patch:
+        fault = OSError(39, "Directory not empty")
+        _renames_fail(patch, fault, lambda path: path.suffix in (".part", ".old"))
+        with pytest.raises(InputError) as error:
+            write_result(result, folder)
+    (kept,) = tmp_path.iterdir()
+    assert str(error.value) == (
+        f"'{folder}' cannot be written: Directory not empty; the earlier result is kept as "
+        f"'{kept}', move it back"
+    )
+    assert {path.name for path in kept.iterdir()} == FILES
 
 
 @pytest.mark.parametrize("with_result", [False, True])
@@ -216,6 +251,20 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert isinstance(files, list) and "01-violin.wav" in files
     head, rows = done[1].table()
     assert rows[0] == ["01-violin.wav", "violin", "told", "25"] and len(head) == 4
+
+
+def _renames_fail(
+    patch: pytest.MonkeyPatch, fault: BaseException, of: Callable[[Path], bool]
+) -> None:
+    """Renaming the folders meant fails, as the disk or an interrupt would have it."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if of(path) and path.is_dir():
+            raise fault
+        return rename(path, target)
+
+    patch.setattr(Path, "rename", refuse)
 
 
 def _unwatched(_: Path) -> Progress:

@@ -93,15 +93,36 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder beside the wanted one, which takes its name and place at the end."""
     make_folder(folder.parent)
     part = folder.with_name(f".{secrets.token_hex(6)}.part")
-    old = folder.with_name(f".{secrets.token_hex(6)}.old")
     try:
         part.mkdir()
         yield part
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
+        _put_in_place(part, folder)
     except OSError as error:
         raise InputError(f"'{folder}' cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    """Give a new folder its name; what had that name goes when it is done, and else stays."""
+    old = folder.with_name(f".{secrets.token_hex(6)}.old")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        # An interrupt may come between any two steps: what counts is what lies on the disk.
+        if not part.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            _put_back(old, folder)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    try:
+        old.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"'{folder}' cannot be written: {error.strerror or error}; the earlier result is kept "
+            f"as '{old}', move it back"
+        ) from error
