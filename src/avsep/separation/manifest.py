@@ -33,7 +33,10 @@ class SeparatorSettings(_Record):
         default=0.5, ge=0, lt=1, description="part that a window shares with the next"
     )
     seed: int = Field(default=0, ge=0, description="of models that draw at random")
-    device: str = Field(default="auto", description="where the model runs; auto: the fastest here")
+    device: str = Field(
+        default="auto",
+        description="where the model runs; auto: the fastest here, and a manifest holds which",
+    )
     sources_at_once: int = Field(
         default=8, ge=1, description="windows times objects in one pass of the network"
     )
@@ -43,9 +46,10 @@ class SeparatorSettings(_Record):
         "file's name alone",
     )
 
-    def as_recorded(self) -> "SeparatorSettings":
-        """The same without the folders of this machine."""
-        return self.model_copy(update={"i3d": self.i3d and Path(readable(self.i3d.name))})
+    def as_recorded(self, device: torch.device) -> "SeparatorSettings":
+        """The same with the device that was used, and without the folders of this machine."""
+        i3d = self.i3d and Path(readable(self.i3d.name))
+        return self.model_copy(update={"i3d": i3d, "device": str(device)})
 
 
 class InputRecord(_Record):
