@@ -108,8 +108,55 @@ class Manifest(_Record):
     @property
     def files(self) -> set[str]:
         """Names of all files of a result, this one included."""
-        names = {FILE_NAME, self.residual, self.report, *(found.file for found in self.objects)}
-        return names | ({self.preview} if self.preview else set())
+        return _files(self)
+
+
+class _Read(BaseModel):
+    """What is read back; other versions of avsep may write more beside it, or less."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EarlierInput(_Read):
+    """Which video an earlier result is of."""
+
+    name: str = ""
+    sha256: str | None = None
+    num_samples: int | None = None
+
+    def is_of(self, video: InputRecord) -> bool:
+        """Whether it was the same file; of arrays, which have no checksum, the name and length."""
+        if self.sha256 is None and video.sha256 is None:
+            return (self.name, self.num_samples) == (video.name, video.num_samples)
+        return self.sha256 == video.sha256
+
+
+class EarlierObject(_Read):
+    """One object of an earlier result."""
+
+    file: str
+
+
+class EarlierManifest(_Read):
+    """As much of a manifest as is needed to replace a result, whichever version wrote it."""
+
+    made_by: Literal["avsep separate"]
+    input: EarlierInput = EarlierInput()
+    objects: tuple[EarlierObject, ...] = ()
+    residual: str = RESIDUAL_NAME
+    preview: str | None = PREVIEW_NAME
+    report: str = REPORT_NAME
+
+    @property
+    def files(self) -> set[str]:
+        """Names of all files of the result, the manifest included."""
+        return _files(self)
+
+
+def _files(manifest: Manifest | EarlierManifest) -> set[str]:
+    files = {found.file for found in manifest.objects}
+    files |= {FILE_NAME, manifest.residual, manifest.report}
+    return files | ({manifest.preview} if manifest.preview else set())
 
 
 def versions() -> dict[str, str]:
