@@ -5,11 +5,13 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 import avsep.separation.page as page
 from avsep.errors import InputError
@@ -18,6 +20,7 @@ from avsep.media.probe import probe
 from avsep.records import Clip
 from avsep.separation.batch import separate_files
 from avsep.separation.folder import check_place, folder_name, write_result
+from avsep.separation.listening import listening
 from avsep.separation.manifest import Manifest
 from avsep.separation.result import Result
 from avsep.separation.separator import Progress, Separator, find_device
@@ -246,6 +249,30 @@ def test_the_page_of_a_long_video_plays_its_begin(
     sounds = re.findall(r'data:audio/flac;base64,([^"]+)', text)
     lengths = {len(soundfile.read(io.BytesIO(base64.b64decode(one)))[0]) for one in sounds}
     assert lengths == {16_000} and len(sounds) == 4
+
+
+def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result) -> None:
+    steps = np.tile(np.linspace(0.45, 0.55, 101, dtype=np.float32), (4, 1))
+    flat = np.full((4, 101), 0.51, np.float32)
+    objects = tuple(
+        replace(found, gate=gate) for found, gate in zip(result.objects, (steps, flat), strict=True)
+    )
+    changed = replace(result, objects=objects)
+    text = page.result_page(changed, result.manifest, listening(changed), ["violin", "harp"])
+    pictures = dict(
+        re.findall(r'<img alt="gate, mean ([^:"]*)[^"]*" src="data:[^,]*,([^"]+)', text)
+    )
+    assert list(pictures) == [
+        "0.50, drawn from 0.45, dark, to 0.55, bright (its 2nd and 98th percentile)",
+        "0.51, the same everywhere",
+    ]
+    spans = []
+    for content in pictures.values():
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("L"), float)
+        row = drawn[60, 60:-20]  # within the frame
+        spans.append(row.max() - row.min())
+    # The colours go from 30 to 230 or so; on one scale for all a tenth of that would be seen.
+    assert spans[0] > 150 and spans[1] == 0
 
 
 def test_labels_are_names_and_never_paths_or_markup(tmp_path: Path) -> None:
