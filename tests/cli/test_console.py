@@ -29,6 +29,16 @@ def test_a_line_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err.startswith("avsep: word word") and captured.err.endswith("and more\n")
 
 
+def test_a_table_is_not_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    title, name = "out/" + "a long folder " * 20, "01-" + "violin-" * 40 + ".wav"
+    say_table(title, ["file", "category"], [[name, "violin"], ["residual.wav", "-"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == title
+    rows = [line for line in lines if "│" in line]
+    assert [row.split("│")[1].strip() for row in rows] == [name, "residual.wav"]
+    assert len({len(row) for row in rows}) == 1 and len(rows[0]) < 2 * len(name)
+
+
 def test_columns_of_figures_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
     say_table("t", ["name", "dB"], [["a", "-inf"], ["bbb", ">100"], ["cc", "-"], ["d", "9.50"]])
     rows = [line for line in capsys.readouterr().out.splitlines() if "│" in line]

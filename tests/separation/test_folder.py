@@ -4,11 +4,14 @@ import base64
 import io
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 import avsep.separation.page as page
 from avsep.errors import InputError
@@ -16,10 +19,11 @@ from avsep.media.audio import read_audio
 from avsep.media.probe import probe
 from avsep.records import Clip
 from avsep.separation.batch import separate_files
-from avsep.separation.folder import folder_name, write_result
+from avsep.separation.folder import check_place, folder_name, write_result
+from avsep.separation.listening import listening
 from avsep.separation.manifest import Manifest
 from avsep.separation.result import Result
-from avsep.separation.separator import Progress, Separator
+from avsep.separation.separator import Progress, Separator, find_device
 from media.making import noise
 from separation.brightness import LEFT, RIGHT, Brightness, two_tone, video
 
@@ -74,6 +78,8 @@ def test_the_manifest_tells_what_was_done(result: Result, written: Path) -> None
     assert first["boxes"] == [{"time_seconds": 0, "box": [0, 0, 0.5, 1]}]
     assert first["presence"] == pytest.approx(result.objects[0].presence)
     assert found["model"]["name"] == "brightness" and found["settings"]["seed"] == 0
+    # Not "auto": where it really ran.
+    assert found["settings"]["device"] == str(find_device("auto"))
     assert found["heard"] == "the mean of 2 channels" and found["remarks"] == []
 
 
@@ -100,12 +106,79 @@ def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
 
 def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_path: Path) -> None:
     folder = tmp_path / "a"
-    write_result(Separator(Brightness()).separate(_clip(), ["tuba", "tuba", "tuba"]), folder)
+    source = result.scene.pictures
+    write_result(Separator(Brightness()).separate(source, ["tuba", "tuba", "tuba"]), folder)
     assert (folder / "03-tuba.wav").is_file()
     (folder / ".DS_Store").touch()
     write_result(result, folder)
     assert {path.name for path in folder.iterdir()} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path: Path) -> None:
+    write_result(result, tmp_path / "a")
+    before = (tmp_path / "a" / "manifest.json").read_bytes()
+    short, long = (Separator(Brightness()).separate(_clip(noise(1, n)), ["@"]) for n in (900, 999))
+    for other in (short, long):
+        with pytest.raises(InputError) as error:
+            write_result(other, tmp_path / "a")
+        assert str(error.value) == (
+            f"'{tmp_path / 'a'}' holds the result of another video, 'a duet.mkv': give another "
+            "folder, or move it away"
+        )
+    assert (tmp_path / "a" / "manifest.json").read_bytes() == before
+    # Arrays have no checksum: they are told apart by name and length.
+    write_result(short, tmp_path / "b")
+    write_result(short, tmp_path / "b")
+    with pytest.raises(InputError, match="holds the result of another video, 'clip'"):
+        write_result(long, tmp_path / "b")
+
+
+def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path) -> None:
+    write_result(result, tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["new"] = manifest["settings"]["new"] = manifest["input"]["new"] = {"of": "tomorrow"}
+    manifest["objects"][0]["new"] = 1
+    del manifest["heard"], manifest["model"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    write_result(result, tmp_path / "a")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == FILES
+    assert "new" not in json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), KeyboardInterrupt()])
+def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    folder = tmp_path / "a"
+    write_result(result, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patch:
+        _renames_fail(patch, fault, lambda path: path.suffix == ".part")
+        with pytest.raises((InputError, KeyboardInterrupt)) as error:
+            write_result(result, folder)
+    assert str(error.value) in ("", f"'{folder}' cannot be written: Permission denied")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_earlier_result_that_cannot_be_put_back_is_kept_and_named(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a"
+    write_result(result, folder)
+    with monkeypatch.context() as patch:
+        fault = OSError(39, "Directory not empty")
+        _renames_fail(patch, fault, lambda path: path.suffix in (".part", ".old"))
+        with pytest.raises(InputError) as error:
+            write_result(result, folder)
+    (kept,) = tmp_path.iterdir()
+    assert str(error.value) == (
+        f"'{folder}' cannot be written: Directory not empty; the earlier result is kept as "
+        f"'{kept}', move it back"
+    )
+    assert {path.name for path in kept.iterdir()} == FILES
 
 
 @pytest.mark.parametrize("with_result", [False, True])
@@ -178,6 +251,30 @@ def test_the_page_of_a_long_video_plays_its_begin(
     assert lengths == {16_000} and len(sounds) == 4
 
 
+def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result) -> None:
+    steps = np.tile(np.linspace(0.45, 0.55, 101, dtype=np.float32), (4, 1))
+    flat = np.full((4, 101), 0.51, np.float32)
+    objects = tuple(
+        replace(found, gate=gate) for found, gate in zip(result.objects, (steps, flat), strict=True)
+    )
+    changed = replace(result, objects=objects)
+    text = page.result_page(changed, result.manifest, listening(changed), ["violin", "harp"])
+    pictures = dict(
+        re.findall(r'<img alt="gate, mean ([^:"]*)[^"]*" src="data:[^,]*,([^"]+)', text)
+    )
+    assert list(pictures) == [
+        "0.50, drawn from 0.45, dark, to 0.55, bright (its 2nd and 98th percentile)",
+        "0.51, the same everywhere",
+    ]
+    spans = []
+    for content in pictures.values():
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("L"), float)
+        row = drawn[60, 60:-20]  # within the frame
+        spans.append(row.max() - row.min())
+    # The colours go from 30 to 230 or so; on one scale for all a tenth of that would be seen.
+    assert spans[0] > 150 and spans[1] == 0
+
+
 def test_labels_are_names_and_never_paths_or_markup(tmp_path: Path) -> None:
     labels = ["../../etc/passwd", "<b>&", "", "ü 🎻", "a" * 300, "\ud800", "CON"]
     result = Separator(Brightness()).separate(_clip(), [f"{label}@" for label in labels])
@@ -216,6 +313,73 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert isinstance(files, list) and "01-violin.wav" in files
     head, rows = done[1].table()
     assert rows[0] == ["01-violin.wav", "violin", "told", "25"] and len(head) == 4
+
+
+def test_another_video_of_the_same_name_gets_the_next_free_folder(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("one", "two")]
+    for place, level in zip(places, (0.1, 0.5), strict=True):
+        place.mkdir()
+        video(place / "a.mkv", two_tone(level, 0.5, 5), noise(1, 2000))
+    one, two = (place / "a.mkv" for place in places)
+    out = tmp_path / "out"
+
+    def separated(*videos: Path) -> list[str]:
+        done = separate_files(videos, [LEFT], out, Separator(Brightness()), _unwatched)
+        return [outcome.folder.name if outcome.manifest else outcome.error for outcome in done]
+
+    def held(name: str) -> float:
+        manifest = Manifest.model_validate_json((out / name / "manifest.json").read_text())
+        return round(manifest.objects[0].presence, 1)
+
+    assert separated(one) == ["a"]
+    (out / "a-2").mkdir()
+    (out / "a-2" / "notes.txt").write_text("mine")
+    # Again and again: each keeps its own, in whichever order they come.
+    for videos, names in [([two], ["a-3"]), ([two, one], ["a-3", "a"]), ([one, two], ["a", "a-3"])]:
+        assert separated(*videos) == names
+        assert (held("a"), held("a-3")) == (0.1, 0.5)
+    assert [path.name for path in (out / "a-2").iterdir()] == ["notes.txt"]
+    # The name itself is not given up for somebody else's files: that is told.
+    (out / "a" / "notes.txt").write_text("mine")
+    assert "a' holds 'notes.txt', which is of no result" in separated(one)[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("file", "Not a directory"), ("file/x", "Not a directory"), ("n" * 300, "File name too long")],
+)
+def test_a_place_that_takes_nothing_is_told_before_the_work(
+    tmp_path: Path, place: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / place
+    with pytest.raises(InputError) as error:
+        # Were the video opened first, it would be an outcome.
+        list(separate_files([Path("none.mp4")], ["@"], out, Separator(Brightness()), _unwatched))
+    expected = f"no folder can be made in '{out}': {reason}; give another with -o"
+    assert str(error.value) == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_looking_whether_a_place_can_be_written_leaves_no_trace(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "newer")
+    assert not list(tmp_path.iterdir())
+    check_place(tmp_path)
+    assert tmp_path.is_dir() and not list(tmp_path.iterdir())
+
+
+def _renames_fail(
+    patch: pytest.MonkeyPatch, fault: BaseException, of: Callable[[Path], bool]
+) -> None:
+    """Renaming the folders meant fails, as the disk or an interrupt would have it."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if of(path) and path.is_dir():
+            raise fault
+        return rename(path, target)
+
+    patch.setattr(Path, "rename", refuse)
 
 
 def _unwatched(_: Path) -> Progress:

@@ -8,10 +8,13 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 Item = TypeVar("Item")
 # What is printed are often names of files, in which [b] and :smile: are to stay as they are.
 _out = Console(markup=False, emoji=False, highlight=False)
+# For a file or another program, which have no width.
+_wide = Console(markup=False, emoji=False, highlight=False, width=100_000)
 _err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
@@ -31,15 +34,19 @@ def say_error(text: str) -> None:
 
 
 def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
-    """Print a table; columns of figures stand to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """Print a table; columns of figures stand to the right.
+
+    On a terminal it is as wide as that at most; elsewhere no cell is cut, and no line broken.
+    """
+    table = Table()
     cells = list(rows)
     for index, name in enumerate(head):
         figures = all(_is_figure(row[index]) for row in cells)
         table.add_column(name, justify="right" if figures else "left")
     for row in cells:
         table.add_row(*row)
-    _out.print(table)
+    _out.print(Text(title, "bold"), soft_wrap=True)
+    (_out if _out.is_terminal else _wide).print(table)
 
 
 @contextmanager

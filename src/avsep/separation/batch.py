@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avsep.errors import InputError
-from avsep.separation.folder import check_free, folder_name, write_result
+from avsep.separation.folder import check_place, choose_folder, folder_name, write_result
 from avsep.separation.manifest import Manifest
-from avsep.separation.names import distinct
 from avsep.separation.objects import Objects
 from avsep.separation.separator import Progress, Separator
 
@@ -52,11 +51,20 @@ def separate_files(
     separator: Separator,
     progress: Callable[[Path], Progress],
 ) -> Iterator[Outcome]:
-    """Separate and write each video in turn; two of one name get folders NAME and NAME-2."""
-    folders = [out / name for name in distinct(folder_name(video) for video in videos)]
-    for video, folder in zip(videos, folders, strict=True):
+    """Separate and write each video in turn, each into a folder of its name.
+
+    A video whose folder holds the result of another one gets the next free name, NAME-2.
+
+    Raises:
+        InputError: nothing can be written to `out`; told before any work.
+    """
+    check_place(out)
+    taken: set[Path] = set()
+    for video in videos:
+        folder = out / folder_name(video)
         try:
-            check_free(folder)
+            folder = choose_folder(out, video, taken)
+            taken.add(folder)
             result = separator.separate(video, objects, progress=progress(video))
             yield Outcome(video, folder, write_result(result, folder))
         except InputError as error:

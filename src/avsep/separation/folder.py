@@ -1,19 +1,19 @@
 """The folder of a result: stems, residual, manifest, preview and report, whole or not at all."""
 
+import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from avsep.errors import InputError
 from avsep.media.audio_files import write_audio
 from avsep.media.whole_file import make_folder, write_whole
 from avsep.separation.listening import listening
-from avsep.separation.manifest import FILE_NAME, PREVIEW_NAME, Manifest
+from avsep.separation.manifest import FILE_NAME, PREVIEW_NAME, EarlierManifest, Manifest
 from avsep.separation.names import distinct, plain_name
 from avsep.separation.page import result_page
 from avsep.separation.preview import write_preview
@@ -27,12 +27,17 @@ def write_result(result: Result, folder: Path) -> Manifest:
     """Write all files of a result, and tell what was written.
 
     Stems are 32-bit float WAV, which holds them to the last bit: together with residual.wav they
-    add up to the mixture. An earlier result in the folder is replaced.
+    add up to the mixture. An earlier result of the same video in the folder is replaced.
 
     Raises:
         InputError: the folder holds something else, or cannot be written.
     """
-    check_free(folder)
+    earlier = earlier_result(folder)
+    if earlier and not earlier.input.is_of(result.manifest.input):
+        raise InputError(
+            f"'{folder}' holds the result of another video, '{earlier.input.name}': give another "
+            "folder, or move it away"
+        )
     with _whole_folder(folder) as part:
         for found, record in zip(result.objects, result.manifest.objects, strict=True):
             write_audio(part / record.file, found.stem, result.sample_rate_hz)
@@ -64,28 +69,89 @@ def folder_name(video: Path) -> str:
     return plain_name(video.stem, "video")
 
 
-def check_free(folder: Path) -> None:
-    """See that a folder is new, empty, or holds an earlier result and nothing else."""
+def choose_folder(out: Path, video: Path, taken: Collection[Path]) -> Path:
+    """Where the result of a video goes: a folder of its name, or with the next free number behind.
+
+    What holds a result of the very same file is free, and so is what is empty; what holds another
+    video's result, or was taken before, is passed over.
+
+    Raises:
+        InputError: the folder of its name holds something that is no result.
+    """
+    name, digest = folder_name(video), None
+    first = out / name
+    for folder in chain([first], (out / f"{name}-{number}" for number in count(2))):
+        if folder in taken:
+            continue
+        try:
+            earlier = earlier_result(folder)
+        except InputError:
+            if folder == first:
+                raise
+            continue
+        if earlier:
+            digest = digest or _sha256(video)
+        if earlier is None or (digest and earlier.input.sha256 == digest):
+            return folder
+    raise AssertionError("numbers do not end")
+
+
+def earlier_result(folder: Path) -> EarlierManifest | None:
+    """The result that a folder holds; none if it is new or empty.
+
+    Raises:
+        InputError: it holds anything else, or is no folder.
+    """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"'{folder}' is in the way and no folder; give another with -o")
     if not folder.is_dir():
-        return
+        return None
+    earlier = _read_manifest(folder / FILE_NAME)
     there = {path.name for path in folder.iterdir()} - _LITTER
-    foreign = sorted(there - _names_of_result(folder))
+    foreign = sorted(there - (earlier.files if earlier else set()))
     if foreign:
         raise InputError(
             f"'{folder}' holds '{foreign[0]}', which is of no result of avsep separate: give "
             "another folder with -o, or move it away"
         )
+    return earlier
 
 
-def _names_of_result(folder: Path) -> set[str]:
-    """Files of the result that a folder holds; none if it holds none."""
+def check_place(out: Path) -> None:
+    """See that folders can be made in `out`, by making one; it leaves no trace.
+
+    Raises:
+        InputError: a file is in the way, or there is no right to write.
+    """
+    probe, missing = out / f".{secrets.token_hex(6)}.part", list[Path]()
     try:
-        text = (folder / FILE_NAME).read_text(encoding="utf-8")
-        return Manifest.model_validate_json(text).files
-    except (OSError, ValueError, ValidationError):
-        return set()
+        missing += [path for path in (out, *out.parents) if not path.exists()]
+        probe.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"no folder can be made in '{out}': {error.strerror or error}; give another with -o"
+        ) from error
+    finally:
+        for path in (probe, *missing):
+            # Others may have begun to write there.
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _read_manifest(path: Path) -> EarlierManifest | None:
+    try:
+        return EarlierManifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _sha256(video: Path) -> str | None:
+    """The checksum as manifests have it; none for what cannot be read, which is told later."""
+    try:
+        with video.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -93,15 +159,37 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder beside the wanted one, which takes its name and place at the end."""
     make_folder(folder.parent)
     part = folder.with_name(f".{secrets.token_hex(6)}.part")
-    old = folder.with_name(f".{secrets.token_hex(6)}.old")
     try:
-        part.mkdir()
+        # Another command may just have found the folder above empty, and taken it away.
+        part.mkdir(parents=True)
         yield part
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
+        _put_in_place(part, folder)
     except OSError as error:
         raise InputError(f"'{folder}' cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    """Give a new folder its name; what had that name goes when it is done, and else stays."""
+    old = folder.with_name(f".{secrets.token_hex(6)}.old")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        # An interrupt may come between any two steps: what counts is what lies on the disk.
+        if not part.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            _put_back(old, folder)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    try:
+        old.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"'{folder}' cannot be written: {error.strerror or error}; the earlier result is kept "
+            f"as '{old}', move it back"
+        ) from error

@@ -33,7 +33,10 @@ class SeparatorSettings(_Record):
         default=0.5, ge=0, lt=1, description="part that a window shares with the next"
     )
     seed: int = Field(default=0, ge=0, description="of models that draw at random")
-    device: str = Field(default="auto", description="where the model runs; auto: the fastest here")
+    device: str = Field(
+        default="auto",
+        description="where the model runs; auto: the fastest here, and a manifest holds which",
+    )
     sources_at_once: int = Field(
         default=8, ge=1, description="windows times objects in one pass of the network"
     )
@@ -43,9 +46,10 @@ class SeparatorSettings(_Record):
         "file's name alone",
     )
 
-    def as_recorded(self) -> "SeparatorSettings":
-        """The same without the folders of this machine."""
-        return self.model_copy(update={"i3d": self.i3d and Path(readable(self.i3d.name))})
+    def as_recorded(self, device: torch.device) -> "SeparatorSettings":
+        """The same with the device that was used, and without the folders of this machine."""
+        i3d = self.i3d and Path(readable(self.i3d.name))
+        return self.model_copy(update={"i3d": i3d, "device": str(device)})
 
 
 class InputRecord(_Record):
@@ -104,8 +108,55 @@ class Manifest(_Record):
     @property
     def files(self) -> set[str]:
         """Names of all files of a result, this one included."""
-        names = {FILE_NAME, self.residual, self.report, *(found.file for found in self.objects)}
-        return names | ({self.preview} if self.preview else set())
+        return _files(self)
+
+
+class _Read(BaseModel):
+    """What is read back; other versions of avsep may write more beside it, or less."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EarlierInput(_Read):
+    """Which video an earlier result is of."""
+
+    name: str = ""
+    sha256: str | None = None
+    num_samples: int | None = None
+
+    def is_of(self, video: InputRecord) -> bool:
+        """Whether it was the same file; of arrays, which have no checksum, the name and length."""
+        if self.sha256 is None and video.sha256 is None:
+            return (self.name, self.num_samples) == (video.name, video.num_samples)
+        return self.sha256 == video.sha256
+
+
+class EarlierObject(_Read):
+    """One object of an earlier result."""
+
+    file: str
+
+
+class EarlierManifest(_Read):
+    """As much of a manifest as is needed to replace a result, whichever version wrote it."""
+
+    made_by: Literal["avsep separate"]
+    input: EarlierInput = EarlierInput()
+    objects: tuple[EarlierObject, ...] = ()
+    residual: str = RESIDUAL_NAME
+    preview: str | None = PREVIEW_NAME
+    report: str = REPORT_NAME
+
+    @property
+    def files(self) -> set[str]:
+        """Names of all files of the result, the manifest included."""
+        return _files(self)
+
+
+def _files(manifest: Manifest | EarlierManifest) -> set[str]:
+    files = {found.file for found in manifest.objects}
+    files |= {FILE_NAME, manifest.residual, manifest.report}
+    return files | ({manifest.preview} if manifest.preview else set())
 
 
 def versions() -> dict[str, str]:

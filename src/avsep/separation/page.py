@@ -11,11 +11,14 @@ from avsep.separation.key_frame import key_frame_jpeg
 from avsep.separation.listening import Listening
 from avsep.separation.manifest import Manifest, ObjectRecord
 from avsep.separation.report import Section, Track, report_html
-from avsep.separation.result import Result, SeparatedObject
+from avsep.separation.result import Result
 from avsep.separation.spectrogram_picture import gate_png
 
 # A page of hours would be too large to open.
 _LONGEST_SECONDS = 600
+_GATE_PERCENTILES = (2, 98)
+# Gates that differ by less are drawn in one colour: stretched, they would show rounding.
+_FLAT = 0.005
 
 
 def result_page(
@@ -24,6 +27,7 @@ def result_page(
     """The page: key frame with boxes, and sound and spectrogram of all that was heard and made."""
     whole = len(sounds.mixture[0]) / sounds.sample_rate_hz
     num_samples = min(len(sounds.mixture[0]), _LONGEST_SECONDS * sounds.sample_rate_hz)
+    played = num_samples / len(sounds.mixture[0])
 
     def track(title: str, waveform: Float32[np.ndarray, "C N"], remark: str) -> Track:
         return Track(title, waveform[:, :num_samples], sounds.sample_rate_hz, remark)
@@ -32,8 +36,11 @@ def result_page(
     for index, (found, record) in enumerate(zip(result.objects, manifest.objects, strict=True)):
         title = f"{index + 1:02d} {titles[index]}"
         one = track(title, sounds.objects[index], _words(record))
-        picture = _gate_picture(found, num_samples / len(sounds.mixture[0]), whole)
-        objects.append(replace(one, picture=picture, picture_text=_gate_words(found)))
+        if found.gate is not None:
+            num_columns = max(1, round(found.gate.shape[1] * played))
+            picture, words = _gate(found.gate[:, :num_columns], whole * played)
+            one = replace(one, picture=picture, picture_text=words)
+        objects.append(one)
     remarks = [*manifest.remarks, sounds.remark]
     if whole > _LONGEST_SECONDS:
         remarks.append(f"this page plays the first {_LONGEST_SECONDS} s; the files hold all")
@@ -60,20 +67,21 @@ def _words(record: ObjectRecord) -> str:
     return "; ".join(words)
 
 
-def _gate_picture(found: SeparatedObject, share: float, duration_seconds: float) -> bytes | None:
-    """The gate's heat map over the part of the sound that the page plays."""
-    if found.gate is None:
-        return None
-    num_columns = max(1, round(found.gate.shape[1] * share))
-    return gate_png(found.gate[:, :num_columns], duration_seconds * share)
+def _gate(gate: Float32[np.ndarray, "h w"], duration_seconds: float) -> tuple[bytes, str]:
+    """The gate's heat map from its own lowest to its highest values, and what they are.
 
-
-def _gate_words(found: SeparatedObject) -> str:
-    if found.gate is None:
-        return ""
-    return (
-        f"gate, mean {float(found.gate.mean()):.2f}: bright where the object's picture went into "
-        "what the model heard, dark where the sound alone counted"
+    A trained gate stays within a few hundredths of its mean: on one scale for all it is one colour.
+    """
+    low, high = (float(value) for value in np.percentile(gate, _GATE_PERCENTILES))
+    words = f"gate, mean {float(gate.mean()):.2f}, "
+    if high - low < _FLAT:
+        even = np.full_like(gate, 0.5)
+        return gate_png(even, duration_seconds), words + "the same everywhere"
+    stretched = ((gate - low) / (high - low)).clip(0, 1).astype(np.float32)
+    return gate_png(stretched, duration_seconds), words + (
+        f"drawn from {low:.2f}, dark, to {high:.2f}, bright (its {_GATE_PERCENTILES[0]}nd and "
+        f"{_GATE_PERCENTILES[1]}th percentile): bright where more of the object's picture went "
+        "into what the model heard, dark where the sound alone counted for more"
     )
 
 

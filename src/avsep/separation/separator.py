@@ -109,7 +109,7 @@ class Separator:
 
         num_samples = passage.target.shape[1]
         stems = np.concatenate(list(overlap_add(parts(), num_samples)), axis=-1)
-        account = Account(self.record, self.settings.as_recorded(), heard)
+        account = Account(self.record, self.settings.as_recorded(self._device), heard)
         return Result.of(scene, self._objects(visible, stems, passage, answers), passage, account)
 
     def _passage(self, scene: Scene, visible: Sequence[VisibleObject]) -> tuple[Passage, str]:
