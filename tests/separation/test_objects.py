@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from avsep.errors import InputError
 from avsep.records import VisibleObject
-from avsep.separation.objects import find_objects, parse_object, with_categories
+from avsep.separation.objects import alike, find_objects, parse_object, with_categories
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -112,3 +112,13 @@ def test_a_word_that_is_not_known_is_remarked_and_left_to_the_picture() -> None:
         "known: harp, violin",
         "'?' is no category of this model, so the picture decides; known: harp, violin",
     )
+
+
+def test_objects_that_are_the_same_to_the_model_are_remarked() -> None:
+    words = ["drums", "drums@0,0,0.5,1", "drums", "harp", "drums@0,0,1,1", "drums@0,0,0.4,1"]
+    objects = [parse_object(word) for word in words]
+    assert alike(objects, [None if word == "harp" else "drums" for word in words]) == (
+        "objects 1 and 3 and 5 are the same to the model, drums in one place, and get equal "
+        'stems; give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
+    )
+    assert not alike(objects[:2], ["drums", "drums"]) and not alike([], [])

@@ -15,7 +15,7 @@ from avsep.media.opening import Source, source_name
 from avsep.records import Clip, VisibleObject
 from avsep.separation.cues import check_needs
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
-from avsep.separation.objects import Objects, find_objects, with_categories
+from avsep.separation.objects import Objects, alike, find_objects, with_categories
 from avsep.separation.passage import Answer, Network, Passage, SeparationModel
 from avsep.separation.result import Account, Result, SeparatedObject
 from avsep.separation.scene import Scene
@@ -98,6 +98,7 @@ class Separator:
         passage, heard = self._passage(scene, visible)
         network = Network(self.model, self._device, self.settings.seed)
         passage = replace(passage, category=network.decide(passage))
+        scene.remarks.extend(alike(visible, self._names(passage)))
         answers: list[Answer] = []
 
         def parts() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
@@ -148,10 +149,9 @@ class Separator:
         presence = energy @ np.stack([answer.presence for answer in answers])
         presence = presence / max(float(energy.sum()), 1e-12)
         gates = stitch_gates(passage, answers)
-        objects = []
+        names, objects = self._names(passage), []
         for index, one in enumerate(visible):
-            number = int(passage.category[index])
-            category = self.model.settings.categories[number] if number >= 0 else None
+            category = names[index]
             objects.append(
                 SeparatedObject(
                     visible=one,
@@ -164,6 +164,11 @@ class Separator:
                 )
             )
         return tuple(objects)
+
+    def _names(self, passage: Passage) -> list[str | None]:
+        """The category that is used for each object; none for a model without categories."""
+        known = self.model.settings.categories
+        return [known[number] if number >= 0 else None for number in passage.category.tolist()]
 
 
 def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N"], str]:
