@@ -215,6 +215,8 @@ def test_a_silent_sound_is_separated_and_remarked(tmp_path: Path) -> None:
     result = run(path)
     assert not any(stem.any() for stem in result.stems.values())
     assert [found.presence for found in result.objects] == [0, 0]
+    assert [found.energy_share for found in result.manifest.objects] == [0, 0]
+    assert result.manifest.residual_energy_share == 0
     assert result.remarks == ("its sound is silent from begin to end",)
 
 

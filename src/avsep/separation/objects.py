@@ -101,7 +101,7 @@ def with_categories(
 
 
 def alike(objects: Sequence[VisibleObject], categories: Sequence[str | None]) -> tuple[str, ...]:
-    """A remark on objects of one category, told or seen, in one place: no model tells them apart."""
+    """A remark on objects of one category, told or seen, in one place: none can tell them apart."""
     groups: dict[object, list[int]] = {}
     for index, (visible, category) in enumerate(zip(objects, categories, strict=True)):
         moving = len(visible.boxes) > 1

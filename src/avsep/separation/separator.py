@@ -105,10 +105,14 @@ class Separator:
             coming = network.answers(passage, self.settings.sources_at_once)
             for answer in progress(coming, len(passage.starts)) if progress else coming:
                 yield answer.start, answer.parts
-                answers.append(replace(answer, parts=answer.parts[..., :0]))
+                # A copy: a view of nothing would hold all of the window.
+                answers.append(replace(answer, parts=answer.parts[..., :0].copy()))
 
-        num_samples = passage.target.shape[1]
-        stems = np.concatenate(list(overlap_add(parts(), num_samples)), axis=-1)
+        stems = np.empty((len(visible), *passage.target.shape), np.float32)
+        written = 0
+        for block in overlap_add(parts(), stems.shape[-1]):
+            stems[..., written : written + block.shape[-1]] = block
+            written += block.shape[-1]
         account = Account(self.record, self.settings.as_recorded(), heard)
         return Result.of(scene, self._objects(visible, stems, passage, answers), passage, account)
 
