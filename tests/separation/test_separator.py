@@ -235,29 +235,6 @@ def test_damaged_pictures_are_passed_over_with_a_remark(tmp_path: Path) -> None:
     assert share(result.objects[1].stem, result.mixture) == pytest.approx(0.5, abs=BRIGHT)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"frames": np.zeros((0, 4, 4, 3), np.uint8)}, "clip 'c' has 0 frames"),
-        ({"waveform": np.zeros((1, 0), np.float32)}, r"sound of shape \[1, 0\]; give at least one"),
-        ({"frame_times_seconds": np.array([1.0, 0.0])}, "frame_times_seconds must rise"),
-        ({"waveform": np.full((1, 9), np.nan, np.float32)}, "samples of its sound are not numbers"),
-    ],
-)
-def test_arrays_that_are_no_clip_are_told(changes: dict, message: str) -> None:
-    fields = {
-        "waveform": np.ones((1, 100), np.float32),
-        "sample_rate_hz": RATE_HZ,
-        "frames": np.zeros((2, 4, 4, 3), np.uint8),
-        "frame_times_seconds": np.array([0.0, 1.0]),
-        "name": "c",
-    } | changes
-    if len(fields["frames"]) != len(fields["frame_times_seconds"]):
-        fields["frame_times_seconds"] = fields["frame_times_seconds"][: len(fields["frames"])]
-    with pytest.raises(InputError, match=message):
-        run(Clip(**fields))
-
-
 def test_a_model_that_needs_other_cues_is_refused() -> None:
     message = (
         "model 'brightness' reads boxes, embedding, which is not computed from videos here; "
