@@ -53,6 +53,16 @@ def test_any_words_are_an_object_or_an_input_error(text: str) -> None:
         assert str(error).startswith("--object '")
 
 
+def test_the_name_of_a_file_is_no_label() -> None:
+    with pytest.raises(InputError) as error:
+        find_objects("my objects.JSON ", "video.mp4", "video")
+    assert str(error.value) == (
+        "--object 'my objects.JSON ' would be a label; for the file of that name write --objects "
+        "my objects.JSON, in Python pathlib.Path('my objects.JSON')"
+    )
+    assert parse_object("objects.json@0,0,1,1").label == "objects.json"
+
+
 def test_an_empty_word_names_nothing() -> None:
     with pytest.raises(InputError, match="--object ' ' names nothing; write a label, a box or bo"):
         parse_object(" ")

@@ -1,5 +1,6 @@
 """Stems at the video's own rate, channels and length, of the objects that were asked for."""
 
+import inspect
 import io
 from pathlib import Path
 
@@ -243,6 +244,22 @@ def test_a_model_that_needs_other_cues_is_refused() -> None:
     with pytest.raises(InputError) as error:
         Separator(Brightness(["crops", "motion", "embedding", "boxes"]))
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate": "x"}, "separate: rate: Input should be 'native' or 'model'; given: 'x'"),
+        ({"seed": 2**70}, "separate: seed: Input should be less than 9223372036854775808; given: "),
+        ({"seed": -1}, "separate: seed: Input should be greater than or equal to 0; given: -1"),
+        ({"i3d": 3}, "separate: i3d: "),
+    ],
+)
+def test_settings_that_are_none_are_told(settings: dict, message: str) -> None:
+    # As a caller without our checks of types sees it.
+    with pytest.raises(InputError) as error:
+        inspect.unwrap(separator.separate)("a.mp4", "harp", **settings)
+    assert str(error.value).startswith(message)
 
 
 def test_devices_by_name() -> None:

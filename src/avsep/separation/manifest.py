@@ -32,7 +32,7 @@ class SeparatorSettings(_Record):
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="part that a window shares with the next"
     )
-    seed: int = Field(default=0, ge=0, description="of models that draw at random")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of models that draw at random")
     device: str = Field(default="auto", description="where the model runs; auto: the fastest here")
     sources_at_once: int = Field(
         default=8, ge=1, description="windows times objects in one pass of the network"

@@ -17,6 +17,7 @@ from avsep.separation.names import readable
 Objects = Sequence[str | VisibleObject] | str | VisibleObject | os.PathLike[str]
 _EXAMPLE = '"violin@0.1,0.2,0.5,0.9"'
 _BESIDE = "objects.json"
+_ENDING = ".json"
 
 
 def find_objects(
@@ -61,6 +62,11 @@ def parse_object(text: str) -> VisibleObject:
     >>> parse_object("@").label is None
     True
     """
+    if text.strip().lower().endswith(_ENDING):
+        raise InputError(
+            f"--object '{text}' would be a label; for the file of that name write --objects "
+            f"{text.strip()}, in Python pathlib.Path({text.strip()!r})"
+        )
     label, at, box = text.rpartition("@")
     if not at:
         label, box = text, ""

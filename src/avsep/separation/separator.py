@@ -12,6 +12,7 @@ from jaxtyping import Float32
 
 from avsep.errors import InputError
 from avsep.media.opening import Source, source_name
+from avsep.recipe import check_settings
 from avsep.records import Clip, VisibleObject
 from avsep.separation.cues import check_needs
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
@@ -55,11 +56,11 @@ def separate(
         i3d: file of I3D's weights, for a model that reads motion features.
 
     Raises:
-        InputError: no objects, no sound, no pictures, damaged sound, an unknown model, weights of
-            I3D missing, unfit or not read by the model.
+        InputError: no such rate or seed, no objects, no sound, no pictures, damaged sound, an
+            unknown model, weights of I3D missing, unfit or not read by the model.
     """
-    weights = None if i3d is None else Path(i3d)
-    settings = SeparatorSettings(rate=rate, seed=seed, device=device, i3d=weights)
+    given = {"rate": rate, "seed": seed, "device": device, "i3d": i3d}
+    settings = check_settings(given, SeparatorSettings, "separate")
     return Separator(model, settings).separate(video, objects)
 
 
