@@ -11,8 +11,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -85,19 +86,24 @@ def write_recipe(settings: BaseModel, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def check_settings(values: dict[str, Any], schema: type[Settings], where: str) -> Settings:
-    """Values from outside as settings; the first thing wrong is told with its field."""
+def check_settings(
+    values: dict[str, Any], schema: type[Settings], where: str, kind: str = "setting"
+) -> Settings:
+    """Values from outside as settings; the first thing wrong is told with its field.
+
+    `kind` is what an error calls a field.
+    """
     try:
         return schema.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "its settings"
         if first["type"] == "extra_forbidden":
-            known = list(_fields(schema))
+            known = list(_known_at(schema, first["loc"]))
             near = difflib.get_close_matches(field, known, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
             raise InputError(
-                f"{where}: unknown setting '{field}'; {hint}known: {', '.join(known)}"
+                f"{where}: unknown {kind} '{field}'; {hint}known: {', '.join(known)}"
             ) from error
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {field}: {message}; given: {first['input']!r}") from error
@@ -145,6 +151,18 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
             value = _merge(below, value)
         merged[name] = value
     return merged
+
+
+def _known_at(schema: type[BaseModel], place: Sequence[int | str]) -> Iterator[str]:
+    """The fields known at a place: all of them, or those of the items of a list that it is in."""
+    group = ""
+    for part, index in pairwise(place):
+        if isinstance(part, str) and isinstance(index, int) and part in schema.model_fields:
+            items = get_args(schema.model_fields[part].annotation)
+            found = [one for one in items if isinstance(one, type) and issubclass(one, BaseModel)]
+            if found:
+                schema, group = found[0], f"{group}{part}.{index}."
+    yield from _fields(schema, group)
 
 
 def _fields(schema: type[BaseModel], group: str = "") -> Iterator[str]:

@@ -94,6 +94,8 @@ def test_objects_come_from_a_file_or_the_one_beside(
         (["--object", "harp@1,0,0,1"], "--object 'harp@1,0,0,1': '1,0,0,1' is no box; write x1"),
         (["--object", "harp", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["--object", "harp", "--model", "nothing"], "unknown model 'nothing'"),
+        (["--object", "harp", "--seed", str(2**70)], "avsep separate: seed: Input should be less"),
+        (["--object", "objects.json"], "write --objects objects.json, in Python pathlib.Path("),
         (["--objects", "nothing.json"], "cannot read objects from 'nothing.json'"),
     ],
 )

@@ -38,14 +38,29 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, found: list) -
     ("entries", "message"),
     [
         ({"label": "violin"}, r"must hold a list of objects, such as \[\{\"label"),
-        ([{}, {"box": [0.5, 0, 0.2, 1]}], r"object 2: entry|object 2: box"),
-        ([{"lable": "x"}], "object 1: lable: Extra inputs are not permitted"),
-        ([{"box": [0, 0, 1]}], "object 1: box"),
+        ([{}, {"box": [0.5, 0, 0.2, 1]}], r"object 2: box: box \[0.5, 0.0, 0.2, 1.0\] must hold"),
+        ([{"bbox": [0, 0, 1, 1]}], "object 1: unknown field 'bbox'; did you mean 'box'. known: la"),
+        (
+            [{"boxes": [{"time_seconds": 0, "box": [0, 0, 1, 1], "tim": 1}]}],
+            r"unknown field 'boxes.0.tim'; .*known: boxes.0.time_seconds, boxes.0.box$",
+        ),
+        ([{"lable": "x"}], "object 1: unknown field 'lable'; did you mean 'label'."),
+        (
+            [{"box": [0, 0, 1]}],
+            "object 1: box: must be four numbers, .x1, y1, x2, y2.; given: .0, 0",
+        ),
+        (
+            [{"boxes": [0, 0, 1, 1]}],
+            "1: boxes: must be .*; one box that holds all the time is called",
+        ),
         ([{"box": [0, 0, 1, float("nan")]}], "object 1: .*must hold 0 <= x1 < x2 <= 1"),
-        ([{}, {"confidence": 2}], "object 2: confidence: Input should be less than or equal to 1"),
+        (
+            [{}, {"confidence": 2}],
+            "object 2: confidence: Input should be less than or equal to 1; given: 2",
+        ),
         ([{"azimuth_degrees": 270}], "object 1: azimuth_degrees: Input should be less"),
         ([{"label": 3}, {}], "object 1: label: Input should be a valid string"),
-        (["violin"], "object 1: entry: Input should be a valid dictionary"),
+        (["violin"], "object 1 is 'violin', not a label and a box as in .*box"),
         ([{"box": [0, 0, 1, 1], "boxes": [{"time_seconds": 0, "box": [0, 0, 1, 1]}]}], "not both"),
         (
             [{"boxes": [{"time_seconds": t, "box": [0, 0, 1, 1]} for t in (2, 1)]}],
@@ -61,11 +76,13 @@ def test_errors(tmp_path: Path, entries: object, message: str) -> None:
 
 
 def test_missing_and_not_json(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read objects from '.*no.json'"):
+    with pytest.raises(InputError) as error:
         read_objects(tmp_path / "no.json")
+    missing = f"cannot read objects from '{tmp_path / 'no.json'}': No such file or directory"
+    assert str(error.value) == missing
     for content in (b"violin", b"", b"\xff\xfe[", b"[" * 100_000):
         (tmp_path / "text.json").write_bytes(content)
-        with pytest.raises(InputError, match="cannot read objects from"):
+        with pytest.raises(InputError, match=r"text.json' is not JSON: .*; write \[\{"):
             read_objects(tmp_path / "text.json")
 
 

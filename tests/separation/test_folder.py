@@ -77,6 +77,12 @@ def test_the_manifest_tells_what_was_done(result: Result, written: Path) -> None
     assert first["label"] == first["category"] == "violin" and first["category_from"] == "label"
     assert first["boxes"] == [{"time_seconds": 0, "box": [0, 0, 0.5, 1]}]
     assert first["presence"] == pytest.approx(result.objects[0].presence)
+    mixture = float(np.square(result.mixture, dtype=np.float64).sum())
+    shares = [one["energy_share"] for one in found["objects"]]
+    sounds = [*result.stems.values(), result.residual]
+    for told, sound in zip([*shares, found["residual_energy_share"]], sounds, strict=True):
+        energy = float(np.square(sound, dtype=np.float64).sum())
+        assert told == pytest.approx(energy / mixture, rel=1e-9)
     assert found["model"]["name"] == "brightness" and found["settings"]["seed"] == 0
     # Not "auto": where it really ran.
     assert found["settings"]["device"] == str(find_device("auto"))
@@ -100,7 +106,7 @@ def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
     # Key frame, four spectrograms, two gates.
     assert page.count("<img") == 7 and page.count("gate, mean 0.25") == 2
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    for words in ("a duet.mkv", "01 violin", "02 harp", "residual", "violin, as told; 25 %"):
+    for words in ("a duet.mkv", "01 violin", "02 harp", "residual", "violin, as told; 6 %"):
         assert words in page
 
 
@@ -312,7 +318,9 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     files = done[1].as_json()["files"]
     assert isinstance(files, list) and "01-violin.wav" in files
     head, rows = done[1].table()
-    assert rows[0] == ["01-violin.wav", "violin", "told", "25"] and len(head) == 4
+    # A quarter of the amplitude is a sixteenth of the energy, and leaves nine.
+    assert rows[0] == ["01-violin.wav", "violin", "told", "6"] and len(head) == 4
+    assert rows[-1] == ["residual.wav", "-", "-", "56"]
 
 
 def test_another_video_of_the_same_name_gets_the_next_free_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from avsep.errors import InputError
 from avsep.records import VisibleObject
-from avsep.separation.objects import find_objects, parse_object, with_categories
+from avsep.separation.objects import alike, find_objects, parse_object, with_categories
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -51,6 +51,16 @@ def test_any_words_are_an_object_or_an_input_error(text: str) -> None:
         assert isinstance(parse_object(text), VisibleObject)
     except InputError as error:
         assert str(error).startswith("--object '")
+
+
+def test_the_name_of_a_file_is_no_label() -> None:
+    with pytest.raises(InputError) as error:
+        find_objects("my objects.JSON ", "video.mp4", "video")
+    assert str(error.value) == (
+        "--object 'my objects.JSON ' would be a label; for the file of that name write --objects "
+        "my objects.JSON, in Python pathlib.Path('my objects.JSON')"
+    )
+    assert parse_object("objects.json@0,0,1,1").label == "objects.json"
 
 
 def test_an_empty_word_names_nothing() -> None:
@@ -112,3 +122,13 @@ def test_a_word_that_is_not_known_is_remarked_and_left_to_the_picture() -> None:
         "known: harp, violin",
         "'?' is no category of this model, so the picture decides; known: harp, violin",
     )
+
+
+def test_objects_that_are_the_same_to_the_model_are_remarked() -> None:
+    words = ["drums", "drums@0,0,0.5,1", "drums", "harp", "drums@0,0,1,1", "drums@0,0,0.4,1"]
+    objects = [parse_object(word) for word in words]
+    assert alike(objects, [None if word == "harp" else "drums" for word in words]) == (
+        "objects 1 and 3 and 5 are the same to the model, drums in one place, and get equal "
+        'stems; give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
+    )
+    assert not alike(objects[:2], ["drums", "drums"]) and not alike([], [])

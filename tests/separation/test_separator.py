@@ -1,11 +1,13 @@
 """Stems at the video's own rate, channels and length, of the objects that were asked for."""
 
+import inspect
 import io
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 
 from avsep.errors import InputError
 from avsep.media.frames import read_frames
@@ -13,8 +15,9 @@ from avsep.media.tracks import AudioTrack
 from avsep.media.video_files import VideoSettings, write_video
 from avsep.records import Clip, VisibleObject
 from avsep.separation.manifest import SeparatorSettings
+from avsep.separation.passage import no_more_than
 from avsep.separation.result import Result
-from avsep.separation.separator import Separator, hear
+from avsep.separation.separator import Separator, hear, separate
 from media.making import noise
 from separation.brightness import LEFT, RATE_HZ, RIGHT, Brightness, two_tone, video
 
@@ -25,6 +28,10 @@ BRIGHT = 0.01
 def run(path: object, objects: object = (LEFT, RIGHT), **settings: object) -> Result:
     made = Separator(Brightness(), SeparatorSettings(**settings))  # type: ignore[arg-type]
     return made.separate(path, objects)  # type: ignore[arg-type]
+
+
+def energy(sound: np.ndarray) -> float:
+    return float(np.square(sound, dtype=np.float64).sum())
 
 
 def share(stem: np.ndarray, mixture: np.ndarray) -> float:
@@ -71,6 +78,55 @@ def test_windows_see_what_is_shown_while_they_sound(tmp_path: Path) -> None:
     assert (gate[:, :8] > 0.98).all() and (gate[:, -8:] < 0.02).all()
 
 
+@pytest.mark.parametrize("rate", ["native", "model"])
+def test_objects_alike_share_what_one_would_have_and_the_residual_stays(
+    tmp_path: Path, rate: str
+) -> None:
+    path = video(tmp_path / "a.mkv", two_tone(0.25, 1.0), noise(2, 32_000), 16000, "stereo")
+    alone, twice = run(path, [RIGHT], rate=rate), run(path, [RIGHT, RIGHT], rate=rate)
+    for found in twice.objects:
+        np.testing.assert_allclose(found.stem, alone.objects[0].stem / 2, atol=1e-5)
+    np.testing.assert_allclose(twice.residual, alone.residual, atol=1e-5)
+    assert not alone.remarks
+    assert [remark.partition(",")[0] for remark in twice.remarks] == [
+        "objects 1 and 2 are the same to the model"
+    ]
+    assert share(alone.objects[0].stem, alone.mixture) == pytest.approx(1, abs=1e-4)
+    # A quarter and all are five quarters: both are made smaller alike.
+    both = run(path, rate=rate)
+    for found, part in zip(both.objects, (0.2, 0.8), strict=True):
+        assert share(found.stem, both.mixture) == pytest.approx(part, abs=BRIGHT)
+    assert np.abs(both.residual).max() < 1e-4
+
+
+@pytest.mark.parametrize("rate", ["native", "model"])
+def test_objects_together_take_no_more_than_there_is(tmp_path: Path, rate: str) -> None:
+    # What changes over time: each object has it all for a while, and both meet.
+    pictures = two_tone(1, 0.2, 20) + two_tone(0.9, 0.9, 10) + two_tone(0, 1, 20)
+    result = run(video(tmp_path / "a.mkv", pictures, noise(1, 32_000), 16000), rate=rate)
+    assert energy(result.residual) < energy(result.mixture)
+    assert share(result.residual, result.mixture) > 0
+    for found in result.objects:
+        assert (result.residual * found.stem).sum() > -0.01 * energy(result.mixture)
+
+
+def test_cells_are_shared_in_proportion_and_only_where_too_much_is_taken() -> None:
+    heard = torch.rand(1, 5, 7, generator=torch.Generator().manual_seed(0))
+    masks = torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(1))
+    wanted = masks * heard
+    given = no_more_than(heard, wanted)
+    assert (given.sum(dim=0) <= heard * (1 + 1e-6)).all()
+    too_much = (masks.sum(dim=0) > 1).expand_as(given)
+    assert too_much.any() and not too_much.all()
+    assert torch.equal(given[~too_much], wanted[~too_much])
+    shares = (masks / masks.sum(dim=0) * heard)[too_much]
+    torch.testing.assert_close(given[too_much], shares, rtol=1e-5, atol=1e-6)
+    # One object alone is left as it is, and silence stays silence.
+    torch.testing.assert_close(no_more_than(heard, wanted[:1]), wanted[:1], rtol=0, atol=0)
+    silence = torch.zeros_like(heard)
+    assert not no_more_than(silence, torch.zeros_like(wanted)).any()
+
+
 def test_exchanging_the_objects_exchanges_the_stems(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv")
     there, back = run(path), run(path, (RIGHT, LEFT))
@@ -106,6 +162,8 @@ def test_the_picture_decides_once_where_no_label_is_known(tmp_path: Path) -> Non
     assert [found.is_told for found in result.objects] == [False, False, True]
     assert result.remarks == (
         "'kazoo' is no category of this model, so the picture decides; known: harp, tuba, violin",
+        "objects 2 and 3 are the same to the model, tuba in one place, and get equal stems; give "
+        'each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
     )
     records = result.manifest.objects
     assert [one.category_from for one in records] == ["picture", "picture", "label"]
@@ -157,6 +215,8 @@ def test_a_silent_sound_is_separated_and_remarked(tmp_path: Path) -> None:
     result = run(path)
     assert not any(stem.any() for stem in result.stems.values())
     assert [found.presence for found in result.objects] == [0, 0]
+    assert [found.energy_share for found in result.manifest.objects] == [0, 0]
+    assert result.manifest.residual_energy_share == 0
     assert result.remarks == ("its sound is silent from begin to end",)
 
 
@@ -175,29 +235,6 @@ def test_damaged_pictures_are_passed_over_with_a_remark(tmp_path: Path) -> None:
     assert share(result.objects[1].stem, result.mixture) == pytest.approx(0.5, abs=BRIGHT)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"frames": np.zeros((0, 4, 4, 3), np.uint8)}, "clip 'c' has 0 frames"),
-        ({"waveform": np.zeros((1, 0), np.float32)}, r"sound of shape \[1, 0\]; give at least one"),
-        ({"frame_times_seconds": np.array([1.0, 0.0])}, "frame_times_seconds must rise"),
-        ({"waveform": np.full((1, 9), np.nan, np.float32)}, "samples of its sound are not numbers"),
-    ],
-)
-def test_arrays_that_are_no_clip_are_told(changes: dict, message: str) -> None:
-    fields = {
-        "waveform": np.ones((1, 100), np.float32),
-        "sample_rate_hz": RATE_HZ,
-        "frames": np.zeros((2, 4, 4, 3), np.uint8),
-        "frame_times_seconds": np.array([0.0, 1.0]),
-        "name": "c",
-    } | changes
-    if len(fields["frames"]) != len(fields["frame_times_seconds"]):
-        fields["frame_times_seconds"] = fields["frame_times_seconds"][: len(fields["frames"])]
-    with pytest.raises(InputError, match=message):
-        run(Clip(**fields))
-
-
 def test_a_model_that_needs_other_cues_is_refused() -> None:
     message = (
         "model 'brightness' reads boxes, embedding, which is not computed from videos here; "
@@ -206,6 +243,22 @@ def test_a_model_that_needs_other_cues_is_refused() -> None:
     with pytest.raises(InputError) as error:
         Separator(Brightness(["crops", "motion", "embedding", "boxes"]))
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate": "x"}, "separate: rate: Input should be 'native' or 'model'; given: 'x'"),
+        ({"seed": 2**70}, "separate: seed: Input should be less than 9223372036854775808; given: "),
+        ({"seed": -1}, "separate: seed: Input should be greater than or equal to 0; given: -1"),
+        ({"i3d": 3}, "separate: i3d: "),
+    ],
+)
+def test_settings_that_are_none_are_told(settings: dict, message: str) -> None:
+    # As a caller without our checks of types sees it.
+    with pytest.raises(InputError) as error:
+        inspect.unwrap(separate)("a.mp4", "harp", **settings)
+    assert str(error.value).startswith(message)
 
 
 def test_progress_is_handed_every_window(tmp_path: Path) -> None:

@@ -30,7 +30,12 @@ def separate(
         ),
     ] = None,
     objects_file: Annotated[
-        Path | None, typer.Option("--objects", help="Labels and boxes as JSON, see docs.")
+        Path | None,
+        typer.Option(
+            "--objects",
+            metavar="FILE",
+            help='The same as JSON: [{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}, ...]',
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="A name that `avsep models` lists, or a checkpoint.")
@@ -56,11 +61,13 @@ def separate(
 
     Example: `avsep separate duet.mp4 --object "violin@0.1,0.2,0.5,0.9" --object piano -o out`
     """
+    from avsep.recipe import check_settings
     from avsep.separation.batch import separate_files
     from avsep.separation.manifest import SeparatorSettings
     from avsep.separation.separator import Separator
 
-    settings = SeparatorSettings(rate=rate.value, seed=seed, device=device, i3d=i3d)
+    given = {"rate": rate.value, "seed": seed, "device": device, "i3d": i3d}
+    settings = check_settings(given, SeparatorSettings, "avsep separate")
     done = []
     outcomes = separate_files(
         videos,

@@ -5,13 +5,17 @@ azimuth_degrees?}`; coordinates are normalised 0..1 with the origin top left.
 """
 
 import json
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from avsep.errors import InputError
+from avsep.recipe import check_settings
 from avsep.records import Box, TimedBox, VisibleObject
+
+_EXAMPLE = '[{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}]'
 
 
 class ObjectEntry(BaseModel):
@@ -22,8 +26,30 @@ class ObjectEntry(BaseModel):
     label: str | None = None
     box: Box | None = None
     boxes: tuple[TimedBox, ...] = ()
-    confidence: float = 1.0
-    azimuth_degrees: float | None = None
+    confidence: float = Field(default=1.0, ge=0, le=1)
+    azimuth_degrees: float | None = Field(default=None, ge=-180, le=180)
+
+    @field_validator("box", mode="before")
+    @classmethod
+    def _four_numbers(cls, box: object) -> object:
+        if box is not None and not (isinstance(box, list | tuple) and len(box) == 4):
+            raise ValueError("must be four numbers, [x1, y1, x2, y2]")
+        return box
+
+    @field_validator("boxes", mode="before")
+    @classmethod
+    def _with_their_times(cls, boxes: object) -> object:
+        if not isinstance(boxes, list | tuple) or any(
+            not isinstance(one, dict | TimedBox) for one in boxes
+        ):
+            raise ValueError('must be [{"time_seconds": 0, "box": [x1, y1, x2, y2]}, ...]; one '
+                             "box that holds all the time is called box")  # fmt: skip
+        return boxes
+
+    @field_validator("box")
+    @classmethod
+    def _inside_the_picture(cls, box: Box | None) -> Box | None:
+        return box and TimedBox(time_seconds=0, box=box).box
 
     @model_validator(mode="after")
     def _one_way_to_give_boxes(self) -> "ObjectEntry":
@@ -40,20 +66,19 @@ def read_objects(path: Path) -> tuple[VisibleObject, ...]:
     try:
         # Some editors begin a file with a byte order mark, which "utf-8-sig" leaves out.
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"cannot read objects from '{path}': {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read objects from '{path}': {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"'{path}' is not JSON: {error}; write {_EXAMPLE}") from error
     if not isinstance(entries, list):
-        example = '[{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}]'
-        raise InputError(f"'{path}' must hold a list of objects, such as {example}")
+        raise InputError(f"'{path}' must hold a list of objects, such as {_EXAMPLE}")
     found = []
     for index, entry in enumerate(entries, 1):
-        try:
-            found.append(_visible_object(ObjectEntry.model_validate(entry)))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "entry"
-            message = first["msg"].removeprefix("Value error, ")
-            raise InputError(f"'{path}', object {index}: {field}: {message}") from error
+        where = f"'{path}', object {index}"
+        if not isinstance(entry, dict):
+            given = reprlib.repr(entry)
+            raise InputError(f"{where} is {given}, not a label and a box as in {_EXAMPLE}")
+        found.append(_visible_object(check_settings(entry, ObjectEntry, where, "field")))
     return tuple(found)
 
 

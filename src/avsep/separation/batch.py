@@ -36,11 +36,12 @@ class Outcome:
                 found.file,
                 found.category or "-",
                 {"label": "told", "picture": "seen", None: "-"}[found.category_from],
-                f"{100 * found.presence:.0f}",
+                f"{100 * found.energy_share:.0f}",
             ]
             for found in self.manifest.objects
         ]
-        rows.append([self.manifest.residual, "-", "-", "-"])
+        share = f"{100 * self.manifest.residual_energy_share:.0f}"
+        rows.append([self.manifest.residual, "-", "-", share])
         return ["file", "category", "how known", "% of energy"], rows
 
 

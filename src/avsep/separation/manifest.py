@@ -32,7 +32,7 @@ class SeparatorSettings(_Record):
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="part that a window shares with the next"
     )
-    seed: int = Field(default=0, ge=0, description="of models that draw at random")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of models that draw at random")
     device: str = Field(
         default="auto",
         description="where the model runs; auto: the fastest here, and a manifest holds which",
@@ -80,7 +80,11 @@ class ObjectRecord(_Record):
     file: str
     category: str | None = Field(description="of the model's list, the one that was used")
     category_from: Literal["label", "picture"] | None
-    presence: float = Field(description="share of the sound's energy, 0..1")
+    presence: float = Field(description="how much the model says it sounds, 0..1")
+    energy_share: float = Field(
+        description="the stem's energy over the mixture's; shares add up to one only where "
+        "stems and residual have nothing in common"
+    )
     boxes: tuple[TimedBox, ...]
     confidence: float
     azimuth_degrees: float | None
@@ -101,6 +105,7 @@ class Manifest(_Record):
     heard: str = Field(description="what the model was given of several channels")
     objects: tuple[ObjectRecord, ...]
     residual: str = RESIDUAL_NAME
+    residual_energy_share: float
     preview: str | None = PREVIEW_NAME
     report: str = REPORT_NAME
     remarks: tuple[str, ...]

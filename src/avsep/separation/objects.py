@@ -17,6 +17,7 @@ from avsep.separation.names import readable
 Objects = Sequence[str | VisibleObject] | str | VisibleObject | os.PathLike[str]
 _EXAMPLE = '"violin@0.1,0.2,0.5,0.9"'
 _BESIDE = "objects.json"
+_ENDING = ".json"
 
 
 def find_objects(
@@ -61,6 +62,11 @@ def parse_object(text: str) -> VisibleObject:
     >>> parse_object("@").label is None
     True
     """
+    if text.strip().lower().endswith(_ENDING):
+        raise InputError(
+            f"--object '{text}' would be a label; for the file of that name write --objects "
+            f"{text.strip()}, in Python pathlib.Path({text.strip()!r})"
+        )
     label, at, box = text.rpartition("@")
     if not at:
         label, box = text, ""
@@ -98,3 +104,22 @@ def with_categories(
                 f"known: {', '.join(categories)}"
             )
     return tuple(found), tuple(dict.fromkeys(remarks))
+
+
+def alike(objects: Sequence[VisibleObject], categories: Sequence[str | None]) -> tuple[str, ...]:
+    """A remark on objects of one category, told or seen, in one place: none can tell them apart."""
+    groups: dict[object, list[int]] = {}
+    for index, (visible, category) in enumerate(zip(objects, categories, strict=True)):
+        moving = len(visible.boxes) > 1
+        place = visible.boxes if moving else visible.box_at(0)
+        groups.setdefault((category, place), []).append(index)
+    remarks = []
+    for group in groups.values():
+        if len(group) > 1:
+            numbers = " and ".join(str(index + 1) for index in group)
+            word = categories[group[0]] or objects[group[0]].label or "object"
+            remarks.append(
+                f"objects {numbers} are the same to the model, {word} in one place, and get "
+                f"equal stems; give each a box of its own, such as {_EXAMPLE}"
+            )
+    return tuple(remarks)

@@ -41,6 +41,7 @@ def result_page(
             picture, words = _gate(found.gate[:, :num_columns], whole * played)
             one = replace(one, picture=picture, picture_text=words)
         objects.append(one)
+    share = f"mixture minus stems; {100 * manifest.residual_energy_share:.0f} % of its energy"
     remarks = [*manifest.remarks, sounds.remark]
     if whole > _LONGEST_SECONDS:
         remarks.append(f"this page plays the first {_LONGEST_SECONDS} s; the files hold all")
@@ -52,7 +53,7 @@ def result_page(
         [
             Section("What is heard", [track("mixture", sounds.mixture, "the video's own sound")]),
             Section("Objects", objects, " · ".join(remark for remark in remarks if remark)),
-            Section("What is left", [track("residual", sounds.residual, "mixture minus stems")]),
+            Section("What is left", [track("residual", sounds.residual, share)]),
         ],
         _footer(manifest),
     )
@@ -60,7 +61,7 @@ def result_page(
 
 def _words(record: ObjectRecord) -> str:
     """What is known of an object, in one line."""
-    words = [f"{100 * record.presence:.0f} % of the sound's energy"]
+    words = [f"{100 * record.energy_share:.0f} % of the sound's energy"]
     if record.category is not None:
         source = "as told" if record.category_from == "label" else "by its picture"
         words.insert(0, f"{record.category}, {source}")

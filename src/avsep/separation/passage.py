@@ -13,7 +13,7 @@ from avsep.devices import to_device
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.full_band import FullBand
-from avsep.sound.masks import ratio_mask
+from avsep.sound.masks import FLOOR, ratio_mask
 from avsep.sound.windows import cut_window
 from avsep.vision.looks import Look
 from avsep.vision.window_cues import crops_of, window_cues
@@ -170,15 +170,26 @@ class Network:
         row: int,
     ) -> Float32[np.ndarray, "S channels samples"]:
         """Each object's part of one window of the target."""
-        magnitudes = answer.magnitudes[row].float().cpu()  # S 1 F T
+        heard = self._front_end.magnitude(mixture[row])  # 1 F T
+        magnitudes = no_more_than(heard, answer.magnitudes[row].float().cpu())  # S 1 F T
         window_samples = passage.band.window_samples
         if passage.heard is passage.target:
             phase = answer.phase[row].cpu()
             return self._front_end.waveform(magnitudes, phase, window_samples).numpy()
-        heard, _ = self._front_end.spectrogram(mixture[row])  # 1 F T
         ratio = ratio_mask(magnitudes, heard)[:, 0]
         window = torch.from_numpy(cut_window(passage.target, start, window_samples))
         return passage.band.take(window, ratio).numpy()
+
+
+def no_more_than(
+    heard: Float[Tensor, "C F T"], magnitudes: Float[Tensor, "S C F T"]
+) -> Float[Tensor, "S C F T"]:
+    """The magnitudes of all objects, made smaller by one factor where they exceed what is heard.
+
+    Departure: the papers' masks know nothing of each other, so two of them may each take all of a
+    cell, and are scored like that. Here what is left would become an upside-down copy of the stems.
+    """
+    return magnitudes / (magnitudes.sum(dim=0) / (heard + FLOOR)).clamp(min=1)
 
 
 def _rows(fact: object) -> np.ndarray | None:

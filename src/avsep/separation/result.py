@@ -28,7 +28,7 @@ class SeparatedObject:
         visible: as it was given; its category is an index into the model's list.
         label: what it was called, else the category that the picture shows.
         stem: its sound at the rate and with the channels of the result.
-        presence: its share of the sound's energy, 0..1.
+        presence: how much the model says it sounds, 0..1, mean over the sound's energy.
         category: the category that the model used, or none for a model without categories.
         is_told: whether a label told the category; else the picture decided.
         gate: how much picture went into what was heard, low frequencies first, over the whole
@@ -88,11 +88,14 @@ class Result:
     ) -> "Result":
         """The result of objects that were separated from a passage of a scene."""
         mixture = passage.target
-        stems = np.stack([found.stem for found in objects])
+        residual = objects[0].stem.copy()
+        for found in objects[1:]:
+            residual += found.stem
+        np.subtract(mixture, residual, out=residual)
         return cls(
             objects=objects,
             mixture=mixture,
-            residual=mixture - stems.sum(axis=0),
+            residual=residual,
             sample_rate_hz=passage.band.sample_rate_hz,
             manifest=Manifest(
                 versions=versions(),
@@ -103,7 +106,8 @@ class Result:
                 num_channels=mixture.shape[0],
                 num_samples=mixture.shape[1],
                 heard=account.heard,
-                objects=_object_records(objects),
+                objects=_object_records(objects, mixture),
+                residual_energy_share=energy_share(residual, mixture),
                 remarks=tuple(scene.remarks),
             ),
             scene=scene,
@@ -121,6 +125,15 @@ class Result:
         return self.manifest.remarks
 
 
+def energy_share(sound: Float32[np.ndarray, "C N"], mixture: Float32[np.ndarray, "C N"]) -> float:
+    """A sound's energy over the mixture's; 0 where there is none."""
+    # In float64, and converted bit by bit: a whole copy of hours would be large.
+    energy, whole = (
+        float(np.einsum("cn,cn->", one, one, dtype=np.float64)) for one in (sound, mixture)
+    )
+    return energy / whole if whole else 0.0
+
+
 def _input_record(scene: Scene) -> InputRecord:
     sha256, num_bytes = scene.fingerprint() or (None, None)
     return InputRecord(
@@ -135,7 +148,9 @@ def _input_record(scene: Scene) -> InputRecord:
     )
 
 
-def _object_records(objects: Sequence[SeparatedObject]) -> tuple[ObjectRecord, ...]:
+def _object_records(
+    objects: Sequence[SeparatedObject], mixture: Float32[np.ndarray, "C N"]
+) -> tuple[ObjectRecord, ...]:
     files = stem_files([found.label for found in objects])
     return tuple(
         ObjectRecord(
@@ -148,6 +163,7 @@ def _object_records(objects: Sequence[SeparatedObject]) -> tuple[ObjectRecord, .
             if found.is_told
             else "picture",
             presence=found.presence,
+            energy_share=energy_share(found.stem, mixture),
             boxes=found.boxes,
             confidence=found.visible.confidence,
             azimuth_degrees=found.visible.azimuth_degrees,

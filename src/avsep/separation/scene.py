@@ -21,6 +21,7 @@ from avsep.media.frames import FrameSettings, iterate_frames, read_frames
 from avsep.media.opening import Source, open_media, source_name
 from avsep.media.streams import choose_audio, choose_video
 from avsep.records import Clip, VisibleObject
+from avsep.separation.clip_arrays import checked_clip
 from avsep.separation.names import readable
 from avsep.vision.i3d import I3D
 from avsep.vision.looks import Look, LookSettings, look_at, look_at_pictures
@@ -144,23 +145,9 @@ def _index_at(clip: Clip, time_seconds: float) -> int:
     return int(max(0, found - 1))
 
 
-def _scene_of_clip(clip: Clip) -> Scene:
-    name = readable(clip.name) or "clip"
-    if len(clip.frames) == 0 or clip.waveform.size == 0:
-        raise InputError(
-            f"clip '{name}' has {len(clip.frames)} frames and sound of shape "
-            f"{list(clip.waveform.shape)}; give at least one of each"
-        )
-    if len(clip.frames) != len(clip.frame_times_seconds):
-        raise InputError(
-            f"clip '{name}' has {len(clip.frames)} frames and {len(clip.frame_times_seconds)} "
-            "times; give one time for each"
-        )
-    if (np.diff(clip.frame_times_seconds) < 0).any():
-        raise InputError(f"clip '{name}': frame_times_seconds must rise")
-    if not np.isfinite(clip.waveform).all():
-        raise InputError(f"clip '{name}': samples of its sound are not numbers")
-    return Scene(name, clip, Sound(clip.waveform, clip.sample_rate_hz, 0.0))
+def _scene_of_clip(given: Clip) -> Scene:
+    clip = checked_clip(given)
+    return Scene(clip.name, clip, Sound(clip.waveform, clip.sample_rate_hz, 0.0))
 
 
 def _without_padding(sound: Sound, video: Source) -> Sound:

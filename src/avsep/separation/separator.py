@@ -13,10 +13,11 @@ from jaxtyping import Float32
 from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.media.opening import Source, source_name
+from avsep.recipe import check_settings
 from avsep.records import Clip, VisibleObject
 from avsep.separation.cues import check_needs
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
-from avsep.separation.objects import Objects, find_objects, with_categories
+from avsep.separation.objects import Objects, alike, find_objects, with_categories
 from avsep.separation.passage import Answer, Network, Passage, SeparationModel
 from avsep.separation.result import Account, Result, SeparatedObject
 from avsep.separation.scene import Scene
@@ -56,11 +57,11 @@ def separate(
         i3d: file of I3D's weights, for a model that reads motion features.
 
     Raises:
-        InputError: no objects, no sound, no pictures, damaged sound, an unknown model, weights of
-            I3D missing, unfit or not read by the model.
+        InputError: no such rate or seed, no objects, no sound, no pictures, damaged sound, an
+            unknown model, weights of I3D missing, unfit or not read by the model.
     """
-    weights = None if i3d is None else Path(i3d)
-    settings = SeparatorSettings(rate=rate, seed=seed, device=device, i3d=weights)
+    given = {"rate": rate, "seed": seed, "device": device, "i3d": i3d}
+    settings = check_settings(given, SeparatorSettings, "separate")
     return Separator(model, settings).separate(video, objects)
 
 
@@ -99,16 +100,21 @@ class Separator:
         passage, heard = self._passage(scene, visible)
         network = Network(self.model, self._device, self.settings.seed)
         passage = replace(passage, category=network.decide(passage))
+        scene.remarks.extend(alike(visible, self._names(passage)))
         answers: list[Answer] = []
 
         def parts() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
             coming = network.answers(passage, self.settings.sources_at_once)
             for answer in progress(coming, len(passage.starts)) if progress else coming:
                 yield answer.start, answer.parts
-                answers.append(replace(answer, parts=answer.parts[..., :0]))
+                # A copy: a view of nothing would hold all of the window.
+                answers.append(replace(answer, parts=answer.parts[..., :0].copy()))
 
-        num_samples = passage.target.shape[1]
-        stems = np.concatenate(list(overlap_add(parts(), num_samples)), axis=-1)
+        stems = np.empty((len(visible), *passage.target.shape), np.float32)
+        written = 0
+        for block in overlap_add(parts(), stems.shape[-1]):
+            stems[..., written : written + block.shape[-1]] = block
+            written += block.shape[-1]
         account = Account(self.record, self.settings.as_recorded(self._device), heard)
         return Result.of(scene, self._objects(visible, stems, passage, answers), passage, account)
 
@@ -149,10 +155,9 @@ class Separator:
         presence = energy @ np.stack([answer.presence for answer in answers])
         presence = presence / max(float(energy.sum()), 1e-12)
         gates = stitch_gates(passage, answers)
-        objects = []
+        names, objects = self._names(passage), []
         for index, one in enumerate(visible):
-            number = int(passage.category[index])
-            category = self.model.settings.categories[number] if number >= 0 else None
+            category = names[index]
             objects.append(
                 SeparatedObject(
                     visible=one,
@@ -165,6 +170,11 @@ class Separator:
                 )
             )
         return tuple(objects)
+
+    def _names(self, passage: Passage) -> list[str | None]:
+        """The category that is used for each object; none for a model without categories."""
+        known = self.model.settings.categories
+        return [known[number] if number >= 0 else None for number in passage.category.tolist()]
 
 
 def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N"], str]:
