@@ -20,6 +20,7 @@ Waveforms = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."] | Sequence[object]
 _SETTLED_SHARE = 1e-25
 # References without energy in part of the band need the most; what is left then is ill-posed.
 _MAX_STEPS = 16
+_MOST_RISE = 4.0
 _MAX_CHUNK_BYTES = 2**28
 
 
@@ -146,8 +147,9 @@ def _project(
         gradient = _correlate(references, estimates - projection, filter_taps, fft_samples)
         step = torch.cholesky_solve(gradient.mT, factor).mT
         gain = (gradient * step).sum(-1)
-        # A gain that grows is rounding: to follow it would add up to noise.
-        settled = settled | (gain <= limit) | (gain >= last_gain)
+        # Gains may rise a little on their way down; one that rises much is rounding, and to follow
+        # it would add up to noise.
+        settled = settled | (gain <= limit) | (gain >= _MOST_RISE * last_gain)
         if settled.all():
             break
         if direction is not None:
