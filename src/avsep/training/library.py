@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from avsep.errors import InputError
 from avsep.evaluation.clip_looks import look_at_clip
 from avsep.media.whole_file import make_folder, whole_file
 from avsep.records import Cues
+from avsep.training.workers import begin_worker
 from avsep.vision.looks import Look, LookSettings
 
 # Changes with what the files hold, so that those of an older avsep are made again.
@@ -312,7 +312,7 @@ def _read_all(reading: _Reading, num_workers: int | None) -> Iterator[list[Array
         batch_size=None,
         num_workers=min(num_workers, len(reading)),
         collate_fn=_as_it_is,
-        worker_init_fn=_ignore_ctrl_c,
+        worker_init_fn=begin_worker,
         multiprocessing_context="spawn",
         generator=torch.Generator(),  # else it would draw from the global one
     )
@@ -337,11 +337,6 @@ def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
             arrays["movement"] = look.movement.numpy()
         found.append(arrays)
     return found
-
-
-def _ignore_ctrl_c(_: int) -> None:
-    """Leave Ctrl-C to the main process, which ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(found: list[Arrays] | InputError) -> list[Arrays] | InputError:

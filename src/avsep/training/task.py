@@ -1,6 +1,5 @@
 """The model as Lightning trains it, and the endless stream of its batches."""
 
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +14,7 @@ from avsep.devices import to_device
 from avsep.records import Batch
 from avsep.training.optimizers import make_optimizer, make_schedule
 from avsep.training.recipe import TrainRecipe
+from avsep.training.workers import begin_worker
 
 
 @runtime_checkable
@@ -102,13 +102,8 @@ def make_loader(
         multiprocessing_context="spawn" if num_workers else None,
         prefetch_factor=4 if num_workers else None,
         persistent_workers=num_workers > 0,
-        worker_init_fn=_ignore_ctrl_c,
+        worker_init_fn=begin_worker,
     )
-
-
-def _ignore_ctrl_c(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal, and it is the main one that ends a training."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class StepBatches(Sampler[list[int]]):

@@ -140,7 +140,7 @@ def test_a_stopped_run_takes_its_workers_along_and_can_be_gone_on_with(
     else:  # as a terminal does
         os.killpg(run.pid, how)
     # Both pipes end only when every worker has ended.
-    _, errors = run.communicate(timeout=60)  # workers that just start may still be importing
+    _, errors = run.communicate(timeout=20)
     assert run.returncode == (-9 if how == signal.SIGKILL else 130)
     assert "Traceback" not in errors
     done = len(list((tmp_path / "stopped").glob("*.mp4")))

@@ -71,8 +71,11 @@ def _in_parallel(
     with ProcessPoolExecutor(num_workers, get_context("spawn"), _watch, (watched,)) as pool:
         try:
             with _ignoring_ctrl_c():  # as workers then do from their first moment
-                done = pool.map(make, names)
-            yield from done
+                done = [pool.submit(make, name) for name in names]
+            # Not by `map`, which cancels what is not begun when it is left. Python 3.11's pool
+            # does not get over cancelled work when its workers end, and then waits for ever.
+            for future in done:
+                yield future.result()
         except BaseException:
             held.close()
             raise
