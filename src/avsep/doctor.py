@@ -14,8 +14,6 @@ from avsep.errors import InputError
 
 # Distributions that may be missing, and what is done with them.
 OPTIONAL = {"transformers": "detectors and CLIP", "mir_eval": "tests"}
-# Names that must be among the shipped models.
-SHIPPED_MODELS = ("dgfnet-mini",)
 CODECS = ("libx264", "aac", "flac")
 
 
@@ -129,11 +127,12 @@ def _notes() -> Finding:
 
 def _weights() -> Finding:
     from avsep.checkpoint import load_model, shipped_names
+    from avsep.separation.separator import DEFAULT_MODEL
     from avsep.vision.image_encoder import SHIPPED, load_image_encoder
 
     try:
         load_image_encoder()
-        names = list(dict.fromkeys([*SHIPPED_MODELS, *shipped_names()]))
+        names = list(dict.fromkeys([DEFAULT_MODEL, *shipped_names()]))
         for name in names:
             load_model(name)
     except InputError as error:

@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avsep.cli.console import say_error, say_json, say_table, track
+
+if TYPE_CHECKING:
+    from avsep.separation.batch import Outcome
 
 
 class Rate(StrEnum):
@@ -77,14 +80,19 @@ def separate(
         lambda video: lambda windows, total: track(windows, total, f"{video.name}, windows"),
     )
     for outcome in outcomes:
-        for remark in outcome.manifest.remarks if outcome.manifest else ():
-            say_error(f"warning: '{outcome.video}': {remark}")
-        if outcome.error:
-            say_error(outcome.error)
-        elif not as_json:
-            say_table(str(outcome.folder), *outcome.table())
+        _say_outcome(outcome, with_table=not as_json)
         done.append(outcome.as_json())
     if as_json:
         say_json(done)
     if any(not outcome["files"] for outcome in done):
         raise typer.Exit(2)
+
+
+def _say_outcome(outcome: "Outcome", *, with_table: bool) -> None:
+    """What was noticed, and what was made or went wrong."""
+    for remark in outcome.manifest.remarks if outcome.manifest else ():
+        say_error(f"warning: '{outcome.video}': {remark}")
+    if outcome.error:
+        say_error(outcome.error)
+    elif with_table:
+        say_table(str(outcome.folder), *outcome.table())

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import avsep
-from avsep.checkpoint import read_card, save_checkpoint
+from avsep.checkpoint import save_checkpoint
 from avsep.data.clips import ClipFiles
 from avsep.devices import find_device
 from avsep.errors import InputError
@@ -104,10 +104,7 @@ class RunFolder:
     def check_data(self, data: Sequence[str], clips: Sequence[ClipFiles]) -> None:
         """See that clips to train on, wherever they lie, are those this run began with."""
         stored = self.stored_recipe()
-        digest = stored.data_sha256
-        if digest is None and self.best.is_file():  # a run of an older avsep
-            digest = read_card(self.best).facts.get("data_sha256")
-        if digest != clips_digest(clips):
+        if stored.data_sha256 != clips_digest(clips):
             raise InputError(
                 f"{list(data)} are not the clips that '{self.path}' began with, {list(stored.data)}"
                 ": give those as --data, wherever they lie now, or give another --run"
