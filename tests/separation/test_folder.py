@@ -235,6 +235,13 @@ def test_a_sound_beyond_full_scale_is_whole_in_the_files_and_quieter_to_listen_t
     assert f"all sounds are played {decibels:.1f} dB quieter, so that none is cut off" in page
 
 
+def test_a_peak_that_rounding_lifts_over_full_scale_is_no_remark(tmp_path: Path) -> None:
+    sound = noise(1, 8000)
+    lifted = _clip(sound * np.float32(1.001 / np.abs(sound).max()))
+    write_result(Separator(Brightness()).separate(lifted, ["harp@0.5,0,1,1"]), tmp_path / "a")
+    assert "quieter" not in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("rate_hz", "num_channels"), [(7000, 1), (16000, 6), (192_000, 2)])
 def test_unusual_rates_and_many_channels_can_be_looked_at(
     tmp_path: Path, rate_hz: int, num_channels: int

@@ -49,8 +49,7 @@ def listening(result: Result) -> Listening:
     peak = max(float(np.abs(sound).max(initial=0.0)) for sound in sounds)
     if peak > 1:
         sounds = [np.clip(sound / np.float32(peak), -1, 1) for sound in sounds]
-        decibels = 20 * np.log10(peak)
-        remarks.append(f"all sounds are played {decibels:.1f} dB quieter, so that none is cut off")
+        if (words := f"{20 * np.log10(peak):.1f}") != "0.0":  # decoders overshoot by a rounding
+            remarks.append(f"all sounds are played {words} dB quieter, so that none is cut off")
     mixture, *objects, residual = sounds
-    words = "; ".join(remarks)
-    return Listening(mixture, tuple(objects), residual, rate_hz, words)
+    return Listening(mixture, tuple(objects), residual, rate_hz, "; ".join(remarks))
