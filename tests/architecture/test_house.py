@@ -20,11 +20,12 @@ IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
 # Lowest first; a file imports its own layer's folder and what lies below. The public door,
 # avsep/__init__.py, stands outside: it imports nothing while loading.
 LAYERS = [
-    {"errors", "recipe", "records", "devices"},
+    {"errors", "recipe", "records", "devices", "workers"},
     {"sound", "media"},
     {"vision", "data", "layers", "diffusion"},
     {"models"},
     {"checkpoint"},
+    {"pages"},
     {"evaluation"},
     {"training", "separation", "doctor"},
     {"cli", "app", "__main__"},

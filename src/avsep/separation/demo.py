@@ -21,12 +21,12 @@ from avsep.evaluation.bss_eval import BssScores, bss_eval
 from avsep.evaluation.tables import decibels, figures_json
 from avsep.media.audio_files import write_audio
 from avsep.media.whole_file import make_folder, write_whole
+from avsep.pages.key_frame import key_frame_jpeg
+from avsep.pages.report import Section, Track, report_html
+from avsep.pages.spectrogram_picture import peak_magnitude, spectrogram_png
 from avsep.recipe import load_recipe
-from avsep.separation.key_frame import key_frame_jpeg
 from avsep.separation.manifest import SeparatorSettings
-from avsep.separation.report import Section, Track, report_html
 from avsep.separation.separator import DEFAULT_MODEL, Separator
-from avsep.separation.spectrogram_picture import peak_magnitude, spectrogram_png
 from avsep.sound.front_end import FrontEnd
 
 CLIP_NAME = "duet"

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float32
 
+from avsep.pages.key_frame import key_frame_jpeg
+from avsep.pages.report import Section, Track, report_html
+from avsep.pages.spectrogram_picture import gate_png
 from avsep.records import Clip
-from avsep.separation.key_frame import key_frame_jpeg
 from avsep.separation.listening import Listening
 from avsep.separation.manifest import Manifest, ObjectRecord
-from avsep.separation.report import Section, Track, report_html
 from avsep.separation.result import Result
-from avsep.separation.spectrogram_picture import gate_png
 
 # A page of hours would be too large to open.
 _LONGEST_SECONDS = 600

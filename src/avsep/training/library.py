@@ -23,8 +23,8 @@ from avsep.errors import InputError
 from avsep.evaluation.clip_looks import look_at_clip
 from avsep.media.whole_file import make_folder, whole_file
 from avsep.records import Cues
-from avsep.training.workers import begin_worker
 from avsep.vision.looks import Look, LookSettings
+from avsep.workers import begin_worker
 
 # Changes with what the files hold, so that those of an older avsep are made again.
 _FORMAT = 1

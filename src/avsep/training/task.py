@@ -14,7 +14,7 @@ from avsep.devices import to_device
 from avsep.records import Batch
 from avsep.training.optimizers import make_optimizer, make_schedule
 from avsep.training.recipe import TrainRecipe
-from avsep.training.workers import begin_worker
+from avsep.workers import begin_worker
 
 
 @runtime_checkable

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from avsep.separation.report import Section, Track, report_html
-from avsep.separation.spectrogram_picture import gate_png, peak_magnitude, spectrogram_png
+from avsep.pages.report import Section, Track, report_html
+from avsep.pages.spectrogram_picture import gate_png, peak_magnitude, spectrogram_png
 
 
 def tone(frequency_hz: float, level: float = 0.5) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How worker processes of a training begin: deaf to Ctrl-C, and never outliving their parent."""
+"""How worker processes begin: deaf to Ctrl-C, and never outliving their parent."""
 
 import multiprocessing
 import os

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avsep.pages.key_frame import draw_boxes, key_frame_jpeg
 from avsep.records import Box, Clip, TimedBox, VisibleObject
-from avsep.separation.key_frame import draw_boxes, key_frame_jpeg
 
 
 def grey_clip() -> Clip:

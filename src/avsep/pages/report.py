@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from avsep.separation.spectrogram_picture import peak_magnitude, spectrogram_png
+from avsep.pages.spectrogram_picture import peak_magnitude, spectrogram_png
 from avsep.sound.resample import resample
 
 _LONGEST_EXACT_SECONDS = 60
