@@ -170,7 +170,7 @@ def test_band_limited_sources_are_exact(cutoff: float) -> None:
 
 def test_steps_end_before_they_add_up_to_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dark sources, resampled; hiss in the empty band; far more steps than are allowed."""
-    monkeypatch.setattr("avsep.evaluation.bss_eval._MAX_STEPS", 60)
+    monkeypatch.setattr("avsep.evaluation.projection.exact._MAX_STEPS", 60)
     rng = np.random.default_rng(0)
     sources = soxr.resample(rng.standard_normal((6000, 2)), 1, 2, quality="VHQ").T
     sources = sources.astype(np.float32)
@@ -218,7 +218,7 @@ def test_many_mixtures_pass_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = rng.standard_normal((5, 2, 400))
     estimates = sources + rng.standard_normal(sources.shape)
     whole = bss_eval(sources, estimates, filter_taps=16)
-    monkeypatch.setattr("avsep.evaluation.bss_eval._MAX_CHUNK_BYTES", 1)
+    monkeypatch.setattr("avsep.evaluation.projection.batches._MOST_BYTES", 1)
     one_by_one = bss_eval(sources, estimates, filter_taps=16)
     np.testing.assert_allclose(table(one_by_one), table(whole), rtol=0, atol=1e-9)
 
@@ -283,10 +283,10 @@ QUIET[2, 1] = 0.0
     [
         (NOISE[0], NOISE[0, :, :-1], r"shape \[2, 1200\], estimates \[2, 1199\]; both must have"),
         (NOISE[0], NOISE[0, :1], r"shape \[2, 1200\], estimates \[1, 1200\]; both must have"),
-        (NOISE[0, 0], NOISE[0, 0], r"have shape \[1200\]; \[\.\.\., sources, samples\] are needed"),
-        (NOISE[:, :0], NOISE[:, :0], r"have shape \[3, 0, 1200\]; .* at least one of each"),
-        (NOISE[..., :0], NOISE[..., :0], r"have shape \[3, 2, 0\]; .* at least one of each"),
-        (NOISE[:0], NOISE[:0], r"have shape \[0, 2, 1200\]; .* at least one of each"),
+        (NOISE[0, 0], NOISE[0, 0], r"have shape \[1200\], .* must be \[\.\.\., sources, samples\]"),
+        (NOISE[:, :0], NOISE[:, :0], r"have shape \[3, 0, 1200\], .* at least one of each"),
+        (NOISE[..., :0], NOISE[..., :0], r"have shape \[3, 2, 0\], .* at least one of each"),
+        (NOISE[:0], NOISE[:0], r"have shape \[0, 2, 1200\], .* at least one of each"),
         (NOISE[0, :, :513], NOISE[0, :, :513], "513 samples are too short: .* 514 samples or more"),
         (BROKEN, NOISE, r"reference \[1, 0\] holds NaN or infinite samples; repair it"),
         (NOISE[1], BROKEN[1] / 0.1, "estimate 0 holds NaN or infinite samples; repair it"),
