@@ -75,8 +75,8 @@ def check_shapes(references: Given, estimates: Given, axes: str, taps: int) -> N
     num_axes = axes.count(",") + 1
     if len(shape) < num_axes or len(other) < num_axes or 0 in shape or 0 in other:
         raise InputError(
-            f"references have shape {shape}, estimates {other}: they must be [..., {axes}], with at "
-            "least one of each"
+            f"references have shape {shape}, estimates {other}: they must be [..., {axes}], with "
+            "at least one of each"
         )
     try:
         torch.broadcast_shapes(references.shape[:-num_axes], estimates.shape[:-num_axes])

@@ -1,33 +1,50 @@
 """Block Toeplitz systems of delayed references, solved in far fewer steps than dense ones."""
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Complex128, Float64
 from torch import Tensor
 from torch.nn.functional import pad
 
+Filters = Float64[Tensor, "B R G taps"]
 # Delays are taken several at a time, in blocks of so many rows at most: matrix products of this
 # size cost little more than smaller ones, and the recursion has fewer steps.
 _MOST_BLOCK_ROWS = 12
+_FACTOR_ROWS = 128
 
 
-class ToeplitzInverse:
-    """The inverse of the inner products of G delayed references, for a batch of systems.
-
-    A block Levinson recursion (Whittle 1963; Golub and Van Loan, Matrix Computations, section 4.7)
-    finds the first and last block columns of the inverse, and these are all of it: the formula of
-    Gohberg and Heinig (1974) turns a product with the inverse into a few short convolutions. The
-    arithmetic grows with the square of the taps where a dense factorisation needs the cube.
-
-    It is accurate as far as the system is well conditioned; where it is singular it holds NaN or
-    nonsense, and only a residual (`multiply`) tells.
-    """
+class ToeplitzSystem:
+    """The inner products of G delayed references with one another, for a batch of them."""
 
     def __init__(self, lags: Float64[Tensor, "B G G lags"]) -> None:
-        num_channels, self.taps = lags.shape[1], (lags.shape[-1] + 1) // 2
+        self.taps = (lags.shape[-1] + 1) // 2
         self._fft_size = 2 * self.taps
         positive, negative = lags[..., self.taps - 1 :], lags[..., : self.taps - 1]
         circulant = torch.cat([positive, torch.zeros_like(lags[..., :1]), negative], dim=-1)
         self._spectrum = torch.fft.rfft(circulant)
+
+    def multiply(self, filters: Filters) -> Filters:
+        """The right-hand sides that filters belong to."""
+        spectra = torch.fft.rfft(filters, n=self._fft_size)
+        return self._cut(torch.einsum("bghf,brhf->brgf", self._spectrum, spectra))
+
+    def _cut(self, spectra: Complex128[Tensor, "B R C F"]) -> Float64[Tensor, "B R C taps"]:
+        return torch.fft.irfft(spectra, n=self._fft_size)[..., : self.taps]
+
+
+class ToeplitzInverse(ToeplitzSystem):
+    """A system and its inverse by recursion, in a time that grows with the square of the taps.
+
+    A block Levinson recursion (Whittle 1963; Golub and Van Loan, Matrix Computations, section 4.7)
+    finds the first and last block columns of the inverse, and these are all of it: the formula of
+    Gohberg and Heinig (1974) turns a product with the inverse into a few short convolutions.
+
+    It is accurate as far as the system is well conditioned; near a singular one it holds nonsense
+    or NaN, and only residuals tell.
+    """
+
+    def __init__(self, lags: Float64[Tensor, "B G G lags"]) -> None:
+        super().__init__(lags)
+        num_channels = lags.shape[1]
         first, last = _end_columns(lags)
         # As scalars' 1 / first entry: the columns are divided by the root of their diagonal block.
         forward = _normalised(first, first[:, :num_channels])
@@ -41,20 +58,27 @@ class ToeplitzInverse:
         self._signs = columns.new_ones(2 * num_channels, 1)
         self._signs[num_channels:] = -1
 
-    def solve(self, sides: Float64[Tensor, "B R G taps"]) -> Float64[Tensor, "B R G taps"]:
+    def solve(self, sides: Filters) -> Filters:
         """The filters whose products with the references are these right-hand sides."""
         spectra = torch.fft.rfft(sides, n=self._fft_size)
         inner = self._cut(torch.einsum("bgcf,brgf->brcf", self._columns.conj(), spectra))
         spectra = torch.fft.rfft(inner * self._signs, n=self._fft_size)
         return self._cut(torch.einsum("bgcf,brcf->brgf", self._columns, spectra))
 
-    def multiply(self, filters: Float64[Tensor, "B R G taps"]) -> Float64[Tensor, "B R G taps"]:
-        """The right-hand sides that filters belong to: the system itself, not its inverse."""
-        spectra = torch.fft.rfft(filters, n=self._fft_size)
-        return self._cut(torch.einsum("bghf,brhf->brgf", self._spectrum, spectra))
 
-    def _cut(self, spectra: Tensor) -> Float64[Tensor, "B R C taps"]:
-        return torch.fft.irfft(spectra, n=self._fft_size)[..., : self.taps]
+class DenseInverse(ToeplitzSystem):
+    """A system and its inverse by Cholesky: cubic in the taps, and as accurate as numbers allow."""
+
+    def __init__(self, lags: Float64[Tensor, "B G G lags"]) -> None:
+        super().__init__(lags)
+        blocks = lags.unfold(-1, self.taps, 1).flip(-1)  # entry [a, b] is the product at lag a - b
+        grams = blocks.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        self._factor = torch.stack([_cholesky(gram) for gram in grams])
+
+    def solve(self, sides: Filters) -> Filters:
+        """The filters whose products with the references are these right-hand sides."""
+        found = torch.cholesky_solve(sides.flatten(2).mT, self._factor).mT
+        return found.reshape(sides.shape)
 
 
 def _end_columns(
@@ -106,3 +130,28 @@ def _normalised(
     """The column over the root of its block on the diagonal."""
     root = torch.linalg.cholesky_ex(corner)[0]
     return torch.linalg.solve_triangular(root.mT, column, upper=True, left=False)
+
+
+def _cholesky(gram: Float64[Tensor, "rows rows"]) -> Float64[Tensor, "rows rows"]:
+    """Its Cholesky factor, with the least ridge that lets it have one."""
+    ridge = 1e-15
+    while True:
+        gram.diagonal().add_(ridge)
+        factor = _factor_in_blocks(gram)
+        if bool(factor.isfinite().all()):
+            return factor
+        ridge *= 10
+
+
+def _factor_in_blocks(gram: Float64[Tensor, "rows rows"]) -> Float64[Tensor, "rows rows"]:
+    """The Cholesky factor, NaN where there is none; on some processors in half of LAPACK's time."""
+    half = len(gram) // 2
+    if len(gram) <= _FACTOR_ROWS:
+        factor, info = torch.linalg.cholesky_ex(gram)
+        return factor if not info else torch.full_like(gram, torch.nan)
+    factor = torch.zeros_like(gram)
+    upper = factor[:half, :half] = _factor_in_blocks(gram[:half, :half])
+    side = torch.linalg.solve_triangular(upper, gram[half:, :half].mT, upper=False).mT
+    factor[half:, :half] = side
+    factor[half:, half:] = _factor_in_blocks(gram[half:, half:] - side @ side.mT)
+    return factor
