@@ -90,7 +90,7 @@ def bss_eval(
         check_values(truth, guess)
         raise
     if permute:
-        order = _best_orders(table_db[..., 1])
+        order = best_orders(table_db[..., 1])
         table_db = np.take_along_axis(table_db, order[..., None, None], axis=-2)
     else:
         order = np.broadcast_to(np.arange(num_sources), table_db.shape[:-2]).copy()
@@ -108,7 +108,7 @@ def _ratios_db(parts: Parts) -> Float64[Tensor, "B S Q 3"]:
     return 10 * torch.log10(torch.stack(ratios, dim=-1).nan_to_num(nan=0.0, posinf=torch.inf))
 
 
-def _best_orders(sir_db: Float64[np.ndarray, "*batch S S"]) -> Int64[np.ndarray, "*batch S"]:
+def best_orders(sir_db: Float64[np.ndarray, "*batch S S"]) -> Int64[np.ndarray, "*batch S"]:
     """The estimate for each reference in the assignment of best mean SIR."""
     # Infinities cannot be summed, and above 200 dB rounding would choose.
     tables = sir_db.clip(-1000, 200).reshape(-1, *sir_db.shape[-2:])
