@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import avsep
+from avsep.cli.check import check
 from avsep.cli.console import say, say_error
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, separate, toyband, motion, train, evaluate, models, doctor):
+for command in (demo, separate, toyband, motion, train, evaluate, check, models, doctor):
     app.command()(command)
 app.command(cls=ListCommand)(score)
 

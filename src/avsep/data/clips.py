@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -115,8 +116,20 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
         with Image.open(path) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the picture '{path}': {error}") from error
+
+
+def read_array(path: Path) -> Shaped[np.ndarray, "..."]:
+    """What an .npy file holds, read where it lies as it is used; InputError for any other file."""
+    try:
+        # NumPy reads plain numbers alone, unless it is told to trust the file.
+        found = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"'{path}' is no array of numbers in .npy: {error}") from error
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"'{path}' holds several arrays, an .npy file holds one")
+    return found
 
 
 def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
@@ -132,8 +145,7 @@ def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
             "`avsep motion DIR --weights FILE` does, or set the model's motion to 'none'"
         )
     try:
-        # NumPy reads plain numbers alone, unless it is told to trust the file.
-        found = np.load(path) if path.suffix == ".npy" else load_file(path)["motion"]
+        found = read_array(path) if path.suffix == ".npy" else load_file(path)["motion"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"cannot read motion features from '{path}': {error}") from error
     if found.ndim not in (2, 4) or 0 in found.shape or found.dtype.kind != "f":

@@ -8,6 +8,8 @@ from pathlib import Path
 from avsep.errors import InputError
 
 MOST_COLUMNS = 4
+# Lists of the field have less than 1 MB; a file of this size is something else.
+_MOST_BYTES = 256 * 2**20
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
 
 
@@ -22,13 +24,17 @@ class Row:
 def check_is_file(path: Path) -> None:
     """Raise an InputError for what is no ordinary file, or only git LFS's pointer to one."""
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is no ordinary file" if path.exists() else "does not exist"
+        what = "is a folder" if path.is_dir() else what
         raise InputError(f"'{path}' {what}; give a list: csv, txt, json or h5")
     try:
+        num_bytes = path.stat().st_size
         with path.open("rb") as file:
             is_pointer = file.read(len(_LFS_MARK)) == _LFS_MARK
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror}") from error
+    if num_bytes > _MOST_BYTES:
+        raise InputError(f"'{path}' has {num_bytes} bytes: that is no list of videos")
     if is_pointer:
         raise InputError(
             f"'{path}' is a pointer of git LFS, not the list itself: fetch it with `git lfs pull` "
@@ -56,7 +62,9 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         InputError: no text, nothing in it, quotes that do not close, lines of unequal cells.
     """
     try:
-        reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+        reader = csv.reader(
+            io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True
+        )
         rows = tuple(
             Row(reader.line_num, cells)
             for line in reader
