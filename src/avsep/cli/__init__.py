@@ -34,9 +34,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, separate, toyband, motion, train, evaluate, check, models, doctor):
+for command in (demo, separate, toyband, motion, train, evaluate, models, doctor):
     app.command()(command)
-app.command(cls=ListCommand)(score)
+for command in (score, check):
+    app.command(cls=ListCommand)(command)
 
 
 @app.callback()

@@ -18,7 +18,7 @@ def check(
     ],
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="OTHER", help="Another such place that should share no videos."),
+        typer.Option(metavar="OTHER...", help="Other such places, to share no videos with."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything, every name included, as JSON.")
@@ -30,7 +30,7 @@ def check(
     annotations and orders, FAIR-Play's h5 and txt, MUSIC's json. What a list is for is told by its
     name: train, val or test, and what stands before says whose it is (`davis_train.csv`). A
     video in two of train, val and test of one set is wrong, and so is one that is held out in DATA
-    and trained on in OTHER, or the other way round. Several others: a --against each.
+    and trained on in OTHER, or the other way round.
 
     Of folders with sounds and pictures every file is read. The exit code is 2 when anything is
     wrong; notes, such as repeated pairs or short clips, are no fault.

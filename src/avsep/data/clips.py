@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
+from numpy.lib.format import MAGIC_PREFIX
 from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -123,13 +123,17 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 def read_array(path: Path) -> Shaped[np.ndarray, "..."]:
     """What an .npy file holds, read where it lies as it is used; InputError for any other file."""
     try:
+        with path.open("rb") as file:
+            # NumPy would open archives too, and leave a torn one open.
+            is_array = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+        if not is_array:
+            raise InputError(f"'{path}' is no array in .npy: it does not begin like one")
         # NumPy reads plain numbers alone, unless it is told to trust the file.
-        found = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"'{path}' is no array of numbers in .npy: {error}") from error
-    if not isinstance(found, np.ndarray):
-        raise InputError(f"'{path}' holds several arrays, an .npy file holds one")
-    return found
 
 
 def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:

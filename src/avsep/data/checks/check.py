@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avsep.data.checks.clip_health import ClipHealth, ClipJob, health_findings
@@ -73,9 +73,24 @@ def open_check(data: Path, against: Sequence[Path] = ()) -> DataCheck:
         *(look_at_contents(lists) if kind == "lists" else ()),
     ]
     for other in against:
-        _, theirs, _, _ = _open(other)
-        findings += overlaps_against(lists, theirs, str(other))
+        findings += overlaps_against(lists, _lists_of(other))
     return DataCheck(str(data), kind, tuple(lists), tuple(findings), tuple(jobs))
+
+
+def _lists_of(other: Path) -> list[SplitList]:
+    """The lists of another place, their sets called after it."""
+    kind, lists, _, _ = _open(other)
+    own_name = other.resolve().name
+    has_sets = kind == "lists" and other.is_dir()
+    return [
+        replace(
+            one,
+            set_name=f"{other}/{one.set_name}"
+            if has_sets and one.set_name != own_name
+            else str(other),
+        )
+        for one in lists
+    ]
 
 
 def _open(
@@ -93,6 +108,7 @@ def _open(
     if not lists and not any(finding.is_wrong for finding in findings):
         raise InputError(
             f"'{place}' holds nothing to check: neither {INDEX_NAME} of a prepared folder "
-            f"(docs/data.md), nor toyband clips, nor lists ({', '.join(LIST_ENDINGS)})"
+            "(docs/data.md shows how to write it), nor toyband clips, nor lists "
+            f"({', '.join(LIST_ENDINGS)})"
         )
     return "lists", lists, findings, []

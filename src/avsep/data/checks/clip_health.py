@@ -114,9 +114,24 @@ def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
         heard = listen(path)
     except InputError as error:
         return None, [Fault(UNREADABLE, name, str(error))]
+    num_missing = _bytes_missing(path)
+    if num_missing > 0:
+        why = f"it was cut off: {num_missing} of the bytes that its header counts are missing"
+        return heard.seconds, [Fault(UNREADABLE, name, why)]
     if heard.peak < SILENCE_PEAK:
         return heard.seconds, [Fault(SILENT, name, f"peak {heard.peak:.1g}")]
     return heard.seconds, []
+
+
+def _bytes_missing(path: Path) -> int:
+    """How much of a WAV file is not there; FFmpeg takes what is for the whole of it."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    counted = int.from_bytes(head[4:], "little")
+    # What was written to a pipe has one of these numbers, as nobody knew.
+    if not head.startswith(b"RIFF") or counted in (0, 2**32 - 1):
+        return 0
+    return len(head) + counted - path.stat().st_size
 
 
 def health_findings(

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+# Letters of a reason that still fits into a table beside others.
+_SHORT_REASON = 60
+
 
 @dataclass(frozen=True)
 class Item:
@@ -92,10 +95,10 @@ class CheckReport:
         """What was looked at, in words."""
         parts = []
         if self.num_clips is not None:
-            parts.append(f"{self.num_clips} clips")
-        elif self.lists:
+            parts.append(_many(self.num_clips, "clip"))
+        else:
             num_lines = sum(facts.num_lines for facts in self.lists)
-            parts.append(f"{len(self.lists)} lists of {num_lines} lines")
+            parts.append(f"{_many(len(self.lists), 'list')} of {_many(num_lines, 'line')}")
         if self.durations_seconds:
             shortest, middle, longest = self.duration_spread
             parts.append(
@@ -109,7 +112,7 @@ class CheckReport:
         """One line: whether all is well, and what was looked at."""
         num_wrong = sum(finding.is_wrong for finding in self.findings)
         num_notes = len(self.findings) - num_wrong
-        notes = f", {num_notes} {'note' if num_notes == 1 else 'notes'}" if num_notes else ""
+        notes = f", {_many(num_notes, 'note')}" if num_notes else ""
         words = f"{num_wrong} wrong" if num_wrong else "all is well"
         return f"{self.data}: {words}{notes}; {self.counts}"
 
@@ -161,8 +164,15 @@ def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def _names(items: Sequence[Item], most: int) -> str:
-    """The first few names; a reason only where there is one item, for it to be read."""
-    if len(items) == 1 and items[0].why:
-        return f"{items[0].name}: {items[0].why}"
-    shown = ", ".join(item.name for item in items[:most])
+    """The first few names, with their reasons where these are short or the only one."""
+    shown = ", ".join(
+        f"{item.name} ({item.why})"
+        if item.why and (len(item.why) <= _SHORT_REASON or len(items) == 1)
+        else item.name
+        for item in items[:most]
+    )
     return f"{shown} and {len(items) - most} more" if len(items) > most else shown
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

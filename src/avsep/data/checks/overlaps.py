@@ -44,32 +44,28 @@ def overlaps_across(lists: Sequence[SplitList]) -> Iterator[Finding]:
             yield from _overlap(roles, held_out, other_roles, TRAINING, what, name, is_wrong=True)
 
 
-def overlaps_against(
-    lists: Sequence[SplitList], others: Sequence[SplitList], other: str
-) -> Iterator[Finding]:
-    """All that two places have in common, set by set; `other` is what the second is called.
+def overlaps_against(lists: Sequence[SplitList], others: Sequence[SplitList]) -> Iterator[Finding]:
+    """All that the lists of two places have in common, set by set.
 
-    Beside what is held out here and trained on there or the other way round, it is wrong where
-    one place says of nothing what it is for: then nothing tells that it is harmless.
+    Beside what is held out here and trained on there, or the other way round, it is wrong where
+    one of the places says of no list what it is for: then nothing tells that it is harmless. Where
+    it does, its lists without a role are catalogues, which hold everything, and are left out.
     """
     says_nothing = not (_has_roles(lists) and _has_roles(others))
     for (name, members), (other_name, their_members) in product(by_set(lists), by_set(others)):
         roles, their_roles = videos_by_role(members), videos_by_role(their_members)
         for role, their_role in product(roles, their_roles):
-            is_leak = TRAINING in (role, their_role) and (
-                role in _HELD_OUT or their_role in _HELD_OUT
+            if not (says_nothing or (role and their_role)):
+                continue
+            is_leak = {TRAINING, *_HELD_OUT} >= {role, their_role} and (
+                (role == TRAINING) != (their_role == TRAINING)
             )
-            word = f"the {_WORDS[their_role]} list" if their_role else "a list"
+            which = f"the {_WORDS[their_role]} list of {other_name}" if their_role else other_name
             what = f"{_WORDS[role]} videos" if role else "videos"
             yield from _overlap(
-                roles,
-                role,
-                their_roles,
-                their_role,
-                f"{what} in {word} of {other}" + (f": {other_name}" if other_name else ""),
-                name,
+                roles, role, their_roles, their_role, f"{what} in {which}", name,
                 is_wrong=is_leak or says_nothing,
-            )
+            )  # fmt: skip
 
 
 def by_set(lists: Sequence[SplitList]) -> list[tuple[str, list[SplitList]]]:

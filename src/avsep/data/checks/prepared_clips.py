@@ -167,8 +167,8 @@ def _object_faults(folder: Path, place: Path) -> Iterator[Fault]:
                 yield Fault(EMPTY, name)
         except InputError as error:
             yield Fault(UNREADABLE, name, str(error))
-    detections = folder / "detection_results" / place.with_name(f"{place.name}.mp4.npy")
-    if detections.is_file():
+    detections = file_at(folder / "detection_results" / place, (".mp4.npy", ".npy"))
+    if detections is not None:
         yield from _detection_faults(detections, detections.relative_to(folder).as_posix())
 
 
