@@ -59,6 +59,7 @@ WORKING = {
     "evaluate": ["mixture", "--data=-band [b]:bell: é"],
     "separate": ["./-duet é.mkv", "--object=harp", "--model=tiny [b].safetensors", "-o", "out"],
     "motion": ["./-solos é", "--weights=i3d [b].pth.tar"],
+    "check": ["./-solos é"],
     "models": [],
     "doctor": [],
 }
@@ -109,6 +110,8 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
         assert "1 clips of -band [b]:bell: é (dB)" in done.out
     if name == "motion":
         assert "motion features of 1 clips written into -solos é" in done.out
+    if name == "check":
+        assert "What was found in -solos é\n" in done.out and "-solos é: all is well, " in done.out
     if name == "score":
         assert "a b.wav against -ü.wav" in done.out
 
@@ -124,6 +127,9 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
         (["evaluate", "--data=-band [b]:bell: é", "-o", "a b.wav/c"], "make the folder 'a b.wav/c"),
         (["evaluate", "--data=a b.wav"], "'a b.wav' holds no clips"),
         (["motion", "./-band [b]:bell: é", "--weights=x"], "é' holds no index.csv, the list"),
+        (["check", "./-band [b]:bell: é/1"], "'-band [b]:bell: é/1' holds nothing to check"),
+        (["check", "./-solos é"], "'-solos é' does not exist; give a list"),
+        (["check", "a b.wav"], "'a b.wav' is no text in UTF-8"),
         (["demo", "-o", "a b.wav"], "cannot make the folder 'a b.wav': File exists"),
         (["demo", "-o", "a b.wav/c"], "cannot make the folder 'a b.wav/c': Not a directory"),
         (["demo", "-o", "."], "'.' holds '-band [b]:bell: é', which is of no demo: give a new"),

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import avsep
+from avsep.cli.check import check
 from avsep.cli.console import say, say_error
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
@@ -35,7 +36,8 @@ app = typer.Typer(
 )
 for command in (demo, separate, toyband, motion, train, evaluate, models, doctor):
     app.command()(command)
-app.command(cls=ListCommand)(score)
+for command in (score, check):
+    app.command(cls=ListCommand)(command)
 
 
 @app.callback()

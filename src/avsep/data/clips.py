@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
+from numpy.lib.format import MAGIC_PREFIX
 from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -115,8 +116,24 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
         with Image.open(path) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the picture '{path}': {error}") from error
+
+
+def read_array(path: Path) -> Shaped[np.ndarray, "..."]:
+    """What an .npy file holds, read where it lies as it is used; InputError for any other file."""
+    try:
+        with path.open("rb") as file:
+            # NumPy would open archives too, and leave a torn one open.
+            is_array = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+        if not is_array:
+            raise InputError(f"'{path}' is no array in .npy: it does not begin like one")
+        # NumPy reads plain numbers alone, unless it is told to trust the file.
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"'{path}' is no array of numbers in .npy: {error}") from error
 
 
 def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
@@ -132,8 +149,7 @@ def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
             "`avsep motion DIR --weights FILE` does, or set the model's motion to 'none'"
         )
     try:
-        # NumPy reads plain numbers alone, unless it is told to trust the file.
-        found = np.load(path) if path.suffix == ".npy" else load_file(path)["motion"]
+        found = read_array(path) if path.suffix == ".npy" else load_file(path)["motion"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"cannot read motion features from '{path}': {error}") from error
     if found.ndim not in (2, 4) or 0 in found.shape or found.dtype.kind != "f":

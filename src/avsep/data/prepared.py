@@ -20,6 +20,8 @@ from avsep.errors import InputError, unknown_name
 from avsep.records import VisibleObject
 
 INDEX_NAME = "index.csv"
+# Column -> cell; what goes beyond the named columns stands under none, a missing cell is none.
+IndexLine = dict[str | None, str | list[str] | None]
 SPLITS = (TRAINING, VALIDATION, TEST)
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 MOTION_ENDINGS = (".npy", ".safetensors")
@@ -85,6 +87,12 @@ def motion_path(folder: Path, name: str) -> Path:
 def read_index(folder: Path) -> list[IndexRow]:
     """The lines of a folder's index.csv, in its order; anything else is an InputError."""
     path = folder / INDEX_NAME
+    return [index_row(path, number, line) for number, line in index_lines(folder)]
+
+
+def index_lines(folder: Path) -> list[tuple[int, IndexLine]]:
+    """The number and the cells of each line of index.csv; an InputError if it cannot be read."""
+    path = folder / INDEX_NAME
     if not path.is_file():
         raise InputError(
             f"'{folder}' holds no {INDEX_NAME}, the list of a prepared folder (docs/data.md); for "
@@ -93,13 +101,13 @@ def read_index(folder: Path) -> list[IndexRow]:
     try:
         # Spreadsheets begin a file with a byte order mark, which "utf-8-sig" leaves out.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file, skipinitialspace=True, strict=True))
+            return list(enumerate(csv.DictReader(file, skipinitialspace=True, strict=True), 2))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read '{path}': {error}") from error
-    return [_row_of(path, number, line) for number, line in enumerate(lines, 2)]
 
 
-def _row_of(path: Path, number: int, line: dict[str | None, str | list[str] | None]) -> IndexRow:
+def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
+    """What a line of the index at `path` says; an InputError if it is not as described above."""
     for name in REQUIRED:
         if name not in line:
             raise InputError(
@@ -127,7 +135,7 @@ def _row_of(path: Path, number: int, line: dict[str | None, str | list[str] | No
 def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
     """The files of one line."""
     place = Path(row.category) / row.id
-    sound = _file_at(folder / "audio" / place, SOUND_ENDINGS)
+    sound = file_at(folder / "audio" / place, SOUND_ENDINGS)
     if sound is None:
         raise InputError(
             f"no sound '{folder / 'audio' / place}.wav' (or {', '.join(SOUND_ENDINGS[1:])}), which "
@@ -143,7 +151,7 @@ def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
         sources=(SourceFile(sound, label, name, visible),),
         sound=sound,
         frame_rate_hz=row.frame_rate_hz,
-        motion=_file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
+        motion=file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
         split=row.split,
     )
     _check_frames(clip, row)
@@ -165,12 +173,16 @@ def _check_frames(clip: ClipFiles, row: IndexRow) -> None:
     if row.duration_seconds is None:
         return
     shown_seconds = found / row.frame_rate_hz
-    slack = _SLACK_SECONDS + _SLACK_SHARE * row.duration_seconds
-    if abs(shown_seconds - row.duration_seconds) > slack:
+    if not lasts_alike(shown_seconds, row.duration_seconds):
         raise InputError(
             f"'{clip.video}': {found} pictures at {row.frame_rate_hz:g} Hz last {shown_seconds:g} "
             f"s, the sound {row.duration_seconds:g} s: correct frame_rate_hz in {INDEX_NAME}"
         )
+
+
+def lasts_alike(shown_seconds: float, sound_seconds: float) -> bool:
+    """Whether pictures and sound may be of one clip, as far as their lengths tell."""
+    return abs(shown_seconds - sound_seconds) <= _SLACK_SECONDS + _SLACK_SHARE * sound_seconds
 
 
 def _object_of(path: Path, label: str) -> VisibleObject:
@@ -185,7 +197,7 @@ def _object_of(path: Path, label: str) -> VisibleObject:
     return best.model_copy(update={"label": label})
 
 
-def _file_at(stem: Path, endings: tuple[str, ...]) -> Path | None:
+def file_at(stem: Path, endings: tuple[str, ...]) -> Path | None:
     """The first file of this name that exists with one of the endings."""
     candidates = (stem.with_name(stem.name + ending) for ending in endings)
     return next((path for path in candidates if path.is_file()), None)

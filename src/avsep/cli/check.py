@@ -1,0 +1,51 @@
+"""avsep check: what is wrong with a data set or its lists, before figures are made from it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsep.cli.console import say, say_json, say_table, track
+
+
+def check(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A prepared or toyband folder, a list of videos or pairs, or a folder of lists.",
+        ),
+    ],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="OTHER...", help="Other such places, to share no videos with."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything, every name included, as JSON.")
+    ] = False,
+) -> None:
+    """Look for what spoils figures: leaks between lists, missing, broken, silent or empty files.
+
+    Lists are read as the field publishes them: csv of iQuery, CCoL, DAVIS and LAVSS, pairs, AVE's
+    annotations and orders, FAIR-Play's h5 and txt, MUSIC's json. What a list is for is told by its
+    name: train, val or test, and what stands before says whose it is (`davis_train.csv`). A
+    video in two of train, val and test of one set is wrong, and so is one that is held out in DATA
+    and trained on in OTHER, or the other way round.
+
+    Of folders with sounds and pictures every file is read. The exit code is 2 when anything is
+    wrong; notes, such as repeated pairs or short clips, are no fault.
+
+    Example: `avsep check splits/music --against splits/music21`
+    """
+    from avsep.data.checks.check import open_check
+
+    opened = open_check(data, against or [])
+    report = opened.report(track(opened.examine(), len(opened.jobs), "clips read"))
+    if as_json:
+        say_json(report.as_json())
+    else:
+        if report.findings:
+            say_table(f"What was found in {data}", *report.table())
+        say(report.verdict)
+    if not report.is_well:
+        raise typer.Exit(2)

@@ -1,0 +1,169 @@
+"""What can be wrong with one clip, and how its sounds are listened to."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsep.data.checks.findings import Finding, Item
+from avsep.errors import InputError
+from avsep.media.audio import AudioReader
+from avsep.sound.front_end import FrontEndSettings
+
+# A peak of -80 dB, three steps of 16 bits: below lies what silence is recorded as.
+SILENCE_PEAK = 1e-4
+_FRONT_END = FrontEndSettings()
+WINDOW_SECONDS = _FRONT_END.window_samples / _FRONT_END.sample_rate_hz
+
+UNUSABLE_LINE = "lines of index.csv that cannot be used"
+LISTED_TWICE = "clips that index.csv lists twice"
+MISSING = "missing files"
+UNREADABLE = "files that cannot be read"
+SILENT = "silent sounds"
+LENGTHS = "sound and pictures of different length"
+GAPS = "pictures missing in between"
+EMPTY = "empty detections"
+MISFIT = "stems that do not add up to the sound of the video"
+MOTION = "wrong motion features"
+NO_MOTION = "clips without the motion features that others have"
+SHORT = f"clips shorter than a window of {WINDOW_SECONDS:.2f} s"
+UNLISTED = "sounds that index.csv does not list"
+NO_VIDEO = "folders of clips without their video"
+
+# Kind of fault -> whether it is wrong, or only worth knowing; in the order of the table.
+FAULT_KINDS: dict[str, bool] = {
+    UNUSABLE_LINE: True,
+    LISTED_TWICE: True,
+    MISSING: True,
+    UNREADABLE: True,
+    SILENT: True,
+    EMPTY: True,
+    LENGTHS: True,
+    GAPS: True,
+    MISFIT: True,
+    MOTION: True,
+    NO_MOTION: False,
+    SHORT: False,
+    UNLISTED: False,
+    NO_VIDEO: False,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing about one clip: its kind, of `FAULT_KINDS`, the file and what is the matter."""
+
+    kind: str
+    name: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class ClipHealth:
+    """What was found of one clip.
+
+    Attributes:
+        seconds: how long it sounds; none where it cannot be heard.
+        motion_width: features a time of its motion file; none without one that can be read.
+    """
+
+    clip: str
+    faults: tuple[Fault, ...] = ()
+    seconds: float | None = None
+    motion_width: int | None = None
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """One clip that is still to be looked at."""
+
+    clip: str
+    look: Callable[[], ClipHealth]
+
+    def __call__(self) -> ClipHealth:
+        """Look; where the file system itself says no, that is what is the matter with the clip."""
+        try:
+            return self.look()
+        except OSError as error:
+            return ClipHealth(self.clip, (Fault(UNREADABLE, self.clip, str(error)),))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound file from end to end."""
+
+    seconds: float
+    peak: float
+
+
+def listen(path: Path) -> Heard:
+    """Length and peak of a sound, read in blocks of constant memory; InputError where damaged."""
+    num_samples, peak = 0, 0.0
+    with AudioReader(path) as reader:
+        for block in reader.blocks():
+            num_samples += block.shape[1]
+            peak = max(peak, float(np.abs(block).max(initial=0.0)))
+        return Heard(num_samples / reader.sample_rate_hz, peak)
+
+
+def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
+    """How long a sound file lasts, and what is wrong with it; `name` is what it is called."""
+    try:
+        heard = listen(path)
+    except InputError as error:
+        return None, [Fault(UNREADABLE, name, str(error))]
+    num_missing = _bytes_missing(path)
+    if num_missing > 0:
+        why = f"it was cut off: {num_missing} of the bytes that its header counts are missing"
+        return heard.seconds, [Fault(UNREADABLE, name, why)]
+    if heard.peak < SILENCE_PEAK:
+        return heard.seconds, [Fault(SILENT, name, f"peak {heard.peak:.1g}")]
+    return heard.seconds, []
+
+
+def _bytes_missing(path: Path) -> int:
+    """How much of a WAV file is not there; FFmpeg takes what is for the whole of it."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    counted = int.from_bytes(head[4:], "little")
+    # What was written to a pipe has one of these numbers, as nobody knew.
+    if not head.startswith(b"RIFF") or counted in (0, 2**32 - 1):
+        return 0
+    return len(head) + counted - path.stat().st_size
+
+
+def health_findings(
+    healths: Iterable[ClipHealth], where: str
+) -> tuple[list[Finding], list[ClipHealth]]:
+    """A finding for each kind of fault that any clip has, and the clips as they were given.
+
+    Motion features of other widths than most clips have are faults too: no model reads both.
+    """
+    clips = list(healths)
+    faults = [(clip.clip, fault) for clip in clips for fault in clip.faults]
+    faults += _odd_widths(clips)
+    findings = []
+    for kind, is_wrong in FAULT_KINDS.items():
+        alike = [(name, fault) for name, fault in faults if fault.kind == kind]
+        if alike:
+            items = tuple(Item(fault.name, fault.why) for _, fault in alike)
+            num_clips = len({name for name, _ in alike})
+            findings.append(Finding(kind, where, is_wrong, num_clips, len(clips), "clips", items))
+    return findings, clips
+
+
+def _odd_widths(clips: Sequence[ClipHealth]) -> Iterator[tuple[str, Fault]]:
+    """Clips whose motion features are unlike most, or missing though others have them."""
+    widths = Counter(clip.motion_width for clip in clips if clip.motion_width is not None)
+    if not widths:
+        return
+    usual = max(widths, key=lambda width: (widths[width], width))
+    for clip in clips:
+        if clip.motion_width is None:
+            if not any(fault.kind == MOTION for fault in clip.faults):
+                yield clip.clip, Fault(NO_MOTION, clip.clip)
+        elif clip.motion_width != usual:
+            why = f"{clip.motion_width} features a time, most clips have {usual}"
+            yield clip.clip, Fault(MOTION, clip.clip, why)

@@ -1,0 +1,124 @@
+"""Every fault of a toyband folder, clip by clip: video, boxes, score, and stems that add up."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from avsep.data.checks.clip_health import (
+    EMPTY,
+    LENGTHS,
+    MISFIT,
+    NO_VIDEO,
+    SHORT,
+    UNREADABLE,
+    WINDOW_SECONDS,
+    ClipHealth,
+    ClipJob,
+    Fault,
+    sound_faults,
+)
+from avsep.data.checks.findings import Finding, Item
+from avsep.data.checks.split_lists import SplitList
+from avsep.data.list_files import ListedClip
+from avsep.data.prepared import lasts_alike
+from avsep.data.toyband.folder import RECIPE_NAME, ClipPaths, read_clip, read_record
+from avsep.errors import InputError
+from avsep.media.audio import iterate_audio
+from avsep.media.frames import read_frames
+from avsep.media.probe import probe
+
+# The stems are the mixture to the sample; this forgives what other tools round when they copy them.
+_SUM_TOLERANCE = 1e-3
+
+
+def open_toyband(
+    folder: Path,
+) -> tuple[list[SplitList], list[Finding], list[ClipJob]]:
+    """The clips of a toyband folder as one list without a role, and each clip to be seen.
+
+    A clip is told by its number and the recipe that made it, seed included: two folders made by
+    one recipe have the same clips, and number 1 of another recipe is another clip.
+    """
+    recipe = folder / RECIPE_NAME
+    # Without a recipe nothing is known to be the same anywhere else.
+    mark = recipe.read_bytes() if recipe.is_file() else str(folder.resolve()).encode()
+    band = hashlib.sha256(mark).hexdigest()[:8]
+    names = sorted(video.stem for video in folder.glob("*.mp4"))
+    clips = tuple(ListedClip(f"{band}:{name}", None, n) for n, name in enumerate(names, 1))
+    left = sorted(
+        path.parent.name for path in folder.glob("*/objects.json") if path.parent.name not in names
+    )
+    findings = []
+    if left:
+        items = tuple(Item(name) for name in left)
+        total = len(names) + len(left)
+        findings.append(Finding(NO_VIDEO, str(folder), False, len(left), total, "clips", items))
+    jobs = [ClipJob(name, partial(examine_toyband, ClipPaths(folder, name))) for name in names]
+    return [SplitList(folder.name, folder.resolve().name, None, clips)], findings, jobs
+
+
+def examine_toyband(paths: ClipPaths) -> ClipHealth:
+    """All that is wrong with one clip; nothing is raised for a bad file."""
+    video = f"{paths.name}.mp4"
+    seconds, faults = sound_faults(paths.video, video)
+    sounds_are_well = not faults
+    if seconds is not None:
+        if seconds < WINDOW_SECONDS:
+            faults.append(Fault(SHORT, paths.name, f"{seconds:.2f} s"))
+        faults += _picture_faults(paths.video, video, seconds)
+    try:
+        read_record(paths.score)
+    except InputError as error:
+        faults.append(Fault(UNREADABLE, f"{paths.name}/score.json", str(error)))
+    try:
+        clip = read_clip(paths)
+    except InputError as error:
+        faults.append(Fault(UNREADABLE, paths.name, str(error)))
+        return ClipHealth(paths.name, tuple(faults), seconds)
+    if not clip.sources:
+        faults.append(Fault(EMPTY, f"{paths.name}/objects.json"))
+    stems = [*(source.path for source in clip.sources), *clip.unseen]
+    for path in stems:
+        found = sound_faults(path, path.relative_to(paths.folder).as_posix())[1]
+        sounds_are_well = sounds_are_well and not found
+        faults += found
+    if sounds_are_well and stems:
+        faults += _misfit(paths.video, stems, paths.name)
+    return ClipHealth(paths.name, tuple(faults), seconds)
+
+
+def _picture_faults(path: Path, name: str, seconds: float) -> Iterator[Fault]:
+    """The last picture is read: a video that was cut off has none at its end."""
+    try:
+        (stream, *_) = probe(path).video or (None,)
+        read_frames(path, [seconds])
+    except InputError as error:
+        yield Fault(UNREADABLE, name, str(error))
+        return
+    shown_seconds = stream.duration_seconds if stream else None
+    if shown_seconds is not None and not lasts_alike(shown_seconds, seconds):
+        why = f"the pictures last {shown_seconds:.2f} s, the sound {seconds:.2f} s"
+        yield Fault(LENGTHS, name, why)
+
+
+def _misfit(video: Path, stems: Sequence[Path], name: str) -> Iterator[Fault]:
+    """Whether the stems are what is heard; all are read side by side, block by block."""
+    worst = 0.0
+    try:
+        streams = [iterate_audio(path) for path in (video, *stems)]
+        for mixture, *parts in zip_longest(*streams):
+            if mixture is None or any(
+                part is None or part.shape != mixture.shape for part in parts
+            ):
+                yield Fault(MISFIT, name, "lengths, rates or channels differ")
+                return
+            worst = max(worst, float(np.abs(mixture - sum(parts)).max()))
+    except InputError as error:
+        yield Fault(UNREADABLE, name, str(error))
+        return
+    if worst > _SUM_TOLERANCE:
+        yield Fault(MISFIT, name, f"they differ by up to {worst:.2g}")

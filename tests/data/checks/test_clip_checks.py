@@ -1,0 +1,343 @@
+"""Folders of clips: every kind of fault is found and named, and whole ones have none."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from avsep.data.checks.check import open_check
+from avsep.data.checks.clip_health import FAULT_KINDS, SHORT, listen
+from avsep.data.checks.findings import CheckReport, Finding
+from avsep.data.clips import read_motion
+from avsep.data.prepared import read_prepared
+from avsep.data.toyband.folder import ClipPaths
+from avsep.errors import InputError
+from data.prepared_folder import INDEX, RATE_HZ, make_prepared
+
+
+@pytest.fixture
+def solos(tmp_path: Path) -> Path:
+    make_prepared(tmp_path / "solos")
+    return tmp_path / "solos"
+
+
+@pytest.fixture(scope="module")
+def made_band(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small clips, each with an unseen sound or not."""
+    from avsep.data.toyband.build import make_toyband
+    from avsep.data.toyband.clip import ToybandSettings
+    from avsep.data.toyband.material import Material
+    from avsep.data.toyband.pictures.performers import PictureSettings
+
+    folder = tmp_path_factory.mktemp("bands") / "band"
+    pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
+    settings = ToybandSettings(clip_seconds=6, num_performers=(2,), pictures=pictures)
+    list(make_toyband(folder, 2, 2, settings, Material.read(), num_workers=1))
+    return folder
+
+
+@pytest.fixture
+def band(made_band: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_band, tmp_path / "band"))
+
+
+def check(data: Path, *against: Path) -> CheckReport:
+    return open_check(data, against).report()
+
+
+def faults(report: CheckReport) -> dict[str, list[str]]:
+    """What is wrong, by kind, and the names; notes left out."""
+    return {one.what: [item.name for item in one.items] for one in report.findings if one.is_wrong}
+
+
+def finding(report: CheckReport, what: str) -> Finding:
+    return next(one for one in report.findings if one.what == what)
+
+
+def test_a_whole_prepared_folder_is_well(solos: Path) -> None:
+    report = check(solos)
+    assert report.is_well and report.num_clips == 3
+    # The tones of the tests are of 3 seconds, half a window.
+    assert [one.what for one in report.findings] == [SHORT]
+    assert SHORT == "clips shorter than a window of 5.94 s"
+    assert report.verdict == (
+        f"{solos}: all is well, 1 note; 3 clips, 9 s of sound (shortest 3.00 s, median 3.00 s, "
+        "longest 3.00 s)"
+    )
+    assert [facts.role for facts in report.lists] == ["test", "train"]
+    assert check(solos / "index.csv").findings[0].items == report.findings[0].items
+
+
+def silence(folder: Path) -> None:
+    soundfile.write(folder / "audio/violin/c.wav", np.zeros(3 * RATE_HZ), RATE_HZ)
+
+
+def hiss_of_one_step(folder: Path) -> None:
+    noise = np.random.default_rng(0).integers(-1, 2, 3 * RATE_HZ).astype(np.int16)
+    soundfile.write(folder / "audio/violin/c.wav", noise, RATE_HZ)
+
+
+def cut_off_sound(folder: Path) -> None:
+    path = folder / "audio/violin/c.wav"
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def save(name: str, array: np.ndarray) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+
+    return write
+
+
+def put(name: str, content: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    return write
+
+
+def reindex(before: str, after: str) -> Callable[[Path], None]:
+    return put("index.csv", INDEX.replace(before, after).encode())
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    def unlink(folder: Path) -> None:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return unlink
+
+
+MOTION = "features/motion/violin/c.npy"
+DETECTIONS = "detection_results/violin/c.mp4.npy"
+LENGTHS = "sound and pictures of different length"
+UNREADABLE = "files that cannot be read"
+CASES = [
+    (remove("audio/violin/c.wav"), "missing files", "audio/violin/c.wav", ""),
+    (remove("frames/violin/c"), "missing files", "frames/violin/c/000001.jpg", "no pictures"),
+    (put("audio/violin/c.wav", b"no"), UNREADABLE, "audio/violin/c.wav", "is no sound or video"),
+    (put("audio/violin/c.wav", b""), UNREADABLE, "audio/violin/c.wav", "is empty (0 bytes)"),
+    (cut_off_sound, UNREADABLE, "audio/violin/c.wav", "cut off: 164"),
+    (silence, "silent sounds", "audio/violin/c.wav", "peak 0"),
+    (hiss_of_one_step, "silent sounds", "audio/violin/c.wav", "peak 3e-05"),
+    (put("frames/violin/c/000001.png", b"x"), UNREADABLE, "frames/violin/c/000001.png", "cannot"),
+    (put("frames/violin/c/000005.png", b""), UNREADABLE, "frames/violin/c/000005.png", "no bytes"),
+    (put("objects/violin/c.json", b"{}"), UNREADABLE, "objects/violin/c.json", "must hold a list"),
+    (put("objects/violin/c.json", b"[]"), "empty detections", "objects/violin/c.json", ""),
+    (save(DETECTIONS, np.zeros((0, 7))), "empty detections", DETECTIONS, ""),
+    (save(DETECTIONS, np.zeros(0)), "empty detections", DETECTIONS, ""),
+    (save(DETECTIONS, np.zeros((3, 6))), UNREADABLE, DETECTIONS, "this is float64 [3, 6]"),
+    (save(DETECTIONS, np.full((3, 7), np.nan)), UNREADABLE, DETECTIONS, "no numbers"),
+    (put(DETECTIONS, b""), UNREADABLE, DETECTIONS, "is no array in .npy"),
+    (save(MOTION, np.zeros(4, np.float32)), "wrong motion features", MOTION, "holds float32 [4]"),
+    (save(MOTION, np.full((3, 2), np.nan)), "wrong motion features", MOTION, "no numbers"),
+    (put(MOTION, b""), "wrong motion features", MOTION, "cannot read motion features"),
+    (put(MOTION, b"PK\3\4 torn"), "wrong motion features", MOTION, "cannot read motion"),
+    (save(MOTION, np.zeros((4, 2))), "wrong motion features", "violin/c", "most clips have 3"),
+    (reindex("c,violin,,4,12", "c,violin,,4,13"), LENGTHS, "frames/violin/c", "says 13"),
+    (reindex("c,violin,,4", "c,violin,,1"), LENGTHS, "frames/violin/c", "the sound lasts 3.00 s"),
+    (reindex("12,3.0", "12,9.0"), LENGTHS, "frames/acoustic_guitar/a", "index.csv says 9.00 s"),
+    (
+        reindex("c,violin,,4", "c,violin,tset,4"),
+        "lines of index.csv that cannot be used",
+        "line 4",
+        "'tset' is none of",
+    ),
+    (
+        reindex("c,violin", "b,erhu,test,4,,\nc,violin"),
+        "clips that index.csv lists twice",
+        "erhu/b",
+        "2 lines",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "kind", "name", "why"), CASES)
+def test_each_fault_of_a_prepared_folder(
+    solos: Path, spoil: Callable[[Path], None], kind: str, name: str, why: str
+) -> None:
+    spoil(solos)
+    report = check(solos)
+    assert faults(report) == {kind: [name]} and not report.is_well
+    assert why in finding(report, kind).items[0].why
+
+
+def test_all_faults_are_told_at_once(solos: Path) -> None:
+    for spoil in (silence, remove("frames/erhu/b"), put("objects/violin/c.json", b"[]")):
+        spoil(solos)
+    remove("frames/acoustic_guitar/a/000003.png")(solos)
+    report = check(solos)
+    assert faults(report) == {
+        "missing files": ["frames/erhu/b/000001.jpg"],
+        "silent sounds": ["audio/violin/c.wav"],
+        "empty detections": ["objects/violin/c.json"],
+        LENGTHS: ["frames/acoustic_guitar/a"],  # 11 pictures where the index says 12
+        "pictures missing in between": ["frames/acoustic_guitar/a"],
+    }
+    shown = [one.what for one in report.findings if one.is_wrong]
+    assert shown == [kind for kind in FAULT_KINDS if kind in shown]
+    assert json.dumps(report.as_json()) == json.dumps(check(solos).as_json())
+
+
+def test_notes_are_no_faults(solos: Path) -> None:
+    remove(MOTION)(solos)
+    shutil.copytree(solos / "audio/violin", solos / "audio/viola")
+    report = check(solos)
+    notes = {one.what: [item.name for item in one.items] for one in report.findings}
+    assert report.is_well and notes == {
+        "sounds that index.csv does not list": ["audio/viola/c.wav"],
+        "clips without the motion features that others have": ["violin/c"],
+        SHORT: ["acoustic_guitar/a", "erhu/b", "violin/c"],
+    }
+
+
+def test_one_video_in_two_splits_of_an_index(solos: Path) -> None:
+    for folder in ("audio", "frames"):
+        shutil.copytree(solos / folder / "violin", solos / folder / "viola")
+    reindex("c,violin", "c,viola,test,4,,\nc,violin")(solos)
+    report = check(solos)
+    assert faults(report) == {"test videos in its training list": ["c"]}
+
+
+def test_a_folder_against_a_list(solos: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_train.csv").write_text("erhu/b.wav,erhu/b.mp4,3\nviolin/c.wav,violin/c.mp4,3")
+    report = check(solos, tmp_path / "my_train.csv")
+    (what,) = faults(report)
+    assert what == f"test videos in the training list of {tmp_path / 'my_train.csv'}"
+    assert faults(report)[what] == ["b"]
+
+
+def test_an_index_without_lines(solos: Path) -> None:
+    put("index.csv", INDEX.splitlines()[0].encode())(solos)
+    with pytest.raises(InputError, match=r"index\.csv' lists nothing for clips: add lines"):
+        open_check(solos)
+
+
+def test_sounds_are_heard_to_their_end(tmp_path: Path) -> None:
+    waveform = np.zeros((25 * 8000, 2))
+    waveform[-1, 1] = -0.5  # the last sample of the third block, in one channel
+    soundfile.write(tmp_path / "a.wav", waveform, 8000)
+    heard = listen(tmp_path / "a.wav")
+    assert (heard.seconds, heard.peak) == (25.0, 0.5)
+
+
+def test_a_sound_that_came_through_a_pipe_is_whole(solos: Path) -> None:
+    path = solos / "audio/violin/c.wav"
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff\xff\xff\xff" + content[8:])
+    assert check(solos).is_well
+
+
+def test_motion_files_that_claim_too_much_are_refused(solos: Path) -> None:
+    path = solos / MOTION
+    content = path.read_bytes()
+    huge = content.replace(
+        b"'shape': (3, 6), }" + b" " * 20, b"'shape': (99999999999, 6), }" + b" " * 10
+    )
+    assert huge != content
+    path.write_bytes(huge)
+    with pytest.raises(InputError, match="cannot read motion features"):
+        read_motion(read_prepared(solos)[2])
+
+
+def test_a_whole_band_is_well(band: Path) -> None:
+    report = check(band)
+    assert report.is_well and report.findings == () and report.kind == "toyband"
+    assert report.durations_seconds == pytest.approx((6.0, 6.0), abs=0.01)
+
+
+def cut_off_video(folder: Path) -> None:
+    path = folder / "000001.mp4"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def quieter_stem(folder: Path) -> None:
+    stem = stem_of(folder)
+    waveform, rate_hz = soundfile.read(stem)
+    soundfile.write(stem, 0.9 * waveform, rate_hz, subtype="FLOAT")
+
+
+def shorter_stem(folder: Path) -> None:
+    stem = stem_of(folder)
+    waveform, rate_hz = soundfile.read(stem)
+    soundfile.write(stem, waveform[:-1000], rate_hz, subtype="FLOAT")
+
+
+def silent_stem(folder: Path) -> None:
+    waveform, rate_hz = soundfile.read(stem_of(folder))
+    soundfile.write(stem_of(folder), 0 * waveform, rate_hz)
+
+
+def stem_of(folder: Path) -> Path:
+    return min(ClipPaths(folder, "000001").stems.glob("*.wav"))
+
+
+def no_objects(folder: Path) -> None:
+    paths = ClipPaths(folder, "000001")
+    paths.objects.write_text("[]")
+    for stem in paths.stems.glob("*.wav"):
+        if "unseen" not in stem.name:
+            stem.unlink()
+
+
+MISFIT = "stems that do not add up to the sound of the video"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "name", "why"),
+    [
+        (put("000001.mp4", b""), UNREADABLE, "000001.mp4", "is empty"),
+        (cut_off_video, UNREADABLE, "000001.mp4", "'"),
+        (put("000001/score.json", b"{}"), UNREADABLE, "000001/score.json", "clip's score"),
+        (remove("000001/objects.json"), UNREADABLE, "000001", "cannot read objects"),
+        (lambda folder: stem_of(folder).unlink(), UNREADABLE, "000001", "stems for 2 objects"),
+        (quieter_stem, MISFIT, "000001", "they differ by up to 0."),
+        (shorter_stem, MISFIT, "000001", "lengths, rates or channels differ"),
+        (no_objects, "empty detections", "000001/objects.json", ""),
+    ],
+)
+def test_each_fault_of_a_band(
+    band: Path, spoil: Callable[[Path], None], kind: str, name: str, why: str
+) -> None:
+    spoil(band)
+    report = check(band)
+    found = faults(report)
+    assert found[kind] == [name] and set(found) <= {kind, MISFIT}
+    assert why in finding(report, kind).items[0].why
+
+
+def test_a_silent_stem(band: Path) -> None:
+    name = stem_of(band).relative_to(band).as_posix()
+    silent_stem(band)
+    assert faults(check(band)) == {"silent sounds": [name]}
+
+
+def test_a_clip_that_has_no_video_yet(band: Path) -> None:
+    (band / "000002.mp4").unlink()
+    report = check(band)
+    assert report.is_well and report.num_clips == 1
+    assert finding(report, "folders of clips without their video").items[0].name == "000002"
+
+
+def test_bands_are_alike_by_their_recipe(band: Path, made_band: Path, tmp_path: Path) -> None:
+    report = check(band, made_band)
+    assert finding(report, f"videos in {made_band}").num == 2
+    recipe = band / "toyband.toml"
+    recipe.write_text(recipe.read_text().replace("--seed 2", "--seed 3"))
+    assert check(band, made_band).findings == ()
+
+
+def test_a_picture_too_large_to_be_true(solos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    report = check(solos)
+    assert "could be decompression bomb" in finding(report, UNREADABLE).items[0].why
