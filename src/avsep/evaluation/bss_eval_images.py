@@ -11,7 +11,12 @@ from avsep.evaluation.bss_eval import best_orders
 from avsep.evaluation.projection.batches import Estimates, References, Table, in_batches
 from avsep.evaluation.projection.energies import energies_of_parts
 from avsep.evaluation.waveforms import (
-    NoScoreError, Waveforms, as_tensors, check_shapes, check_values, evened,
+    NoScoreError,
+    Waveforms,
+    as_tensors,
+    check_shapes,
+    check_values,
+    evened,
 )  # fmt: skip
 
 
@@ -56,7 +61,7 @@ def bss_eval_images(
     """
     truth, guess = as_tensors(references, estimates)
     check_shapes(truth, guess, "sources, channels, samples", filter_taps)
-    num_sources, num_channels = truth.shape[-3:-1]
+    num_sources = truth.shape[-3]
 
     def score(sources: References, answers: Estimates) -> Table:
         evened(sources, may_be_silent=False)  # told, and left as it is: levels count

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from avsep.evaluation.projection.correlations import correlate, lags_of
-from avsep.evaluation.projection.explained import Explained, explained_by, rests_after
+from avsep.evaluation.projection.dense import DenseInverse
+from avsep.evaluation.projection.explained import Explained
 from avsep.evaluation.projection.parts import Parts, parts_of, wrong_answers
-from avsep.evaluation.projection.toeplitz import DenseInverse
+from avsep.evaluation.projection.rests import rests_after
 
 # Energies are quadratic in what filters lack, and parts from 1e-8 of the whole are told by them.
 _ENERGY_GAIN = 1e-17
@@ -24,17 +25,13 @@ _WAVEFORM_GAIN = 1e-25
 class _System:
     """The references of one source, or all, before the signals compared with them.
 
-    Its answers are more exact than correlations by recursion, each slower than the last.
+    Its answers are more exact than those of correlations, and slower.
     """
 
     def __init__(
         self, references: Float64[Tensor, "G N"], signals: Float64[Tensor, "R N"], taps: int
     ) -> None:
         self._references, self._signals, self._taps = references, signals, taps
-
-    def by_correlations(self) -> Explained:
-        found = explained_by(self._inverse, self._sides[None])
-        return Explained(found.energy[0], found.error[0])
 
     def by_rests(self) -> Explained:
         rests, error = rests_after(self._inverse, self._references, self._signals, _ENERGY_GAIN)
@@ -45,17 +42,8 @@ class _System:
         return rests_after(self._inverse, self._references, self._signals, _WAVEFORM_GAIN)[0]
 
     @cached_property
-    def _correlations(self) -> Float64[Tensor, "G everything taps"]:
-        everything = torch.cat([self._references, self._signals])
-        return correlate(self._references, everything, self._taps)
-
-    @cached_property
     def _inverse(self) -> DenseInverse:
-        return DenseInverse(lags_of(self._correlations[:, : len(self._references)])[None])
-
-    @property
-    def _sides(self) -> Float64[Tensor, "R G taps"]:
-        return self._correlations[:, len(self._references) :].transpose(0, 1)
+        return DenseInverse(lags_of(correlate(self._references, self._references, self._taps)))
 
 
 def parts_with_care(
@@ -80,15 +68,14 @@ def parts_with_care(
     whole = (signals != 0).any(-1).to(signals.dtype)[asked]
     systems = [_System(x, signals[asked[i]], taps) for i, x in enumerate(references)]
     everything = None if by_all is None else _System(references.flatten(0, 1), signals, taps)
-    for better in (_System.by_correlations, _System.by_rests):
-        wrong_own, wrong_all = wrong_answers(whole, own, by_all)
-        energy, error = own.energy.clone(), own.error.clone()
-        for index in wrong_own.any(1).nonzero()[:, 0].tolist():
-            answer = better(systems[index])
-            energy[index], error[index] = answer.energy, answer.error
-        own = Explained(energy, error)
-        if everything is not None and wrong_all is not None and bool(wrong_all.any()):
-            by_all = better(everything).shaped(itemgetter(asked))
+    wrong_own, wrong_all = wrong_answers(whole, own, by_all)
+    energy, error = own.energy.clone(), own.error.clone()
+    for index in wrong_own.any(1).nonzero()[:, 0].tolist():
+        answer = systems[index].by_rests()
+        energy[index], error[index] = answer.energy, answer.error
+    own = Explained(energy, error)
+    if everything is not None and wrong_all is not None and bool(wrong_all.any()):
+        by_all = everything.by_rests().shaped(itemgetter(asked))
     if any(wrong is not None and wrong.any() for wrong in wrong_answers(whole, own, by_all)):
         return _parts_as_waveforms(systems, everything, signals, asked)
     return parts_of(whole, own, by_all)

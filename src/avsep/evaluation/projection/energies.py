@@ -9,9 +9,8 @@ from torch import Tensor
 
 from avsep.evaluation.projection.careful import parts_with_care
 from avsep.evaluation.projection.correlations import correlate, lags_of
-from avsep.evaluation.projection.explained import explained_by
 from avsep.evaluation.projection.parts import Parts, parts_of, wrong_answers
-from avsep.evaluation.projection.toeplitz import ToeplitzInverse
+from avsep.evaluation.projection.schur import explained_by_recursion
 
 
 def energies_of_parts(
@@ -23,7 +22,7 @@ def energies_of_parts(
     """Energies [B, S, Q] of the parts of signals, as shares of each signal's own energy.
 
     Departure: mir_eval filters the references and subtracts; here no waveform is made as long as
-    two energies from correlations tell the parts to 4e-8 dB, which an estimate of their error
+    two energies from correlations tell the parts to 1e-7 dB, which an estimate of their error
     decides. Where it does not, as for references that are near singular or parts that are tiny, the
     mixture is done again with care.
 
@@ -47,11 +46,11 @@ def energies_of_parts(
     sides = correlations[:, :, S * C :].transpose(1, 2)  # B R G taps
     own_lags = [lags[:, i : i + C, i : i + C] for i in range(0, S * C, C)]
     own_sides = [sides[:, asked[i], i * C : (i + 1) * C] for i in range(S)]
-    own = explained_by(ToeplitzInverse(torch.cat(own_lags)), torch.cat(own_sides))
+    own = explained_by_recursion(torch.cat(own_lags), torch.cat(own_sides))
     own = own.shaped(lambda values: values.unflatten(0, (S, -1)).transpose(0, 1))  # B S Q
     by_all = None
     if S > 1:
-        found = explained_by(ToeplitzInverse(lags), sides)
+        found = explained_by_recursion(lags, sides)
         by_all = found.shaped(lambda values: values[:, asked])
     whole = (norms[1] > 0).to(lags.dtype)[:, asked]
     parts = parts_of(whole, own, by_all)

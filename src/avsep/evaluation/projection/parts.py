@@ -10,8 +10,8 @@ from avsep.evaluation.projection.explained import Explained
 
 Energies = Float64[Tensor, "*B Q"]
 Wrong = Bool[Tensor, "*B Q"]
-# Each part is off by this share of itself at most, 4e-8 dB.
-_SHARE = 1e-8
+# Each part is off by this share of itself at most, 1e-7 dB.
+_SHARE = 3e-8
 # Artifacts of this share of what is explained are none: their ratio is beyond 100 dB in any case.
 _NOTHING = 1e-11
 _ROUNDING = 2.0**-52
