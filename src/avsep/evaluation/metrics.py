@@ -7,7 +7,10 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from avsep.errors import InputError, unknown_name
+from avsep.evaluation.binaural_errors import ild_error_db, itd_error_us
+from avsep.evaluation.plugins import ClapEmbedder, clap_score, pesq_mos, require_package
 from avsep.evaluation.scale_invariant import sa_sdr_db, sdr_improvement_db, si_bss_eval
+from avsep.evaluation.spectral_distance import spectral_distance
 
 Sources = Float64[np.ndarray, "S C N"]
 Heard = Float64[np.ndarray, "C N"]
@@ -68,7 +71,7 @@ def measure(
         InputError: an unknown name, a missing package, a metric that needs a mixture or another
             number of channels; unequal shapes, NaN, references that are silent in every channel.
     """
-    chosen = [find_metric(name) for name in names]
+    chosen = choose_metrics(names)
     num_channels = references.shape[1]
     for metric in chosen:
         if metric.channels not in (None, num_channels):
@@ -83,21 +86,37 @@ def measure(
     return {metric.name: metric.compute(truth, guess, heard, sample_rate_hz) for metric in chosen}
 
 
-def find_metric(name: str) -> Metric:
-    """A metric by its name.
+def choose_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
+    """The metrics of these names, each once.
 
     Raises:
-        InputError: there is none of that name; known ones are listed.
+        InputError: there is none of that name, and known ones are listed; its package is missing.
     """
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
-    return METRICS[name]
+    for name in names:
+        if name not in METRICS:
+            raise unknown_name("metric", name, METRICS)
+        package = METRICS[name].package
+        if package is not None:
+            require_package(package, name)
+    return tuple(METRICS[name] for name in dict.fromkeys(names))
 
 
-def mean_db(scores_db: Float64[np.ndarray, "first *rest"]) -> Float64[np.ndarray, "*rest"]:
-    """The mean over the first axis, -inf where any is: one source has an SIR of inf beside it."""
-    lowest = np.isneginf(scores_db).any(axis=0)
-    return np.where(lowest, -np.inf, np.where(lowest, 0.0, scores_db).mean(axis=0))
+def mean_figures(
+    figures: Float64[np.ndarray, "first *rest"],
+) -> Float64[np.ndarray, "*rest"]:
+    """The mean over the first axis of those that are numbers, NaN where none is.
+
+    -inf where any is -inf, since one source has an SIR of inf beside it.
+
+    >>> mean_figures(np.array([[1.0, np.inf, np.nan], [2.0, -np.inf, 4.0]]))
+    array([ 1.5, -inf,  4. ])
+    """
+    lowest = np.isneginf(figures).any(axis=0)
+    counted = ~np.isnan(figures)
+    total = np.where(counted & ~lowest, figures, 0.0).sum(axis=0)
+    count = counted.sum(axis=0)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.where(lowest, -np.inf, mean)
 
 
 def _by_channel(score: ByChannel) -> Compute:
@@ -110,7 +129,7 @@ def _by_channel(score: ByChannel) -> Compute:
         if not sounding.any():
             sounding = ~sounding  # so that the error names the silent reference
         truth, guess = (x[:, sounding].swapaxes(0, 1) for x in (references, estimates))
-        return mean_db(score(truth, guess, mixture[sounding], sample_rate_hz))
+        return mean_figures(score(truth, guess, mixture[sounding], sample_rate_hz))
 
     return compute
 
@@ -120,6 +139,37 @@ def _sa_sdr(references: Sources, estimates: Sources, _: Heard, __: int) -> Figur
     num_sources = len(references)
     pooled = (x.reshape(num_sources, -1) for x in (references, estimates))
     return np.full(num_sources, sa_sdr_db(*pooled))
+
+
+def _ild_error(references: Sources, estimates: Sources, _: Heard, __: int) -> Figures:
+    return ild_error_db(references, estimates)
+
+
+def _itd_error(references: Sources, estimates: Sources, _: Heard, sample_rate_hz: int) -> Figures:
+    return itd_error_us(references, estimates, sample_rate_hz)
+
+
+def _clap(references: Sources, estimates: Sources, _: Heard, sample_rate_hz: int) -> Figures:
+    embedder = ClapEmbedder.load()
+    pairs = zip(references, estimates, strict=True)
+    return np.array(
+        [
+            clap_score(*(embedder.embed(waveform, sample_rate_hz) for waveform in pair))
+            for pair in pairs
+        ]
+    )
+
+
+def _pesq(
+    truth: Channels, guess: Channels, _: Heard, sample_rate_hz: int
+) -> Float64[np.ndarray, "C S"]:
+    num_channels, num_sources, _num_samples = truth.shape
+    return np.array(
+        [
+            [pesq_mos(truth[c, s], guess[c, s], sample_rate_hz) for s in range(num_sources)]
+            for c in range(num_channels)
+        ]
+    )
 
 
 _ALL = (
@@ -177,6 +227,52 @@ _ALL = (
         "energy of all sources against that of all errors, one figure a mixture (von Neumann et "
         "al., ICASSP 2022)",
         _sa_sdr,
+    ),
+    Metric(
+        "ild-error",
+        "ILD error",
+        "dB",
+        False,
+        "how far 10 log10(energy left / right) is from the reference's (Han et al., ICASSP 2020)",
+        _ild_error,
+        channels=2,
+    ),
+    Metric(
+        "itd-error",
+        "ITD error",
+        "µs",
+        False,
+        "how far the delay between the ears, by GCC-PHAT within 1 ms, is from the reference's (Han "
+        "et al., ICASSP 2020)",
+        _itd_error,
+        channels=2,
+    ),
+    Metric(
+        "spectral",
+        "MR-STFT",
+        "",
+        False,
+        "spectral convergence and log magnitude distance, mean of three resolutions (Yamamoto et "
+        "al., ICASSP 2020)",
+        _by_channel(lambda truth, guess, *_: spectral_distance(truth, guess)),
+    ),
+    Metric(
+        "pesq",
+        "PESQ",
+        "",
+        True,
+        "wide-band PESQ of speech at 16 kHz (ITU-T P.862.2)",
+        _by_channel(_pesq),
+        package="pesq",
+    ),
+    Metric(
+        "clap",
+        "CLAP",
+        "",
+        True,
+        "cosine between the CLAP embeddings of estimate and reference (Wu et al., ICASSP 2023)",
+        _clap,
+        package="transformers",
     ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
