@@ -13,7 +13,7 @@ from avsep.evaluation.framewise import FramewiseScores, bss_eval_framewise
 from avsep.evaluation.metrics import Metric, choose_metrics, mean_figures, measure
 from avsep.media.audio import Sound, read_audio
 
-# What a mixture adds when no metric is asked for that compares with it.
+# What a mixture adds where no metric is asked for that compares with it.
 _IMPROVEMENTS = ("sdri", "si-sdri")
 
 
@@ -47,6 +47,8 @@ class ScoreSettings:
         frames_seconds: SDR, SIR, SAR as medians over frames of so long; none: of the whole.
         hop_seconds: from one frame to the next; none: frames do not overlap.
         image: BSS Eval of images, which has ISR as well and compares all channels together.
+        mixture: the file that was separated, for metrics that compare with it; where none of those
+            was asked for, SDRi and SI-SDRi are. For songs, the folder of their mixtures.
     """
 
     permute: bool = False
@@ -54,10 +56,22 @@ class ScoreSettings:
     frames_seconds: float | None = None
     hop_seconds: float | None = None
     image: bool = False
+    mixture: Path | None = None
+
+    def chosen_metrics(self) -> tuple[Metric, ...]:
+        """The metrics asked for, and those that the mixture adds.
+
+        Raises:
+            InputError: as `choose_metrics`.
+        """
+        chosen = choose_metrics(self.metrics)
+        if self.mixture is not None and not any(metric.needs_mixture for metric in chosen):
+            chosen += choose_metrics(_IMPROVEMENTS)
+        return chosen
 
     def check(self) -> None:
         """Raise an InputError for settings that do not go together, before files are read."""
-        choose_metrics(self.metrics)
+        self.chosen_metrics()
         for name, value in (("--frames", self.frames_seconds), ("--hop", self.hop_seconds)):
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name} is {value}; give seconds above 0: {name} 1")
@@ -97,12 +111,11 @@ def score_files(
     references: Sequence[Path],
     estimates: Sequence[Path],
     settings: ScoreSettings = ScoreSettings(),
-    mixture: Path | None = None,
 ) -> FileScores:
     """BSS Eval of sound files and what else is asked for, each channel by itself, then their mean.
 
     Longer files are cut to the shortest. A channel in which a reference is silent has no score and
-    does not enter the mean. With a mixture the improvements over it are columns too.
+    does not enter the mean.
 
     Raises:
         InputError: unequal numbers of files, rates or channels; no channel that can be scored; as
@@ -114,14 +127,17 @@ def score_files(
             f"{len(references)} reference and {len(estimates)} estimate files given; give as many "
             "of one as of the other: --reference a.wav b.wav --estimate x.wav y.wav"
         )
-    metrics = choose_metrics([*settings.metrics, *(_IMPROVEMENTS if mixture else ())])
+    metrics, mixture = settings.chosen_metrics(), settings.mixture
     paths = [*references, *estimates, *([mixture] if mixture else [])]
     sounds = [read_audio(path) for path in paths]
     _check_alike(paths, sounds)
     waveforms, remarks = _cut_to_shortest(paths, [sound.waveform for sound in sounds])
     num_sources, rate_hz = len(references), sounds[0].sample_rate_hz
     truth, guess = waveforms[:, :num_sources], waveforms[:, num_sources : 2 * num_sources]
-    scored, more_remarks = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
+    if settings.image:  # all channels are one image, in which a source may be on one side alone
+        scored, more_remarks = np.ones(len(waveforms), bool), list[str]()
+    else:
+        scored, more_remarks = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
     order = np.arange(num_sources)
     if settings.permute:
         order = _best_order(truth[scored], guess[scored])

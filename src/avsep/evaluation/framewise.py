@@ -49,7 +49,8 @@ class FramewiseScores:
     @property
     def num_left_out(self) -> Int64[np.ndarray, "*batch"]:
         """How many frames of each mixture have no score, since a source or estimate is silent."""
-        return np.isnan(self.sdr_db).any(axis=-2).sum(axis=-1).astype(np.int64)
+        left_out = np.isnan(self.sdr_db).any(axis=-2)
+        return np.asarray(left_out.sum(axis=-1), dtype=np.int64)
 
 
 def bss_eval_framewise(
@@ -91,7 +92,8 @@ def bss_eval_framewise(
     num_frames = (num_samples - window_samples + hop_samples) // hop_samples
     if num_frames < 2:
         window_samples, hop_samples, num_frames = num_samples, num_samples, 1
-    frames = [_framed(x.flatten(0, -3), window_samples, hop_samples) for x in (truth, guess)]
+    flat = (x.reshape(-1, num_sources, num_samples) for x in (truth, guess))
+    frames = [_framed(x, window_samples, hop_samples) for x in flat]
     check_length(frames[0], filter_taps)
     scored = _scored(*frames) if num_frames > 1 else torch.ones_like(frames[0][..., 0, 0]).bool()
     # B frames S, 3 figures and the order: one batch of all frames that count.

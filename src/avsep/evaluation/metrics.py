@@ -20,6 +20,9 @@ Channels = Float64[np.ndarray, "C S N"]
 # References, estimates, mixture, and the sampling rate in Hz, to a figure a channel and source.
 ByChannel = Callable[[Channels, Channels, Heard, int], Float64[np.ndarray, "C S"]]
 
+# These compare sets of sounds, so they are no figures of a source, and folders alone have them.
+SET_METRICS = ("fad",)
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -93,8 +96,12 @@ def choose_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
         InputError: there is none of that name, and known ones are listed; its package is missing.
     """
     for name in names:
+        if name in SET_METRICS:
+            raise InputError(
+                f"{name} compares sets of sounds: give a folder to --reference and to --estimate"
+            )
         if name not in METRICS:
-            raise unknown_name("metric", name, METRICS)
+            raise unknown_name("metric", name, [*METRICS, *SET_METRICS])
         package = METRICS[name].package
         if package is not None:
             require_package(package, name)

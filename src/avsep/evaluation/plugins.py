@@ -159,7 +159,7 @@ def clap_score(
 
 
 def frechet_audio_distance(
-    embeddings_a: Float64[np.ndarray, "A D"], embeddings_b: Float64[np.ndarray, "B D"]
+    embeddings_a: Float64[np.ndarray, "A D"], embeddings_b: Float64[np.ndarray, "B E"]
 ) -> float:
     """Fréchet distance between the Gaussians of two sets of embeddings, 0 is best.
 
