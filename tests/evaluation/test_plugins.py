@@ -8,15 +8,16 @@ import pytest
 from scipy.linalg import sqrtm
 
 from avsep.errors import InputError
-from avsep.evaluation import plugins
 from avsep.evaluation.metrics import measure
 from avsep.evaluation.plugins import (
+    CLAP_VARIABLE,
     ClapEmbedder,
     clap_score,
     frechet_audio_distance,
     pesq_mos,
     require_package,
 )
+from evaluation.tiny_clap import write_tiny_clap
 
 
 def test_frechet_distance_is_that_of_gaussians() -> None:
@@ -128,33 +129,9 @@ def test_pesq_of_long_silent_and_short_sounds() -> None:
 
 @pytest.fixture
 def clap_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Random weights of a tiny CLAP, written by its own package as published ones are."""
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-    text = {
-        "hidden_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 1,
-        "intermediate_size": 8,
-        "vocab_size": 20,
-        "projection_dim": 6,
-    }
-    audio = {
-        "num_mel_bins": 64,
-        "spec_size": 256,
-        "patch_embeds_hidden_size": 8,
-        "hidden_size": 64,
-        "depths": [1, 1, 1, 1],
-        "num_attention_heads": [1, 1, 1, 1],
-        "projection_dim": 6,
-    }
-    config = transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=6)
     folder = tmp_path / "tiny-clap"
-    transformers.ClapModel(config).save_pretrained(folder)
-    transformers.ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
-    monkeypatch.setenv(plugins.CLAP_VARIABLE, str(folder))
-    plugins._load_clap.cache_clear()
+    write_tiny_clap(folder)
+    monkeypatch.setenv(CLAP_VARIABLE, str(folder))
     return folder
 
 

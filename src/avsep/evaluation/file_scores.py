@@ -111,11 +111,14 @@ def score_files(
     references: Sequence[Path],
     estimates: Sequence[Path],
     settings: ScoreSettings = ScoreSettings(),
+    *,
+    leave_out_silent: bool = False,
 ) -> FileScores:
     """BSS Eval of sound files and what else is asked for, each channel by itself, then their mean.
 
     Longer files are cut to the shortest. A channel in which a reference is silent has no score and
-    does not enter the mean.
+    does not enter the mean. With `leave_out_silent` a reference that is silent in all channels is
+    no error: the others are scored without it, and it has NaN.
 
     Raises:
         InputError: unequal numbers of files, rates or channels; no channel that can be scored; as
@@ -127,39 +130,76 @@ def score_files(
             f"{len(references)} reference and {len(estimates)} estimate files given; give as many "
             "of one as of the other: --reference a.wav b.wav --estimate x.wav y.wav"
         )
-    metrics, mixture = settings.chosen_metrics(), settings.mixture
-    paths = [*references, *estimates, *([mixture] if mixture else [])]
+    paths = [*references, *estimates, *([settings.mixture] if settings.mixture else [])]
     sounds = [read_audio(path) for path in paths]
     _check_alike(paths, sounds)
     waveforms, remarks = _cut_to_shortest(paths, [sound.waveform for sound in sounds])
-    num_sources, rate_hz = len(references), sounds[0].sample_rate_hz
+    num_sources = len(references)
+    sounding = np.asarray(waveforms[:, :num_sources].any(axis=(0, -1)))
+    if not (leave_out_silent and sounding.any()):
+        sounding = np.ones(num_sources, bool)
+    for index in np.flatnonzero(~sounding).tolist():
+        remarks.append(f"reference '{paths[index]}' is silent, and left out")
+    with_mixture = np.ones(len(paths) - 2 * num_sources, bool)
+    kept = np.flatnonzero(np.concatenate([sounding, sounding, with_mixture]))
+    order, columns, figures, more_remarks = _scored(
+        [paths[index] for index in kept.tolist()],
+        waveforms[:, kept],
+        settings,
+        sounds[0].sample_rate_hz,
+    )
+    whole = np.full((num_sources, len(columns)), np.nan)
+    whole[sounding] = figures
+    if sounding.sum() == 1 < num_sources:
+        # All interference is silent: no figure, rather than one that is infinite in every mean.
+        whole[:, [column.key.endswith("sir_db") for column in columns]] = np.nan
+    places = np.arange(num_sources)
+    places[sounding] = places[sounding][order]
+    return FileScores(
+        references=tuple(references),
+        estimates=tuple(estimates[index] for index in places.tolist()),
+        columns=columns,
+        figures=whole,
+        sample_rate_hz=sounds[0].sample_rate_hz,
+        num_channels=waveforms.shape[0],
+        num_samples=waveforms.shape[-1],
+        remarks=(*remarks, *more_remarks),
+    )
+
+
+def _scored(
+    paths: Sequence[Path],
+    waveforms: Float32[np.ndarray, "C files N"],
+    settings: ScoreSettings,
+    sample_rate_hz: int,
+) -> tuple[
+    Int64[np.ndarray, " S"], tuple[Column, ...], Float64[np.ndarray, "S columns"], list[str]
+]:
+    """The order of the estimates, columns and figures of references that sound, and remarks.
+
+    Args:
+        paths, waveforms: references, their estimates, and the mixture if there is one.
+    """
+    num_sources, metrics = len(paths) // 2, settings.chosen_metrics()
     truth, guess = waveforms[:, :num_sources], waveforms[:, num_sources : 2 * num_sources]
     if settings.image:  # all channels are one image, in which a source may be on one side alone
-        scored, more_remarks = np.ones(len(waveforms), bool), list[str]()
+        scored, remarks = np.ones(len(waveforms), bool), list[str]()
     else:
-        scored, more_remarks = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
+        scored, remarks = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
     order = np.arange(num_sources)
     if settings.permute:
         order = _best_order(truth[scored], guess[scored])
     guess = guess[:, order]
-    columns, figures, last_remarks = _bss_eval(truth, guess, scored, settings, rate_hz)
+    columns, figures, more_remarks = _bss_eval(truth, guess, scored, settings, sample_rate_hz)
     measured = measure(
         [metric.name for metric in metrics],
         truth.swapaxes(0, 1),
         guess.swapaxes(0, 1),
-        waveforms[:, -1] if mixture else None,
-        rate_hz,
+        waveforms[:, -1] if settings.mixture else None,
+        sample_rate_hz,
     )
-    return FileScores(
-        references=tuple(references),
-        estimates=tuple(estimates[index] for index in order.tolist()),
-        columns=(*columns, *(Column.of(metric) for metric in metrics)),
-        figures=np.column_stack([figures, *measured.values()]),
-        sample_rate_hz=rate_hz,
-        num_channels=waveforms.shape[0],
-        num_samples=waveforms.shape[-1],
-        remarks=(*remarks, *more_remarks, *last_remarks),
-    )
+    columns = (*columns, *(Column.of(metric) for metric in metrics))
+    return order, columns, np.column_stack([figures, *measured.values()]), [*remarks, *more_remarks]
 
 
 def _bss_eval(

@@ -41,7 +41,7 @@ class SourceSummary:
     """One source of one tool over all its songs; source "" is all sources together.
 
     Attributes:
-        num_songs: how many have it.
+        num_songs: how many have a figure of it.
         mean, median: of each column; of all sources together, over the means of the songs.
     """
 
@@ -55,8 +55,10 @@ class SourceSummary:
 def score_songs(songs: Sequence[Song], settings: ScoreSettings) -> Iterator[SongScores]:
     """Each song's scores, one after the other; `fad` among the metrics asks for embeddings.
 
+    A reference that is silent has no figures in its song, and enters no mean; a remark says so.
+
     Raises:
-        InputError: as `score_files`; --permute, since names match.
+        InputError: as `score_files`, with the song named; --permute, since names match.
     """
     if settings.permute:
         raise InputError("--permute is for files; in folders names tell which belong together")
@@ -68,7 +70,10 @@ def score_songs(songs: Sequence[Song], settings: ScoreSettings) -> Iterator[Song
     compares = any(metric.needs_mixture for metric in settings.chosen_metrics())
     for song in songs:
         own = replace(settings, mixture=song.mixture if compares else None)
-        scores = score_files(song.references, song.estimates, own)
+        try:
+            scores = score_files(song.references, song.estimates, own, leave_out_silent=True)
+        except InputError as error:
+            raise InputError(f"{song.name}: {error}" if song.name else str(error)) from error
         yield SongScores(song, scores, tuple(_points(song)) if asks_fad else ())
 
 
@@ -102,11 +107,12 @@ def _summary(
 ) -> SourceSummary:
     """Mean and median of the figures; where there are embeddings their distance behind them."""
     together = np.stack(figures)
+    num_songs = int((~np.isnan(together[:, 0])).sum())
     mean, median = mean_figures(together), median_over_frames(together.T)
     if with_points:
         distance = [_distance(source, with_points)]
         mean, median = np.append(mean, distance), np.append(median, distance)
-    return SourceSummary(tool, source, len(figures), mean, median)
+    return SourceSummary(tool, source, num_songs, mean, median)
 
 
 def _distance(source: str, songs: Sequence[SongScores]) -> float:

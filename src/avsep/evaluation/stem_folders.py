@@ -79,6 +79,9 @@ def match_folders(
     Raises:
         InputError: a reference without an estimate, or with two; nothing to match.
     """
+    for path in references:
+        if not path.exists():
+            raise InputError(f"'{path}' does not exist")
     folder = references[0] if len(references) == 1 and references[0].is_dir() else None
     if folder is None:
         for path in references:
@@ -116,7 +119,7 @@ def _songs(folder: Path, tool: Path, mixture: Path | None) -> list[Song]:
         heard = _mixture_of_song(mixture, place.name)
         songs.append(_song(_sounds(place), tool, pairs[place], place.name, heard))
     if unused:
-        songs[0] = _with_remark(songs[0], _unused_remark(tool, unused))
+        songs[0] = replace(songs[0], remarks=(_unused_remark(unused), *songs[0].remarks))
     return songs
 
 
@@ -127,10 +130,19 @@ def _song(stems: Sequence[Path], tool: Path, place: Path, name: str, mixture: Pa
     given = _sounds(place)
     if not wanted:
         raise InputError(
-            f"there is no reference to score '{place}' against: no sound file is there"
+            f"there is no reference to score '{place}' against: give --reference sound files, or a "
+            "folder that holds some"
+        )
+    if not given:
+        inside = [path for path in place.iterdir() if path.is_dir()]
+        raise InputError(
+            f"'{place}' holds no sound file; folders in it: {_listed(inside)}; give the one whose "
+            "files are named like the references"
         )
     pairs = match_names(wanted, given, f"'{place}'", "file", _stem)
     unused = [path.name for path in given if path not in pairs.values()]
+    remarks = [_unused_remark(unused)] if unused else []
+    remarks += [f"{path.name} is taken as the mixture, not as a source" for path in mixtures]
     return Song(
         tool=str(tool),
         name=name,
@@ -138,7 +150,7 @@ def _song(stems: Sequence[Path], tool: Path, place: Path, name: str, mixture: Pa
         references=tuple(wanted),
         estimates=tuple(pairs[path] for path in wanted),
         mixture=mixture or next(iter(mixtures), None),
-        remarks=(_unused_remark(place, unused),) if unused else (),
+        remarks=tuple(remarks),
     )
 
 
@@ -251,13 +263,9 @@ def _without_number(name: str) -> str:
     return re.sub(r"^[0-9]{2}-(?=.)", "", name)
 
 
-def _with_remark(song: Song, remark: str) -> Song:
-    return replace(song, remarks=(remark, *song.remarks))
-
-
-def _unused_remark(folder: Path, names: Sequence[str]) -> str:
+def _unused_remark(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_MOST_NAMED]) + _more(names)
-    return f"not scored in '{folder}', since no reference is so named: {shown}"
+    return f"not scored, since no reference has such a name: {shown}"
 
 
 def _listed(paths: Iterable[Path]) -> str:
