@@ -111,7 +111,10 @@ def test_bad_input() -> None:
     for score in (ild_error_db, lambda truth, guess: itd_error_us(truth, guess, RATE_HZ)):
         with pytest.raises(InputError, match=r"shape \[1, 1, 8192\]; two ears, \[..., sources, 2,"):
             score(both[:, :1], both[:, :1])
-        with pytest.raises(InputError, match=r"shape \[2, 8192\]; two ears"):
+        with pytest.raises(
+            InputError,
+            match=r"shape \[2, 8192\], estimates \[2, 8192\]: they must be \[..., sources, 2",
+        ):
             score(both[0], both[0])
         with pytest.raises(InputError, match="reference 0 is silent"):
             score(0 * both, both)

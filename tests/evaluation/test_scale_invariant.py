@@ -174,6 +174,9 @@ def test_tensors_of_any_kind_and_a_batch_is_a_loop() -> None:
     for index in np.ndindex(2, 2):
         one = si_bss_eval(sources[index], estimates[index])
         np.testing.assert_allclose(table(whole)[:, *index], table(one), rtol=0, atol=ROUNDING_DB)
+    shared = si_bss_eval(sources[0, 0], estimates)
+    one = si_bss_eval(sources[0, 0], estimates[1, 1])
+    np.testing.assert_allclose(table(shared)[:, 1, 1], table(one), rtol=0, atol=ROUNDING_DB)
     assert whole.sdr_db.dtype == np.float64 and whole.permutation.shape == (2, 2, 3)
 
 
@@ -185,8 +188,16 @@ BROKEN = np.where(np.arange(50) == 7, np.nan, NOISE)
 @pytest.mark.parametrize(
     ("references", "estimates", "message"),
     [
-        (NOISE, NOISE[:, :-1], r"references have shape \[2, 50\], estimates \[2, 49\]; both must"),
-        (NOISE[0], NOISE[0], r"have shape \[50\]; \[..., sources, samples\] are needed"),
+        (
+            NOISE,
+            NOISE[:, :-1],
+            r"references have shape \[2, 50\], estimates \[2, 49\]; both must have one shape",
+        ),
+        (
+            NOISE[0],
+            NOISE[0],
+            r"have shape \[50\], estimates \[50\]: they must be \[..., sources, samples\]",
+        ),
         (NOISE, BROKEN, "estimate 0 holds NaN or infinite samples; repair it"),
         (NOISE * 1j, NOISE, "references are complex numbers"),
         ("loud", NOISE, "references are no array of numbers"),

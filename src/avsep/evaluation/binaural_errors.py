@@ -4,11 +4,18 @@ import math
 from typing import cast
 
 import numpy as np
+import torch
 from jaxtyping import Complex128, Float64
 from scipy.fft import next_fast_len
 
 from avsep.errors import InputError
-from avsep.evaluation.waveforms import Waveforms, as_tensors, check_waveforms
+from avsep.evaluation.waveforms import (
+    Waveforms,
+    as_tensors,
+    check_finite,
+    check_shapes,
+    check_sounding,
+)
 
 # Heads delay one ear by less than this (about 0.7 ms); the field looks no further.
 MAX_ITD_SECONDS = 1e-3
@@ -115,20 +122,16 @@ def _ears(
     references: Waveforms, estimates: Waveforms
 ) -> tuple[Float64[np.ndarray, "*batch 2 N"], Float64[np.ndarray, "*batch 2 N"]]:
     truth, guess = as_tensors(references, estimates)
-    check_waveforms(truth, guess)
-    if truth.ndim < 3 or truth.shape[-2] != 2:
+    check_shapes(truth, guess, "sources, 2, samples", taps=1)
+    if truth.shape[-2] != 2:
         raise InputError(
             f"references and estimates have shape {list(truth.shape)}; two ears, [..., sources, 2, "
             "samples], are needed"
         )
-    silent = (truth == 0).all(-1).all(-1)
-    if silent.any():
-        where = silent.nonzero()[0].tolist()
-        raise InputError(
-            f"reference {where[0] if len(where) == 1 else where} is silent: no score is defined "
-            "against it; leave this mixture out"
-        )
-    return truth.cpu().numpy(), guess.cpu().numpy()
+    check_finite(truth, guess)
+    check_sounding(truth.flatten(-2))
+    both = torch.broadcast_tensors(truth.to(torch.float64), guess.to(torch.float64))
+    return both[0].cpu().numpy(), both[1].cpu().numpy()
 
 
 def _level_difference_db(

@@ -1,6 +1,6 @@
 """Scores of sound files: read, checked against one another, cut to one length, scored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from avsep.errors import InputError
-from avsep.evaluation import bss_eval as bss
+from avsep.evaluation.bss_eval import bss_eval
+from avsep.evaluation.bss_eval_images import bss_eval_images
 from avsep.evaluation.framewise import FramewiseScores, bss_eval_framewise
 from avsep.evaluation.metrics import Metric, choose_metrics, mean_figures, measure
 from avsep.media.audio import Sound, read_audio
@@ -211,24 +212,16 @@ def _bss_eval(
 ) -> tuple[tuple[Column, ...], Float64[np.ndarray, "S columns"], list[str]]:
     """SDR, SIR, SAR of each source the way asked for, and remarks on how that was."""
     if settings.image:
-        columns = (SDR, ISR, SIR, SAR)
-        images = _images_scorer()(truth.swapaxes(0, 1), guess.swapaxes(0, 1))
-        return columns, np.stack([getattr(images, c.key) for c in columns], axis=-1), []
+        found = bss_eval_images(truth.swapaxes(0, 1), guess.swapaxes(0, 1))
+        table_db = np.stack([found.sdr_db, found.isr_db, found.sir_db, found.sar_db], axis=-1)
+        return (SDR, ISR, SIR, SAR), table_db, []
     truth, guess = truth[scored], guess[scored]
     if settings.frames_seconds is None:
-        return (SDR, SIR, SAR), mean_figures(bss.bss_eval(truth, guess).table_db), []
+        return (SDR, SIR, SAR), mean_figures(bss_eval(truth, guess).table_db), []
     seconds = settings.frames_seconds, settings.hop_seconds or settings.frames_seconds
     window_samples, hop_samples = (max(1, round(x * sample_rate_hz)) for x in seconds)
     frames = bss_eval_framewise(truth, guess, window_samples, hop_samples)
     return (SDR, SIR, SAR), mean_figures(frames.median_db), [_frames_remark(frames, *seconds)]
-
-
-def _images_scorer() -> Callable[..., object]:
-    """BSS Eval of images: [S, C, N] twice to an object with sdr_db, isr_db, sir_db and sar_db."""
-    scorer = getattr(bss, "bss_eval_images", None)
-    if scorer is None:
-        raise InputError("this avsep has no BSS Eval of images; leave out --image")
-    return scorer
 
 
 def _frames_remark(frames: FramewiseScores, window_seconds: float, hop_seconds: float) -> str:
@@ -249,7 +242,7 @@ def _best_order(
 ) -> Int64[np.ndarray, " S"]:
     """The order of best mean SIR of all channels one after the other, compared as one sound."""
     truth_whole, guess_whole = (np.concatenate(list(x), axis=-1) for x in (truth, guess))
-    return bss.bss_eval(truth_whole, guess_whole, permute=True).permutation
+    return bss_eval(truth_whole, guess_whole, permute=True).permutation
 
 
 def _check_alike(paths: Sequence[Path], sounds: Sequence[Sound]) -> None:

@@ -5,18 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.waveforms import (
-    Waveforms,
-    as_tensors,
-    check_length,
-    check_references_sound,
-    check_waveforms,
-)
+from avsep.evaluation.waveforms import Waveforms, as_tensors, check_shapes, check_values
 
 
 @dataclass(frozen=True)
@@ -83,18 +77,19 @@ def bss_eval_framewise(
     (2, 4)
     """
     truth, guess = as_tensors(references, estimates)
-    check_waveforms(truth, guess)
-    check_references_sound(truth)
+    check_shapes(truth, guess, "sources, samples", taps=1)
+    check_values(truth, guess)
     for name, given in (("window_samples", window_samples), ("hop_samples", hop_samples)):
         if given < 1:
             raise InputError(f"{name} is {given}; it must be 1 or more")
+    truth, guess = torch.broadcast_tensors(truth, guess)
     *batch, num_sources, num_samples = truth.shape
     num_frames = (num_samples - window_samples + hop_samples) // hop_samples
     if num_frames < 2:
         window_samples, hop_samples, num_frames = num_samples, num_samples, 1
     flat = (x.reshape(-1, num_sources, num_samples) for x in (truth, guess))
     frames = [_framed(x, window_samples, hop_samples) for x in flat]
-    check_length(frames[0], filter_taps)
+    check_shapes(frames[0], frames[1], "sources, samples", filter_taps)
     scored = _scored(*frames) if num_frames > 1 else torch.ones_like(frames[0][..., 0, 0]).bool()
     # B frames S, 3 figures and the order: one batch of all frames that count.
     table = np.full((*scored.shape, num_sources, 4), np.nan)
@@ -128,14 +123,14 @@ def median_over_frames(
 
 
 def _framed(
-    waveforms: Float64[Tensor, "B S N"], window_samples: int, hop_samples: int
-) -> Float64[Tensor, "B frames S window"]:
+    waveforms: Shaped[Tensor, "B S N"], window_samples: int, hop_samples: int
+) -> Shaped[Tensor, "B frames S window"]:
     return waveforms.unfold(-1, window_samples, hop_samples).transpose(1, 2)
 
 
 def _scored(
-    references: Float64[Tensor, "B frames S window"],
-    estimates: Float64[Tensor, "B frames S window"],
+    references: Shaped[Tensor, "B frames S window"],
+    estimates: Shaped[Tensor, "B frames S window"],
 ) -> Bool[Tensor, "B frames"]:
     """Frames in which all references sound, and all estimates that sound at all."""
     muted = (estimates == 0).all(-1)

@@ -7,14 +7,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from avsep.errors import InputError
-from avsep.evaluation.bss_eval import BssScores, bss_eval
+from avsep.evaluation.bss_eval import BssScores, best_orders, bss_eval
 from avsep.evaluation.waveforms import (
     Waveforms,
     as_tensors,
-    check_length,
-    check_references_sound,
-    check_waveforms,
-    unit_energy,
+    check_finite,
+    check_shapes,
+    check_sounding,
 )
 
 # Directions among references of energy 1 that are weaker than this are rounding.
@@ -35,8 +34,8 @@ def si_bss_eval(
     BSS Eval with filters of one tap: an estimate is split into its projection on its own reference,
     what the span of all references explains beyond that, and the rest (Le Roux, Wisdom, Erdogan,
     Hershey, "SDR - half-baked or well done?", ICASSP 2019, section 3). So a gain is forgiven, a
-    delay is not. With `zero_mean` the mean of each waveform is taken away first; the paper does
-    not, some toolkits do.
+    delay is not. Leading axes broadcast. With `zero_mean` the mean of each waveform is taken away
+    first; the paper does not, some toolkits do.
 
     Departure: the paper's SI-SAR has the target alone above the line; ours has all that references
     explain, as BSS Eval v3 and fast_bss_eval have. With one source both are the same.
@@ -53,18 +52,15 @@ def si_bss_eval(
     >>> si_bss_eval(noise, noise + 0.1 * noise[::-1]).sdr_db.round()
     array([20., 20.])
     """
-    truth, guess = as_tensors(references, estimates)
-    check_waveforms(truth, guess)
-    check_length(truth, filter_taps=1)
+    truth, guess = _checked(references, estimates)
     if zero_mean:
         truth, guess = _without_mean(truth), _without_mean(guess)
-    check_references_sound(truth)
-    table = _pairs_db(unit_energy(truth), unit_energy(guess))
+    check_sounding(truth)
+    table = _pairs_db(_unit_energy(truth), _unit_energy(guess))
     num_sources = truth.shape[-2]
     order = np.broadcast_to(np.arange(num_sources), truth.shape[:-1])
     if permute:
-        # Infinities cannot be summed, and above 200 dB rounding would choose.
-        order = _best_orders(table[..., 1].clip(-1000, 200))
+        order = best_orders(table[..., 1])
     scores = np.take_along_axis(table, order[..., None, None], axis=-2)[..., 0, :]
     return BssScores(
         sdr_db=scores[..., 0],
@@ -92,8 +88,7 @@ def sa_sdr_db(
     >>> float(sa_sdr_db(noise, 0.9 * noise).round(6))
     20.0
     """
-    truth, guess = as_tensors(references, estimates)
-    check_waveforms(truth, guess)
+    truth, guess = _checked(references, estimates)
     silent = (truth == 0).all(-1).all(-1)
     if silent.any():
         where = f" of mixture {silent.nonzero()[0].tolist()}" if silent.ndim else ""
@@ -134,23 +129,31 @@ def sdr_improvement_db(
     Raises:
         InputError: as `bss_eval`, or a mixture of another shape.
     """
-    truth, guess = as_tensors(references, estimates)
+    truth, guess = _checked(references, estimates)
     heard, _ = as_tensors(mixture, mixture)
-    if truth.ndim < 2 or heard.shape != torch.Size([*truth.shape[:-2], truth.shape[-1]]):
+    if list(heard.shape) != [*truth.shape[:-2], truth.shape[-1]]:
         raise InputError(
             f"the mixture has shape {list(heard.shape)}, references {list(truth.shape)}; it must "
             "have theirs without the axis of sources: cut the longer one"
         )
-    as_estimates = heard.to(truth.device)[..., None, :].expand(truth.shape)
+    as_estimates = heard.to(truth)[..., None, :].expand(truth.shape)
+    answers = torch.stack([guess, as_estimates])  # of one mixture, which share its references
     if scale_invariant:
-        after, before = (si_bss_eval(truth, given).sdr_db for given in (guess, as_estimates))
+        after, before = si_bss_eval(truth, answers).sdr_db
     else:
-        after, before = (
-            bss_eval(truth, given, filter_taps=filter_taps).sdr_db
-            for given in (guess, as_estimates)
-        )
-    before = np.where(np.isposinf(before), np.nan, before)
-    return after - before
+        after, before = bss_eval(truth, answers, filter_taps=filter_taps).sdr_db
+    return after - np.where(np.isposinf(before), np.nan, before)
+
+
+def _checked(
+    references: Waveforms, estimates: Waveforms
+) -> tuple[Float64[Tensor, "*batch S N"], Float64[Tensor, "*batch S N"]]:
+    """Both as finite float64 of one shape."""
+    truth, guess = as_tensors(references, estimates)
+    check_shapes(truth, guess, "sources, samples", taps=1)
+    check_finite(truth, guess)
+    both = torch.broadcast_tensors(truth.to(torch.float64), guess.to(torch.float64))
+    return both[0], both[1]
 
 
 def _pairs_db(
@@ -215,3 +218,11 @@ def _without_mean(waveforms: Float64[Tensor, "*batch N"]) -> Float64[Tensor, "*b
     centred = waveforms - waveforms.mean(-1, keepdim=True)
     rounding = centred.abs().amax(-1) <= _MEAN_ROUNDING * waveforms.abs().amax(-1)
     return torch.where(rounding[..., None], 0.0, centred)
+
+
+def _unit_energy(waveforms: Float64[Tensor, "*batch N"]) -> Float64[Tensor, "*batch N"]:
+    """Each waveform scaled to energy 1, by its peak first lest squares underflow; zeros stay."""
+    for order in (torch.inf, 2):
+        norm = torch.linalg.vector_norm(waveforms, ord=order, dim=-1, keepdim=True)
+        waveforms = waveforms / torch.where(norm > 0, norm, 1.0)
+    return waveforms

@@ -7,12 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from avsep.evaluation.waveforms import (
-    Waveforms,
-    as_tensors,
-    check_references_sound,
-    check_waveforms,
-)
+from avsep.evaluation.waveforms import Waveforms, as_tensors, check_shapes, check_values
 
 # FFT, hop and window in samples: those of Parallel WaveGAN, section 4.1, which all later use.
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
@@ -44,10 +39,11 @@ def spectral_distance(
     array([1.193])
     """
     truth, guess = as_tensors(references, estimates)
-    check_waveforms(truth, guess)
-    check_references_sound(truth)
-    flat = truth.reshape(-1, truth.shape[-1]), guess.reshape(-1, guess.shape[-1])
-    distances = [_distance(*flat, *resolution) for resolution in resolutions]
+    check_shapes(truth, guess, "sources, samples", taps=1)
+    check_values(truth, guess)
+    truth, guess = torch.broadcast_tensors(truth.to(torch.float64), guess.to(torch.float64))
+    flat = [x.reshape(-1, x.shape[-1]) for x in (truth, guess)]
+    distances = [_distance(flat[0], flat[1], *resolution) for resolution in resolutions]
     return torch.stack(distances).mean(0).reshape(truth.shape[:-1]).cpu().numpy()
 
 
