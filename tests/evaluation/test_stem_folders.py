@@ -102,6 +102,9 @@ def test_a_mixture_beside_the_references_is_no_source() -> None:
     assert song.remarks == ("Mixture.wav is taken as the mixture, not as a source",)
     (song,) = match("true", "out", mixture="given.wav")
     assert song.mixture == Path("given.wav")
+    touch("out/mixture.wav")
+    (named,) = match_folders([Path("true/Mixture.wav")], [Path("out")])
+    assert pairs(named) == {"Mixture.wav": "mixture.wav"} and named.mixture is None
 
 
 def test_songs_tool_by_tool() -> None:

@@ -15,53 +15,66 @@ if TYPE_CHECKING:
 _MOST_REMARKS = 8
 
 
+References = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE...|DIR",
+        help="The true sources, a sound or video file each; or a folder of them, or of songs.",
+    ),
+]
+Separated = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE...|DIR...",
+        help="The separated files, in the order of the sources; or a folder a tool.",
+    ),
+]
+Mixture = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE|DIR", help="What was separated: adds SDRi and SI-SDRi."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME...",
+        help="More columns: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, ild-error, itd-error, "
+        "spectral, pesq, clap; fad for folders.",
+    ),
+]
+Frames = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="SDR, SIR, SAR as medians over frames of so long."),
+]
+Hop = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="From one frame to the next. Default: as --frames."),
+]
+Permute = Annotated[
+    bool, typer.Option("--permute", help="Find the order of the estimates by best mean SIR.")
+]
+Image = Annotated[
+    bool, typer.Option("--image", help="BSS Eval of images: all channels together, with ISR.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Write the scores to this .json or .csv."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON; a figure that is infinite is null.")
+]
+
+
 def score(
-    reference: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE...|DIR",
-            help="The true sources, a sound or video file each; or a folder of them, or of songs.",
-        ),
-    ] = None,
-    estimate: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE...|DIR...",
-            help="The separated files, in the order of the sources; or a folder a tool.",
-        ),
-    ] = None,
-    permute: Annotated[
-        bool, typer.Option("--permute", help="Find the order of the estimates by best mean SIR.")
-    ] = False,
-    mixture: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE|DIR", help="What was separated: adds SDRi and SI-SDRi."),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME...",
-            help="More columns: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, ild-error, "
-            "itd-error, spectral, pesq, clap; fad for folders.",
-        ),
-    ] = None,
-    frames: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="SDR, SIR, SAR as medians over frames of so long."),
-    ] = None,
-    hop: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="From one frame to the next. Default: as --frames."),
-    ] = None,
-    image: Annotated[
-        bool, typer.Option("--image", help="BSS Eval of images: all channels together, with ISR.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the scores to this .json or .csv.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; a figure that is infinite is null.")
-    ] = False,
+    reference: References = None,
+    estimate: Separated = None,
+    permute: Permute = False,
+    mixture: Mixture = None,
+    metric: Metrics = None,
+    frames: Frames = None,
+    hop: Hop = None,
+    image: Image = False,
+    out: Out = None,
+    as_json: Json = False,
 ) -> None:
     """Score separated files against the true ones: SDR, SIR and SAR in dB, higher is better.
 

@@ -11,12 +11,7 @@ from avsep.evaluation.bss_eval import best_orders
 from avsep.evaluation.projection.batches import Estimates, References, Table, in_batches
 from avsep.evaluation.projection.energies import energies_of_parts
 from avsep.evaluation.waveforms import (
-    NoScoreError,
-    Waveforms,
-    as_tensors,
-    check_shapes,
-    check_values,
-    evened,
+    NoScoreError, Waveforms, as_tensors, check_shapes, check_values, evened,
 )  # fmt: skip
 
 

@@ -96,8 +96,10 @@ def match_folders(
         if by_song and folder is not None:
             found += _songs(folder, tool, mixture)
         else:
-            stems = list(references) if folder is None else _sounds(folder)
-            found.append(_song(stems, tool, tool, "", mixture))
+            # A file that is named is a source, whatever its name.
+            stems, mixtures = (references, []) if folder is None else _references(folder)
+            heard = mixture or next(iter(mixtures), None)
+            found.append(_with_remarks(_song(stems, tool, tool, "", heard), mixtures))
     return found
 
 
@@ -116,17 +118,17 @@ def _songs(folder: Path, tool: Path, mixture: Path | None) -> list[Song]:
     unused = [path.name for path in given if path not in pairs.values()]
     songs = []
     for place in wanted:
-        heard = _mixture_of_song(mixture, place.name)
-        songs.append(_song(_sounds(place), tool, pairs[place], place.name, heard))
+        stems, mixtures = _references(place)
+        heard = _mixture_of_song(mixture, place.name) or next(iter(mixtures), None)
+        song = _song(stems, tool, pairs[place], place.name, heard)
+        songs.append(_with_remarks(song, mixtures))
     if unused:
         songs[0] = replace(songs[0], remarks=(_unused_remark(unused), *songs[0].remarks))
     return songs
 
 
-def _song(stems: Sequence[Path], tool: Path, place: Path, name: str, mixture: Path | None) -> Song:
+def _song(wanted: Sequence[Path], tool: Path, place: Path, name: str, mixture: Path | None) -> Song:
     """Files of references matched with those in a folder of estimates."""
-    mixtures = [path for path in stems if path.stem.casefold() in _MIXTURE_NAMES]
-    wanted = [path for path in stems if path not in mixtures]
     given = _sounds(place)
     if not wanted:
         raise InputError(
@@ -141,16 +143,14 @@ def _song(stems: Sequence[Path], tool: Path, place: Path, name: str, mixture: Pa
         )
     pairs = match_names(wanted, given, f"'{place}'", "file", _stem)
     unused = [path.name for path in given if path not in pairs.values()]
-    remarks = [_unused_remark(unused)] if unused else []
-    remarks += [f"{path.name} is taken as the mixture, not as a source" for path in mixtures]
     return Song(
         tool=str(tool),
         name=name,
         sources=tuple(_without_number(_stem(path)) for path in wanted),
         references=tuple(wanted),
         estimates=tuple(pairs[path] for path in wanted),
-        mixture=mixture or next(iter(mixtures), None),
-        remarks=tuple(remarks),
+        mixture=mixture,
+        remarks=(_unused_remark(unused),) if unused else (),
     )
 
 
@@ -216,6 +216,13 @@ def _mixture_of_song(mixture: Path | None, song: str) -> Path | None:
 # Names and listings.
 
 
+def _references(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The sources in a folder, and what is named as their mixture."""
+    sounds = _sounds(folder)
+    mixtures = [path for path in sounds if path.stem.casefold() in _MIXTURE_NAMES]
+    return [path for path in sounds if path not in mixtures], mixtures
+
+
 def _sounds(folder: Path) -> list[Path]:
     """The sound files of a folder, or of `stems` in it where it has none itself, by name.
 
@@ -261,6 +268,11 @@ def _without_number(name: str) -> str:
     ('violin', '808-kick', '1st violin')
     """
     return re.sub(r"^[0-9]{2}-(?=.)", "", name)
+
+
+def _with_remarks(song: Song, mixtures: Sequence[Path]) -> Song:
+    more = (f"{path.name} is taken as the mixture, not as a source" for path in mixtures)
+    return replace(song, remarks=(*song.remarks, *more))
 
 
 def _unused_remark(names: Sequence[str]) -> str:
