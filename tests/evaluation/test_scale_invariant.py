@@ -108,7 +108,7 @@ def test_collinear_references_span_one_direction() -> None:
     assert (found.sir_db > 200).all()
     np.testing.assert_allclose(found.sar_db, found.sdr_db)
     np.testing.assert_allclose(found.sdr_db[0], si_bss_eval(twice[:1], estimates[:1]).sdr_db[0])
-    # Nearly collinear ones still span a plane: half the difference is in the estimate.
+    # Nearly collinear ones still span a plane, and the second source lies in it.
     near = np.stack([sources[0], sources[0] + 1e-6 * sources[1]])
     assert si_bss_eval(near, near + sources[1]).sar_db.min() > 150
 

@@ -29,8 +29,11 @@ def ild_error_db(references: Waveforms, estimates: Waveforms) -> Float64[np.ndar
     """How far the level difference between the ears is from the true one, in dB, 0 is best.
 
     |ILD of the estimate - ILD of the reference|, ILD = 10 log10(energy left / energy right) of the
-    whole sound and all frequencies (Han, Luo, Mesgarani, "Real-time binaural speech separation with
-    preserved spatial cues", ICASSP 2020; used on music by arXiv 2507.00155, on its frames).
+    whole sound and all frequencies (Veluri, Itani, Chan, Yoshioka, Gollakota, "Semantic hearing",
+    UIST 2023).
+
+    Departure: on music, arXiv 2507.00155 takes both differences in frames of half a second and
+    weighs them by energy; the whole sound needs no such settings, and sources here do not move.
 
     Equal for two that are silent in the same ear; inf for an estimate silent in one ear or both
     where the reference is not.

@@ -240,7 +240,7 @@ _ALL = (
         "ILD error",
         "dB",
         False,
-        "how far 10 log10(energy left / right) is from the reference's (Han et al., ICASSP 2020)",
+        "how far 10 log10(energy left / right) is from the reference's (Veluri et al., UIST 2023)",
         _ild_error,
         channels=2,
     ),
@@ -249,8 +249,8 @@ _ALL = (
         "ITD error",
         "µs",
         False,
-        "how far the delay between the ears, by GCC-PHAT within 1 ms, is from the reference's (Han "
-        "et al., ICASSP 2020)",
+        "how far the delay between the ears, by GCC-PHAT within 1 ms, is from the reference's "
+        "(Veluri et al., UIST 2023)",
         _itd_error,
         channels=2,
     ),

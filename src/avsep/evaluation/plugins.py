@@ -166,7 +166,7 @@ def frechet_audio_distance(
         |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))
 
     with means m and covariances S (Kilgour, Zuluaga, Roblek, Sharifi, "Fréchet audio distance",
-    Interspeech 2019, equation 1). It grows as sets get smaller: compare sets of one size only.
+    Interspeech 2019). It grows as sets get smaller: compare sets of one size only.
 
     Raises:
         InputError: a set of fewer than two, different numbers of dimensions, NaN.

@@ -33,7 +33,7 @@ def si_bss_eval(
 
     BSS Eval with filters of one tap: an estimate is split into its projection on its own reference,
     what the span of all references explains beyond that, and the rest (Le Roux, Wisdom, Erdogan,
-    Hershey, "SDR - half-baked or well done?", ICASSP 2019, section 3). So a gain is forgiven, a
+    Hershey, "SDR - half-baked or well done?", ICASSP 2019). So a gain is forgiven, a
     delay is not. Leading axes broadcast. With `zero_mean` the mean of each waveform is taken away
     first; the paper does not, some toolkits do.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avsep.evaluation.waveforms import Waveforms, as_tensors, check_shapes, check_values
 
-# FFT, hop and window in samples: those of Parallel WaveGAN, section 4.1, which all later use.
+# FFT, hop and window in samples: those of Parallel WaveGAN, which most that came later use.
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 # Squared magnitudes below this count as this, lest silence be infinitely far from near silence.
 _FLOOR = 1e-7
@@ -24,7 +24,7 @@ def spectral_distance(
     """Multi-resolution STFT distance of estimates [..., sources, samples], 0 is best.
 
     The mean over the resolutions of spectral convergence and log magnitude distance (Yamamoto,
-    Song, Kim, "Parallel WaveGAN", ICASSP 2020, equations 4 to 6), with Hann windows:
+    Song, Kim, "Parallel WaveGAN", ICASSP 2020, its auxiliary loss), with Hann windows:
 
         || |X| - |Y| ||_F / || |X| ||_F  +  mean | ln |X| - ln |Y| |
 
