@@ -33,7 +33,7 @@ def ild_error_db(references: Waveforms, estimates: Waveforms) -> Float64[np.ndar
     UIST 2023).
 
     Departure: on music, arXiv 2507.00155 takes both differences in frames of half a second and
-    weighs them by energy; the whole sound needs no such settings, and sources here do not move.
+    weighs them by energy; the whole sound needs no such settings, and suits what stays in place.
 
     Equal for two that are silent in the same ear; inf for an estimate silent in one ear or both
     where the reference is not.
