@@ -62,7 +62,7 @@ def test_two_of_one_kind_go_by_their_numbers() -> None:
     touch("true/01-violin.wav", "true/02-violin.wav", "out/01-violin.wav", "out/02-violin.wav")
     (song,) = match("true", "out")
     assert pairs(song) == {name: name for name in ("01-violin.wav", "02-violin.wav")}
-    assert song.sources == ("violin", "violin")
+    assert song.sources == ("violin", "violin-2")
     touch("one/violin.wav")
     assert refusal("one", "out") == (
         "'violin.wav' may be '01-violin.wav', '02-violin.wav' in 'out': names must tell which "
