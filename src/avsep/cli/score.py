@@ -1,28 +1,80 @@
 """`avsep score`: how good separated files are, against the true ones."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsep.cli.console import say_error, say_json, say_table
+from avsep.cli.console import say_error, say_json, say_table, track
+
+if TYPE_CHECKING:
+    from avsep.evaluation.score_tables import Table
+
+# Of many songs; --json has them all.
+_MOST_REMARKS = 8
+
+
+References = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE...|DIR",
+        help="The true sources, a sound or video file each; or a folder of them, or of songs.",
+    ),
+]
+Separated = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE...|DIR...",
+        help="The separated files, in the order of the sources; or a folder a tool.",
+    ),
+]
+Mixture = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE|DIR", help="What was separated: adds SDRi and SI-SDRi."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME...",
+        help="More columns: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, ild-error, itd-error, "
+        "spectral, pesq, clap; fad for folders.",
+    ),
+]
+Frames = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="SDR, SIR, SAR as medians over frames of so long."),
+]
+Hop = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="From one frame to the next. Default: as --frames."),
+]
+Permute = Annotated[
+    bool, typer.Option("--permute", help="Find the order of the estimates by best mean SIR.")
+]
+Image = Annotated[
+    bool, typer.Option("--image", help="BSS Eval of images: all channels together, with ISR.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Write the scores to this .json or .csv."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON; a figure that is infinite is null.")
+]
 
 
 def score(
-    reference: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE...", help="The true sources, one sound or video file each."),
-    ] = None,
-    estimate: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE...", help="The separated files, in the order of the sources."),
-    ] = None,
-    permute: Annotated[
-        bool, typer.Option("--permute", help="Find the order of the estimates by best mean SIR.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; a figure that is infinite is null.")
-    ] = False,
+    reference: References = None,
+    estimate: Separated = None,
+    permute: Permute = False,
+    mixture: Mixture = None,
+    metric: Metrics = None,
+    frames: Frames = None,
+    hop: Hop = None,
+    image: Image = False,
+    out: Out = None,
+    as_json: Json = False,
 ) -> None:
     """Score separated files against the true ones: SDR, SIR and SAR in dB, higher is better.
 
@@ -34,38 +86,46 @@ def score(
     shortest, and a line says so. Each channel of stereo files is scored by itself, then their mean
     is taken.
 
-    Example: `avsep score --reference violin.wav piano.wav --estimate 01-violin.wav 02-piano.wav`
-    """
-    from avsep.evaluation.file_scores import score_files
-    from avsep.evaluation.tables import decibels, figures_json
+    Of folders the files of one name belong together (`violin.flac` and `01-violin.wav`); what else
+    is in a folder of estimates is not scored. Several folders of estimates are compared. Where the
+    folders hold a folder a song, mean and median over the songs are printed.
 
-    result = score_files(reference or [], estimate or [], permute=permute)
-    names = [
-        {"reference": str(truth), "estimate": str(guess)}
-        for truth, guess in zip(result.references, result.estimates, strict=True)
-    ]
+    Example: `avsep score --reference violin.wav piano.wav --estimate 01-violin.wav 02-piano.wav`
+
+    Example: `avsep score --reference truth --estimate out/duet other-tool/duet --metric si-sdr`
+    """
+    from avsep.evaluation import score_tables
+    from avsep.evaluation.file_scores import ScoreSettings, score_files
+    from avsep.evaluation.folder_scores import score_songs
+    from avsep.evaluation.stem_folders import are_folders, match_folders
+
+    settings = ScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
+    if out is not None:
+        score_tables.check_output(out)
+    references, estimates = reference or [], estimate or []
+    if are_folders(references, estimates):
+        songs = match_folders(references, estimates, mixture)
+        scored = score_songs(songs, settings)
+        done = tuple(track(scored, total=len(songs), what="songs scored"))
+        answer, rows = score_tables.folder_json(done), score_tables.folder_rows(done)
+        tables, remarks = score_tables.folder_tables(done), score_tables.folder_remarks(done)
+    else:
+        scores = score_files(references, estimates, settings)
+        answer, rows = score_tables.file_json(scores), score_tables.file_rows(scores)
+        tables, remarks = [score_tables.file_table(scores)], list(scores.remarks)
+    if out is not None:
+        score_tables.write_scores(out, answer, rows)
     if as_json:
-        say_json(
-            {
-                "sources": [
-                    name | figures_json(row)
-                    for name, row in zip(names, result.scores_db.tolist(), strict=True)
-                ],
-                "mean": figures_json(result.mean_db.tolist()),
-                "sample_rate_hz": result.sample_rate_hz,
-                "num_channels": result.num_channels,
-                "num_samples": result.num_samples,
-                "remarks": list(result.remarks),
-            }
-        )
+        say_json(answer)
         return
-    for remark in result.remarks:
+    _show(tables, remarks)
+
+
+def _show(tables: Iterable["Table"], remarks: Sequence[str]) -> None:
+    """Remarks on stderr, the tables on stdout."""
+    for remark in remarks[:_MOST_REMARKS]:
         say_error(remark)
-    labels = [f"{name['estimate']} against {name['reference']}" for name in names]
-    figures = [*result.scores_db.tolist(), result.mean_db.tolist()]
-    rows = zip([*labels, "mean"], figures, strict=True)
-    say_table(
-        "Scores in dB",
-        ["estimate against reference", "SDR", "SIR", "SAR"],
-        ([label, *(decibels(figure_db) for figure_db in row)] for label, row in rows),
-    )
+    if len(remarks) > _MOST_REMARKS:
+        say_error(f"and {len(remarks) - _MOST_REMARKS} more remarks of this kind; --json has all")
+    for title, head, rows in tables:
+        say_table(title, head, rows)

@@ -101,10 +101,20 @@ def check_shapes(references: Given, estimates: Given, axes: str, taps: int) -> N
 
 def check_values(references: Given, estimates: Given) -> None:
     """Raise an InputError for samples that have no score: NaN, infinite, references of zeros."""
+    check_finite(references, estimates)
+    check_sounding(references)
+
+
+def check_finite(references: Given, estimates: Given) -> None:
+    """Raise an InputError that names the first waveform with NaN or infinite samples."""
     for name, given in (("reference", references), ("estimate", estimates)):
         if given.is_floating_point() and not given.isfinite().all():
             first = (~given.isfinite()).any(-1).nonzero()[0].tolist()
             raise InputError(f"{name} {_index(first)} holds NaN or infinite samples; repair it")
+
+
+def check_sounding(references: Given) -> None:
+    """Raise an InputError that names the first reference of zeros."""
     silent = (references == 0).all(-1)
     if silent.any():
         raise InputError(
