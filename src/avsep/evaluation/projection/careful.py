@@ -34,11 +34,13 @@ class _System:
         self._references, self._signals, self._taps = references, signals, taps
 
     def by_rests(self) -> Explained:
+        """Energies, as those of the signals less those of what is left of them."""
         rests, error = rests_after(self._inverse, self._references, self._signals, _ENERGY_GAIN)
         whole = self._signals.square().sum(-1)
         return Explained(whole - rests.square().sum(-1), error)
 
     def rests(self) -> Float64[Tensor, "R longer"]:
+        """What the references cannot make of the signals, to the last digit."""
         return rests_after(self._inverse, self._references, self._signals, _WAVEFORM_GAIN)[0]
 
     @cached_property
