@@ -11,11 +11,13 @@ from torch.nn.functional import pad
 from avsep.evaluation.projection.correlations import correlate, lags_of
 from avsep.evaluation.projection.dense import DenseInverse
 from avsep.evaluation.projection.explained import Explained
-from avsep.evaluation.projection.parts import Parts, parts_of, wrong_answers
+from avsep.evaluation.projection.parts import Parts, are_wrong, error_limits, parts_of
 from avsep.evaluation.projection.rests import rests_after
 
-# Energies are quadratic in what filters lack, and parts from 1e-8 of the whole are told by them.
-_ENERGY_GAIN = 1e-17
+# Steps end when the next would gain this share of what an energy may be off; rounding of energies
+# allows no less than so much.
+_OF_LIMIT = 0.1
+_LEAST_GAIN = 1e-17
 # As waveforms parts are told however small they are. A projection is settled when the next step
 # would change its energy by less than this: an amplitude of 3e-13, which moves even an SIR of
 # 90 dB by less than 1e-7 dB.
@@ -33,15 +35,17 @@ class _System:
     ) -> None:
         self._references, self._signals, self._taps = references, signals, taps
 
-    def by_rests(self) -> Explained:
-        """Energies, as those of the signals less those of what is left of them."""
-        rests, error = rests_after(self._inverse, self._references, self._signals, _ENERGY_GAIN)
+    def by_rests(self, limit: Float64[Tensor, " R"]) -> Explained:
+        """Energies known to a limit: those of the signals less those of what is left of them."""
+        settled = (_OF_LIMIT * limit.nan_to_num(nan=0.0)).clamp(min=_LEAST_GAIN)
+        rests, error = rests_after(self._inverse, self._references, self._signals, settled)
         whole = self._signals.square().sum(-1)
         return Explained(whole - rests.square().sum(-1), error)
 
     def rests(self) -> Float64[Tensor, "R longer"]:
         """What the references cannot make of the signals, to the last digit."""
-        return rests_after(self._inverse, self._references, self._signals, _WAVEFORM_GAIN)[0]
+        settled = torch.full_like(self._signals[:, 0], _WAVEFORM_GAIN)
+        return rests_after(self._inverse, self._references, self._signals, settled)[0]
 
     @cached_property
     def _inverse(self) -> DenseInverse:
@@ -70,15 +74,19 @@ def parts_with_care(
     whole = (signals != 0).any(-1).to(signals.dtype)[asked]
     systems = [_System(x, signals[asked[i]], taps) for i, x in enumerate(references)]
     everything = None if by_all is None else _System(references.flatten(0, 1), signals, taps)
-    wrong_own, wrong_all = wrong_answers(whole, own, by_all)
+    limit, limit_of_all = error_limits(whole, own, by_all)
     energy, error = own.energy.clone(), own.error.clone()
-    for index in wrong_own.any(1).nonzero()[:, 0].tolist():
-        answer = systems[index].by_rests()
+    for index in are_wrong(own, limit).any(1).nonzero()[:, 0].tolist():
+        answer = systems[index].by_rests(limit[index])
         energy[index], error[index] = answer.energy, answer.error
     own = Explained(energy, error)
-    if everything is not None and wrong_all is not None and bool(wrong_all.any()):
-        by_all = everything.by_rests().shaped(itemgetter(asked))
-    if any(wrong is not None and wrong.any() for wrong in wrong_answers(whole, own, by_all)):
+    if everything is not None and by_all is not None and are_wrong(by_all, limit_of_all).any():
+        # Of each signal the lowest limit that any source sets.
+        lowest = signals.new_full((len(signals),), torch.inf)
+        lowest.scatter_reduce_(0, asked.flatten(), limit_of_all.flatten(), "amin")
+        by_all = everything.by_rests(lowest).shaped(itemgetter(asked))
+    limits = error_limits(whole, own, by_all)
+    if (are_wrong(own, limits[0]) | are_wrong(by_all or own, limits[1])).any():
         return _parts_as_waveforms(systems, everything, signals, asked)
     return parts_of(whole, own, by_all)
 

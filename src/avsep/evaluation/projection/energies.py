@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avsep.evaluation.projection.careful import parts_with_care
 from avsep.evaluation.projection.correlations import correlate, lags_of
-from avsep.evaluation.projection.parts import Parts, parts_of, wrong_answers
+from avsep.evaluation.projection.parts import Parts, are_wrong, error_limits, parts_of
 from avsep.evaluation.projection.schur import explained_by_recursion
 
 
@@ -54,8 +54,8 @@ def energies_of_parts(
         by_all = found.shaped(lambda values: values[:, asked])
     whole = (norms[1] > 0).to(lags.dtype)[:, asked]
     parts = parts_of(whole, own, by_all)
-    wrong_own, wrong_all = wrong_answers(whole, own, by_all)
-    wrong = wrong_own if wrong_all is None else wrong_own | wrong_all
+    limits = error_limits(whole, own, by_all)
+    wrong = are_wrong(own, limits[0]) | are_wrong(by_all or own, limits[1])
     for index in wrong.flatten(1).any(1).nonzero()[:, 0].tolist():
         pick = itemgetter(index)
         own_answer, all_answer = own.shaped(pick), by_all and by_all.shaped(pick)

@@ -9,7 +9,6 @@ from torch import Tensor
 from avsep.evaluation.projection.explained import Explained
 
 Energies = Float64[Tensor, "*B Q"]
-Wrong = Bool[Tensor, "*B Q"]
 # Each part is off by this share of itself at most, 1e-7 dB.
 _SHARE = 3e-8
 # Artifacts of this share of what is explained are none: their ratio is beyond 100 dB in any case.
@@ -47,23 +46,31 @@ def parts_of(whole: Energies, own: Explained, by_all: Explained | None) -> Parts
     return Parts(*(torch.where(whole > 0, part, 0.0) for part in parts))
 
 
-def wrong_answers(
+def error_limits(
     whole: Energies, own: Explained, by_all: Explained | None
-) -> tuple[Wrong, Wrong | None]:
-    """Where explained energies are not known well enough to tell the parts: of own and of all.
+) -> tuple[Energies, Energies]:
+    """How far off explained energies of own references, and of all, may be to tell the parts.
 
-    Nothing is asked of silence.
+    Silence tells them in any case: its limits are inf.
     """
-    sounds, target = whole > 0, own.energy
+    target = own.energy
     least = torch.minimum(target, whole - target)
-    if by_all is None:
-        return sounds & ~(own.error <= _SHARE * least), None
-    artifacts = whole - by_all.energy
-    has_none = artifacts + by_all.error < _NOTHING * by_all.energy
-    shared = torch.minimum(by_all.energy - target, torch.where(has_none, torch.inf, artifacts))
-    # What is not known at all says nothing about the other.
-    own_limit = torch.where(by_all.error.isfinite(), torch.minimum(least, shared), least)
-    limit = torch.where(own.error.isfinite(), shared, torch.where(has_none, torch.inf, artifacts))
-    # Written so that NaN is wrong.
-    right = own.error <= _SHARE * own_limit, by_all.error <= _SHARE * limit
-    return sounds & ~right[0], sounds & ~right[1]
+    least_of_all = least
+    if by_all is not None:
+        artifacts = whole - by_all.energy
+        has_none = artifacts + by_all.error < _NOTHING * by_all.energy
+        artifacts = torch.where(has_none, torch.inf, artifacts)
+        shared = torch.minimum(by_all.energy - target, artifacts)
+        # What is not known at all says nothing about the other.
+        least_of_all = torch.where(own.error.isfinite(), shared, artifacts)
+        least = torch.where(by_all.error.isfinite(), torch.minimum(least, shared), least)
+    sounds = whole > 0
+    return (
+        torch.where(sounds, _SHARE * least, torch.inf),
+        torch.where(sounds, _SHARE * least_of_all, torch.inf),
+    )
+
+
+def are_wrong(answer: Explained, limit: Energies) -> Bool[Tensor, "*B Q"]:
+    """Where energies are not known to a limit; NaN is wrong."""
+    return ~(answer.error <= limit)

@@ -19,7 +19,7 @@ def rests_after(
     inverse: DenseInverse,
     references: Float64[Tensor, "G N"],
     signals: Float64[Tensor, "R N"],
-    settled_gain: float,
+    settled_gain: Float64[Tensor, " R"],
 ) -> tuple[Float64[Tensor, "R longer"], Float64[Tensor, " R"]]:
     """What filtered references cannot make of signals, as waveforms, and how much may be too much.
 
