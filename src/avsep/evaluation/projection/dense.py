@@ -27,7 +27,7 @@ def _cholesky(gram: Float64[Tensor, "rows rows"]) -> Float64[Tensor, "rows rows"
     while True:
         gram.diagonal().add_(ridge)
         factor = _factor_in_blocks(gram)
-        if bool(factor.isfinite().all()):
+        if bool(factor.diagonal().isfinite().all()):
             return factor
         ridge *= 10
 
