@@ -9,8 +9,7 @@ import torch
 import avsep
 from avsep.data.clips import ClipFiles
 from avsep.data.dataset_categories import find_in
-from avsep.devices import to_device
-from avsep.evaluation.baselines import waveforms
+from avsep.evaluation.asking import ask
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender
 from avsep.evaluation.groups import by_category, groups_of, in_order
@@ -104,14 +103,11 @@ def score_clips(
             continue
         scores, used = {}, {}
         for contender in contenders:
-            item, batch = reader.batch(index, contender.front_end.settings, contender.reading)
-            generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
-            with torch.inference_mode():
-                answer = contender.separator.separate(to_device(batch, device), generator=generator)
-                estimates = waveforms(answer, contender.front_end)[0, :, 0].cpu().numpy()  # S N
-            references = item.sources[:, : estimates.shape[1]]
-            scores[contender.name] = score_pair(clip.name, categories, references, estimates)
-            used.update(_categories_used(contender, answer))
+            asked = ask(contender, reader, index, seed, device)
+            scores[contender.name] = score_pair(
+                clip.name, categories, asked.references[:, 0], asked.estimates[:, 0]
+            )
+            used.update(_categories_used(contender, asked.separation))
         yield ScoredClip(clip.name, categories, scores, groups_of(clip), used)
 
 
