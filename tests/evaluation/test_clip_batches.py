@@ -75,7 +75,7 @@ def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> N
     item, batch = reader.batch(0, FRONT_END, Reading(LOOKS, CATEGORIES, trial="wrong"))
     kinds = {source.category for source in clips[0].sources}
     shown = [
-        (clips[clip].sources[place].category, clip, place) for clip, place in reader._strangers()
+        (part.source.category, clips.index(part.clip), part.place) for part in reader._strangers()
     ]
     assert not kinds & {kind for kind, _, _ in shown} and len(shown) == 2
     # Crops of strangers are those that their own clips show at that time.

@@ -6,7 +6,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from avsep.errors import InputError
+from avsep.evaluation.nmf_mfcc import NmfMfcc
+from avsep.evaluation.truth import sources_of
 from avsep.records import Batch, Separates, Separation
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.masks import MAXIMUM_RATIO, binary_mask, ratio_mask
@@ -20,7 +21,7 @@ class MixtureBaseline:
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """The mixture's magnitude, once for each source."""
-        sources = _truth(batch)
+        sources = sources_of(batch)
         magnitude, phase = self.front_end.spectrogram(batch.mixture)
         magnitudes = magnitude[:, None].expand(-1, sources.shape[1], -1, -1, -1)  # B S C F T
         return Separation(magnitudes, sources.new_ones(sources.shape[:2]), phase)
@@ -44,7 +45,7 @@ class IdealMask:
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """The mixture's magnitude times each source's own mask."""
-        sources = _truth(batch)
+        sources = sources_of(batch)
         mixture, phase = self.front_end.spectrogram(batch.mixture)
         magnitudes, _ = self.front_end.spectrogram(sources)  # B S C F T
         masks = self._masks(magnitudes, mixture[:, None])
@@ -70,18 +71,21 @@ class IdealMask:
 # Name -> how it is made. The order is the order of rows in every table.
 BASELINES: dict[str, Callable[[FrontEnd], Separates]] = {
     "mixture": MixtureBaseline,
+    "nmf-mfcc": NmfMfcc,
     "ideal-ratio-mask": lambda front_end: IdealMask(front_end, "ratio"),
     "ideal-binary-mask": lambda front_end: IdealMask(front_end, "binary"),
 }
 # Name -> what it is, in the words of `avsep models`.
 DESCRIPTIONS = {
     "mixture": "baseline: the mixture as every estimate, the score of doing nothing",
+    "nmf-mfcc": "baseline: NMF templates of the mixture sorted by timbre; learns and sees nothing",
     "ideal-ratio-mask": "ceiling: ratio masks made from the true sources, phase of the mixture",
     "ideal-binary-mask": "ceiling: binary masks made from the true sources, phase of the mixture",
 }
 # Name -> what it reads beside the mixture, for the table of results.
 READS = {
     "mixture": "nothing",
+    "nmf-mfcc": "nothing; order from the truth",
     "ideal-ratio-mask": "true sources",
     "ideal-binary-mask": "true sources",
 }
@@ -92,12 +96,3 @@ def waveforms(
 ) -> Float[Tensor, "B S C N"]:
     """The estimates as sound: each magnitude under the mixture's phase."""
     return front_end.waveform(separation.magnitudes, separation.phase[:, None], num_samples)
-
-
-def _truth(batch: Batch) -> Float[Tensor, "B S C N"]:
-    if batch.sources is None:
-        raise InputError(
-            "baselines and ceilings are made from the true sources, and this batch holds none: "
-            "give a data set with stems"
-        )
-    return batch.sources

@@ -1,10 +1,11 @@
-"""A data set's clips as batches for a separator: the middle window's sound, and its cues."""
+"""Mixtures as batches for a separator: the sound of middle windows, and the cues of the sources."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -12,9 +13,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 from avsep.data.clips import ClipFiles, read_motion
 from avsep.data.dataset_categories import find_in
-from avsep.data.mixing import MixedItem, crop, mixture_of, to_batch
+from avsep.data.mixing import MixedItem, to_batch
 from avsep.errors import InputError
 from avsep.evaluation.clip_looks import look_at_clip
+from avsep.evaluation.mixtures import (
+    ClipWindow,
+    Mixture,
+    Part,
+    as_mixtures,
+    middle_of,
+    mix_windows,
+)
 from avsep.evaluation.trials import TRIALS, untold
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -22,6 +31,8 @@ from avsep.vision.looks import Look, LookSettings
 from avsep.vision.window_cues import window_cues
 
 Value = TypeVar("Value")
+# Windows and what is seen in them, under a megabyte each: all of the field's test videos.
+_MOST_RECENT = 64
 
 
 @dataclass(frozen=True)
@@ -43,98 +54,122 @@ class Reading:
 
 
 class ClipReader:
-    """The clips of a data set one after another; only the current one is held in memory."""
+    """Mixtures one after another: their sound, and what is seen of their sources.
 
-    def __init__(self, clips: Sequence[ClipFiles]) -> None:
-        self.clips = tuple(clips)
+    Only the current mixture is held, and the windows of the clips that were read last: in pairs
+    the same video comes again and again.
+    """
+
+    def __init__(self, mixtures: Sequence[ClipFiles | Mixture]) -> None:
+        self.mixtures = as_mixtures(mixtures)
         self._index = -1
         self._held: dict[object, object] = {}
+        self._recent: OrderedDict[object, object] = OrderedDict()
 
     def batch(
         self, index: int, front_end: FrontEndSettings, reading: Reading | None = None
     ) -> tuple[MixedItem, Batch]:
-        """The middle window of a clip, and as a batch of one with the cues asked for."""
+        """A mixture of middle windows, and as a batch of one with the cues asked for."""
         if index != self._index:
             self._index, self._held = index, {}
-        item, start_seconds = self._once((index, front_end), lambda: self._window(front_end))
+        if front_end not in self._held:
+            self._held[front_end] = self._mix(front_end)
+        item: MixedItem = self._held[front_end]  # type: ignore[assignment]
         batch = to_batch([item])
         if reading is None:
             return item, batch
-        sources = range(len(self.clips[index].sources))
-        own = [(index, source) for source in sources]
-        cues = self._cues(own, reading, front_end, start_seconds)
+        cues = self._cues(self.mixtures[index].parts, reading, front_end)
 
         def strangers() -> Cues:
-            return self._cues(self._strangers(), reading, front_end, start_seconds)
+            return self._cues(self._strangers(), reading, front_end)
 
         cues = TRIALS[reading.trial](cues, strangers)
         return item, replace(batch, cues=cues if reading.is_told else untold(cues))
 
-    def _window(self, front_end: FrontEndSettings) -> tuple[MixedItem, float]:
-        """The middle window, and when it begins; before the clip does, where that is shorter."""
-        whole = mixture_of(self.clips[self._index], front_end, whole=True)
-        num_samples, window_samples = len(whole.mixture), front_end.window_samples
-        sounds = [
-            crop(sound, num_samples // 2, window_samples)
-            for sound in (whole.mixture, *whole.sources)
-        ]
-        start_seconds = (num_samples // 2 - window_samples // 2) / front_end.sample_rate_hz
-        return replace(whole, mixture=sounds[0], sources=np.stack(sounds[1:])), start_seconds
+    def _mix(self, front_end: FrontEndSettings) -> MixedItem:
+        mixture = self.mixtures[self._index]
+        return mix_windows(mixture, [self._window(part.clip, front_end) for part in mixture.parts])
 
-    def _cues(
-        self,
-        objects: Sequence[tuple[int, int]],
-        reading: Reading,
-        front_end: FrontEndSettings,
-        start_seconds: float,
-    ) -> Cues:
-        """Cues of objects, each given as clip and source in it."""
-        window_seconds = front_end.window_samples / front_end.sample_rate_hz
-        shown = [self._looks(clip, reading.looks)[source] for clip, source in objects]
-        labels = [self.clips[clip].sources[source].category for clip, source in objects]
-        needs = frozenset({"crops", "movement"} if reading.looks.with_movement else {"crops"})
-        told = category_cue(labels, reading.categories)
-        cues = window_cues(shown, [start_seconds], window_seconds, told, needs)
+    def _cues(self, parts: Sequence[Part], reading: Reading, front_end: FrontEndSettings) -> Cues:
+        """Cues of parts, each in the middle window of its own clip."""
+        looks = [self._looks(part.clip, reading.looks, front_end) for part in parts]
+        seen = [
+            [None if cue is None else cue[:, part.place] for cue in (look.crops, look.movement)]
+            for part, look in zip(parts, looks, strict=True)
+        ]
+        crops, movement = (
+            None if None in cues else torch.stack(cues, dim=1) for cues in zip(*seen, strict=True)
+        )
+        told = category_cue([part.source.category for part in parts], reading.categories)
+        cues = Cues(crops=crops, movement=movement, category=told[None])
         if reading.with_motion:
-            cues = self._with_motion(cues, [clip for clip, _ in objects])
+            cues = self._with_motion(cues, [part.clip for part in parts])
         return cues
 
-    def _with_motion(self, cues: Cues, clips: Sequence[int]) -> Cues:
+    def _with_motion(self, cues: Cues, clips: Sequence[ClipFiles]) -> Cues:
         """The cues and the motion features of the clips that the objects are from, padded."""
-        found = [torch.from_numpy(read_motion(self.clips[clip])).mT for clip in clips]  # K D each
+        found = [torch.from_numpy(read_motion(clip)).mT for clip in clips]  # K D each
         lengths = torch.tensor([len(features) for features in found])
         motion = pad_sequence(found, batch_first=True).mT  # S D K
         padding = torch.arange(motion.shape[2]) >= lengths[:, None]
         return replace(cues, motion=motion[None], motion_padding=padding[None])
 
-    def _looks(self, index: int, settings: LookSettings) -> tuple[Look, ...]:
-        clip = self.clips[index]
-        objects = [source.visible for source in clip.sources]
-        return self._once((index, settings), lambda: look_at_clip(clip, objects, settings))
+    def _window(self, clip: ClipFiles, front_end: FrontEndSettings) -> ClipWindow:
+        repeat = self.mixtures[self._index].rule is not None
+        return self._once(
+            (clip, front_end, repeat), lambda: middle_of(clip, front_end, repeat=repeat)
+        )
 
-    def _strangers(self) -> list[tuple[int, int]]:
-        """An object for each source of the current clip, from the next clips, none of its kinds."""
-        own = self.clips[self._index].sources
-        present = {source.category for source in own}
-        num_clips, found = len(self.clips), []
-        for step in range(1, num_clips):
-            index = (self._index + step) % num_clips
-            for place, source in enumerate(self.clips[index].sources):
-                if source.category not in present:
-                    found.append((index, place))
-            if len(found) >= len(own):
-                return found[: len(own)]
+    def _looks(self, clip: ClipFiles, settings: LookSettings, front_end: FrontEndSettings) -> Cues:
+        """What is seen of all of a clip's sources in its middle window."""
+        window = self._window(clip, front_end)
+        window_seconds = front_end.window_samples / front_end.sample_rate_hz
+        needs = frozenset({"crops", "movement"} if settings.with_movement else {"crops"})
+
+        def look() -> Cues:
+            objects = [source.visible for source in clip.sources]
+            looks = look_at_clip(clip, objects, settings)
+            if window.is_repeated:
+                looks = [_again_and_again(one, window_seconds) for one in looks]
+            nobody = torch.full((len(objects),), -1)
+            return window_cues(looks, [window.start_seconds], window_seconds, nobody, needs)
+
+        return self._once((clip, front_end, window.is_repeated, settings), look)
+
+    def _strangers(self) -> list[Part]:
+        """A part for each of the current mixture's, from the next mixtures, none of its kinds."""
+        own = self.mixtures[self._index]
+        present, num_mixtures = set(own.categories), len(self.mixtures)
+        found: list[Part] = []
+        for step in range(1, num_mixtures):
+            parts = self.mixtures[(self._index + step) % num_mixtures].parts
+            found += [
+                part for part in parts if part.source.category not in present and part not in found
+            ]
+            if len(found) >= len(own.parts):
+                return found[: len(own.parts)]
         raise InputError(
-            f"the cues 'wrong' need {len(own)} objects of other categories than clip "
-            f"'{self.clips[self._index].name}' shows, and the other clips hold {len(found)}: "
+            f"the cues 'wrong' need {len(own.parts)} objects of other categories than clip "
+            f"'{own.name}' shows, and the other clips hold {len(found)}: "
             "add clips of other instruments"
         )
 
     def _once(self, key: object, make: Callable[[], Value]) -> Value:
-        """What was made for the current clip under this key, or is now."""
-        if key not in self._held:
-            self._held[key] = make()
-        return self._held[key]  # type: ignore[return-value]
+        """What was made under this key lately, or is now."""
+        if key not in self._recent:
+            self._recent[key] = make()
+            if len(self._recent) > _MOST_RECENT:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(key)
+        return self._recent[key]  # type: ignore[return-value]
+
+
+def _again_and_again(look: Look, seconds: float) -> Look:
+    """A look whose movement begins anew until it lasts as long, as a short sound then does."""
+    if look.movement is None:
+        return look
+    num_frames = ceil(2 * seconds * look.settings.movement_rate_hz)
+    return replace(look, movement=look.movement.repeat(-(-num_frames // len(look.movement)), 1, 1))
 
 
 def category_cue(labels: Sequence[str], categories: Sequence[str]) -> Int64[Tensor, " S"]:
