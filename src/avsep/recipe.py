@@ -49,6 +49,14 @@ def load_recipe(
     return check_settings(values, schema, f"recipe '{name_or_path}'")
 
 
+def read_overrides(overrides: Sequence[str], schema: type[Settings]) -> Settings:
+    """Settings with overrides such as "num_sources=3" over their defaults; errors as above."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply(values, override)
+    return check_settings(values, schema, "--set")
+
+
 def recipe_names(command: str | None = None) -> list[str]:
     """Names of the recipes in the package, of one command or of all."""
     names = sorted(

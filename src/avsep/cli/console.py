@@ -60,8 +60,10 @@ def working(what: str) -> Iterator[None]:
 
 
 def _is_figure(cell: str) -> bool:
+    figure, *margin = cell.split(" ± ")
     try:
-        float("0" if cell == "-" else cell.removeprefix(">"))
+        for part in (figure, *margin):
+            float("0" if part == "-" else part.removeprefix(">"))
     except ValueError:
         return False
     return True

@@ -1,15 +1,11 @@
-"""avsep evaluate: floor, ceiling and separators over a data set."""
+"""avsep evaluate: baselines, ceilings and separators over a data set."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from avsep.cli.console import say, say_json, say_table, track
-
-if TYPE_CHECKING:
-    from avsep.evaluation.benchmark import Evaluation
 
 
 def evaluate(
@@ -18,11 +14,37 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Separators of `avsep models`, checkpoint files. Default: floor and ceilings.",
+            help="Models of `avsep models`, checkpoint files. Baselines stand beside in any case.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for results.json, every pair in it.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for results.json and .csv, tables.md and .tex. A run that "
+            "was stopped goes on there when the same command is given again.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
+    ] = None,
+    draw: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Mix N pairs of solos, drawn from the seed. Default where "
+            "no clip holds several sources: 256.",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="How solos are mixed: num_sources=3, same_category_probability=0.5, rule=sum.",
+        ),
     ] = None,
     labels: Annotated[
         str,
@@ -35,62 +57,73 @@ def evaluate(
             "hidden. Several: a row each."
         ),
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines", help="Mixture, NMF-MFCC and ideal masks beside."
+        ),
+    ] = True,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only the first N clips.")
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N mixtures.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="For separators that sample.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="For pairs that are drawn and separators that sample.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes; 0 means one a core, or one with a GPU.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead.")] = False,
 ) -> None:
-    """Separate the mixture of every clip and print SDR, SIR and SAR in dB, higher is better.
+    """Separate every mixture and print SDR, SIR and SAR in dB, higher is better, with intervals.
 
-    The middle window of the separator's own length, 5.94 seconds at 11025 Hz unless a model says
-    otherwise, as the field's papers test. `strict` counts an estimate that is silent as a failure,
-    `legacy` leaves it out as released codes do; what was left out is counted, with the reason. The
-    mixture is the floor, ideal masks are the ceiling. A second table shows the SDR by kind of clip.
+    A clip is a mixture of its own sources; of a folder of solos, pairs are mixed. The window is
+    the middle one of the separator's own length, 5.94 seconds at 11025 Hz unless a model says
+    otherwise, as the field's papers test. `strict` is the mean over mixtures and counts a silent
+    estimate as -30 dB; `legacy` counts as the released codes do, which leave it out. What was left
+    out is told, with the reason. ± is half a 95 % interval, from resampled videos. The mixture and
+    NMF-MFCC are the floor, ideal masks the ceiling. The same seed gives the same files to the byte.
 
-    Example: `avsep evaluate mixture dgfnet-mini ideal-ratio-mask --data band -o out/scores`
+    Example: `avsep evaluate dgfnet-mini --data band -o out/scores`
+
+    Example: `avsep evaluate dgfnet-mini --data solos --pairs testsep.csv -o out/solos`
     """
     from avsep.data import open_dataset
     from avsep.devices import find_device
-    from avsep.evaluation import benchmark
-    from avsep.evaluation.contenders import find_contenders
-    from avsep.media.whole_file import make_folder, write_whole
+    from avsep.evaluation import benchmark, results
+    from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
+    from avsep.evaluation.result_files import write_results
+    from avsep.evaluation.result_tables import tables_of
+    from avsep.evaluation.scoring import Plan, open_journal, score_all
+    from avsep.recipe import read_overrides
 
     place = find_device(device)
-    contenders = find_contenders(names or [], labels, cues or ["all"], place)
-    clips = open_dataset(data)[:limit]
+    mixing = read_overrides(overrides or [], PairSettings)
+    clips = open_dataset(data)
+    chosen = choose_mixtures(clips, pairs=pairs, num_drawn=draw, settings=mixing, seed=seed)
+    plan = Plan(
+        mixtures=chosen.mixtures[:limit],
+        names=tuple(names or ()),
+        labels=labels,
+        trials=tuple(cues or ["all"]),
+        with_baselines=baselines,
+        seed=seed,
+        device=str(place),
+    )
+    contenders = plan.contenders()
+    with open_journal(out, plan) as journal:
+        scored = score_all(plan, contenders, workers, journal)
+        done = tuple(track(scored, total=len(plan.mixtures), what=f"{chosen.unit} scored"))
+    evaluation = benchmark.Evaluation(contenders, done, seed, chosen.remarks)
+    data_name = data.resolve().name
     if out is not None:
-        make_folder(out)
-    scored = benchmark.score_clips(clips, contenders, seed, place)
-    done = tuple(track(scored, total=len(clips), what="clips scored"))
-    evaluation = benchmark.Evaluation(contenders, done, seed)
-    result = benchmark.as_json(evaluation, data.resolve().name)
-    if out is not None:
-        write_whole(out / "results.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+        write_results(evaluation, out, data_name)
     if as_json:
-        say_json(result)
+        say_json(results.as_json(evaluation, data_name))
         return
-    _show(evaluation, f"{len(clips)} clips of {data} (dB)")
-
-
-def _show(evaluation: "Evaluation", title: str) -> None:
-    """A table for each protocol, then one of the kinds of clips."""
-    from avsep.evaluation.protocol import PROTOCOLS
-    from avsep.evaluation.tables import group_table, summary_table
-
-    contenders = evaluation.contenders
-    for protocol in PROTOCOLS:
-        head, rows, remarks = summary_table(
-            (row.name, row.reads, evaluation.summary(row.name, protocol)) for row in contenders
-        )
-        say_table(f"{title}, {protocol}", head, rows)
-        for remark in remarks:
+    for table in tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"):
+        say_table(table.title, list(table.head), [list(row) for row in table.rows])
+        for remark in table.remarks:
             say(remark)
-    rows_by_group = [
-        (group, [evaluation.summary(row.name, "strict", group) for row in contenders])
-        for group in evaluation.groups
-    ]
-    if rows_by_group:
-        head, rows = group_table([row.name for row in contenders], rows_by_group)
-        say_table("SDR by kind of clip (dB), strict", head, rows)
+    for remark in chosen.remarks:
+        say(remark)

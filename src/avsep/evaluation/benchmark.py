@@ -1,20 +1,23 @@
-"""Separators over a data set: every clip's own mixture separated, scored and summed up."""
+"""Separators over a list of mixtures: every one separated, scored and summed up."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+import numpy as np
 import torch
+from jaxtyping import Float64, Int64
 
-import avsep
 from avsep.data.clips import ClipFiles
 from avsep.data.dataset_categories import find_in
-from avsep.evaluation.asking import ask
+from avsep.evaluation.asking import Asked, ask
 from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.contenders import CPU, Contender, Row
 from avsep.evaluation.groups import by_category, groups_of, in_order
-from avsep.evaluation.protocol import PROTOCOLS, PairScores, Summary, score_pair, summarise
-from avsep.evaluation.tables import figures_json
+from avsep.evaluation.intervals import Resamples
+from avsep.evaluation.mixtures import Mixture
+from avsep.evaluation.protocol import PairScores, Summary, score_pairs, summarise
 from avsep.records import Separation
 
 ONE_SOURCE = "one source only, nothing to separate it from"
@@ -22,9 +25,10 @@ ONE_SOURCE = "one source only, nothing to separate it from"
 
 @dataclass(frozen=True)
 class ScoredClip:
-    """One clip and what every contender scored on it.
+    """One mixture and what every contender scored on it.
 
     Attributes:
+        videos: the clips it is made of.
         categories_used: of the contenders that go by categories, the one each source was taken for.
         left_out: why none was asked.
     """
@@ -35,35 +39,86 @@ class ScoredClip:
     groups: tuple[str, ...] = ()
     categories_used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: str | None = None
+    videos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one contender is than another on the same mixtures.
+
+    Attributes:
+        num_pairs: mixtures that count for both.
+        means_db: of SDR, SIR and SAR, positive where the first is better; NaN for no mixtures.
+        intervals_db: lowest and highest of each, 95 %; none where it cannot be told.
+    """
+
+    num_pairs: int
+    means_db: Float64[np.ndarray, "3"]
+    intervals_db: Float64[np.ndarray, "3 2"] | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a whole data set."""
+    """The scores of a whole list of mixtures.
 
-    contenders: tuple[Contender, ...]
+    Attributes:
+        remarks: what the reader of the figures has to know of the list.
+    """
+
+    contenders: tuple[Contender | Row, ...]
     clips: tuple[ScoredClip, ...]
     seed: int = 0
+    remarks: tuple[str, ...] = ()
 
     @property
     def groups(self) -> list[str]:
-        """The groups that any clip belongs to, in the order of the tables."""
+        """The groups that any mixture belongs to, in the order of the tables."""
         return in_order(group for clip in self.clips for group in clip.groups)
 
-    def summary(self, name: str, protocol: str, group: str | None = None) -> Summary:
-        """A contender's figures by a protocol, over all clips or those of a group.
+    @property
+    def reference(self) -> str | None:
+        """Whom the others are compared with: the first model, or the first of the rest."""
+        models = [row.name for row in self.contenders if row.is_model]
+        return next(iter([*models, *(row.name for row in self.contenders)]), None)
 
-        Clips that nobody was asked count as left out.
+    def summary(self, name: str, protocol: str, group: str | None = None) -> Summary:
+        """A contender's figures by a protocol, over all mixtures or those of a group.
+
+        Mixtures that nobody was asked count as left out. Intervals are those of a mean over
+        mixtures, which `legacy` is not.
         """
         clips = [clip for clip in self.clips if group is None or group in clip.groups]
         found = summarise(self.pairs(name, group), protocol)
         unasked = Counter(clip.left_out for clip in clips if clip.left_out is not None)
+        intervals_db = None
+        if protocol == "strict":
+            intervals_db = self._intervals(*self._counted(name, group))
         return replace(
             found,
             num_pairs=len(clips),
             num_left_out=found.num_left_out + unasked.total(),
             reasons={**unasked, **found.reasons},
+            intervals_db=intervals_db,
         )
+
+    def difference(self, name: str, other: str, group: str | None = None) -> Difference:
+        """A contender less another by `strict`, mixture by mixture, where both count."""
+        (own_db, own), (other_db, others) = (self._counted(one, group) for one in (name, other))
+        both = np.intersect1d(own, others)
+        change_db = own_db[np.isin(own, both)] - other_db[np.isin(others, both)]
+        means_db = change_db.mean(axis=0) if len(both) else np.full(3, np.nan)
+        return Difference(len(both), means_db, self._intervals(change_db, both))
+
+    def by_category(
+        self, name: str, protocol: str
+    ) -> dict[str, tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, "3 2"] | None]]:
+        """SDR, SIR, SAR of every source that counts by its category, and the means' intervals."""
+        asked = [index for index, clip in enumerate(self.clips) if clip.left_out is None]
+        found = by_category(self.pairs(name), protocol)
+        return {
+            category: (rows_db, self._intervals(rows_db, np.array(asked)[pairs]))
+            for category, (rows_db, pairs) in found.items()
+        }
 
     def category_accuracy(self, name: str) -> float | None:
         """The share of sources taken for what they are; none where categories play no part."""
@@ -76,111 +131,108 @@ class Evaluation:
         return sum(right) / len(right) if right else None
 
     def pairs(self, name: str, group: str | None = None) -> list[PairScores]:
-        """What a contender scored on each clip it was asked, of all or of a group."""
+        """What a contender scored on each mixture it was asked, of all or of a group."""
         return [
             clip.scores[name]
             for clip in self.clips
             if clip.left_out is None and (group is None or group in clip.groups)
         ]
 
+    def _counted(
+        self, name: str, group: str | None
+    ) -> tuple[Float64[np.ndarray, "n 3"], Int64[np.ndarray, " n"]]:
+        """The figures by `strict` of each mixture that counts, and its place among all."""
+        places = [
+            place
+            for place, clip in enumerate(self.clips)
+            if clip.left_out is None
+            and (group is None or group in clip.groups)
+            and clip.scores[name].left_out_reason("strict") is None
+        ]
+        rows_db = [self.clips[place].scores[name].mean_db("strict") for place in places]
+        return np.array(rows_db).reshape(-1, 3), np.array(places, np.int64)
+
+    def _intervals(
+        self, values_db: Float64[np.ndarray, "n 3"], mixtures: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, "3 2"] | None:
+        return self._resamples.intervals(values_db, mixtures)
+
+    @cached_property
+    def _resamples(self) -> Resamples:
+        return Resamples.draw([clip.videos or (clip.name,) for clip in self.clips])
+
+
+class Scorer:
+    """Asks contenders about the mixtures of a list, any of them at any time, and scores them.
+
+    A contender that samples draws from the seed and the mixture's place in the list alone. Models
+    among the contenders are on the device. One mixture is in memory at a time.
+    """
+
+    def __init__(
+        self,
+        mixtures: Sequence[ClipFiles | Mixture],
+        contenders: Sequence[Contender],
+        seed: int = 0,
+        device: torch.device = CPU,
+    ) -> None:
+        self.reader = ClipReader(mixtures)
+        self.contenders = tuple(contenders)
+        self.seed = seed
+        self.device = device
+
+    def score(self, index: int) -> ScoredClip:
+        """The mixture of this index, separated by everybody and scored."""
+        mixture = self.reader.mixtures[index]
+        if len(mixture.parts) < 2:
+            return ScoredClip(
+                mixture.name, mixture.categories, {}, left_out=ONE_SOURCE, videos=mixture.videos
+            )
+        asked = {
+            contender.name: ask(contender, self.reader, index, self.seed, self.device)
+            for contender in self.contenders
+        }
+        used: dict[str, tuple[str, ...]] = {}
+        for contender in self.contenders:
+            used.update(_categories_used(contender, asked[contender.name].separation))
+        return ScoredClip(
+            name=mixture.name,
+            categories=mixture.categories,
+            scores=self._scores(mixture, asked),
+            groups=groups_of(mixture),
+            categories_used=used,
+            videos=mixture.videos,
+        )
+
+    def _scores(self, mixture: Mixture, asked: dict[str, Asked]) -> dict[str, PairScores]:
+        """The scores of everybody; those who are compared with the same truth are scored at once.
+
+        All have the same truth but where their front ends differ.
+        """
+        together: dict[tuple[object, int], list[str]] = {}
+        for contender in self.contenders:
+            settings = contender.front_end.settings
+            truth = settings.sample_rate_hz, settings.window_samples
+            num_samples = asked[contender.name].estimates.shape[-1]
+            together.setdefault((truth, num_samples), []).append(contender.name)
+        found: dict[str, PairScores] = {}
+        for names in together.values():
+            references = asked[names[0]].references
+            estimates = np.stack([asked[name].estimates for name in names])
+            pairs = score_pairs(mixture.name, mixture.categories, references, estimates)
+            found.update(zip(names, pairs, strict=True))
+        return {contender.name: found[contender.name] for contender in self.contenders}
+
 
 def score_clips(
-    clips: Sequence[ClipFiles],
+    clips: Sequence[ClipFiles | Mixture],
     contenders: Sequence[Contender],
     seed: int = 0,
     device: torch.device = CPU,
 ) -> Iterator[ScoredClip]:
-    """Each clip's middle window separated and scored; one clip in memory at a time.
-
-    A contender that samples draws from the seed and the clip's place in the list alone. Models
-    among the contenders are on the device.
-    """
-    reader = ClipReader(clips)
-    for index, clip in enumerate(clips):
-        categories = tuple(source.category for source in clip.sources)
-        if len(clip.sources) < 2:
-            yield ScoredClip(clip.name, categories, {}, left_out=ONE_SOURCE)
-            continue
-        scores, used = {}, {}
-        for contender in contenders:
-            asked = ask(contender, reader, index, seed, device)
-            scores[contender.name] = score_pair(
-                clip.name, categories, asked.references[:, 0], asked.estimates[:, 0]
-            )
-            used.update(_categories_used(contender, asked.separation))
-        yield ScoredClip(clip.name, categories, scores, groups_of(clip), used)
-
-
-def as_json(evaluation: Evaluation, data_name: str) -> dict[str, object]:
-    """Everything measured, each pair included; a figure that is not finite is null."""
-    return {
-        "avsep": avsep.__version__,
-        "data": data_name,
-        "seed": evaluation.seed,
-        "separators": {
-            contender.name: _contender_json(evaluation, contender)
-            for contender in evaluation.contenders
-        },
-        "clips": [_clip_json(clip) for clip in evaluation.clips],
-    }
-
-
-def _contender_json(evaluation: Evaluation, contender: Contender) -> dict[str, object]:
-    """All about one contender: what it reads, its figures overall, by group and by category."""
-    name = contender.name
-    return {
-        "reads": contender.reads,
-        "front_end": contender.front_end.settings.model_dump(mode="json"),
-        **_summaries_json(evaluation, name),
-        "category_accuracy": evaluation.category_accuracy(name),
-        "groups": {group: _summaries_json(evaluation, name, group) for group in evaluation.groups},
-        "categories": {
-            protocol: _categories_json(evaluation.pairs(name), protocol) for protocol in PROTOCOLS
-        },
-    }
-
-
-def _summaries_json(
-    evaluation: Evaluation, name: str, group: str | None = None
-) -> dict[str, object]:
-    """A contender's figures by every protocol."""
-    found = {protocol: evaluation.summary(name, protocol, group) for protocol in PROTOCOLS}
-    return {
-        protocol: {
-            **figures_json([summary.sdr_db, summary.sir_db, summary.sar_db]),
-            "num_pairs": summary.num_pairs,
-            "num_left_out": summary.num_left_out,
-            "reasons": summary.reasons,
-        }
-        for protocol, summary in found.items()
-    }
-
-
-def _categories_json(pairs: Sequence[PairScores], protocol: str) -> dict[str, object]:
-    """Means over the sources of each category, not over pairs."""
-    return {
-        category: {**figures_json(rows_db.mean(axis=0).tolist()), "num_sources": len(rows_db)}
-        for category, rows_db in by_category(pairs, protocol).items()
-    }
-
-
-def _clip_json(clip: ScoredClip) -> dict[str, object]:
-    scores = {
-        name: {
-            "sources": [figures_json(row) for row in pair.scores_db.tolist()],
-            "left_out": {protocol: pair.left_out_reason(protocol) for protocol in PROTOCOLS},
-        }
-        for name, pair in clip.scores.items()
-    }
-    for name, used in clip.categories_used.items():
-        scores[name]["categories_used"] = list(used)
-    return {
-        "name": clip.name,
-        "categories": list(clip.categories),
-        "groups": list(clip.groups),
-        "left_out": clip.left_out,
-        "scores": scores,
-    }
+    """Every mixture in turn, separated and scored; a clip stands for that of its own sources."""
+    scorer = Scorer(clips, contenders, seed, device)
+    return (scorer.score(index) for index in range(len(clips)))
 
 
 def _categories_used(contender: Contender, answer: Separation) -> dict[str, tuple[str, ...]]:

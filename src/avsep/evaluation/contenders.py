@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from avsep.checkpoint import SUFFIX, load_model, shipped_names
-from avsep.errors import unknown_name
+from avsep.errors import InputError, unknown_name
 from avsep.evaluation.baselines import BASELINES, READS
 from avsep.evaluation.clip_batches import Reading
 from avsep.evaluation.trials import TRIALS
@@ -17,6 +17,16 @@ from avsep.sound.front_end import FrontEnd
 
 CPU = torch.device("cpu")
 Labels = Literal["both", "told", "picture"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What results say of a contender, when nobody is asked any more."""
+
+    name: str
+    front_end: FrontEnd
+    reads: str
+    is_model: bool
 
 
 @dataclass(frozen=True)
@@ -34,39 +44,57 @@ class Contender:
     reads: str
     reading: Reading | None = None
 
+    @property
+    def is_model(self) -> bool:
+        """Whether it looks at something; baselines do not."""
+        return self.reading is not None
+
 
 def find_contenders(
     names: Sequence[str],
     labels: str = "both",
     trials: Sequence[str] = ("all",),
     device: torch.device = CPU,
+    *,
+    with_baselines: bool = True,
 ) -> tuple[Contender, ...]:
-    """The rows that names stand for, each name once, baselines first; all baselines for no names.
+    """The rows that names stand for, each name once: baselines first, all of them unless not asked.
 
     A name is a baseline, a shipped model or the path of a checkpoint. A model has a row for every
     way it learns of the category and every trial, and is loaded onto the device.
 
     Raises:
-        InputError: an unknown name, way or trial, with the known ones.
+        InputError: an unknown name, way or trial, with the known ones; nobody asked.
     """
     if labels not in get_args(Labels):
         raise unknown_name("labels", labels, get_args(Labels))
     for trial in trials:
         if trial not in TRIALS:
             raise unknown_name("cues", trial, TRIALS)
-    models = [name for name in dict.fromkeys(names) if name not in BASELINES]
-    for name in models:
-        if name not in shipped_names() and not _is_place(name):
-            raise unknown_name("separator", name, [*BASELINES, *shipped_names()])
+    if not names and not with_baselines:
+        raise InputError(
+            "nobody is asked: name a model of `avsep models` or a checkpoint, or leave out "
+            "--no-baselines"
+        )
+    models = model_names(names)
     front_end = FrontEnd()
     found = [
         Contender(name, make(front_end), front_end, READS[name])
         for name, make in BASELINES.items()
-        if name in (names or [name])
+        if with_baselines or name in names
     ]
     for name, short in zip(models, _short(models), strict=True):
         found.extend(model_contenders(short, load_model(name, device), labels, trials))
     return tuple(found)
+
+
+def model_names(names: Sequence[str]) -> list[str]:
+    """Those among names that are models, each once; an InputError for one that means nothing."""
+    models = [name for name in dict.fromkeys(names) if name not in BASELINES]
+    for name in models:
+        if name not in shipped_names() and not _is_place(name):
+            raise unknown_name("separator", name, [*BASELINES, *shipped_names()])
+    return models
 
 
 def model_contenders(

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from avsep.data.clips import ClipFiles
 from avsep.data.toyband.folder import ClipPaths, read_record
+from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.protocol import PairScores
 
 SAME, DIFFERENT = "same category", "different categories"
@@ -14,21 +15,21 @@ IN_HARMONY = "in harmony"
 UNSEEN = "with an unseen sound"
 
 
-def groups_of(clip: ClipFiles) -> tuple[str, ...]:
-    """The groups a clip belongs to; none with a single source, which is not scored.
+def groups_of(mixture: Mixture) -> tuple[str, ...]:
+    """The groups a mixture belongs to; none with a single source, which is not scored.
 
     Two of a kind among its sources make it one of `same category`. In harmony it is where a
     toyband's score says that all play together, in one tempo and one sequence of chords.
     """
-    num_sources = len(clip.sources)
+    num_sources = len(mixture.parts)
     if num_sources < 2:
         return ()
-    categories = {source.category for source in clip.sources}
-    found = [DIFFERENT if len(categories) == num_sources else SAME]
-    if _plays_together(clip):
+    found = [DIFFERENT if len(set(mixture.categories)) == num_sources else SAME]
+    clip = mixture.parts[0].clip if mixture.rule is None else None
+    if clip is not None and _plays_together(clip):
         found.append(IN_HARMONY)
     found.append(f"{num_sources} sources")
-    if clip.unseen:
+    if clip is not None and clip.unseen:
         found.append(UNSEEN)
     return tuple(found)
 
@@ -41,14 +42,20 @@ def in_order(groups: Iterable[str]) -> list[str]:
 
 def by_category(
     pairs: Sequence[PairScores], protocol: str
-) -> Mapping[str, Float64[np.ndarray, "sources 3"]]:
-    """SDR, SIR, SAR of every source that counts, by the source's own category."""
-    found: dict[str, list[np.ndarray]] = {}
-    for pair in pairs:
+) -> Mapping[str, tuple[Float64[np.ndarray, "sources 3"], Int64[np.ndarray, " sources"]]]:
+    """SDR, SIR, SAR of every source that counts by its own category, and which pair it is of."""
+    found: dict[str, list[tuple[np.ndarray, int]]] = {}
+    for place, pair in enumerate(pairs):
         if pair.left_out_reason(protocol) is None:
             for category, row in zip(pair.categories, pair.counted_db(protocol), strict=True):
-                found.setdefault(category, []).append(row)
-    return {category: np.stack(found[category]) for category in sorted(found)}
+                found.setdefault(category, []).append((row, place))
+    return {
+        category: (
+            np.stack([row for row, _ in found[category]]),
+            np.array([place for _, place in found[category]], np.int64),
+        )
+        for category in sorted(found)
+    }
 
 
 def _plays_together(clip: ClipFiles) -> bool:

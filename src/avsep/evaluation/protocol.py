@@ -1,7 +1,7 @@
 """How the scores of many mixtures become one figure, and which mixtures are left out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,10 @@ from avsep.evaluation.bss_eval import bss_eval
 # A waveform is silent when the sum of its absolute samples is not above this (Sound of Pixels'
 # released code, and all that descend from it).
 SILENT_SUM = 1e-5
-# What `strict` gives for an estimate that is silent although its source sounds.
-SILENT_ESTIMATE_DB = -30.0
+# What no score is below under `strict`, and what a silent estimate has for all three.
+FLOOR_DB = -30.0
+# Mixtures in a batch under `legacy`: iQuery's 8 GPUs of 8; other codes use what they trained with.
+LEGACY_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,11 @@ class PairScores:
 
     def left_out_reason(self, protocol: str) -> str | None:
         """Why a protocol leaves this mixture out, or none when it counts."""
-        return _protocol(protocol)(self)[1]
+        return _protocol(protocol).rule(self)[1]
 
     def counted_db(self, protocol: str) -> Float64[np.ndarray, "S 3"]:
         """SDR, SIR, SAR of each source by a protocol; NaN for a mixture left out."""
-        return _protocol(protocol)(self)[0]
+        return _protocol(protocol).rule(self)[0]
 
     def mean_db(self, protocol: str) -> Float64[np.ndarray, "3"]:
         """SDR, SIR, SAR by a protocol, mean over the sources; NaN for a mixture left out."""
@@ -56,6 +58,8 @@ class Summary:
     Attributes:
         num_pairs: mixtures given, those left out among them.
         reasons: why mixtures were left out, and how many for each reason.
+        intervals_db: lowest and highest of SDR, SIR, SAR, 95 %; none where it cannot be told.
+        num_empty_batches: of `legacy`, those in which no mixture counts, each 0 dB in the mean.
     """
 
     protocol: str
@@ -65,6 +69,36 @@ class Summary:
     sdr_db: float
     sir_db: float
     sar_db: float
+    intervals_db: Float64[np.ndarray, "3 2"] | None = None
+    num_empty_batches: int = 0
+
+
+def score_pairs(
+    name: str,
+    categories: tuple[str, ...],
+    references: Shaped[np.ndarray, "S C N"],
+    estimates: Shaped[np.ndarray, "E S C N"],
+) -> tuple[PairScores, ...]:
+    """The scores of several separators' estimates of one mixture, in the order given.
+
+    Each channel by itself, then the mean over channels. A channel in which a reference is silent
+    has no scores and is left out; where none is left, so is the mixture. A silent estimate is
+    noted, not an error.
+    """
+    quiet = _is_silent(references)  # S C
+    counted = np.asarray(~quiet.any(axis=0))
+    scores_db = np.full((*estimates.shape[:2], 3), np.nan)
+    if counted.any():
+        truth, guess = (x[..., counted, :].swapaxes(-2, -3) for x in (references, estimates))
+        by_channel_db = bss_eval(truth, guess).table_db  # E C S 3
+        scores_db = _mean_over_channels(by_channel_db.swapaxes(0, 1))
+    silent_references = np.asarray(quiet.any(axis=1)) & ~counted.any()
+    heard = counted if counted.any() else ~counted
+    silent_estimates = np.asarray(_is_silent(estimates)[..., heard].any(axis=-1))
+    return tuple(
+        PairScores(name, categories, scores, silent_references, silent)
+        for scores, silent in zip(scores_db, silent_estimates, strict=True)
+    )
 
 
 def score_pair(
@@ -73,46 +107,59 @@ def score_pair(
     references: Shaped[np.ndarray, "S N"],
     estimates: Shaped[np.ndarray, "S N"],
 ) -> PairScores:
-    """The scores of one mixture's estimates, in the order given; silence is noted, not an error."""
-    silent_references, silent_estimates = (
-        np.abs(x).sum(-1, dtype=np.float64) <= SILENT_SUM for x in (references, estimates)
-    )
-    scores_db = np.full((len(references), 3), np.nan)
-    if not silent_references.any():
-        scores_db = bss_eval(references, estimates).table_db
-    return PairScores(name, categories, scores_db, silent_references, silent_estimates)
+    """The scores of one separator's estimates in one channel; silence is noted, not an error."""
+    return score_pairs(name, categories, references[:, None], estimates[None, :, None])[0]
 
 
-def summarise(pairs: Iterable[PairScores], protocol: str = "strict") -> Summary:
+def summarise(
+    pairs: Iterable[PairScores], protocol: str = "strict", *, batch_size: int = LEGACY_BATCH
+) -> Summary:
     """The figures of many mixtures by a protocol: `strict` (the default) or `legacy`.
 
-    Departure: the released codes average over batches of mixtures, in which a last, smaller batch
-    weighs too much and one of nothing but silence counts 0 dB. Here every mixture weighs the same.
+    Args:
+        pairs: in the order of the list, which `legacy` cuts into batches.
+        protocol: a name of PROTOCOLS.
+        batch_size: of `legacy`.
     """
-    rule = _protocol(protocol)
-    results = [rule(pair) for pair in pairs]
-    counted = [scores_db.mean(axis=0) for scores_db, reason in results if reason is None]
-    means_db = np.mean(counted, axis=0) if counted else np.full(3, np.nan)
+    chosen = _protocol(protocol)
+    results = [chosen.rule(pair) for pair in pairs]
+    means = [None if reason else scores_db.mean(axis=0) for scores_db, reason in results]
+    num_left_out = sum(mean is None for mean in means)
+    means_db, num_empty = chosen.average(means, batch_size)
     return Summary(
         protocol=protocol,
         num_pairs=len(results),
-        num_left_out=len(results) - len(counted),
+        num_left_out=num_left_out,
         reasons=dict(Counter(reason for _, reason in results if reason is not None)),
         sdr_db=float(means_db[0]),
         sir_db=float(means_db[1]),
         sar_db=float(means_db[2]),
+        num_empty_batches=num_empty,
     )
 
 
-# A protocol: a mixture in; SDR, SIR, SAR of its sources and the reason to leave it out come out.
+Figures = Float64[np.ndarray, "3"]
+# A mixture in; SDR, SIR, SAR of its sources and the reason to leave it out come out.
 Rule = Callable[[PairScores], tuple[Float64[np.ndarray, "S 3"], str | None]]
+# Figures of the mixtures, none for those left out, and the batch size, to the figures of the whole
+# and the number of batches in which nothing counts.
+Average = Callable[[Sequence[Figures | None], int], tuple[Figures, int]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What counts, and how it is averaged."""
+
+    rule: Rule
+    average: Average
 
 
 def _strict(pair: PairScores) -> tuple[Float64[np.ndarray, "S 3"], str | None]:
-    """Silence where a source sounds is a failure: it counts, with a low score."""
+    """Silence where a source sounds is a failure: it counts, and nothing is below it."""
     if pair.silent_references.any():
         return _no_scores(pair), "silent reference"
-    return np.where(pair.silent_estimates[:, None], SILENT_ESTIMATE_DB, pair.scores_db), None
+    floored = np.maximum(pair.scores_db, FLOOR_DB)
+    return np.where(pair.silent_estimates[:, None], FLOOR_DB, floored), None
 
 
 def _legacy(pair: PairScores) -> tuple[Float64[np.ndarray, "S 3"], str | None]:
@@ -128,11 +175,48 @@ def _no_scores(pair: PairScores) -> Float64[np.ndarray, "S 3"]:
     return np.full_like(pair.scores_db, np.nan)
 
 
-PROTOCOLS: dict[str, Rule] = {"strict": _strict, "legacy": _legacy}
+def _over_mixtures(means: Sequence[Figures | None], _: int) -> tuple[Figures, int]:
+    """Every mixture weighs the same."""
+    counted = [mean for mean in means if mean is not None]
+    return (np.mean(counted, axis=0) if counted else np.full(3, np.nan)), 0
 
 
-def _protocol(name: str) -> Rule:
+def _over_batches(means: Sequence[Figures | None], batch_size: int) -> tuple[Figures, int]:
+    """The mean within each batch, then over batches, as the released codes have it.
+
+    A last, smaller batch so weighs more than its share, and a batch in which nothing counts is
+    0 dB.
+    """
+    batches = [
+        [mean for mean in means[start : start + batch_size] if mean is not None]
+        for start in range(0, len(means), batch_size)
+    ]
+    if not batches:
+        return np.full(3, np.nan), 0
+    averages = [np.mean(batch, axis=0) if batch else np.zeros(3) for batch in batches]
+    return np.mean(averages, axis=0), sum(not batch for batch in batches)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "strict": Protocol(_strict, _over_mixtures),
+    "legacy": Protocol(_legacy, _over_batches),
+}
+
+
+def _protocol(name: str) -> Protocol:
     """A protocol by its name; an unknown one is an InputError that lists the known."""
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def _is_silent(waveforms: Shaped[np.ndarray, "*axes N"]) -> Bool[np.ndarray, "*axes"]:
+    return np.asarray(np.abs(waveforms).sum(axis=-1, dtype=np.float64) <= SILENT_SUM)
+
+
+def _mean_over_channels(
+    scores_db: Float64[np.ndarray, "C *rest"],
+) -> Float64[np.ndarray, "*rest"]:
+    """The mean, -inf where any is: one channel may have a score of inf beside it."""
+    lowest = np.isneginf(scores_db).any(axis=0)
+    return np.where(lowest, -np.inf, np.where(lowest, 0.0, scores_db).mean(axis=0))

@@ -3,53 +3,126 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float64
 
 from avsep.evaluation.protocol import Summary
 
 # Above this a score is rounding and says no more than "perfect" (docs/scores.md).
 PERFECT_DB = 100.0
-SUMMARY_HEAD = ["separator", "reads", "SDR", "SIR", "SAR", "pairs", "left out"]
+SUMMARY_HEAD = ("separator", "reads", "SDR", "SIR", "SAR", "pairs", "left out")
+Edges = Float64[np.ndarray, "3 2"] | None
 
 
-def summary_table(
-    summaries: Iterable[tuple[str, str, Summary]],
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """Head and rows of a table by one protocol, and a line for each reason pairs were left out.
+@dataclass(frozen=True)
+class Table:
+    """One table, ready for any writer.
+
+    Attributes:
+        name: short, of letters and hyphens, for a label.
+        remarks: lines below it.
+    """
+
+    name: str
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = ()
+
+
+def summary_table(name: str, title: str, summaries: Iterable[tuple[str, str, Summary]]) -> Table:
+    """A table by one protocol, and a line for each reason mixtures were left out.
 
     Args:
+        name: of the table.
+        title: above it.
         summaries: each after the separator's name and what it reads.
     """
-    rows: list[list[str]] = []
-    left_out: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for name, reads, found in summaries:
-        figures = [decibels(value) for value in (found.sdr_db, found.sir_db, found.sar_db)]
-        counts = [str(found.num_pairs - found.num_left_out), str(found.num_left_out)]
-        rows.append([name, reads, *figures, *counts])
+    rows: list[tuple[str, ...]] = []
+    told: dict[str, list[str]] = defaultdict(list)
+    for separator, reads, found in summaries:
+        counts = str(found.num_pairs - found.num_left_out), str(found.num_left_out)
+        figures = cells([found.sdr_db, found.sir_db, found.sar_db], found.intervals_db)
+        rows.append((separator, reads, *figures, *counts))
         for reason, count in found.reasons.items():
-            left_out[reason, count].append(name)
+            told[f"{count} left out: {reason}"].append(separator)
+        if found.num_empty_batches:
+            empty = (
+                f"{found.num_empty_batches} batches in which nothing counts are 0 dB in the mean"
+            )
+            told[empty].append(separator)
     remarks = [
-        f"{count} left out: {reason}" + (f" ({', '.join(who)})" if len(who) < len(rows) else "")
-        for (reason, count), who in left_out.items()
+        line + (f" ({', '.join(who)})" if len(who) < len(rows) else "")
+        for line, who in told.items()
     ]
-    return SUMMARY_HEAD, rows, remarks
+    return Table(name, title, SUMMARY_HEAD, tuple(rows), tuple(remarks))
 
 
-def group_table(
-    names: Sequence[str], groups: Iterable[tuple[str, Sequence[Summary]]]
-) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the SDR of each group: a column a group, with its pairs, a row a separator.
+def difference_table(
+    title: str,
+    differences: Iterable[tuple[str, int, Float64[np.ndarray, "3"], Edges]],
+) -> Table:
+    """How much better each separator is than one of them.
 
     Args:
-        groups: each with its summaries, in the order of the names.
+        title: above it.
+        differences: of each its name, the mixtures that count for both, means and intervals.
     """
-    head, rows = ["separator"], [[name] for name in names]
-    for group, found in groups:
-        counts = {summary.num_pairs - summary.num_left_out for summary in found}
-        pairs = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-        head.append(f"{group} ({pairs})")
-        for row, summary in zip(rows, found, strict=True):
-            row.append(decibels(summary.sdr_db))
-    return head, rows
+    rows = [
+        (name, *cells(means_db.tolist(), edges_db, signed=True), str(num_pairs))
+        for name, num_pairs, means_db, edges_db in differences
+    ]
+    return Table("differences", title, ("separator", "SDR", "SIR", "SAR", "pairs"), tuple(rows))
+
+
+def sdr_table(
+    name: str,
+    title: str,
+    separators: Sequence[str],
+    parts: Iterable[tuple[str, Sequence[tuple[int, float, Edges]]]],
+) -> Table:
+    """The SDR of parts of the data: a column a part, with how many are in it, a row a separator.
+
+    Args:
+        name: of the table.
+        title: above it.
+        separators: a row each.
+        parts: of each its name, and for every separator how many count, their SDR and intervals.
+    """
+    columns = [("separator", *separators)]
+    for part, found in parts:
+        counts = {count for count, _, _ in found}
+        many = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        figures = [cells([sdr_db], edges_db)[0] for _, sdr_db, edges_db in found]
+        columns.append((f"{part} ({many})", *figures))
+    head, *rows = zip(*columns, strict=True)
+    return Table(name, title, head, tuple(rows))
+
+
+def turned(table: Table, corner: str) -> Table:
+    """The same table with rows for columns, and another word in its corner."""
+    (_, *names), *rows = zip(table.head, *table.rows, strict=True)
+    return replace(table, head=(corner, *names), rows=tuple(rows))
+
+
+def cells(values_db: Sequence[float], edges_db: Edges, *, signed: bool = False) -> list[str]:
+    """Scores with half the width of their intervals behind them, where there are any.
+
+    >>> cells([9.876, -1.0], np.array([[9.5, 10.5], [-1.25, -0.75], [0, 0]]), signed=True)
+    ['+9.88 ± 0.50', '-1.00 ± 0.25']
+    """
+    found = []
+    for place, value in enumerate(values_db):
+        text = decibels(value)
+        is_figure = value <= PERFECT_DB
+        if signed and is_figure and value > 0:
+            text = f"+{text}"
+        if is_figure and edges_db is not None and np.isfinite(edges_db[place]).all():
+            text += f" ± {(edges_db[place, 1] - edges_db[place, 0]) / 2:.2f}"
+        found.append(text)
+    return found
 
 
 def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:

@@ -1,15 +1,9 @@
 """Many clips into one folder: in parallel, repeatable, and going on where a run was stopped."""
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
-from multiprocessing import Pipe, get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
 
 import soundfile
 
@@ -20,6 +14,7 @@ from avsep.data.toyband.music.notes import is_held_out
 from avsep.errors import InputError
 from avsep.media.whole_file import make_folder, write_whole
 from avsep.recipe import write_recipe
+from avsep.workers import in_parallel
 
 
 def make_toyband(
@@ -46,7 +41,7 @@ def make_toyband(
     if num_workers == 1:
         yield from map(make, missing)
         return
-    yield from _in_parallel(make, missing, num_workers)
+    yield from in_parallel(make, missing, num_workers)
 
 
 def _make_numbered_clip(
@@ -57,50 +52,6 @@ def _make_numbered_clip(
     except (OSError, soundfile.SoundFileError) as error:
         raise InputError(f"cannot write clip {name} into '{folder}': {error}") from error
     return name
-
-
-def _in_parallel(
-    make: Callable[[str], str], names: Sequence[str], num_workers: int
-) -> Iterator[str]:
-    """What `make` gives for each name; workers end at once with an error, Ctrl-C or this process.
-
-    Each worker waits at one end of a pipe. Nothing is sent through it: its other end is closed on
-    purpose, or by the system when this process has gone, even by force.
-    """
-    watched, held = Pipe(duplex=False)
-    with ProcessPoolExecutor(num_workers, get_context("spawn"), _watch, (watched,)) as pool:
-        try:
-            with _ignoring_ctrl_c():  # as workers then do from their first moment
-                done = [pool.submit(make, name) for name in names]
-            # Not by `map`, which cancels what is not begun when it is left. Python 3.11's pool
-            # does not get over cancelled work when its workers end, and then waits for ever.
-            for future in done:
-                yield future.result()
-        except BaseException:
-            held.close()
-            raise
-
-
-def _watch(pipe: Connection) -> None:
-    """End this worker when the other end of the pipe is closed."""
-
-    def wait_and_end() -> None:
-        pipe.poll(None)
-        os._exit(1)
-
-    Thread(target=wait_and_end, daemon=True).start()
-
-
-@contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    if current_thread() is not main_thread():  # only the main thread may say so
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _begin(folder: Path, seed: int, settings: ToybandSettings, material: Material) -> None:

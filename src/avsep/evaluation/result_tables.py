@@ -1,0 +1,149 @@
+"""The tables of an evaluation, and as the files that hold them: Markdown, LaTeX, CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+
+from avsep.evaluation.benchmark import Evaluation, ScoredClip
+from avsep.evaluation.protocol import PROTOCOLS
+from avsep.evaluation.tables import (
+    Edges,
+    Table,
+    difference_table,
+    figures_json,
+    sdr_table,
+    summary_table,
+    turned,
+)
+
+_MARKDOWN = {sign: f"\\{sign}" for sign in "\\|*_`<["}
+_TEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", ">": "$>$", "<": "$<$",
+}  # fmt: skip
+# Columns of words; all others hold figures.
+_WORDS = ("separator", "reads", "category")
+
+
+def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
+    """All tables: by each protocol, compared pair by pair, by kind of mixture, by category.
+
+    Args:
+        evaluation: what was measured.
+        what: mixtures of which data, for the titles.
+    """
+    rows = evaluation.contenders
+    for protocol in PROTOCOLS:
+        found = ((row.name, row.reads, evaluation.summary(row.name, protocol)) for row in rows)
+        yield summary_table(protocol, f"{what} (dB), {protocol}", found)
+    reference = evaluation.reference
+    others = [row.name for row in rows if row.name != reference]
+    if reference is not None and others and evaluation.pairs(reference):
+        changes = ((name, evaluation.difference(name, reference)) for name in others)
+        yield difference_table(
+            f"Better than {reference}, mixture by mixture (dB), strict",
+            ((name, c.num_pairs, c.means_db, c.intervals_db) for name, c in changes),
+        )
+    names = [row.name for row in rows]
+    if evaluation.groups:
+        title = "SDR by kind of clip (dB), strict"
+        yield sdr_table("groups", title, names, _by_group(evaluation, names))
+    by_category = list(_by_category(evaluation, names))
+    if by_category:
+        title = "SDR by category of source (dB), strict"
+        yield turned(sdr_table("categories", title, names, by_category), "category")
+
+
+Parts = Iterator[tuple[str, list[tuple[int, float, Edges]]]]
+
+
+def _by_group(evaluation: Evaluation, names: list[str]) -> Parts:
+    for group in evaluation.groups:
+        summaries = [evaluation.summary(name, "strict", group) for name in names]
+        yield (
+            group,
+            [(s.num_pairs - s.num_left_out, s.sdr_db, s.intervals_db) for s in summaries],
+        )
+
+
+def _by_category(evaluation: Evaluation, names: list[str]) -> Parts:
+    found = [evaluation.by_category(name, "strict") for name in names]
+    # Those that count for all: with front ends of their own, windows may differ.
+    for category in sorted(set(found[0]).intersection(*found[1:]) if found else ()):
+        chosen = [one[category] for one in found]
+        yield category, [(len(rows), float(rows[:, 0].mean()), edges) for rows, edges in chosen]
+
+
+def as_markdown(tables: Iterable[Table]) -> str:
+    """Tables one below the other, each under its title."""
+    lines = []
+    for table in tables:
+        lines += [f"## {_escaped(table.title, _MARKDOWN)}", ""]
+        sides = ["---" if name in _WORDS else "---:" for name in table.head]
+        for cells in (table.head, sides, *table.rows):
+            written = cells if cells is sides else [_escaped(cell, _MARKDOWN) for cell in cells]
+            lines.append(f"| {' | '.join(written)} |")
+        lines += ["", *(f"{_escaped(remark, _MARKDOWN)}  " for remark in table.remarks)]
+        lines += [""] if table.remarks else []
+    return "\n".join(lines)
+
+
+def as_latex(tables: Iterable[Table]) -> str:
+    r"""Tables for a paper that says \usepackage{booktabs}; labels are tab:avsep-NAME."""
+    lines = [r"% needs \usepackage{booktabs}"]
+    for table in tables:
+        sides = "".join("l" if name in _WORDS else "r" for name in table.head)
+        caption = ". ".join([table.title, *table.remarks])
+        lines += ["", r"\begin{table}", r"\centering"]
+        lines += [rf"\caption{{{_escaped(caption, _TEX)}.}}", rf"\label{{tab:avsep-{table.name}}}"]
+        lines += [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", _tex_row(table.head), r"\midrule"]
+        lines += [_tex_row(row) for row in table.rows]
+        lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(evaluation: Evaluation) -> str:
+    """A line for every mixture, contender and source; a figure that is not finite is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _CSV_HEAD, lineterminator="\n")
+    writer.writeheader()
+    reads = {row.name: row.reads for row in evaluation.contenders}
+    for number, clip in enumerate(evaluation.clips, 1):
+        writer.writerows(_csv_lines(number, clip, reads))
+    return text.getvalue()
+
+
+_CSV_HEAD = (
+    "number", "mixture", "separator", "reads", "source", "category", "category_used",
+    "sdr_db", "sir_db", "sar_db", "silent_reference", "silent_estimate",
+    *(f"left_out_{protocol}" for protocol in PROTOCOLS),
+)  # fmt: skip
+
+
+def _csv_lines(number: int, clip: ScoredClip, reads: dict[str, str]) -> Iterator[dict[str, object]]:
+    for name, pair in clip.scores.items():
+        used = clip.categories_used.get(name, [None] * len(clip.categories))
+        for source, row_db in enumerate(pair.scores_db.tolist()):
+            yield {
+                "number": number,
+                "mixture": clip.name,
+                "separator": name,
+                "reads": reads[name],
+                "source": source + 1,
+                "category": clip.categories[source],
+                "category_used": used[source],
+                **figures_json(row_db),
+                "silent_reference": int(pair.silent_references[source]),
+                "silent_estimate": int(pair.silent_estimates[source]),
+                **{f"left_out_{one}": pair.left_out_reason(one) for one in PROTOCOLS},
+            }
+
+
+def _tex_row(cells: Iterable[str]) -> str:
+    return " & ".join(_escaped(cell, _TEX) for cell in cells) + r" \\"
+
+
+def _escaped(text: str, signs: dict[str, str]) -> str:
+    """A text in which signs that mean something stand for themselves, on one line."""
+    return "".join(signs.get(sign, sign) for sign in " ".join(text.split()))

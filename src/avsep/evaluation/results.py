@@ -1,0 +1,212 @@
+"""results.json: every mixture and every figure, from which all tables and pages can be made."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+import avsep
+from avsep.errors import InputError
+from avsep.evaluation.benchmark import Difference, Evaluation, ScoredClip
+from avsep.evaluation.contenders import Contender, Row
+from avsep.evaluation.protocol import LEGACY_BATCH, PROTOCOLS, PairScores, Summary
+from avsep.evaluation.tables import figures_json
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
+
+FIGURES = ("sdr_db", "sir_db", "sar_db")
+
+
+def as_json(evaluation: Evaluation, data_name: str) -> dict[str, object]:
+    """Everything measured, each mixture included; a figure that is not finite is null."""
+    contenders = {row.name: _contender_json(evaluation, row) for row in evaluation.contenders}
+    return {
+        "avsep": avsep.__version__,
+        "data": data_name,
+        "seed": evaluation.seed,
+        "remarks": list(evaluation.remarks),
+        "legacy_batch": LEGACY_BATCH,
+        "reference": evaluation.reference,
+        "separators": contenders,
+        "clips": [clip_json(clip) for clip in evaluation.clips],
+    }
+
+
+def read_results(path: Path) -> Evaluation:
+    """The evaluation that a results.json holds; anything else is an InputError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        contenders = tuple(
+            Row(
+                str(name),
+                FrontEnd(FrontEndSettings.model_validate(row["front_end"])),
+                str(row["reads"]),
+                bool(row["is_model"]),
+            )
+            for name, row in found["separators"].items()
+        )
+        clips = tuple(clip_of(clip) for clip in found["clips"])
+        remarks = tuple(str(remark) for remark in found["remarks"])
+        evaluation = Evaluation(contenders, clips, int(found["seed"]), remarks)
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(_not_results(path)) from error
+    names = {row.name for row in contenders}
+    if any(set(clip.scores) != names for clip in clips if clip.left_out is None):
+        raise InputError(_not_results(path))
+    return evaluation
+
+
+def _not_results(path: Path) -> str:
+    return (
+        f"'{path}' is no results.json of this version: make one with "
+        "avsep evaluate MODEL --data DIR -o OUT"
+    )
+
+
+def clip_json(clip: ScoredClip) -> dict[str, Any]:
+    """One mixture, whole enough to be read back."""
+    return {
+        "name": clip.name,
+        "videos": list(clip.videos),
+        "categories": list(clip.categories),
+        "groups": list(clip.groups),
+        "left_out": clip.left_out,
+        "scores": {
+            name: _pair_json(pair, clip.categories_used.get(name))
+            for name, pair in clip.scores.items()
+        },
+    }
+
+
+def clip_of(found: Mapping[str, Any]) -> ScoredClip:
+    """The mixture that `clip_json` wrote; ValueError, KeyError or TypeError for anything else."""
+    categories = _words(found["categories"])
+    name, scores = str(found["name"]), dict(found["scores"])
+    return ScoredClip(
+        name=name,
+        categories=categories,
+        scores={row: _pair_of(name, categories, pair) for row, pair in scores.items()},
+        groups=_words(found["groups"]),
+        categories_used={
+            row: _words(pair["categories_used"])
+            for row, pair in scores.items()
+            if "categories_used" in pair
+        },
+        left_out=None if found["left_out"] is None else str(found["left_out"]),
+        videos=_words(found["videos"]),
+    )
+
+
+def _pair_json(pair: PairScores, used: tuple[str, ...] | None) -> dict[str, Any]:
+    return {
+        "sources": [figures_json(row) for row in pair.scores_db.tolist()],
+        "silent_references": pair.silent_references.tolist(),
+        "silent_estimates": pair.silent_estimates.tolist(),
+        "left_out": {protocol: pair.left_out_reason(protocol) for protocol in PROTOCOLS},
+        **({} if used is None else {"categories_used": list(used)}),
+    }
+
+
+def _pair_of(name: str, categories: tuple[str, ...], found: Mapping[str, Any]) -> PairScores:
+    """Scores with what null stands for: NaN, -inf or inf, as silence tells."""
+    references, estimates = (
+        np.array([bool(one) for one in found[key]])
+        for key in ("silent_references", "silent_estimates")
+    )
+    rows = np.array(
+        [
+            [math.nan if row[key] is None else float(row[key]) for key in FIGURES]
+            for row in found["sources"]
+        ],
+        np.float64,
+    )
+    if not rows.shape == (len(categories), 3) or not len(references) == len(estimates) == len(rows):
+        raise ValueError("as many rows as sources are needed")
+    if not references.any():
+        beyond = np.where(estimates, -np.inf, np.inf)[:, None]
+        rows = np.where(np.isnan(rows), beyond, rows)
+    return PairScores(name, categories, rows, references, estimates)
+
+
+def _words(found: Sequence[Any]) -> tuple[str, ...]:
+    if isinstance(found, str):
+        raise TypeError("a list of words is needed")
+    return tuple(str(word) for word in found)
+
+
+def _contender_json(evaluation: Evaluation, contender: Contender | Row) -> dict[str, object]:
+    """All about one contender: what it reads, its figures overall, by group and by category."""
+    name, reference = contender.name, evaluation.reference
+    assert reference is not None, "there is a contender, so there is one to compare with"
+    return {
+        "reads": contender.reads,
+        "is_model": contender.is_model,
+        "front_end": contender.front_end.settings.model_dump(mode="json"),
+        **_summaries_json(evaluation, name),
+        "difference": _difference_json(evaluation.difference(name, reference)),
+        "category_accuracy": evaluation.category_accuracy(name),
+        "groups": {group: _summaries_json(evaluation, name, group) for group in evaluation.groups},
+        "categories": {
+            protocol: _categories_json(evaluation, name, protocol) for protocol in PROTOCOLS
+        },
+    }
+
+
+def _categories_json(evaluation: Evaluation, name: str, protocol: str) -> dict[str, object]:
+    """Means over the sources of each category, not over mixtures."""
+    return {
+        category: {
+            **figures_json(rows_db.mean(axis=0).tolist()),
+            "num_sources": len(rows_db),
+            "intervals_db": _intervals_json(intervals_db),
+        }
+        for category, (rows_db, intervals_db) in evaluation.by_category(name, protocol).items()
+    }
+
+
+def _summaries_json(
+    evaluation: Evaluation, name: str, group: str | None = None
+) -> dict[str, object]:
+    """A contender's figures by every protocol."""
+    return {
+        protocol: _summary_json(evaluation.summary(name, protocol, group)) for protocol in PROTOCOLS
+    }
+
+
+def _summary_json(summary: Summary) -> dict[str, object]:
+    found: dict[str, object] = {
+        **figures_json([summary.sdr_db, summary.sir_db, summary.sar_db]),
+        "num_pairs": summary.num_pairs,
+        "num_left_out": summary.num_left_out,
+        "reasons": summary.reasons,
+    }
+    if summary.protocol == "strict":
+        found["intervals_db"] = _intervals_json(summary.intervals_db)
+    else:
+        found["num_empty_batches"] = summary.num_empty_batches
+    return found
+
+
+def _difference_json(difference: Difference) -> dict[str, object]:
+    return {
+        **figures_json(difference.means_db.tolist()),
+        "num_pairs": difference.num_pairs,
+        "intervals_db": _intervals_json(difference.intervals_db),
+    }
+
+
+def _intervals_json(
+    intervals_db: Float64[np.ndarray, "3 2"] | None,
+) -> dict[str, list[float] | None] | None:
+    """Lowest and highest of each figure; none for one that is not finite."""
+    if intervals_db is None:
+        return None
+    return {
+        figure: edges.tolist() if np.isfinite(edges).all() else None
+        for figure, edges in zip(FIGURES, intervals_db, strict=True)
+    }
