@@ -122,6 +122,8 @@ class Geometry:
             format="rgba" if is_transparent else "rgb24",
             src_colorspace="itu709" if guess else None,
             interpolation="AREA" if height < frame.height or width < frame.width else "BICUBIC",
+            # Threads of so small a task wait for one another more than they work.
+            threads=1,
         ).to_ndarray()
         if is_transparent:
             opacity = picture[..., 3:].astype(np.uint16)
