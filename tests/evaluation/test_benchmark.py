@@ -12,9 +12,11 @@ import soundfile
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, READS
-from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, as_json, score_clips
+from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, score_clips
 from avsep.evaluation.contenders import Contender
-from avsep.evaluation.tables import SUMMARY_HEAD, group_table, summary_table
+from avsep.evaluation.result_tables import tables_of
+from avsep.evaluation.results import as_json
+from avsep.evaluation.tables import SUMMARY_HEAD, summary_table
 from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.stft import StftSettings
@@ -71,13 +73,12 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
     duet_db = found.clips[0].scores["mixture"].scores_db.mean(axis=0)
     figures_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
     assert figures_db == pytest.approx(duet_db.tolist())
-    head, rows, remarks = summary_table([("mixture", "nothing", summary)])
-    assert head == SUMMARY_HEAD
-    assert rows[0][:2] == ["mixture", "nothing"] and rows[0][-2:] == ["1", "3"]
-    assert remarks == [f"2 left out: {ONE_SOURCE}", "1 left out: silent reference"]
-    _, _, told_apart = summary_table(
-        [("mixture", "nothing", summary), ("other", "picture", replace(summary, reasons={}))]
-    )
+    table = summary_table("strict", "of four", [("mixture", "nothing", summary)])
+    assert table.head == SUMMARY_HEAD and table.title == "of four"
+    assert table.rows[0][:2] == ("mixture", "nothing") and table.rows[0][-2:] == ("1", "3")
+    assert table.remarks == (f"2 left out: {ONE_SOURCE}", "1 left out: silent reference")
+    both = [("mixture", "nothing", summary), ("other", "picture", replace(summary, reasons={}))]
+    told_apart = summary_table("strict", "of four", both).remarks
     assert told_apart[1] == "1 left out: silent reference (mixture)"
 
 
@@ -88,9 +89,18 @@ def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
     written = json.loads(json.dumps(as_json(found, "solos"), allow_nan=False))
     assert written["separators"]["ideal-ratio-mask"]["legacy"]["sdr_db"] is None
     assert written["clips"] == [
-        {"name": "solo", "categories": ["harp"], "groups": [], "left_out": ONE_SOURCE, "scores": {}}
+        {
+            "name": "solo",
+            "videos": ["solo"],
+            "categories": ["harp"],
+            "groups": [],
+            "left_out": ONE_SOURCE,
+            "scores": {},
+        }
     ]
-    assert summary_table([("x", "y", summary)])[1] == [["x", "y", "-", "-", "-", "0", "1"]]
+    rows = summary_table("legacy", "of none", [("x", "y", summary)]).rows
+    assert rows == (("x", "y", "-", "-", "-", "0", "1"),)
+    assert [table.name for table in tables_of(found, "solos")] == ["strict", "legacy"]
 
 
 def test_json_holds_every_figure(tmp_path: Path) -> None:
@@ -156,5 +166,13 @@ def test_groups_and_categories_are_summed_up_by_themselves(tmp_path: Path) -> No
     by_category = written["categories"]["strict"]
     assert by_category["tuba"] == pytest.approx({**by_category["tuba"], "sdr_db": tuba_db})
     assert {name: row["num_sources"] for name, row in by_category.items()} == {"harp": 5, "tuba": 1}
-    head, rows = group_table(["mixture"], [("same category", [same])])
-    assert head == ["separator", "same category (2)"] and rows[0][0] == "mixture"
+    tables = {table.name: table for table in tables_of(found, "band")}
+    assert tables["groups"].head[:3] == (
+        "separator",
+        "different categories (1)",
+        "same category (2)",
+    )
+    assert tables["groups"].rows[0][0] == "mixture"
+    assert tables["categories"].head == ("category", "mixture")
+    assert [row[0] for row in tables["categories"].rows] == ["harp (5)", "tuba (1)"]
+    assert tables["categories"].rows[1][1] == f"{tuba_db:.2f}"

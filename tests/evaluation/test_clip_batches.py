@@ -12,6 +12,7 @@ from avsep.data.mixing import mixture_of
 from avsep.errors import InputError
 from avsep.evaluation.clip_batches import ClipReader, Reading, category_cue
 from avsep.evaluation.groups import groups_of
+from avsep.evaluation.mixtures import own_mixture
 from avsep.sound.front_end import FrontEndSettings
 from avsep.vision.looks import LookSettings
 
@@ -98,8 +99,8 @@ def test_words_are_looked_up_in_the_models_own_list() -> None:
 
 
 def test_groups_come_from_the_clip(clips: tuple[ClipFiles, ...]) -> None:
-    assert groups_of(clips[0]) == ("different categories", "2 sources")
-    assert groups_of(clips[2]) == ("different categories", "in harmony", "2 sources")
+    assert groups_of(own_mixture(clips[0])) == ("different categories", "2 sources")
+    assert groups_of(own_mixture(clips[2])) == ("different categories", "in harmony", "2 sources")
 
 
 def test_motion_features_lie_beside_the_clip(clips: tuple[ClipFiles, ...], tmp_path: Path) -> None:

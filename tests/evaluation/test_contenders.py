@@ -10,10 +10,11 @@ import torch
 from avsep.checkpoint import save_checkpoint
 from avsep.data.clips import ClipFiles
 from avsep.errors import InputError
-from avsep.evaluation.baselines import BASELINES
-from avsep.evaluation.benchmark import Evaluation, as_json, score_clips
+from avsep.evaluation.baselines import BASELINES, READS
+from avsep.evaluation.benchmark import Evaluation, score_clips
 from avsep.evaluation.contenders import find_contenders, model_contenders
 from avsep.evaluation.gates import measure_gates
+from avsep.evaluation.results import as_json
 from tiny_models import CATEGORIES, FRONT_END, LOOKS, tiny_model
 
 
@@ -52,14 +53,16 @@ def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) ->
     # A file's row bears its last two names.
     name = f"{Path(checkpoint).parent.name}/model"
     assert [row.name for row in rows] == [*BASELINES, f"{name} (told)", f"{name} (picture)"]
-    reads = ["nothing", "true sources", "true sources", "true category", "picture"]
+    reads = [*READS.values(), "true category", "picture"]
     assert [row.reads for row in rows] == reads
     assert rows[-1].front_end.settings == FRONT_END and rows[-1].separator is rows[-2].separator
     assert not rows[-1].separator.training  # type: ignore[attr-defined]
 
 
 def test_a_row_for_each_way_and_trial(checkpoint: str) -> None:
-    rows = find_contenders([checkpoint], "picture", ["all", "swapped", "swapped"])
+    given = [checkpoint], "picture", ["all", "swapped", "swapped"]
+    rows = find_contenders(*given, with_baselines=False)
+    assert [row.name for row in find_contenders(*given)] == [*BASELINES, *(r.name for r in rows)]
     name = f"{Path(checkpoint).parent.name}/model"
     assert [row.name for row in rows] == [f"{name} (picture)", f"{name} (picture, swapped)"]
     assert rows[1].reading is not None and not rows[1].reading.is_told
@@ -71,7 +74,7 @@ def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> 
     for copy in copies:
         Path(copy).parent.mkdir(parents=True)
         shutil.copy(checkpoint, copy)
-    names = [row.name for row in find_contenders(copies, "told")]
+    names = [row.name for row in find_contenders(copies, "told", with_baselines=False)]
     assert names == [f"{copy} (told)" for copy in copies]
 
 
@@ -91,7 +94,7 @@ def test_names_that_mean_nothing(arguments: tuple, message: str) -> None:
 
 
 def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> None:
-    rows = find_contenders(["mixture", checkpoint])
+    rows = find_contenders(["mixture", checkpoint], with_baselines=False)
     done = tuple(score_clips([duet], rows))
     written = json.loads(json.dumps(as_json(Evaluation(rows, done), "band"), allow_nan=False))
     assert [found["reads"] for found in written["separators"].values()] == [

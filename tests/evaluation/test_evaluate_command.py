@@ -52,8 +52,19 @@ def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
 
 
 def test_trials_are_rows_of_their_own(run, place: Path) -> None:
-    words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "picture", "--limit"]
-    done = run("evaluate", *words, 1, "--cues", "all", "--cues", "hidden", "--json")
+    words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "picture"]
+    done = run(
+        "evaluate",
+        *words,
+        "--limit",
+        1,
+        "--no-baselines",
+        "--cues",
+        "all",
+        "--cues",
+        "hidden",
+        "--json",
+    )
     name = f"{place.name}/tiny"
     assert list(json.loads(done.out)["separators"]) == [
         f"{name} (picture)",

@@ -7,73 +7,86 @@ import typer
 
 from avsep.cli.console import say, say_json, say_table, track
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Models of `avsep models`, checkpoint files. Baselines stand beside in any case.",
+    ),
+]
+Data = Annotated[Path, typer.Option(metavar="DIR", help="A toyband or prepared folder.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for results.json and .csv, tables.md and .tex. A run that was stopped goes on "
+        "there when the same command is given again.",
+    ),
+]
+Pairs = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
+]
+Draw = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Mix N pairs of solos, drawn from the seed. Default where no clip holds several "
+        "sources: 256.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="How solos are mixed: num_sources=3, same_category_probability=0.5, rule=sum.",
+    ),
+]
+Labels = Annotated[
+    str,
+    typer.Option(help="What tells a model the category: told (the label), picture, or both."),
+]
+CueTrials = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Change what models see: all (nothing), no-motion, swapped, wrong, blurred, hidden. "
+        "Several: a row each."
+    ),
+]
+WithBaselines = Annotated[
+    bool,
+    typer.Option(
+        "--baselines/--no-baselines", help="The mixture, NMF-MFCC and ideal masks beside."
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N mixtures.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="For pairs that are drawn and separators that sample.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Processes; 0 means one a core, or one with a GPU.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead.")]
+
 
 def evaluate(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="A toyband or prepared folder.")],
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
-            help="Models of `avsep models`, checkpoint files. Baselines stand beside in any case.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Folder for results.json and .csv, tables.md and .tex. A run that "
-            "was stopped goes on there when the same command is given again.",
-        ),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
-    ] = None,
-    draw: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Mix N pairs of solos, drawn from the seed. Default where "
-            "no clip holds several sources: 256.",
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="How solos are mixed: num_sources=3, same_category_probability=0.5, rule=sum.",
-        ),
-    ] = None,
-    labels: Annotated[
-        str,
-        typer.Option(help="What tells a model the category: told (the label), picture, or both."),
-    ] = "both",
-    cues: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Change what models see: all (nothing), no-motion, swapped, wrong, blurred, "
-            "hidden. Several: a row each."
-        ),
-    ] = None,
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            "--baselines/--no-baselines", help="Mixture, NMF-MFCC and ideal masks beside."
-        ),
-    ] = True,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only the first N mixtures.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="For pairs that are drawn and separators that sample.")
-    ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes; 0 means one a core, or one with a GPU.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead.")] = False,
+    data: Data,
+    names: Names = None,
+    out: Out = None,
+    pairs: Pairs = None,
+    draw: Draw = None,
+    overrides: Overrides = None,
+    labels: Labels = "both",
+    cues: CueTrials = None,
+    baselines: WithBaselines = True,
+    limit: Limit = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Workers = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Separate every mixture and print SDR, SIR and SAR in dB, higher is better, with intervals.
 
@@ -90,36 +103,31 @@ def evaluate(
     """
     from avsep.data import open_dataset
     from avsep.devices import find_device
-    from avsep.evaluation import benchmark, results
+    from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
     from avsep.evaluation.result_files import write_results
     from avsep.evaluation.result_tables import tables_of
+    from avsep.evaluation.results import as_json as all_of
     from avsep.evaluation.scoring import Plan, open_journal, score_all
     from avsep.recipe import read_overrides
 
-    place = find_device(device)
+    place = str(find_device(device))
     mixing = read_overrides(overrides or [], PairSettings)
-    clips = open_dataset(data)
-    chosen = choose_mixtures(clips, pairs=pairs, num_drawn=draw, settings=mixing, seed=seed)
-    plan = Plan(
-        mixtures=chosen.mixtures[:limit],
-        names=tuple(names or ()),
-        labels=labels,
-        trials=tuple(cues or ["all"]),
-        with_baselines=baselines,
-        seed=seed,
-        device=str(place),
+    chosen = choose_mixtures(
+        open_dataset(data), pairs=pairs, num_drawn=draw, settings=mixing, seed=seed
     )
+    trials = tuple(cues or ["all"])
+    plan = Plan(chosen.mixtures[:limit], tuple(names or ()), labels, trials, baselines, seed, place)
     contenders = plan.contenders()
     with open_journal(out, plan) as journal:
         scored = score_all(plan, contenders, workers, journal)
         done = tuple(track(scored, total=len(plan.mixtures), what=f"{chosen.unit} scored"))
-    evaluation = benchmark.Evaluation(contenders, done, seed, chosen.remarks)
+    evaluation = Evaluation(contenders, done, seed, chosen.remarks)
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
     if as_json:
-        say_json(results.as_json(evaluation, data_name))
+        say_json(all_of(evaluation, data_name))
         return
     for table in tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"):
         say_table(table.title, list(table.head), [list(row) for row in table.rows])
