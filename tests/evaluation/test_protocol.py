@@ -5,7 +5,7 @@ import pytest
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.protocol import PairScores, score_pair, summarise
+from avsep.evaluation.protocol import PairScores, score_pair, score_pairs, summarise
 
 NUM_SAMPLES = 1500
 NAMES = ("violin", "piano")
@@ -72,14 +72,77 @@ def test_where_silence_begins(level: float, silent: bool) -> None:
     assert score_pair("faint", NAMES, sources, estimates).silent_references[1] == silent
 
 
-def test_zeros_score_the_floor_too() -> None:
+def test_zeros_score_the_floor_in_all_three() -> None:
     sources, estimates = waveforms(4)
     pair = score_pair("nothing", NAMES, sources, 0 * estimates)
-    assert summarise([pair]).sdr_db == -30.0
+    assert np.isneginf(pair.scores_db).all()
+    assert pair.mean_db("strict").tolist() == [-30.0] * 3
+
+
+def test_nothing_is_below_silence() -> None:
+    """A tone where no source sounds is far below -30 dB; silence must not be better."""
+    sources, _ = waveforms(5)
+    sounds = np.pad(sources, ((0, 0), (0, 6000)))  # a filter reaches none of the tone
+    tone = np.zeros_like(sounds)
+    tone[:, 4000:] = np.sin(np.arange(3500))
+    wrong = score_pair("wrong", NAMES, sounds, tone)
+    assert wrong.scores_db[:, 0].max() < -30
+    assert (wrong.counted_db("strict") >= -30).all()
+    np.testing.assert_array_equal(wrong.counted_db("legacy"), wrong.scores_db)
+    silent = score_pair("silent", NAMES, sounds, 0 * sounds)
+    assert (wrong.mean_db("strict") >= silent.mean_db("strict")).all()
+
+
+def test_legacy_means_are_over_batches() -> None:
+    good, mute, _ = three_pairs()
+    other = score_pair("other", NAMES, *waveforms(6))
+    # Batches [good, mute], [good, other], [other]: the last weighs as much as the others.
+    pairs = [good, mute, good, other, other]
+    found = summarise(pairs, "legacy", batch_size=2)
+    good_db, other_db = good.mean_db("legacy"), other.mean_db("legacy")
+    expected_db = (good_db + (good_db + other_db) / 2 + other_db) / 3
+    np.testing.assert_allclose([found.sdr_db, found.sir_db, found.sar_db], expected_db)
+    assert found.num_empty_batches == 0 and found.num_left_out == 1
+
+
+def test_a_batch_of_silence_is_zero_decibels_under_legacy() -> None:
+    good, mute, rest = three_pairs()
+    found = summarise([good, mute, rest], "legacy", batch_size=1)
+    assert found.sdr_db == pytest.approx(good.mean_db("legacy")[0] / 3)
+    assert found.num_empty_batches == 2
+    assert summarise([mute], "legacy").sdr_db == 0.0
+
+
+def test_channels_are_scored_apart_and_averaged() -> None:
+    left, right = waveforms(7), waveforms(8)
+    references, estimates = (np.stack(pair, axis=1) for pair in zip(left, right, strict=True))
+    (both,) = score_pairs("ears", NAMES, references, estimates[None])
+    each_db = [score_pair("ear", NAMES, *ear).scores_db for ear in (left, right)]
+    np.testing.assert_allclose(both.scores_db, np.mean(each_db, axis=0), atol=1e-9)
+    # A source on the left alone leaves the right ear without scores.
+    references[1, 1] = 0
+    (one,) = score_pairs("ears", NAMES, references, estimates[None])
+    np.testing.assert_allclose(one.scores_db, each_db[0], atol=1e-9)
+    assert not one.silent_references.any() and not one.silent_estimates.any()
+    # Silence in an ear that counts is silence.
+    estimates[0, 0] = 0
+    (mute,) = score_pairs("ears", NAMES, references, estimates[None])
+    assert mute.silent_estimates.tolist() == [True, False]
+    assert mute.counted_db("strict")[0].tolist() == [-30.0] * 3
+
+
+def test_several_answers_at_once_are_each_by_itself() -> None:
+    sources, estimates = waveforms(9)
+    answers = np.stack([estimates, sources[::-1], 0 * estimates])
+    together = score_pairs("many", NAMES, sources[:, None], answers[:, :, None])
+    for answer, found in zip(answers, together, strict=True):
+        alone = score_pair("many", NAMES, sources, answer)
+        np.testing.assert_allclose(found.scores_db, alone.scores_db, atol=1e-9)
+        np.testing.assert_array_equal(found.silent_estimates, alone.silent_estimates)
 
 
 @pytest.mark.parametrize("pairs", [[], three_pairs()[2:]], ids=["none given", "none counts"])
-def test_no_pair_that_counts_has_no_figure(pairs: list[PairScores]) -> None:
+def test_no_pair_that_counts_has_no_figure_under_strict(pairs: list[PairScores]) -> None:
     summary = summarise(pairs)
     assert np.isnan([summary.sdr_db, summary.sir_db, summary.sar_db]).all()
     assert summary.num_left_out == summary.num_pairs == len(pairs)

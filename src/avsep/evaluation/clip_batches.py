@@ -128,13 +128,13 @@ class ClipReader:
 
         def look() -> Cues:
             objects = [source.visible for source in clip.sources]
-            looks = look_at_clip(clip, objects, settings)
-            if window.is_repeated:
+            looks = look_at_clip(clip, objects, settings, end_seconds=window.repeated_seconds)
+            if window.repeated_seconds is not None:
                 looks = [_again_and_again(one, window_seconds) for one in looks]
             nobody = torch.full((len(objects),), -1)
             return window_cues(looks, [window.start_seconds], window_seconds, nobody, needs)
 
-        return self._once((clip, front_end, window.is_repeated, settings), look)
+        return self._once((clip, front_end, window.repeated_seconds, settings), look)
 
     def _strangers(self) -> list[Part]:
         """A part for each of the current mixture's, from the next mixtures, none of its kinds."""

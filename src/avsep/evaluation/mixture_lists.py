@@ -123,12 +123,14 @@ def _drawn(
     draws = Draws(names, categories, mixing)
     order = np.random.default_rng(seed).permutation(len(parts))
     found: dict[frozenset[int], tuple[int, ...]] = {}
-    for index in range(MAXIMUM_DRAWS * num_wanted):
-        if len(found) == num_wanted:
-            break
+    index = num_in_vain = 0
+    # Until every source has begun so many in a row that were there already.
+    while len(found) < num_wanted and num_in_vain < MAXIMUM_DRAWS * len(parts):
         generator = np.random.default_rng([seed, index])
-        shown = draws.draw(int(order[index % len(order)]), generator).shown
+        shown = draws.draw(int(order[index % len(parts)]), generator).shown
+        num_in_vain = num_in_vain + 1 if frozenset(shown) in found else 0
         found.setdefault(frozenset(shown), shown)
+        index += 1
     mixtures = [_mixture([parts[p] for p in shown], settings.rule) for shown in found.values()]
     if len(mixtures) < num_wanted:
         few = f"only {len(mixtures)} different mixtures could be drawn, not {num_wanted}"

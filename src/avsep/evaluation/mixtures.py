@@ -68,12 +68,13 @@ class ClipWindow:
     Attributes:
         sounds: its sources, then what is unseen.
         start_seconds: of the window; before the clip begins where that is shorter.
-        is_repeated: the clip is shorter than the window and sounds again and again.
+        repeated_seconds: length of a clip that is shorter and sounds again and again; none: it
+            does not.
     """
 
     sounds: Float32[np.ndarray, "heard N"]
     start_seconds: float
-    is_repeated: bool
+    repeated_seconds: float | None = None
 
 
 def middle_of(clip: ClipFiles, front_end: FrontEndSettings, *, repeat: bool) -> ClipWindow:
@@ -95,7 +96,8 @@ def middle_of(clip: ClipFiles, front_end: FrontEndSettings, *, repeat: bool) -> 
         windows = windows_of(sounds, [centre] * len(sounds), num_samples)
     else:
         windows = np.stack([crop(sound, centre, num_samples) for sound in sounds])
-    return ClipWindow(windows, (centre - num_samples // 2) / rate_hz, is_repeated)
+    start_seconds = (centre - num_samples // 2) / rate_hz
+    return ClipWindow(windows, start_seconds, length / rate_hz if is_repeated else None)
 
 
 def mix_windows(mixture: Mixture, windows: Sequence[ClipWindow]) -> MixedItem:

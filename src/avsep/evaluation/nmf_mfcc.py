@@ -15,7 +15,7 @@ from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd
 
 COMPONENTS_PER_SOURCE = 12
-NUM_ITERATIONS = 40
+NUM_ITERATIONS = 100
 NUM_COEFFICIENTS = 13
 NUM_MEL_BANDS = 40
 _NUM_STARTS = 4  # of k-means, the best of which counts

@@ -1,0 +1,132 @@
+"""Which mixtures are evaluated: drawn without repeats, listed and what of a list is missing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from avsep.data.clips import ClipFiles
+from avsep.data.prepared import read_prepared
+from avsep.errors import InputError
+from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
+from avsep.recipe import read_overrides
+from evaluation.solos import make_solos
+
+Clips = tuple[ClipFiles, ...]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    folder = tmp_path_factory.mktemp("solos")
+    make_solos(folder, seconds=1.0)
+    return read_prepared(folder)
+
+
+def names(clips: Clips, **options: object) -> list[str]:
+    return [one.name for one in choose_mixtures(clips, **options).mixtures]
+
+
+def test_solos_are_drawn_in_pairs_of_other_videos_and_categories(clips: Clips) -> None:
+    found = choose_mixtures(clips, num_drawn=6, seed=3)
+    assert len(found.mixtures) == 6 and found.unit == "mixtures"
+    for mixture in found.mixtures:
+        assert len(set(mixture.videos)) == 2 == len(set(mixture.categories))
+        assert mixture.rule == "mean" and "cello/f" not in mixture.videos
+    assert len({frozenset(one.videos) for one in found.mixtures}) == 6
+    # Five solos for testing: each begins a mixture before one does so again.
+    assert len({one.videos[0] for one in found.mixtures[:5]}) == 5
+    assert found.remarks == ("1 clips of other splits than 'test' are not used",)
+    assert names(clips, num_drawn=6, seed=3) == names(clips, num_drawn=6, seed=3)
+    assert names(clips, num_drawn=6, seed=4) != names(clips, num_drawn=6, seed=3)
+    assert names(clips, num_drawn=3, seed=3) == names(clips, num_drawn=6, seed=3)[:3]
+
+
+def test_no_more_than_there_are(clips: Clips) -> None:
+    """Five solos in four categories: nine pairs of different ones, and none twice."""
+    found = choose_mixtures(clips)
+    assert len(found.mixtures) == 9
+    assert found.remarks[-1] == "only 9 different mixtures could be drawn, not 256"
+
+
+def test_settings_decide_how_many_and_of_which_kind(clips: Clips) -> None:
+    trios = choose_mixtures(clips, num_drawn=3, settings=PairSettings(num_sources=3, rule="sum"))
+    assert all(len(set(one.categories)) == 3 and one.rule == "sum" for one in trios.mixtures)
+    twins = choose_mixtures(clips, settings=PairSettings(same_category_probability=1))
+    assert [set(one.categories) for one in twins.mixtures if len(set(one.categories)) == 1]
+    violins = tuple(clip for clip in clips if clip.name.startswith("violin"))
+    alike = choose_mixtures(violins, settings=PairSettings(same_category_probability=1))
+    assert [set(one.categories) for one in alike.mixtures] == [{"violin"}]
+
+
+def test_a_pair_file_is_followed_line_by_line(clips: Clips, tmp_path: Path) -> None:
+    path = tmp_path / "testsep.csv"
+    path.write_text("/violin/a.wav, /cello/f.wav\n/cello/c.wav, /acoustic guitar/-e.x.wav\n" * 2)
+    found = choose_mixtures(clips, pairs=path)
+    # What is for training is mixed where a list says so, and a line given twice counts twice.
+    assert [one.videos for one in found.mixtures] == 2 * [
+        ("violin/a", "cello/f"),
+        ("cello/c", "acoustic_guitar/-e.x"),
+    ]
+    assert found.remarks == ()
+
+
+def test_what_is_missing_is_told(clips: Clips, tmp_path: Path) -> None:
+    path = tmp_path / "testsep.csv"
+    path.write_text(
+        "/violin/a.wav, /tuba/gone.wav\n/violin/a.wav, /cello/c.wav\n/tuba/gone.wav, /erhu/x.wav\n"
+        "/cello/a.wav, /violin/b.wav\n"
+    )
+    found = choose_mixtures(clips, pairs=path)
+    assert [one.name for one in found.mixtures] == ["violin/a + cello/c"]
+    (remark,) = found.remarks
+    # violin/a is no cello/a, though the id is the same.
+    assert remark == (
+        "3 of 4 mixtures of 'testsep.csv' are left out: 3 of their videos are not in the data: "
+        "tuba/gone (2), erhu/x (1), cello/a (1)"
+    )
+    path.write_text("/tuba/gone.wav, /erhu/x.wav\n")
+    with pytest.raises(InputError, match=r"1 of 1 mixtures.*give the folder that holds them to --"):
+        choose_mixtures(clips, pairs=path)
+
+
+def test_ids_alone_are_enough(clips: Clips, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("a.wav,-e.x.wav\n")
+    assert names(clips, pairs=path) == ["violin/a + acoustic_guitar/-e.x"]
+
+
+def test_clips_of_several_sources_are_their_own_mixtures(clips: Clips, tmp_path: Path) -> None:
+    first, second = clips[:2]
+    duet = replace(first, name="duet", sources=(first.sources[0], second.sources[0]))
+    found = choose_mixtures([duet, first])
+    assert [one.name for one in found.mixtures] == ["duet", first.name] and found.unit == "clips"
+    (drawn,) = choose_mixtures([duet, first, second], num_drawn=1, seed=1).mixtures
+    assert drawn.rule == "mean" and len(set(drawn.videos)) == 2
+    path = tmp_path / "pairs.csv"
+    path.write_text(f"duet.wav,{first.name.rpartition('/')[2]}.wav\n")
+    with pytest.raises(InputError, match=r"line 1 .* names 'duet', which holds 2 sources: pairs"):
+        choose_mixtures([duet, first], pairs=path)
+
+
+def test_no_test_split_is_told(clips: Clips) -> None:
+    training = tuple(clip for clip in clips if clip.split == "train")
+    both = (*training, ClipFiles("x", clips[0].video, clips[0].sources))
+    assert "no clip is of the split 'test': all are used" in choose_mixtures(both).remarks[0]
+
+
+def test_what_cannot_be_drawn_is_an_error(clips: Clips, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mixtures of 2 sources need as many clips"):
+        choose_mixtures(clips[:1])
+    with pytest.raises(InputError, match="give --pairs FILE or --draw N, not both"):
+        choose_mixtures(clips, pairs=tmp_path / "x.csv", num_drawn=3)
+
+
+def test_settings_by_name() -> None:
+    found = read_overrides(["num_sources=3", "rule=sum"], PairSettings)
+    assert found == PairSettings(num_sources=3, rule="sum")
+    with pytest.raises(InputError, match="--set: unknown setting 'num_source'; did you mean 'num_"):
+        read_overrides(["num_source=3"], PairSettings)
+    with pytest.raises(
+        InputError, match=r"--set: num_sources: .*less than or equal to 4; given: 9"
+    ):
+        read_overrides(["num_sources=9"], PairSettings)
