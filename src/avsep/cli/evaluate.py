@@ -61,6 +61,15 @@ WithBaselines = Annotated[
         "--baselines/--no-baselines", help="The mixture, NMF-MFCC and ideal masks beside."
     ),
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="A column more: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, spectral, pesq, clap. "
+        "May be given again.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N mixtures.")]
 Seed = Annotated[
     int, typer.Option(min=0, help="For pairs that are drawn and separators that sample.")
@@ -82,6 +91,7 @@ def evaluate(
     labels: Labels = "both",
     cues: CueTrials = None,
     baselines: WithBaselines = True,
+    metric: Metrics = None,
     limit: Limit = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -104,6 +114,7 @@ def evaluate(
     from avsep.data import open_dataset
     from avsep.devices import find_device
     from avsep.evaluation.benchmark import Evaluation
+    from avsep.evaluation.metrics import choose_metrics
     from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
     from avsep.evaluation.result_files import write_results
     from avsep.evaluation.result_tables import tables_of
@@ -111,18 +122,26 @@ def evaluate(
     from avsep.evaluation.scoring import Plan, open_journal, score_all
     from avsep.recipe import read_overrides
 
-    place = str(find_device(device))
     mixing = read_overrides(overrides or [], PairSettings)
     chosen = choose_mixtures(
         open_dataset(data), pairs=pairs, num_drawn=draw, settings=mixing, seed=seed
     )
-    trials = tuple(cues or ["all"])
-    plan = Plan(chosen.mixtures[:limit], tuple(names or ()), labels, trials, baselines, seed, place)
+    plan = Plan(
+        mixtures=chosen.mixtures[:limit],
+        names=tuple(names or ()),
+        labels=labels,
+        trials=tuple(cues or ["all"]),
+        with_baselines=baselines,
+        seed=seed,
+        device=str(find_device(device)),
+        metrics=tuple(dict.fromkeys(metric or ())),
+    )
+    choose_metrics(plan.metrics)
     contenders = plan.contenders()
     with open_journal(out, plan) as journal:
         scored = score_all(plan, contenders, workers, journal)
         done = tuple(track(scored, total=len(plan.mixtures), what=f"{chosen.unit} scored"))
-    evaluation = Evaluation(contenders, done, seed, chosen.remarks)
+    evaluation = Evaluation(contenders, done, seed, chosen.remarks, plan.metrics)
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)

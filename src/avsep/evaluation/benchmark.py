@@ -1,5 +1,6 @@
 """Separators over a list of mixtures: every one separated, scored and summed up."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,9 @@ from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender, Row
 from avsep.evaluation.groups import by_category, groups_of, in_order
 from avsep.evaluation.intervals import Resamples
+from avsep.evaluation.metrics import METRICS, choose_metrics, measure
 from avsep.evaluation.mixtures import Mixture
-from avsep.evaluation.protocol import PairScores, Summary, score_pairs, summarise
+from avsep.evaluation.protocol import FLOOR_DB, PairScores, Summary, score_pairs, summarise
 from avsep.records import Separation
 
 ONE_SOURCE = "one source only, nothing to separate it from"
@@ -31,6 +33,7 @@ class ScoredClip:
         videos: the clips it is made of.
         categories_used: of the contenders that go by categories, the one each source was taken for.
         left_out: why none was asked.
+        metrics: of every contender, what other metrics say of each source; NaN where nothing.
     """
 
     name: str
@@ -40,6 +43,7 @@ class ScoredClip:
     categories_used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: str | None = None
     videos: tuple[str, ...] = ()
+    metrics: dict[str, dict[str, Float64[np.ndarray, " S"]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,25 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class MetricSummary:
+    """The mean of a metric over mixtures, each the mean over its sources; NaN where none counts.
+
+    Attributes:
+        num_pairs: mixtures in which every source has a figure.
+        interval: lowest and highest, 95 %; none where it cannot be told.
+    """
+
+    num_pairs: int
+    mean: float
+    interval: Float64[np.ndarray, "2"] | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The scores of a whole list of mixtures.
 
     Attributes:
+        metrics: names of METRICS beside SDR, SIR and SAR.
         remarks: what the reader of the figures has to know of the list.
     """
 
@@ -69,6 +88,7 @@ class Evaluation:
     clips: tuple[ScoredClip, ...]
     seed: int = 0
     remarks: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     @property
     def groups(self) -> list[str]:
@@ -108,6 +128,19 @@ class Evaluation:
         change_db = own_db[np.isin(own, both)] - other_db[np.isin(others, both)]
         means_db = change_db.mean(axis=0) if len(both) else np.full(3, np.nan)
         return Difference(len(both), means_db, self._intervals(change_db, both))
+
+    def metric(self, name: str, metric: str) -> MetricSummary:
+        """What another metric says of a contender, over the mixtures that count by `strict`."""
+        means, places = [], []
+        for place in self._counted(name, None)[1].tolist():
+            mean = float(self.clips[place].metrics[name][metric].mean())
+            if not math.isnan(mean):
+                means.append(mean)
+                places.append(place)
+        values = np.array(means)[:, None]
+        found = self._resamples.intervals(values, np.array(places, np.int64)) if means else None
+        mean = float(np.mean(means)) if means else math.nan
+        return MetricSummary(len(means), mean, None if found is None else found[0])
 
     def by_category(
         self, name: str, protocol: str
@@ -175,7 +208,9 @@ class Scorer:
         contenders: Sequence[Contender],
         seed: int = 0,
         device: torch.device = CPU,
+        metrics: Sequence[str] = (),
     ) -> None:
+        self.metrics = tuple(metric.name for metric in choose_metrics(metrics))
         self.reader = ClipReader(mixtures)
         self.contenders = tuple(contenders)
         self.seed = seed
@@ -195,10 +230,17 @@ class Scorer:
         used: dict[str, tuple[str, ...]] = {}
         for contender in self.contenders:
             used.update(_categories_used(contender, asked[contender.name].separation))
+        scores = self._scores(mixture, asked)
+        metrics = {
+            contender.name: self._measured(contender, asked[contender.name], scores)
+            for contender in self.contenders
+            if self.metrics
+        }
         return ScoredClip(
             name=mixture.name,
             categories=mixture.categories,
-            scores=self._scores(mixture, asked),
+            scores=scores,
+            metrics=metrics,
             groups=groups_of(mixture),
             categories_used=used,
             videos=mixture.videos,
@@ -222,6 +264,26 @@ class Scorer:
             pairs = score_pairs(mixture.name, mixture.categories, references, estimates)
             found.update(zip(names, pairs, strict=True))
         return {contender.name: found[contender.name] for contender in self.contenders}
+
+    def _measured(
+        self, contender: Contender, asked: Asked, scores: dict[str, PairScores]
+    ) -> dict[str, Float64[np.ndarray, " S"]]:
+        """What the other metrics say; as under `strict`, no figure in dB is below the floor."""
+        if scores[contender.name].silent_references.any():
+            return {name: np.full(len(asked.references), np.nan) for name in self.metrics}
+        found = measure(
+            self.metrics,
+            asked.references,
+            asked.estimates,
+            asked.item.mixture[None, : asked.estimates.shape[-1]],
+            contender.front_end.settings.sample_rate_hz,
+        )
+        for name, figures in found.items():
+            metric = METRICS[name]
+            if metric.unit == "dB" and metric.higher_is_better:
+                figures = np.maximum(figures, FLOOR_DB)
+            found[name] = np.where(np.isfinite(figures), figures, np.nan)
+        return found
 
 
 def score_clips(

@@ -3,13 +3,18 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
 
 from avsep.evaluation.benchmark import Evaluation, ScoredClip
+from avsep.evaluation.metrics import METRICS
 from avsep.evaluation.protocol import PROTOCOLS
 from avsep.evaluation.tables import (
     Edges,
     Table,
     difference_table,
+    figure_cell,
     figures_json,
     sdr_table,
     summary_table,
@@ -36,7 +41,8 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
     rows = evaluation.contenders
     for protocol in PROTOCOLS:
         found = ((row.name, row.reads, evaluation.summary(row.name, protocol)) for row in rows)
-        yield summary_table(protocol, f"{what} (dB), {protocol}", found)
+        table = summary_table(protocol, f"{what} (dB), {protocol}", found)
+        yield _with_metrics(table, evaluation) if protocol == "strict" else table
     reference = evaluation.reference
     others = [row.name for row in rows if row.name != reference]
     if reference is not None and others and evaluation.pairs(reference):
@@ -53,6 +59,28 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
     if by_category:
         title = "SDR by category of source (dB), strict"
         yield turned(sdr_table("categories", title, names, by_category), "category")
+
+
+def _with_metrics(table: Table, evaluation: Evaluation) -> Table:
+    """The table by strict with a column for each further metric, behind the SAR."""
+    metrics = [METRICS[name] for name in evaluation.metrics]
+    place = table.head.index("SAR") + 1
+    rows, remarks = [], list(table.remarks)
+    for row, contender in zip(table.rows, evaluation.contenders, strict=True):
+        found = [evaluation.metric(contender.name, metric.name) for metric in metrics]
+        cells = [figure_cell(one.mean, one.interval) for one in found]
+        rows.append((*row[:place], *cells, *row[place:]))
+        num_counted = evaluation.summary(contender.name, "strict")
+        num_counted = num_counted.num_pairs - num_counted.num_left_out
+        remarks += [
+            f"{num_counted - one.num_pairs} without {metric.label} ({contender.name})"
+            for metric, one in zip(metrics, found, strict=True)
+            if one.num_pairs < num_counted
+        ]
+    units = [f" ({one.unit})" if one.unit not in ("", "dB") else "" for one in metrics]
+    labels = [one.label + unit for one, unit in zip(metrics, units, strict=True)]
+    head = (*table.head[:place], *labels, *table.head[place:])
+    return replace(table, head=head, rows=tuple(rows), remarks=tuple(remarks))
 
 
 Parts = Iterator[tuple[str, list[tuple[int, float, Edges]]]]
@@ -106,7 +134,8 @@ def as_latex(tables: Iterable[Table]) -> str:
 def as_csv(evaluation: Evaluation) -> str:
     """A line for every mixture, contender and source; a figure that is not finite is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV_HEAD, lineterminator="\n")
+    keys = [METRICS[name].key for name in evaluation.metrics]
+    writer = csv.DictWriter(text, [*_CSV_HEAD, *keys], lineterminator="\n")
     writer.writeheader()
     reads = {row.name: row.reads for row in evaluation.contenders}
     for number, clip in enumerate(evaluation.clips, 1):
@@ -137,6 +166,10 @@ def _csv_lines(number: int, clip: ScoredClip, reads: dict[str, str]) -> Iterator
                 "silent_reference": int(pair.silent_references[source]),
                 "silent_estimate": int(pair.silent_estimates[source]),
                 **{f"left_out_{one}": pair.left_out_reason(one) for one in PROTOCOLS},
+                **{
+                    METRICS[metric].key: None if np.isnan(figures[source]) else figures[source]
+                    for metric, figures in clip.metrics.get(name, {}).items()
+                },
             }
 
 

@@ -11,8 +11,9 @@ from jaxtyping import Float64
 
 import avsep
 from avsep.errors import InputError
-from avsep.evaluation.benchmark import Difference, Evaluation, ScoredClip
+from avsep.evaluation.benchmark import Difference, Evaluation, MetricSummary, ScoredClip
 from avsep.evaluation.contenders import Contender, Row
+from avsep.evaluation.metrics import METRICS
 from avsep.evaluation.protocol import LEGACY_BATCH, PROTOCOLS, PairScores, Summary
 from avsep.evaluation.tables import figures_json
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
@@ -28,6 +29,7 @@ def as_json(evaluation: Evaluation, data_name: str) -> dict[str, object]:
         "data": data_name,
         "seed": evaluation.seed,
         "remarks": list(evaluation.remarks),
+        "metrics": list(evaluation.metrics),
         "legacy_batch": LEGACY_BATCH,
         "reference": evaluation.reference,
         "separators": contenders,
@@ -49,14 +51,20 @@ def read_results(path: Path) -> Evaluation:
             for name, row in found["separators"].items()
         )
         clips = tuple(clip_of(clip) for clip in found["clips"])
-        remarks = tuple(str(remark) for remark in found["remarks"])
-        evaluation = Evaluation(contenders, clips, int(found["seed"]), remarks)
+        remarks, metrics = (_words(found[key]) for key in ("remarks", "metrics"))
+        evaluation = Evaluation(contenders, clips, int(found["seed"]), remarks, metrics)
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(_not_results(path)) from error
     names = {row.name for row in contenders}
-    if any(set(clip.scores) != names for clip in clips if clip.left_out is None):
+    is_whole = all(
+        set(clip.scores) == names
+        and all(set(clip.metrics.get(name, {})) == set(metrics) for name in names)
+        for clip in clips
+        if clip.left_out is None
+    )
+    if not is_whole or not set(metrics) <= set(METRICS):
         raise InputError(_not_results(path))
     return evaluation
 
@@ -77,7 +85,7 @@ def clip_json(clip: ScoredClip) -> dict[str, Any]:
         "groups": list(clip.groups),
         "left_out": clip.left_out,
         "scores": {
-            name: _pair_json(pair, clip.categories_used.get(name))
+            name: _pair_json(pair, clip.categories_used.get(name), clip.metrics.get(name))
             for name, pair in clip.scores.items()
         },
     }
@@ -99,16 +107,27 @@ def clip_of(found: Mapping[str, Any]) -> ScoredClip:
         },
         left_out=None if found["left_out"] is None else str(found["left_out"]),
         videos=_words(found["videos"]),
+        metrics={
+            row: {metric: _figures(values, len(categories)) for metric, values in some.items()}
+            for row, pair in scores.items()
+            if (some := pair.get("metrics"))
+        },
     )
 
 
-def _pair_json(pair: PairScores, used: tuple[str, ...] | None) -> dict[str, Any]:
+def _pair_json(
+    pair: PairScores,
+    used: tuple[str, ...] | None,
+    metrics: dict[str, Float64[np.ndarray, " S"]] | None,
+) -> dict[str, Any]:
+    figures = {name: _finite(values.tolist()) for name, values in (metrics or {}).items()}
     return {
         "sources": [figures_json(row) for row in pair.scores_db.tolist()],
         "silent_references": pair.silent_references.tolist(),
         "silent_estimates": pair.silent_estimates.tolist(),
         "left_out": {protocol: pair.left_out_reason(protocol) for protocol in PROTOCOLS},
         **({} if used is None else {"categories_used": list(used)}),
+        **({"metrics": figures} if figures else {}),
     }
 
 
@@ -133,6 +152,18 @@ def _pair_of(name: str, categories: tuple[str, ...], found: Mapping[str, Any]) -
     return PairScores(name, categories, rows, references, estimates)
 
 
+def _figures(found: Sequence[Any], num_sources: int) -> Float64[np.ndarray, " S"]:
+    """A metric's figures of one mixture, NaN for null."""
+    values = np.array([math.nan if one is None else float(one) for one in found])
+    if len(values) != num_sources:
+        raise ValueError("as many figures as sources are needed")
+    return values
+
+
+def _finite(values: Sequence[float]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values]
+
+
 def _words(found: Sequence[Any]) -> tuple[str, ...]:
     if isinstance(found, str):
         raise TypeError("a list of words is needed")
@@ -149,6 +180,7 @@ def _contender_json(evaluation: Evaluation, contender: Contender | Row) -> dict[
         "front_end": contender.front_end.settings.model_dump(mode="json"),
         **_summaries_json(evaluation, name),
         "difference": _difference_json(evaluation.difference(name, reference)),
+        "metrics": {one: _metric_json(evaluation.metric(name, one)) for one in evaluation.metrics},
         "category_accuracy": evaluation.category_accuracy(name),
         "groups": {group: _summaries_json(evaluation, name, group) for group in evaluation.groups},
         "categories": {
@@ -190,6 +222,12 @@ def _summary_json(summary: Summary) -> dict[str, object]:
     else:
         found["num_empty_batches"] = summary.num_empty_batches
     return found
+
+
+def _metric_json(summary: MetricSummary) -> dict[str, object]:
+    (mean,) = _finite([summary.mean])
+    interval = None if summary.interval is None else summary.interval.tolist()
+    return {"mean": mean, "interval": interval, "num_pairs": summary.num_pairs}
 
 
 def _difference_json(difference: Difference) -> dict[str, object]:

@@ -74,7 +74,10 @@ class ScoreJournal:
                 return 0  # nothing, or a first line that was never finished
             raise self._of_another("")
         if lines[0] != head:
-            raise self._of_another(self._what_differs(lines[0], head))
+            differing = _differing(lines[0], head)
+            if differing and len(lines) == 1:
+                return 0  # begun and never gone on with
+            raise self._of_another(f" (another {', '.join(differing)})" if differing else "")
         kept = len(lines[0])
         for line in lines[1:]:
             try:
@@ -88,17 +91,19 @@ class ScoreJournal:
             kept += len(line)
         return kept
 
-    def _what_differs(self, line: bytes, head: bytes) -> str:
-        """Which facts are others, as the options name them."""
-        try:
-            before, now = json.loads(line), json.loads(head)
-            names = [name for name in now if before.get(name) != now[name]]
-        except (ValueError, AttributeError):
-            return ""
-        return f" (another {', '.join(names)})" if names else ""
-
     def _of_another(self, what: str) -> InputError:
         return InputError(
             f"'{self.path.parent}' holds results of another evaluation{what}: give a new folder to "
             f"-o, or begin anew there with rm {shlex.quote(str(self.path))}"
         )
+
+
+def _differing(line: bytes, head: bytes) -> list[str]:
+    """Which facts of a first line are others, as the options name them; none of no such line."""
+    try:
+        before, now = json.loads(line), json.loads(head)
+        if before.keys() != now.keys():
+            return []
+        return [name for name in now if before[name] != now[name]]
+    except (ValueError, AttributeError):
+        return []

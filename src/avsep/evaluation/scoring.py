@@ -33,6 +33,7 @@ class Plan:
     Attributes:
         names, labels, trials, with_baselines: as `find_contenders` takes them.
         device: the models are on it.
+        metrics: names of METRICS, beside SDR, SIR and SAR.
     """
 
     mixtures: tuple[Mixture, ...]
@@ -42,6 +43,7 @@ class Plan:
     with_baselines: bool = True
     seed: int = 0
     device: str = "cpu"
+    metrics: tuple[str, ...] = ()
 
     def contenders(self) -> tuple[Contender, ...]:
         """Everybody who is asked, models loaded."""
@@ -68,6 +70,7 @@ class Plan:
             },
             "labels": self.labels,
             "cues": list(self.trials),
+            "metrics": list(self.metrics),
             "data": _digest_of_mixtures(self.mixtures),
         }
 
@@ -124,7 +127,7 @@ def _scored(
         begin = partial(_begin, plan)
         yield from in_parallel(_score_in_worker, indices, num_workers, begin)
         return
-    scorer = Scorer(plan.mixtures, contenders, plan.seed, device)
+    scorer = Scorer(plan.mixtures, contenders, plan.seed, device, plan.metrics)
     for index in indices:
         with _one_thread():
             scored = scorer.score(index)
@@ -149,7 +152,8 @@ _scorers: list[Scorer] = []
 
 def _begin(plan: Plan) -> None:
     torch.set_num_threads(1)
-    scorer = Scorer(plan.mixtures, plan.contenders(), plan.seed, torch.device(plan.device))
+    device = torch.device(plan.device)
+    scorer = Scorer(plan.mixtures, plan.contenders(), plan.seed, device, plan.metrics)
     threadpool_limits(limits=1)  # of all that is loaded by now, and for good
     _scorers[:] = [scorer]
 

@@ -113,16 +113,25 @@ def cells(values_db: Sequence[float], edges_db: Edges, *, signed: bool = False) 
     >>> cells([9.876, -1.0], np.array([[9.5, 10.5], [-1.25, -0.75], [0, 0]]), signed=True)
     ['+9.88 ± 0.50', '-1.00 ± 0.25']
     """
-    found = []
-    for place, value in enumerate(values_db):
-        text = decibels(value)
-        is_figure = value <= PERFECT_DB
-        if signed and is_figure and value > 0:
-            text = f"+{text}"
-        if is_figure and edges_db is not None and np.isfinite(edges_db[place]).all():
-            text += f" ± {(edges_db[place, 1] - edges_db[place, 0]) / 2:.2f}"
-        found.append(text)
-    return found
+    edges = [None] * len(values_db) if edges_db is None else edges_db
+    return [
+        figure_cell(value, pair, signed=signed)
+        for value, pair in zip(values_db, edges, strict=False)
+    ]
+
+
+def figure_cell(
+    value: float, edges: Float64[np.ndarray, "2"] | None, *, signed: bool = False
+) -> str:
+    """One figure with half the width of its interval behind it, where there is one."""
+    text = decibels(value)
+    if not value <= PERFECT_DB:
+        return text
+    if signed and value > 0:
+        text = f"+{text}"
+    if edges is not None and np.isfinite(edges).all():
+        text += f" ± {(edges[1] - edges[0]) / 2:.2f}"
+    return text
 
 
 def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:

@@ -1,0 +1,213 @@
+"""Results as files: read back they are the same evaluation, and every table says the same."""
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsep.errors import InputError
+from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, ScoredClip
+from avsep.evaluation.contenders import Row
+from avsep.evaluation.protocol import PairScores
+from avsep.evaluation.result_files import RESULTS_NAME, write_results
+from avsep.evaluation.result_tables import as_csv, as_latex, as_markdown, tables_of
+from avsep.evaluation.results import as_json, clip_json, clip_of, read_results
+from avsep.sound.front_end import FrontEnd
+
+ROWS = (
+    Row("mixture", FrontEnd(), "nothing", is_model=False),
+    Row("good_1 (told)", FrontEnd(), "true category", is_model=True),
+    Row("silent | 50%", FrontEnd(), "picture", is_model=True),
+)
+
+
+def pair(name: str, db: list[list[float]], silent: list[bool], rest: bool = False) -> PairScores:
+    references = np.array([rest, False])
+    return PairScores(name, ("harp", "tuba"), np.array(db, float), references, np.array(silent))
+
+
+def clip(number: int) -> ScoredClip:
+    """A mixture on which the first model is good and the second says nothing at all."""
+    generator = np.random.default_rng(number)
+    name = f"clip{number}"
+    scores = {
+        "mixture": pair(name, generator.normal(0, 1, (2, 3)).tolist(), [False, False]),
+        "good_1 (told)": pair(name, generator.normal(9, 1, (2, 3)).tolist(), [False, False]),
+        "silent | 50%": pair(name, [[-math.inf] * 3, [-60.5, -70.0, 1.0]], [True, True]),
+    }
+    metrics = {row: {"si-sdr": generator.normal(5, 1, 2)} for row in scores}
+    used = {"good_1 (told)": ("harp", "harp")}
+    videos = (f"v{number}", f"v{(number + 1) % 8}")
+    groups = ("different categories", "2 sources")
+    return ScoredClip(name, ("harp", "tuba"), scores, groups, used, None, videos, metrics)
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    """Eight mixtures, one in which a source rests, and a solo."""
+    quiet = {
+        row.name: pair("rest", [[math.nan] * 3] * 2, [False, False], rest=True) for row in ROWS
+    }
+    nothing = {row.name: {"si-sdr": np.full(2, np.nan)} for row in ROWS}
+    rest = ScoredClip(
+        "rest", ("harp", "tuba"), quiet, ("2 sources",), videos=("v1", "v2"), metrics=nothing
+    )
+    solo = ScoredClip("solo", ("harp",), {}, left_out=ONE_SOURCE, videos=("v3",))
+    clips = (*(clip(number) for number in range(8)), rest, solo)
+    return Evaluation(ROWS, clips, seed=7, remarks=("a & b_c",), metrics=("si-sdr",))
+
+
+def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
+    evaluation: Evaluation,
+) -> None:
+    by_strict = {row.name: evaluation.summary(row.name, "strict") for row in ROWS}
+    silent = by_strict.pop("silent | 50%")
+    assert [silent.sdr_db, silent.sir_db, silent.sar_db] == [-30.0] * 3
+    assert all(found.sdr_db > silent.sdr_db for found in by_strict.values())
+    assert silent.num_left_out == 2 and silent.reasons == {ONE_SOURCE: 1, "silent reference": 1}
+    excused = evaluation.summary("silent | 50%", "legacy")
+    assert excused.reasons["silent estimate"] == 8 and excused.num_left_out == 10
+    assert excused.num_empty_batches == 1 and excused.sdr_db == 0.0
+    tables = {table.name: table for table in tables_of(evaluation, "ten")}
+    assert "8 left out: silent estimate (silent | 50%)" in tables["legacy"].remarks
+    (empty,) = (line for line in tables["legacy"].remarks if "batches" in line)
+    assert empty == "1 batches in which nothing counts are 0 dB in the mean (silent | 50%)"
+    assert tables["strict"].rows[2][2].startswith("-30.00")
+
+
+def test_differences_are_of_the_same_mixtures(evaluation: Evaluation) -> None:
+    assert evaluation.reference == "good_1 (told)"
+    found = evaluation.difference("mixture", "good_1 (told)")
+    changes = [
+        each.scores["mixture"].mean_db("strict") - each.scores["good_1 (told)"].mean_db("strict")
+        for each in evaluation.clips[:8]
+    ]
+    np.testing.assert_allclose(found.means_db, np.mean(changes, axis=0))
+    assert found.num_pairs == 8 and (found.intervals_db[:, 1] < 0).all()
+    # Whatever shifts both alike leaves the difference as it is, to the last digit but rounding.
+    ups = tuple(
+        replace(
+            each,
+            scores={n: replace(p, scores_db=p.scores_db + 10 * i) for n, p in each.scores.items()},
+        )
+        for i, each in enumerate(evaluation.clips[:8])
+    )
+    shifted = replace(evaluation, clips=ups).difference("mixture", "good_1 (told)")
+    np.testing.assert_allclose(shifted.intervals_db, found.intervals_db, atol=1e-9)
+    own = evaluation.difference("good_1 (told)", "good_1 (told)")
+    assert not own.means_db.any() and not own.intervals_db.any()
+
+
+def test_read_back_it_is_the_same(evaluation: Evaluation, tmp_path: Path) -> None:
+    write_results(evaluation, tmp_path, "band")
+    found = read_results(tmp_path / RESULTS_NAME)
+    write_results(found, tmp_path / "again", "band")
+    for name in (RESULTS_NAME, "results.csv", "tables.md", "tables.tex"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    for mine, theirs in zip(evaluation.clips, found.clips, strict=True):
+        assert (mine.name, mine.videos, mine.groups) == (theirs.name, theirs.videos, theirs.groups)
+        for name, scores in mine.scores.items():
+            np.testing.assert_array_equal(scores.scores_db, theirs.scores[name].scores_db)
+    assert [row.name for row in found.contenders] == [row.name for row in ROWS]
+    assert found.remarks == evaluation.remarks and found.metrics == ("si-sdr",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("clips", [{"name": "x"}]),
+        ("separators", {}),
+        ("metrics", ["made-up"]),
+        ("metrics", []),
+        ("seed", "many"),
+        ("separators", 3),
+        ("remarks", None),
+    ],
+)
+def test_what_is_no_results_file(
+    key: str, value: object, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    found = json.loads(json.dumps(as_json(evaluation, "band"))) | {key: value}
+    path = tmp_path / RESULTS_NAME
+    path.write_text(json.dumps(found))
+    with pytest.raises(InputError, match=r"is no results\.json of this version: make one with"):
+        read_results(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{" * 9999, b'{"clips": NaN}'])
+def test_rubbish_is_no_results_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / RESULTS_NAME).write_bytes(content)
+    with pytest.raises(InputError, match=r"is no results\.json"):
+        read_results(tmp_path / RESULTS_NAME)
+    with pytest.raises(InputError, match="cannot read"):
+        read_results(tmp_path / "gone.json")
+
+
+def test_a_line_of_the_journal_is_read_back_to_the_bit() -> None:
+    scored = clip(3)
+    found = clip_of(json.loads(json.dumps(clip_json(scored), allow_nan=False)))
+    assert json.dumps(clip_json(found)) == json.dumps(clip_json(scored))
+    silent = found.scores["silent | 50%"].scores_db
+    assert np.isneginf(silent[0]).all() and silent[1].tolist() == [-60.5, -70.0, 1.0]
+
+
+def test_csv_has_a_line_for_each_source(evaluation: Evaluation) -> None:
+    lines = list(csv.DictReader(io.StringIO(as_csv(evaluation))))
+    assert len(lines) == 9 * 3 * 2
+    first = next(line for line in lines if line["separator"] == "good_1 (told)")
+    scores = evaluation.clips[0].scores["good_1 (told)"].scores_db
+    assert float(first["sdr_db"]) == scores[0, 0] and first["number"] == "1"
+    assert (first["category"], first["category_used"]) == ("harp", "harp")
+    metric = evaluation.clips[0].metrics["good_1 (told)"]["si-sdr"]
+    assert float(first["si_sdr_db"]) == metric[0]
+    silent = next(line for line in lines if line["silent_estimate"] == "1")
+    assert silent["sdr_db"] == "" and silent["left_out_legacy"] == "silent estimate"
+    assert silent["left_out_strict"] == ""
+
+
+def test_every_table_is_in_every_file(evaluation: Evaluation) -> None:
+    tables = list(tables_of(evaluation, "eight & more"))
+    assert [table.name for table in tables] == [
+        "strict",
+        "legacy",
+        "differences",
+        "groups",
+        "categories",
+    ]
+    markdown, latex = as_markdown(tables), as_latex(tables)
+    for table in tables:
+        assert all(len(row) == len(table.head) for row in table.rows)
+        assert rf"\label{{tab:avsep-{table.name}}}" in latex
+    # Cells are cut at bars that are not escaped, and as many stand in every row of a table.
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(rows) == sum(len(table.rows) + 2 for table in tables)
+    num_cells = [len(re.split(r"(?<!\\)\|", row)) - 2 for row in rows]
+    assert num_cells == [len(t.head) for t in tables for _ in range(len(t.rows) + 2)]
+    assert r"silent \| 50%" in markdown and r"good\_1 (told)" in markdown
+    assert r"silent | 50\% &" in latex and r"good\_1 (told)" in latex
+    assert r"eight \& more (dB), strict" in latex and "±" not in latex and r"$\pm$" in latex
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(tables)
+    body = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    cells = [len(re.split(r"(?<!\\)&", line)) for line in body]
+    assert cells == [len(t.head) for t in tables for _ in range(len(t.rows) + 1)]
+
+
+def test_a_metric_is_a_column(evaluation: Evaluation) -> None:
+    table = next(iter(tables_of(evaluation, "ten")))
+    assert table.head[2:6] == ("SDR", "SIR", "SAR", "SI-SDR")
+    found = evaluation.metric("mixture", "si-sdr")
+    means = [each.metrics["mixture"]["si-sdr"].mean() for each in evaluation.clips[:8]]
+    assert found.num_pairs == 8 and found.mean == pytest.approx(np.mean(means))
+    assert table.rows[0][5].startswith(f"{found.mean:.2f} ± ")
+    clips = list(evaluation.clips)
+    undefined = clips[0].metrics | {"mixture": {"si-sdr": np.array([np.nan, 1.0])}}
+    clips[0] = replace(clips[0], metrics=undefined)
+    fewer = replace(evaluation, clips=tuple(clips))
+    assert fewer.metric("mixture", "si-sdr").mean == pytest.approx(np.mean(means[1:]))
+    assert "1 without SI-SDR (mixture)" in next(iter(tables_of(fewer, "ten"))).remarks
