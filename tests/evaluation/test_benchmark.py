@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
-from avsep.evaluation.baselines import BASELINES, READS
+from avsep.evaluation.baselines import BASELINES, READS, MixtureBaseline
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, score_clips
 from avsep.evaluation.contenders import Contender
 from avsep.evaluation.result_tables import tables_of
 from avsep.evaluation.results import as_json
 from avsep.evaluation.tables import SUMMARY_HEAD, summary_table
-from avsep.records import VisibleObject
+from avsep.records import Batch, Separation, VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.stft import StftSettings
 
@@ -176,3 +177,58 @@ def test_groups_and_categories_are_summed_up_by_themselves(tmp_path: Path) -> No
     assert tables["categories"].head == ("category", "mixture")
     assert [row[0] for row in tables["categories"].rows] == ["harp (5)", "tuba (1)"]
     assert tables["categories"].rows[1][1] == f"{tuba_db:.2f}"
+
+
+class Broken(MixtureBaseline):
+    """Answers what is no number."""
+
+    def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
+        answer = super().separate(batch)
+        return replace(answer, magnitudes=answer.magnitudes * float("nan"))
+
+
+class Mute(MixtureBaseline):
+    """Answers silence."""
+
+    def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
+        answer = super().separate(batch)
+        return replace(answer, magnitudes=answer.magnitudes * 0)
+
+
+def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
+    clips = [clip(tmp_path, str(seed), noise(2, seed=seed)) for seed in range(3)]
+    contenders = (
+        *baselines("mixture", "nmf-mfcc"),
+        Contender("mute", Mute(FRONT_END), FRONT_END, "nothing"),
+    )
+    found = Evaluation(contenders, tuple(score_clips(clips, contenders)))
+    ranked = sorted(contenders, key=lambda row: found.summary(row.name, "strict").sdr_db)
+    assert ranked[0].name == "mute" and found.summary("mute", "strict").sdr_db == -30
+    excused = found.summary("mute", "legacy")
+    assert excused.reasons == {"silent estimate": 3} and excused.num_empty_batches == 1
+    tables = {table.name: table for table in tables_of(found, "three")}
+    assert "3 left out: silent estimate (mute)" in tables["legacy"].remarks
+    assert tables["strict"].remarks == ()
+
+
+def test_an_answer_that_is_no_number_is_named(tmp_path: Path) -> None:
+    broken = Contender("broken", Broken(FRONT_END), FRONT_END, "nothing")
+    with pytest.raises(InputError, match="'broken' answers 'duet' with NaN or infinite samples"):
+        list(score_clips([clip(tmp_path, "duet", noise(2))], [broken]))
+
+
+def test_front_ends_of_their_own_have_their_own_truth(tmp_path: Path) -> None:
+    """A contender at another window is scored against its own window, beside the others."""
+    other = FrontEnd(SETTINGS.model_copy(update={"window_samples": 1536}))
+    longer, shorter = (
+        Contender(name, MixtureBaseline(front_end), front_end, "nothing")
+        for name, front_end in (("longer", FRONT_END), ("shorter", other))
+    )
+    clips = [clip(tmp_path, "duet", noise(2))]
+    (both,) = score_clips(clips, [longer, shorter])
+    for contender in (longer, shorter):
+        (alone,) = score_clips(clips, [contender])
+        np.testing.assert_allclose(
+            both.scores[contender.name].scores_db, alone.scores[contender.name].scores_db, atol=1e-9
+        )
+    assert list(both.scores) == ["longer", "shorter"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from avsep.checkpoint import save_checkpoint
+from evaluation.solos import make_solos
 from tiny_models import tiny_model
 
 
@@ -82,3 +83,47 @@ def test_trials_are_rows_of_their_own(run, place: Path) -> None:
 def test_bad_words_are_one_line(run, place: Path, words: list[str], message: str) -> None:
     done = run("evaluate", "mixture", "--data", place / "band", *words)
     assert done.code == 2 and message in done.err and done.err.count("\n") == 1
+
+
+def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) -> None:
+    make_solos(tmp_path / "solos", seconds=1.0)
+    pairs = tmp_path / "testsep.csv"
+    pairs.write_text("/violin/a.wav, /cello/c.wav\n/violin/b.wav, /tuba/gone.wav\n")
+    words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "told"]
+    done = run("evaluate", *words, "--pairs", pairs, "--metric", "si-sdr", "-o", tmp_path / "out")
+    assert done.code == 0 and not done.err
+    assert "1 mixtures of" in done.out and "SI-SDR" in done.out
+    missing = "1 of 2 mixtures of 'testsep.csv' are left out: 1 of their videos are not in the data"
+    assert missing in done.out
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["clips"][0]["videos"] == ["violin/a", "cello/c"]
+    assert found["remarks"] == [f"{missing}: tuba/gone (1)"]
+    for name in ("results.csv", "tables.md", "tables.tex"):
+        assert "nmf-mfcc" in (tmp_path / "out" / name).read_text()
+    drawn = run(
+        "evaluate", *words, "--draw", 3, "--no-baselines", "--set", "num_sources=3", "--json"
+    )
+    clips = json.loads(drawn.out)["clips"]
+    assert len(clips) == 3 and all(len(set(clip["videos"])) == 3 for clip in clips)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--metric", "si-sdrr"], "unknown metric 'si-sdrr'; did you mean 'si-sdr"),
+        (["--metric", "ild-error"], "ild-error is of 2 channels, the sound has 1"),
+        (["--set", "num_source=3"], "unknown setting 'num_source'; did you mean 'num_sources'"),
+        (["--pairs", "gone.csv"], "'gone.csv' does not exist"),
+        (["--pairs", "gone.csv", "--draw", "3"], "give --pairs FILE or --draw N, not both"),
+    ],
+)
+def test_bad_lists_and_metrics_are_one_line(
+    run, place: Path, words: list[str], message: str
+) -> None:
+    done = run("evaluate", "mixture", "--no-baselines", "--data", place / "band", *words)
+    assert done.code == 2 and message in done.err and done.err.count("\n") == 1
+
+
+def test_nobody_to_ask(run, place: Path) -> None:
+    done = run("evaluate", "--no-baselines", "--data", place / "band")
+    assert done.code == 2 and "nobody is asked: name a model" in done.err

@@ -8,6 +8,7 @@ from jaxtyping import Float32
 
 from avsep.data.mixing import MixedItem
 from avsep.devices import to_device
+from avsep.errors import InputError
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import Contender
@@ -36,12 +37,17 @@ def ask(
     """What a contender answers for the mixture of this index.
 
     A contender that samples draws from the seed and the index alone. A model among the contenders
-    is on the device.
+    is on the device. An answer that is not a number throughout is an InputError.
     """
     item, batch = reader.batch(index, contender.front_end.settings, contender.reading)
     generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
     with torch.inference_mode():
         answer = contender.separator.separate(to_device(batch, device), generator=generator)
         estimates = waveforms(answer, contender.front_end)[0].float().cpu().numpy()  # S C N
+    if not np.isfinite(estimates).all():
+        raise InputError(
+            f"'{contender.name}' answers '{reader.mixtures[index].name}' with NaN or infinite "
+            "samples: no score is defined; leave it out, or train it again"
+        )
     references = item.sources[:, None, : estimates.shape[-1]]
     return Asked(item, answer, estimates, references)
