@@ -31,7 +31,7 @@ def make_solos(
         frames = folder / "frames" / name
         frames.mkdir(parents=True)
         for index in range(int(seconds * FRAME_RATE_HZ)):
-            grey = np.full((16, 16, 3), 20 + 10 * number + 3 * index, np.uint8)
+            grey = np.full((16, 16, 3), (20 + 10 * number + 3 * index) % 256, np.uint8)
             Image.fromarray(grey).save(frames / f"{index + 1:06d}.png")
         sound = folder / "audio" / f"{name}.wav"
         sound.parent.mkdir(parents=True, exist_ok=True)
