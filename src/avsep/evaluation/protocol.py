@@ -155,7 +155,11 @@ class Protocol:
 
 
 def _strict(pair: PairScores) -> tuple[Float64[np.ndarray, "S 3"], str | None]:
-    """Silence where a source sounds is a failure: it counts, and nothing is below it."""
+    """Silence where a source sounds is a failure: it counts, and nothing is below it.
+
+    Departure: the released codes leave such a mixture out and average over batches, as `legacy`
+    does; here every mixture weighs the same, and a separator cannot gain by silence.
+    """
     if pair.silent_references.any():
         return _no_scores(pair), "silent reference"
     floored = np.maximum(pair.scores_db, FLOOR_DB)
