@@ -137,9 +137,9 @@ _DGFNET_REMARKS = {
     "AVPC-RCoP": "quoted from its own paper",
     "iQuery": "trained again by DGFNet's authors",
 }
-_DAVIS_REMARKS = {
-    name: "quoted from iQuery or AMnet" for name in (*_DAVIS_1_AVE, *_DAVIS_1_MUSIC)
-} | {"DAVIS": "", "NMF-MFCC": "measured by DAVIS's authors"}
+_DAVIS_REMARKS = dict.fromkeys((*_DAVIS_1_AVE, *_DAVIS_1_MUSIC), "quoted from iQuery or AMnet") | {
+    "DAVIS": ""
+}
 _LAVSS_REMARK = "trained by LAVSS's authors on each channel by itself"
 
 

@@ -20,14 +20,20 @@ def key_frame_jpeg(clip: Clip, index: int = 0) -> bytes:
     return buffer.getvalue()
 
 
-def draw_boxes(frame: UInt8[np.ndarray, "H W 3"], clip: Clip, time_seconds: float) -> Image.Image:
-    """The frame with each object's box at a time; an object without boxes is the whole picture."""
+def draw_boxes(
+    frame: UInt8[np.ndarray, "H W 3"], clip: Clip, time_seconds: float, first_number: int = 0
+) -> Image.Image:
+    """The frame with each object's box at a time; an object without boxes is the whole picture.
+
+    Objects are numbered, and coloured, from `first_number` on: where those of one mixture stand in
+    different videos, each has its place in the mixture.
+    """
     picture = Image.fromarray(frame)
     pen = ImageDraw.Draw(picture)
     width, height = picture.size
     thickness = max(2, height // 150)
     font = ImageFont.load_default(size=max(11, height // 22))
-    for index, visible in enumerate(clip.objects):
+    for index, visible in enumerate(clip.objects, first_number):
         colour = COLOURS[index % len(COLOURS)]
         x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))
         corner = (x1 * width, y1 * height)

@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.log_frequency import bins_of_rows
@@ -14,6 +15,7 @@ from avsep.sound.resample import resample
 
 RANGE_DB = 70
 _WIDTH_PIXELS, _HEIGHT_PIXELS, _DOTS_PER_INCH = 912, 204, 120
+_SMALL_PIXELS, _SMALL_COLOURS = (432, 168), 64
 _MARGINS_PIXELS = (52, 6, 12, 26)  # left, top, right, bottom
 _MOST_COLUMNS, _COLUMNS_AT_ONCE = 2000, 100
 TICKS_HZ = (100, 250, 500, 1000, 2000, 4000)
@@ -32,10 +34,47 @@ def spectrogram_png(
     """
     front_end = FrontEnd(settings)
     rows = _rows(waveform, sample_rate_hz, front_end)
-    ceiling = max(reference or float(rows.max()), 1e-6)
-    decibels = 20 * np.log10(np.maximum(rows, 1e-9) / np.float32(ceiling))
     seconds = waveform.shape[1] / sample_rate_hz
-    return _picture(decibels, (-RANGE_DB, 0), seconds, front_end, "magma", _HEIGHT_PIXELS)
+    values = decibels_of(rows, reference or float(rows.max()))
+    size = (_WIDTH_PIXELS, _HEIGHT_PIXELS)
+    return _picture(values, (-RANGE_DB, 0), seconds, front_end, "magma", size)
+
+
+def rows_png(
+    rows: Float32[np.ndarray, "R T"],
+    duration_seconds: float,
+    reference: float,
+    settings: FrontEndSettings | None = None,
+) -> bytes:
+    """The same of a magnitude that is on the logarithmic axis already, smaller in pixels and bytes.
+
+    It takes one byte a pixel, so that a page can hold a hundred.
+    """
+    values = decibels_of(rows, reference)
+    drawn = _picture(
+        values, (-RANGE_DB, 0), duration_seconds, FrontEnd(settings), "magma", _SMALL_PIXELS
+    )
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(drawn)) as picture:
+        picture.convert("RGB").quantize(_SMALL_COLOURS).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def decibels_of(
+    rows: Float32[np.ndarray, "*sounds R T"], reference: float
+) -> Float32[np.ndarray, "*sounds R T"]:
+    """Magnitudes in decibels below the reference's; silence is far below, not at minus infinity."""
+    ceiling = np.float32(max(reference, 1e-6))
+    return 20 * np.log10(np.maximum(rows, np.float32(1e-9)) / ceiling)
+
+
+def row_ticks(settings: FrontEndSettings) -> tuple[Float64[np.ndarray, " ticks"], list[str]]:
+    """Where round frequencies stand on the rows of the logarithmic axis, and their names."""
+    nyquist_hz = settings.sample_rate_hz / 2
+    hertz_of_rows = (bins_of_rows(settings.num_rows).numpy() + 1) / 2 * nyquist_hz
+    ticks = [hertz for hertz in TICKS_HZ if hertz < nyquist_hz]
+    names = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
+    return np.interp(ticks, hertz_of_rows, np.arange(settings.num_rows)), names
 
 
 def gate_png(
@@ -47,8 +86,8 @@ def gate_png(
 
     The rows of a gate share the logarithmic axis out evenly, the lowest first.
     """
-    height_pixels = _HEIGHT_PIXELS * 2 // 3
-    return _picture(gate, (0, 1), duration_seconds, FrontEnd(settings), "viridis", height_pixels)
+    size = (_WIDTH_PIXELS, _HEIGHT_PIXELS * 2 // 3)
+    return _picture(gate, (0, 1), duration_seconds, FrontEnd(settings), "viridis", size)
 
 
 def peak_magnitude(
@@ -85,29 +124,26 @@ def _picture(
     seconds: float,
     front_end: FrontEnd,
     colours: str,
-    height_pixels: int,
+    size_pixels: tuple[int, int],
 ) -> bytes:
     """Values over time and the front end's logarithmic axis, drawn as PNG."""
-    size = (_WIDTH_PIXELS / _DOTS_PER_INCH, height_pixels / _DOTS_PER_INCH)
+    width_pixels, height_pixels = size_pixels
+    size = (width_pixels / _DOTS_PER_INCH, height_pixels / _DOTS_PER_INCH)
     figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
     left, top, right, bottom = _MARGINS_PIXELS
     # Fixed margins: to lay a figure out takes longer than to draw it.
     axes = figure.add_axes(
-        (left / _WIDTH_PIXELS, bottom / height_pixels, 1 - (left + right) / _WIDTH_PIXELS,
+        (left / width_pixels, bottom / height_pixels, 1 - (left + right) / width_pixels,
          1 - (top + bottom) / height_pixels)
     )  # fmt: skip
-    num_rows = front_end.settings.num_rows
     axes.imshow(
         values, origin="lower", aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1],
-        extent=(0, seconds, 0, num_rows), interpolation="bilinear",
+        extent=(0, seconds, 0, front_end.settings.num_rows), interpolation="bilinear",
     )  # fmt: skip
-    nyquist_hz = front_end.settings.sample_rate_hz / 2
-    hertz_of_rows = (bins_of_rows(num_rows).numpy() + 1) / 2 * nyquist_hz
+    ticks, names = row_ticks(front_end.settings)
     # On a low picture every second one, so that they do not touch.
     every = 1 if height_pixels >= _HEIGHT_PIXELS else 2
-    ticks = [hertz for hertz in TICKS_HZ[::every] if hertz < nyquist_hz]
-    axes.set_yticks(np.interp(ticks, hertz_of_rows, np.arange(num_rows)))
-    axes.set_yticklabels([f"{t // 1000}k" if t >= 1000 else str(t) for t in ticks], fontsize=7)
+    axes.set_yticks(ticks[::every], names[::every], fontsize=7)
     axes.tick_params(axis="x", labelsize=7)
     axes.set_ylabel("Hz", fontsize=7, labelpad=1)
     buffer = io.BytesIO()

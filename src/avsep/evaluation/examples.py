@@ -1,0 +1,183 @@
+"""Chosen mixtures whole: pictures, sounds and what every separator makes of them, to be shown."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, UInt8
+from PIL import Image
+
+from avsep.data.clips import ClipFiles, SourceFile, load_clip
+from avsep.errors import InputError
+from avsep.evaluation.asking import Asked, ask
+from avsep.evaluation.clip_batches import ClipReader
+from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.protocol import score_pair
+from avsep.media.probe import probe
+from avsep.pages.key_frame import draw_boxes
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
+from avsep.sound.masks import ratio_mask
+from avsep.sound.resample import resample
+
+PICTURE_PIXELS = 480  # longest side of a picture on a page or in a figure
+_JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one separator makes of an example.
+
+    Attributes:
+        waveforms: the estimates, at the example's rate.
+        rows: their magnitudes on the logarithmic axis.
+        scores_db: SDR, SIR, SAR of each, mean over channels; NaN where a true source is silent.
+    """
+
+    waveforms: Float32[np.ndarray, "S C N"]
+    rows: Float32[np.ndarray, "S C R T"]
+    scores_db: Float64[np.ndarray, "S 3"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One mixture, its truth and its answers by the separator's name.
+
+    Attributes:
+        categories: one a source, as are pictures.
+        pictures: a JPEG with the source's object marked; none where none can be read.
+        front_end: whose rate the sounds have, and whose axes the rows.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    mixture: Float32[np.ndarray, "C N"]
+    sources: Float32[np.ndarray, "S C N"]
+    pictures: tuple[bytes | None, ...]
+    answers: dict[str, Answer]
+    front_end: FrontEndSettings
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate of all its sounds."""
+        return self.front_end.sample_rate_hz
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long all its sounds are."""
+        return self.mixture.shape[-1] / self.sample_rate_hz
+
+    def rows_of(
+        self, waveforms: Float32[np.ndarray, "*sounds N"]
+    ) -> Float32[np.ndarray, "*sounds R T"]:
+        """Magnitudes on the logarithmic axis, such as those of its answers."""
+        return rows_of(waveforms, self.front_end)
+
+
+def make_example(
+    contenders: Sequence[Contender],
+    reader: ClipReader,
+    index: int,
+    seed: int = 0,
+    device: torch.device = CPU,
+) -> Example:
+    """The mixture of this index, answered again by each contender; at least one of them.
+
+    All sounds come to the rate of the first contender and to the length of the shortest answer.
+    """
+    asked = {one.name: ask(one, reader, index, seed, device) for one in contenders}
+    settings = contenders[0].front_end.settings
+    first = asked[contenders[0].name]
+    clip = reader.clips[index]
+    sounds = {
+        one.name: _at_rate(asked[one.name].estimates, one.front_end.settings, settings)
+        for one in contenders
+    }
+    num_samples = min(sound.shape[-1] for sound in sounds.values())
+    answers = {
+        one.name: _answer(one, asked[one.name], sounds[one.name][..., :num_samples], settings)
+        for one in contenders
+    }
+    return Example(
+        name=clip.name,
+        categories=tuple(source.category for source in clip.sources),
+        mixture=np.atleast_2d(first.item.mixture)[:, :num_samples],
+        sources=first.references[..., :num_samples],
+        pictures=tuple(
+            object_picture(clip, source, number) for number, source in enumerate(clip.sources)
+        ),
+        answers=answers,
+        front_end=settings,
+    )
+
+
+def mask_of(
+    rows: Float32[np.ndarray, "*sounds R T"], mixture: Float32[np.ndarray, "*#sounds R T"]
+) -> Float32[np.ndarray, "*sounds R T"]:
+    """The share of the mixture's magnitude that an estimate or a true source takes, at most one."""
+    return ratio_mask(torch.from_numpy(rows), torch.from_numpy(mixture), 1.0).numpy()
+
+
+def rows_of(
+    waveforms: Float32[np.ndarray, "*sounds N"], settings: FrontEndSettings
+) -> Float32[np.ndarray, "*sounds R T"]:
+    """Magnitudes of sounds on the logarithmic axis of a front end."""
+    front_end = FrontEnd(settings)
+    return front_end.to_rows(front_end.magnitude(torch.from_numpy(waveforms))).numpy()
+
+
+def object_picture(clip: ClipFiles, source: SourceFile, number: int = 0) -> bytes | None:
+    """The picture in the middle of a clip, one object marked with its number in the mixture.
+
+    None where the clip has no picture that can be read: sounds can be judged without.
+    """
+    try:
+        middle_seconds = (probe(source.path).duration_seconds or 0) / 2
+        shown = load_clip(clip, [middle_seconds])
+    except InputError:
+        return None
+    labelled = source.visible.model_copy(update={"label": source.category})
+    marked = replace(shown, objects=(labelled,))
+    frame = _shrunk(shown.frames[0])
+    buffer = io.BytesIO()
+    picture = draw_boxes(frame, marked, float(shown.frame_times_seconds[0]), number)
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _shrunk(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    picture = Image.fromarray(frame)
+    picture.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def _answer(
+    contender: Contender,
+    asked: Asked,
+    waveforms: Float32[np.ndarray, "S C N"],
+    settings: FrontEndSettings,
+) -> Answer:
+    """Scores are those of the contender's own rate; rows are its own where the axes are."""
+    if contender.front_end.settings == settings:
+        magnitudes = asked.separation.magnitudes[0].float().cpu()
+        rows = contender.front_end.to_rows(magnitudes).numpy()
+    else:
+        rows = rows_of(waveforms, settings)
+    by_channel = [
+        score_pair("", asked.item.categories, references, estimates).scores_db
+        for references, estimates in zip(
+            asked.references.swapaxes(0, 1), asked.estimates.swapaxes(0, 1), strict=True
+        )
+    ]
+    return Answer(waveforms, rows, np.mean(by_channel, axis=0))
+
+
+def _at_rate(
+    waveforms: Float32[np.ndarray, "S C N"], given: FrontEndSettings, wanted: FrontEndSettings
+) -> Float32[np.ndarray, "S C M"]:
+    if given.sample_rate_hz == wanted.sample_rate_hz:
+        return waveforms
+    return np.stack(
+        [resample(one, given.sample_rate_hz, wanted.sample_rate_hz) for one in waveforms]
+    )

@@ -1,0 +1,221 @@
+"""The papers' qualitative figures for any models: pictures, mixture, truth, estimates in a grid.
+
+A row a source, its mixture's rows below one another; DGFNet, Figure 5 (masks and spectrograms),
+DAVIS, Figures 1, 4, 5, 6 (picture, mixture, truth, models), LAVSS, Figures 4 to 6 (both ears).
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from textwrap import wrap
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from avsep.errors import InputError, unknown_name
+from avsep.evaluation.benchmark import Evaluation
+from avsep.evaluation.charts import models_of, pair_means_db
+from avsep.evaluation.examples import Example, mask_of
+from avsep.evaluation.figure_places import Grid
+from avsep.evaluation.tables import decibels
+from avsep.media.whole_file import make_folder, whole_file
+from avsep.pages.drawing import drawing, new_figure
+from avsep.pages.spectrogram_picture import RANGE_DB, decibels_of, row_ticks
+
+Kind = Literal["spectrograms", "masks"]
+KINDS: tuple[Kind, ...] = ("spectrograms", "masks")
+EARS = ("left", "right")
+MIXTURE, TRUTH = "mixture", "ground truth"
+_MOST_PANELS_DOWN = 8  # of one figure, as a page holds them; two ears are two
+_SIZE_POINTS, _LETTERS_PER_INCH = 7.0, 16
+_DOTS_PER_INCH = 300
+# Without date and program, so that the same figure is the same file.
+_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+
+
+def choose_figure_pairs(
+    evaluation: Evaluation, num_pairs: int, names: Sequence[str] = ()
+) -> tuple[int, ...]:
+    """Which mixtures are drawn: those named, or so many spread over the first model's ranking.
+
+    Without names they stand evenly between its best and its worst by SDR (`strict`), both
+    included, so that nobody picks what looks well; the same evaluation gives the same mixtures.
+
+    Raises:
+        InputError: a name that is no mixture's; nothing that was scored.
+    """
+    places = {clip.name: place for place, clip in enumerate(evaluation.clips)}
+    for name in names:
+        if name not in places:
+            raise unknown_name("mixture", name, places)
+        if evaluation.clips[places[name]].left_out is not None:
+            reason = evaluation.clips[places[name]].left_out
+            raise InputError(f"mixture '{name}' cannot be drawn: {reason}; name another")
+    if names:
+        return tuple(dict.fromkeys(places[name] for name in names))
+    models = models_of(evaluation)
+    first = models[0].name if models else evaluation.contenders[0].name
+    sdr_db = pair_means_db(evaluation, first)[:, 0]
+    ranking = [int(place) for place in np.argsort(-sdr_db, kind="stable")]
+    ranking = [place for place in ranking if np.isfinite(sdr_db[place])]
+    if not ranking:
+        raise InputError("no mixture was scored, so that none can be drawn: give other data")
+    spread = np.linspace(0, len(ranking) - 1, min(num_pairs, len(ranking))).round().astype(int)
+    return tuple(ranking[place] for place in spread)
+
+
+def write_figures(examples: Sequence[Example], folder: Path) -> tuple[Path, ...]:
+    """Write spectrograms and masks of the examples, each as PNG (300 dpi) and PDF (text as text).
+
+    As many figures as pages are needed: spectrograms-1.pdf, spectrograms-2.pdf, ...
+    """
+    make_folder(folder)
+    written = []
+    for number, group in enumerate(_pages(examples), 1):
+        for kind in KINDS:
+            with drawing(size_points=_SIZE_POINTS):
+                figure = draw_figure(group, kind)
+                for suffix, metadata in _METADATA.items():
+                    target = folder / f"{kind}-{number}.{suffix}"
+                    with whole_file(target) as part:
+                        figure.savefig(part, format=suffix, dpi=_DOTS_PER_INCH, metadata=metadata)
+                    written.append(target)
+    return tuple(written)
+
+
+def draw_figure(examples: Sequence[Example], kind: Kind) -> Figure:
+    """One figure of examples that have the same answers, front end and number of channels."""
+    titles = [*([MIXTURE] if kind == "spectrograms" else []), TRUTH, *examples[0].answers]
+    num_sources = [len(example.categories) for example in examples]
+    grid = Grid(len(titles), len(examples[0].mixture), num_sources)
+    titles = [_wrapped(title, grid.panel_width) for title in titles]
+    grid = replace(grid, num_title_lines=max(title.count("\n") + 1 for title in titles))
+    figure = new_figure(*grid.size, laid_out=False)
+    drawn = [
+        _draw_example(figure, grid, number, example, kind)
+        for number, example in enumerate(examples)
+    ]
+    for column, title in enumerate(titles):
+        left, bottom, width, height = grid.panel(0, 0, column, 0)
+        across, up = left + width / 2, bottom + height + 0.03 / grid.size[1]
+        figure.text(across, up, title, ha="center", va="bottom")
+    words = "dB below the mixture's peak" if kind == "spectrograms" else "share of the mixture"
+    bar = figure.colorbar(drawn[0], cax=figure.add_axes(grid.bar()))
+    bar.set_label(words, labelpad=2)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _draw_example(
+    figure: Figure, grid: Grid, number: int, example: Example, kind: Kind
+) -> AxesImage:
+    """A row a source; the mixture in the middle of its sources. Any of its panels comes out."""
+    shown = _shown(example, kind)
+    num_sources = len(example.categories)
+    for column, (name, values) in enumerate(shown.items()):
+        for place, one in enumerate(values):
+            row = (num_sources - 1) / 2 if name == MIXTURE else place
+            is_last = (number, place) == (len(grid.num_sources) - 1, num_sources - 1)
+            for ear in range(grid.num_channels):
+                axes = figure.add_axes(grid.panel(number, row, column, ear))
+                drawn = _draw_panel(axes, one[ear], example, kind)
+                is_lowest = is_last and ear == grid.num_channels - 1
+                axes.tick_params(
+                    length=2, pad=1.5, left=column == 0, labelleft=column == 0,
+                    bottom=is_lowest, labelbottom=is_lowest,
+                )  # fmt: skip
+                if (number, column, place, ear) == (0, 0, 0, 0):
+                    axes.set_ylabel("frequency (Hz)", labelpad=1)
+                if grid.num_channels == len(EARS):
+                    _name_ear(axes, EARS[ear])
+            if name == TRUTH and is_last:
+                axes.set_xlabel("time (s)", labelpad=2)
+            elif name in example.answers:
+                sdr_db = float(example.answers[name].scores_db[place, 0])
+                axes.set_xlabel(f"SDR {decibels(sdr_db)} dB", labelpad=2)
+    for place in range(num_sources):
+        _draw_picture(figure.add_axes(grid.picture(number, place)), grid, example, place)
+    return drawn
+
+
+def _shown(example: Example, kind: Kind) -> dict[str, Float32[np.ndarray, "_ C R T"]]:
+    """What each column draws of an example, by its title: a picture a source, or one a mixture."""
+    mixture = example.rows_of(example.mixture)
+    sounds = {TRUTH: example.rows_of(example.sources)}
+    sounds |= {name: answer.rows for name, answer in example.answers.items()}
+    if kind == "masks":
+        return {name: mask_of(rows, mixture) for name, rows in sounds.items()}
+    sounds = {MIXTURE: mixture[None], **sounds}
+    return {name: decibels_of(rows, float(mixture.max())) for name, rows in sounds.items()}
+
+
+def _pages(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """Groups that can be drawn as one figure, of no more rows than a page holds."""
+    group: list[Example] = []
+    for example in examples:
+        alike = not group or (
+            example.front_end == group[0].front_end
+            and len(example.mixture) == len(group[0].mixture)
+            and list(example.answers) == list(group[0].answers)
+        )
+        num_down = sum(len(one.categories) for one in (*group, example)) * len(example.mixture)
+        if group and (not alike or num_down > _MOST_PANELS_DOWN):
+            yield group
+            group = []
+        group.append(example)
+    if group:
+        yield group
+
+
+def _draw_picture(axes: Axes, grid: Grid, example: Example, place: int) -> None:
+    """The frame with the object marked, named below; above the first the mixture's name."""
+    _bare(axes)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    jpeg = example.pictures[place]
+    if jpeg is not None:
+        with Image.open(io.BytesIO(jpeg)) as picture:
+            axes.imshow(np.asarray(picture.convert("RGB")))
+    axes.set_xlabel(example.categories[place].replace("_", " "), labelpad=2)
+    if place == 0:
+        name = _wrapped(example.name, grid.panel_width).splitlines()
+        axes.set_title(name[0] + ("…" if len(name) > 1 else ""), loc="left", pad=2)
+
+
+def _draw_panel(
+    axes: Axes, values: Float32[np.ndarray, "R T"], example: Example, kind: Kind
+) -> AxesImage:
+    _bare(axes)
+    colours, limits = ("magma", (-RANGE_DB, 0)) if kind == "spectrograms" else ("viridis", (0, 1))
+    ticks, names = row_ticks(example.front_end)
+    axes.set_yticks(ticks[1::2], names[1::2])
+    axes.xaxis.set_major_locator(MaxNLocator(3, prune="upper"))  # its number is the next panel's
+    return axes.imshow(
+        values, origin="lower", aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1],
+        extent=(0, example.duration_seconds, 0, example.front_end.num_rows),
+        interpolation="nearest",
+    )  # fmt: skip
+
+
+def _name_ear(axes: Axes, ear: str) -> None:
+    axes.text(
+        0.02, 0.95, ear, transform=axes.transAxes, va="top", color="white",
+        fontsize=_SIZE_POINTS - 1,
+    )  # fmt: skip
+
+
+def _bare(axes: Axes) -> None:
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _wrapped(words: str, width_inches: float) -> str:
+    """Words in lines that fit into a width; nothing is lost."""
+    return "\n".join(wrap(words, max(8, round(width_inches * _LETTERS_PER_INCH)))) or words

@@ -1,0 +1,264 @@
+"""results.html: an evaluation on one self-contained page, to look at and to listen to."""
+
+import html
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import avsep
+from avsep.evaluation.benchmark import Evaluation
+from avsep.evaluation.charts import (
+    box_plots,
+    category_chart,
+    improvement_chart,
+    models_of,
+    pair_means_db,
+)
+from avsep.evaluation.examples import Answer, Example
+from avsep.evaluation.protocol import PROTOCOLS
+from avsep.evaluation.published import WARNING, published_tables
+from avsep.evaluation.tables import decibels, group_table, summary_table
+from avsep.pages.html_parts import page, picture, player, table
+from avsep.pages.spectrogram_picture import rows_png
+
+# What is listened to: few enough to be heard, and for the page to open at once.
+MOST_PAIRS, MOST_BYTES = 16, 40_000_000
+_MOST_PAIRS_A_MODEL, _ALL_HEARD = 3, 3
+ABOUT = {
+    "strict": "an estimate that is silent although its source sounds counts, with -30 dB",
+    "legacy": "a mixture with a silent estimate is left out, as released codes of the field do",
+}
+STYLE = """
+nav a { margin-right: 1rem; } .wide { overflow-x: auto; } h3 { margin: 2rem 0 .2rem; }
+.chart { height: auto; display: block; margin: .5rem 0; }
+caption { text-align: left; padding: .3rem 0; font-weight: 600; }
+.heard { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .8rem;
+  margin: .4rem 0; padding: .6rem; background: var(--soft); border-radius: .5rem; }
+.heard figure { margin: 0; min-width: 0; max-width: 27rem; display: flex; flex-direction: column;
+  justify-content: flex-end; } .heard .seen { justify-content: flex-start; }
+.heard figcaption small { display: block; opacity: .75; overflow-wrap: anywhere; }
+.heard img { width: 100%; border-radius: .3rem; } .heard audio { width: 100%; height: 2.2rem; }
+.published { border: 2px dashed var(--line); border-radius: .5rem; padding: 0 1rem;
+  margin: 3rem 0; }
+.published table { margin-top: 0; } .published p { max-width: 50rem; }
+"""
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A mixture to listen to.
+
+    Attributes:
+        index: its place among the clips.
+        reasons: why it was picked, in words.
+        names: the separators to be heard on it.
+    """
+
+    index: int
+    reasons: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def choose_pairs(evaluation: Evaluation) -> tuple[Pick, ...]:
+    """The best and the worst mixtures of each model by SDR (`strict`), 16 mixtures at most.
+
+    Of one or two models three of either kind, of more models fewer. On each mixture the models it
+    was picked for are heard, and the first; all of them where there are no more than three.
+    """
+    models = [one.name for one in models_of(evaluation)]
+    if not models:
+        return ()
+    num_each = min(_MOST_PAIRS_A_MODEL, max(1, MOST_PAIRS // (2 * len(models))))
+    found: dict[int, list[tuple[str, str]]] = {}
+    for name in models:
+        sdr_db = pair_means_db(evaluation, name)[:, 0]
+        ranking = [int(n) for n in np.argsort(-sdr_db, kind="stable") if np.isfinite(sdr_db[n])]
+        num_kinds = min(num_each, len(ranking) // 2) or len(ranking)
+        best, worst = ranking[:num_kinds], ranking[num_kinds:][::-1][:num_kinds]
+        for word, indices in (("best", best), ("worst", worst)):
+            for index in indices:
+                reason = f"among the {word} of {name}, SDR {decibels(float(sdr_db[index]))} dB"
+                found.setdefault(index, []).append((name, reason))
+    return tuple(
+        Pick(index, tuple(reason for _, reason in why), _heard(models, [name for name, _ in why]))
+        for index, why in list(found.items())[:MOST_PAIRS]
+    )
+
+
+def results_html(
+    evaluation: Evaluation, data_name: str, examples: Iterable[tuple[Pick, Example]] = ()
+) -> str:
+    """The page: tables by both protocols, charts, mixtures to listen to, published figures apart.
+
+    Examples are taken one at a time, until the page is as large as it may be (40 MB).
+    """
+    contenders = evaluation.contenders
+    sections = [
+        ("scores", "Scores", [_summary(evaluation, protocol) for protocol in PROTOCOLS]),
+        ("kinds", "Kinds of mixtures", _groups(evaluation)),
+        ("spread", "Spread", _charts(evaluation)),
+        ("listen", "To listen to", _examples(examples)),
+        ("published", "What papers published", list(_published())),
+    ]
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, title, parts in sections if parts)
+    body = [
+        f"<p>{len(evaluation.clips)} mixtures, {len(contenders)} separators, seed "
+        f"{evaluation.seed}. SDR, SIR and SAR of BSS Eval v3 in dB, higher is better.</p>",
+        f"<nav>{links}</nav>",
+    ]
+    for name, title, parts in sections:
+        if parts:
+            mark = ' class="published"' if name == "published" else ""
+            body.append(f'<section id="{name}"{mark}><h2>{title}</h2>')
+            body += [*parts, "</section>"]
+    footer = f"avsep {avsep.__version__}; everything is inside this page, it loads nothing."
+    return page(f"Separation of {data_name}", body, STYLE, footer)
+
+
+def _heard(models: Sequence[str], picked: Sequence[str]) -> tuple[str, ...]:
+    if len(models) <= _ALL_HEARD:
+        return tuple(models)
+    return tuple(dict.fromkeys((models[0], *(name for name in models if name in picked))))
+
+
+def _summary(evaluation: Evaluation, protocol: str) -> str:
+    head, rows, remarks = summary_table(
+        (one.name, one.reads, evaluation.summary(one.name, protocol))
+        for one in evaluation.contenders
+    )
+    words = "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks)
+    caption = f"{protocol}: {ABOUT[protocol]}"
+    return f'<div class="wide">{table(head, rows, caption)}</div>' + (
+        f"<ul>{words}</ul>" if words else ""
+    )
+
+
+def _groups(evaluation: Evaluation) -> list[str]:
+    names = [one.name for one in evaluation.contenders]
+    groups = [
+        (group, [evaluation.summary(name, "strict", group) for name in names])
+        for group in evaluation.groups
+    ]
+    if not groups:
+        return []
+    return [f'<div class="wide">{table(*group_table(names, groups), "SDR in dB, strict")}</div>']
+
+
+def _charts(evaluation: Evaluation) -> list[str]:
+    if not any(clip.scores for clip in evaluation.clips):
+        return []
+    against = improvement_chart(evaluation)
+    parts = [
+        "<p>One mixture, one value (mean over its sources), by the strict protocol. Boxes: middle "
+        "half and median; whiskers: 5 to 95 %; diamonds: mean.</p>",
+        box_plots(evaluation),
+        "<h3>By category</h3>",
+        category_chart(evaluation),
+    ]
+    if against is not None:
+        parts += [
+            "<h3>Against doing nothing</h3>",
+            "<p>A dot a source; on the dashed line separation changed nothing, below it did harm."
+            "</p>",
+            against,
+        ]
+    return parts
+
+
+def _examples(examples: Iterable[tuple[Pick, Example]]) -> list[str]:
+    parts, num_bytes, left_out = [], 0, 0
+    for pick, example in examples:
+        if num_bytes > MOST_BYTES:
+            left_out += 1
+            continue
+        parts.append(_example(pick, example))
+        num_bytes += len(parts[-1])
+    if left_out:
+        parts.append(f"<p>{left_out} more would have made this page too large.</p>")
+    if parts:
+        parts.insert(
+            0,
+            "<p>The best and the worst mixtures of each model. All spectrograms of a mixture share "
+            "its scale, 70 dB.</p>",
+        )
+    return parts
+
+
+def _example(pick: Pick, example: Example) -> str:
+    """One mixture: its reasons, then a row a source with picture, truth and every estimate."""
+    mixture_rows = example.rows_of(example.mixture).mean(axis=0)
+    reference = float(mixture_rows.max())
+
+    def heard(
+        source: str, title: str, waveform: np.ndarray, rows: np.ndarray, remark: str = ""
+    ) -> str:
+        what = f"{example.name}, {source} {title}"
+        drawn = rows_png(rows, example.duration_seconds, reference, example.front_end)
+        return (
+            f"<figure><figcaption><b>{html.escape(title)}</b> "
+            f"<small>{html.escape(remark)}</small></figcaption>"
+            f"{picture('png', drawn, f'spectrogram of {what}')}"
+            f"{player(what, waveform, example.sample_rate_hz)}</figure>"
+        )
+
+    reasons = "; ".join(pick.reasons)
+    parts = [
+        f"<h3>{html.escape(example.name)}: {html.escape(' and '.join(example.categories))}</h3>",
+        f"<p>{html.escape(reasons)}</p>",
+        f'<div class="heard">{heard("", "mixture", example.mixture, mixture_rows)}</div>',
+    ]
+    true_rows = example.rows_of(example.sources).mean(axis=1)
+    for place, category in enumerate(example.categories):
+        name = f"{place + 1:02d} {category}"
+        cells = [_shown(example.pictures[place], name)]
+        cells.append(heard(name, "truth", example.sources[place], true_rows[place]))
+        for model, answer in example.answers.items():
+            rows = answer.rows[place].mean(axis=0)
+            scores = _scores(answer, place)
+            cells.append(heard(name, model, answer.waveforms[place], rows, scores))
+        parts.append(f'<div class="heard">{"".join(cells)}</div>')
+    return "".join(parts)
+
+
+def _shown(jpeg: bytes | None, name: str) -> str:
+    inside = "<small>no picture can be read</small>"
+    if jpeg is not None:
+        inside = picture("jpeg", jpeg, f"frame with {name} marked")
+    title = f"<figcaption><b>{html.escape(name)}</b></figcaption>"
+    return f'<figure class="seen">{title}{inside}</figure>'
+
+
+def _scores(answer: Answer, place: int) -> str:
+    figures = zip(("SDR", "SIR", "SAR"), answer.scores_db[place].tolist(), strict=True)
+    return ", ".join(f"{metric} {decibels(value)}" for metric, value in figures) + " dB"
+
+
+def _published() -> Iterator[str]:
+    """Every paper's table by itself, under what its figures were measured with."""
+    yield f"<p><b>{html.escape(WARNING)}</b></p>"
+    for title, protocol, rows in published_tables():
+        figures = {
+            "SDR": [row.sdr_db for row in rows],
+            "SIR": [row.sir_db for row in rows],
+            "SAR": [row.sar_db for row in rows],
+        }
+        printed = {word: column for word, column in figures.items() if set(column) != {None}}
+        cells = [
+            [
+                row.method,
+                *(
+                    "-" if column[place] is None else f"{column[place]:.2f}"
+                    for column in printed.values()
+                ),
+                row.remark,
+            ]
+            for place, row in enumerate(rows)
+        ]
+        head = ["method", *printed, "where from"]
+        yield f'<div class="wide">{table(head, cells, title)}</div>'
+        yield (
+            f"<p><small>Mixtures: {html.escape(protocol.test_pairs)}. Length: "
+            f"{html.escape(protocol.length)}. Scores: {html.escape(protocol.metric)}. Mixtures "
+            f"with a silent estimate: {html.escape(protocol.silent_pairs)}.</small></p>"
+        )
