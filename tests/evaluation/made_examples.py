@@ -1,15 +1,18 @@
 """Examples and evaluations made of a few tones, for pages and figures; no model is asked."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.benchmark import Evaluation, ScoredClip
-from avsep.evaluation.clip_batches import Reading
+from avsep.evaluation.clip_batches import ClipReader, Reading
 from avsep.evaluation.contenders import Contender
 from avsep.evaluation.examples import Answer, Example, rows_of
 from avsep.evaluation.protocol import PairScores
+from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.stft import StftSettings
 from avsep.vision.looks import LookSettings
@@ -91,3 +94,17 @@ def contenders(names: tuple[str, ...]) -> tuple[Contender, ...]:
 
 def evaluation(names: tuple[str, ...] = ("mixture", "small", "large")) -> Evaluation:
     return Evaluation(contenders(names), scored_clips(names))
+
+
+def reader_of_duets(num_clips: int) -> ClipReader:
+    """A list of duets and, before them, a solo; no file of theirs is there."""
+    nowhere = Path("nowhere")
+
+    def clip(name: str, num_sources: int) -> ClipFiles:
+        sources = tuple(
+            SourceFile(nowhere, category, name, VisibleObject())
+            for category in ("harp", "tuba")[:num_sources]
+        )
+        return ClipFiles(name, nowhere, sources)
+
+    return ClipReader([clip("solo", 1), *(clip(f"duet {n}", 2) for n in range(num_clips))])

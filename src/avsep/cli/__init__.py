@@ -14,6 +14,7 @@ from avsep.cli.console import say, say_error
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
 from avsep.cli.evaluate import evaluate
+from avsep.cli.listen import listen
 from avsep.cli.lists import ListCommand
 from avsep.cli.models import models
 from avsep.cli.motion import motion
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for command in (demo, separate, toyband, motion, train, evaluate, models, doctor):
     app.command()(command)
-for command in (score, check):
+for command in (score, check, listen):
     app.command(cls=ListCommand)(command)
 
 

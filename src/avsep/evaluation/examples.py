@@ -89,7 +89,7 @@ def make_example(
     asked = {one.name: ask(one, reader, index, seed, device) for one in contenders}
     settings = contenders[0].front_end.settings
     first = asked[contenders[0].name]
-    clip = reader.clips[index]
+    mixture = reader.mixtures[index]
     sounds = {
         one.name: _at_rate(asked[one.name].estimates, one.front_end.settings, settings)
         for one in contenders
@@ -100,12 +100,13 @@ def make_example(
         for one in contenders
     }
     return Example(
-        name=clip.name,
-        categories=tuple(source.category for source in clip.sources),
+        name=mixture.name,
+        categories=mixture.categories,
         mixture=np.atleast_2d(first.item.mixture)[:, :num_samples],
         sources=first.references[..., :num_samples],
         pictures=tuple(
-            object_picture(clip, source, number) for number, source in enumerate(clip.sources)
+            object_picture(part.clip, part.source, number)
+            for number, part in enumerate(mixture.parts)
         ),
         answers=answers,
         front_end=settings,

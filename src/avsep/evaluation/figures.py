@@ -117,32 +117,39 @@ def _draw_example(
     figure: Figure, grid: Grid, number: int, example: Example, kind: Kind
 ) -> AxesImage:
     """A row a source; the mixture in the middle of its sources. Any of its panels comes out."""
-    shown = _shown(example, kind)
     num_sources = len(example.categories)
-    for column, (name, values) in enumerate(shown.items()):
+    drawn = []
+    for column, (name, values) in enumerate(_shown(example, kind).items()):
         for place, one in enumerate(values):
             row = (num_sources - 1) / 2 if name == MIXTURE else place
             is_last = (number, place) == (len(grid.num_sources) - 1, num_sources - 1)
+            below = _below(example, name, place)
+            if name == TRUTH and is_last:
+                below = "time (s)"
             for ear in range(grid.num_channels):
                 axes = figure.add_axes(grid.panel(number, row, column, ear))
-                drawn = _draw_panel(axes, one[ear], example, kind)
-                is_lowest = is_last and ear == grid.num_channels - 1
+                drawn.append(_draw_panel(axes, one[ear], example, kind))
+                is_lowest = ear == grid.num_channels - 1
                 axes.tick_params(
                     length=2, pad=1.5, left=column == 0, labelleft=column == 0,
-                    bottom=is_lowest, labelbottom=is_lowest,
+                    bottom=is_last and is_lowest, labelbottom=is_last and is_lowest,
                 )  # fmt: skip
                 if (number, column, place, ear) == (0, 0, 0, 0):
                     axes.set_ylabel("frequency (Hz)", labelpad=1)
+                if is_lowest:
+                    axes.set_xlabel(below, labelpad=2)
                 if grid.num_channels == len(EARS):
                     _name_ear(axes, EARS[ear])
-            if name == TRUTH and is_last:
-                axes.set_xlabel("time (s)", labelpad=2)
-            elif name in example.answers:
-                sdr_db = float(example.answers[name].scores_db[place, 0])
-                axes.set_xlabel(f"SDR {decibels(sdr_db)} dB", labelpad=2)
     for place in range(num_sources):
         _draw_picture(figure.add_axes(grid.picture(number, place)), grid, example, place)
-    return drawn
+    return drawn[0]
+
+
+def _below(example: Example, name: str, place: int) -> str:
+    """The SDR of an estimate; nothing below what is no estimate."""
+    if name not in example.answers:
+        return ""
+    return f"SDR {decibels(float(example.answers[name].scores_db[place, 0]))} dB"
 
 
 def _shown(example: Example, kind: Kind) -> dict[str, Float32[np.ndarray, "_ C R T"]]:

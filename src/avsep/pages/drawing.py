@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -35,7 +36,7 @@ _LOOK = {
 def drawing(ink: str = "black", size_points: float = 9) -> Iterator[None]:
     """Figures made within look as all of ours do; text and ticks are of the ink."""
     inks = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
-    own = {**_LOOK, **dict.fromkeys(inks, ink), "font.size": size_points}
+    own: dict[Any, Any] = {**_LOOK, **dict.fromkeys(inks, ink), "font.size": size_points}
     with mpl.rc_context(own), warnings.catch_warnings():
         # A letter that the font lacks is drawn as an empty box, and left to the reader's fonts.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")

@@ -1,0 +1,104 @@
+"""avsep listen: a listening test of two separators, and its votes counted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsep.cli.console import say, say_json, say_table, working
+from avsep.errors import InputError
+
+
+def listen(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Two separators, as `avsep evaluate` takes them."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A toyband or prepared folder.")
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The page; its key is written beside it."),
+    ] = Path("listen.html"),
+    pairs_count: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Mixtures, each with a trial for every source.")
+    ] = 8,
+    labels: Annotated[
+        str,
+        typer.Option(help="What tells a model the category: told (the label), picture, or both."),
+    ] = "told",
+    seed: Annotated[int, typer.Option(min=0, help="Of mixtures, their order, and A or B.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
+    tally: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="Count these votes instead; needs --key."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The key of the test whose votes these are.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a listening test of two separators as one page, or count the votes of one.
+
+    For each trial listeners hear the true sound, see the frame with the object marked, and say
+    which of two results is closer, as in section 4.3 of DAVIS. Which separator is A is drawn from
+    the seed, and written into a key file that stays with you: listen.html has listen-key.json. The
+    page is one file to send; it saves votes as a file that comes back to you.
+
+    Example: `avsep listen dgfnet-mini ideal-ratio-mask --data band -o listen.html`
+
+    Example: `avsep listen --tally votes-ann.json votes-ben.json --key listen-key.json`
+    """
+    if tally:
+        if key is None:
+            raise InputError("votes are counted with the key of their test: add --key FILE")
+        _count(tally, key, as_json)
+        return
+    if key is not None:
+        raise InputError("--key goes with --tally: give the files of votes, --tally FILE...")
+    if data is None:
+        raise InputError(
+            "a listening test needs mixtures: add --data DIR, or count votes with --tally FILE..."
+        )
+    from avsep.data import open_dataset
+    from avsep.devices import find_device
+    from avsep.evaluation.clip_batches import ClipReader
+    from avsep.evaluation.contenders import find_contenders
+    from avsep.evaluation.listening_page import write_listening_test
+    from avsep.evaluation.listening_test import make_listening_test
+
+    place = find_device(device)
+    contenders = find_contenders(names or [], labels, ["all"], place)
+    reader = ClipReader(open_dataset(data))
+    with working("asking both separators"):
+        test = make_listening_test(
+            contenders, reader, data.resolve().name, pairs_count, seed, place
+        )
+    key_path = write_listening_test(test, out)
+    if as_json:
+        say_json(
+            {
+                "test": test.key.test,
+                "separators": list(test.key.separators),
+                "num_trials": len(test.trials),
+                "page": str(out),
+                "key": str(key_path),
+            }
+        )
+        return
+    say(f"{len(test.trials)} trials in {out}; {key_path} says which is which, keep it to yourself")
+
+
+def _count(files: list[Path], key: Path, as_json: bool) -> None:
+    from avsep.evaluation.listening_votes import tally_files, tally_table
+
+    result = tally_files(files, key)
+    if as_json:
+        say_json(result.as_json())
+        return
+    head, rows, remarks = tally_table(result)
+    first, second = result.separators
+    say_table(f"{first} preferred to {second}", head, rows)
+    for remark in remarks:
+        say(remark)
