@@ -73,9 +73,9 @@ def test_sounds_of_a_trial_are_equally_loud_and_do_not_clip(make) -> None:
         for sound in (trial.truth, trial.first, trial.second):
             level_db = 20 * np.log10(np.sqrt(np.mean(sound.astype(float) ** 2)))
             assert level_db == pytest.approx(LOUDNESS_DB, abs=0.01)
-    click = np.zeros((1, 1000), np.float32)
-    click[0, 5] = 1  # at -23 dB it would reach 2.2
-    quiet, loud, silent = equally_loud([click, tone(300), np.zeros((1, 1000), np.float32)])
+    click = np.zeros((1, 8000), np.float32)
+    click[0, 5] = 1  # at -23 dB it would reach 6.3
+    quiet, loud, silent = equally_loud([click, tone(300), np.zeros((1, 8000), np.float32)])
     assert np.abs(quiet).max() == pytest.approx(0.98, abs=1e-6) and not silent.any()
     levels = [np.sqrt(np.mean(sound.astype(float) ** 2)) for sound in (quiet, loud)]
     assert levels[0] == pytest.approx(levels[1], rel=1e-5)
@@ -107,7 +107,7 @@ def test_what_cannot_be_told_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(listening_test, "make_example", alike)
     with pytest.raises(InputError, match="there is nothing to compare"):
         make_listening_test(contenders(NAMES), reader_of_duets(2), "band", 2)
-    with pytest.raises(InputError, match=r"compares two separators, and this is 1 \(small\)"):
+    with pytest.raises(InputError, match=r"compares two separators, and this is 1 \(finch\)"):
         make_listening_test(contenders(("finch",)), reader_of_duets(2), "band", 2)
 
 

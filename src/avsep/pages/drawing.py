@@ -70,5 +70,7 @@ def inline_svg(figure: Figure, name: str, words: str) -> str:
     drawn = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{name}-", drawn)
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     width = f"width:min(100%,{figure.get_figwidth():.1f}in)"
-    opening = f'<svg class="chart" style="{width}" role="img" aria-label="{html.escape(words)}"'
-    return re.sub(r'^<svg width="\S+" height="\S+"', lambda _: opening, drawn, count=1)
+    said = f'<svg class="chart" style="{width}" role="img" aria-label="{html.escape(words)}" '
+    opening, body = drawn.split(">", 1)
+    opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)  # as wide as the page lets it
+    return said + opening.removeprefix("<svg ") + ">" + body
