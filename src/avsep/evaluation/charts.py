@@ -7,7 +7,6 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.contenders import Contender
 from avsep.evaluation.groups import by_category
 from avsep.evaluation.tables import PERFECT_DB
 from avsep.pages.drawing import COLOURS, GREY, INK, MARKERS, drawing, inline_svg, new_figure
@@ -22,10 +21,10 @@ _ROW_SPREAD = 0.5
 _MOST_SHAPES = 1500
 
 
-def models_of(evaluation: Evaluation) -> tuple[Contender, ...]:
-    """The contenders that look at something; if none does, all but the mixture."""
-    looking = tuple(one for one in evaluation.contenders if one.reading is not None)
-    return looking or tuple(one for one in evaluation.contenders if one.name != MIXTURE)
+def models_of(evaluation: Evaluation) -> tuple[str, ...]:
+    """The names of those who look at something; if nobody does, of all but the mixture."""
+    looking = tuple(one.name for one in evaluation.contenders if one.is_model)
+    return looking or tuple(one.name for one in evaluation.contenders if one.name != MIXTURE)
 
 
 def pair_means_db(
@@ -63,7 +62,11 @@ def box_plots(evaluation: Evaluation) -> str:
 def category_chart(evaluation: Evaluation) -> str:
     """SVG: mean SDR of the sources of each category, a mark a separator, by `strict`."""
     found = {
-        one.name: by_category(evaluation.pairs(one.name), "strict") for one in evaluation.contenders
+        one.name: {
+            category: rows_db[:, 0]
+            for category, (rows_db, _) in by_category(evaluation.pairs(one.name), "strict").items()
+        }
+        for one in evaluation.contenders
     }
     counts = {category: len(rows) for marks in found.values() for category, rows in marks.items()}
     categories = sorted(counts)
@@ -74,7 +77,7 @@ def category_chart(evaluation: Evaluation) -> str:
         axes.grid(axis="both")
         for place, (name, marks) in enumerate(found.items()):
             known = [row for row, category in enumerate(categories) if category in marks]
-            means_db = [float(marks[categories[row]][:, 0].mean()) for row in known]
+            means_db = [float(marks[categories[row]].mean()) for row in known]
             colour, marker = looks[name]
             # One below the other, so that equal figures do not hide one another.
             aside = _ROW_SPREAD * ((place + 0.5) / len(found) - 0.5)
@@ -96,7 +99,7 @@ def improvement_chart(evaluation: Evaluation) -> str | None:
 
     A panel a model, the first dozen. None where the mixture is not among the contenders.
     """
-    names = [one.name for one in models_of(evaluation) if one.name != MIXTURE][:_MOST_PANELS]
+    names = [name for name in models_of(evaluation) if name != MIXTURE][:_MOST_PANELS]
     if not names or all(one.name != MIXTURE for one in evaluation.contenders):
         return None
     before_db = _sources_db(evaluation, MIXTURE)
@@ -180,7 +183,7 @@ def _sources_db(evaluation: Evaluation, name: str) -> Float64[np.ndarray, " sour
 def _looks(evaluation: Evaluation) -> Mapping[str, tuple[str, str]]:
     """Colour and mark of every separator: models in colours, floor and ceilings grey."""
     found: dict[str, tuple[str, str]] = {}
-    coloured = [one.name for one in models_of(evaluation)]
+    coloured = models_of(evaluation)
     grey: Sequence[str] = [one.name for one in evaluation.contenders if one.name not in coloured]
     for place, name in enumerate(coloured):
         found[name] = (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])

@@ -14,7 +14,7 @@ from avsep.errors import InputError
 from avsep.evaluation.asking import Asked, ask
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender
-from avsep.evaluation.protocol import score_pair
+from avsep.evaluation.protocol import score_pairs
 from avsep.media.probe import probe
 from avsep.pages.key_frame import draw_boxes
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
@@ -165,13 +165,8 @@ def _answer(
         rows = contender.front_end.to_rows(magnitudes).numpy()
     else:
         rows = rows_of(waveforms, settings)
-    by_channel = [
-        score_pair("", asked.item.categories, references, estimates).scores_db
-        for references, estimates in zip(
-            asked.references.swapaxes(0, 1), asked.estimates.swapaxes(0, 1), strict=True
-        )
-    ]
-    return Answer(waveforms, rows, np.mean(by_channel, axis=0))
+    scores = score_pairs("", asked.item.categories, asked.references, asked.estimates[None])[0]
+    return Answer(waveforms, rows, scores.scores_db)
 
 
 def _at_rate(

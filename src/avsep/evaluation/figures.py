@@ -12,6 +12,7 @@ from textwrap import wrap
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,11 +20,15 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from avsep.data.clips import ClipFiles
 from avsep.errors import InputError, unknown_name
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.charts import models_of, pair_means_db
-from avsep.evaluation.examples import Example, mask_of
+from avsep.evaluation.clip_batches import ClipReader
+from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.examples import Example, make_example, mask_of
 from avsep.evaluation.figure_places import Grid
+from avsep.evaluation.mixtures import Mixture, as_mixtures
 from avsep.evaluation.tables import decibels
 from avsep.media.whole_file import make_folder, whole_file
 from avsep.pages.drawing import drawing, new_figure
@@ -40,35 +45,65 @@ _DOTS_PER_INCH = 300
 _METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 
 
-def choose_figure_pairs(
-    evaluation: Evaluation, num_pairs: int, names: Sequence[str] = ()
-) -> tuple[int, ...]:
-    """Which mixtures are drawn: those named, or so many spread over the first model's ranking.
-
-    Without names they stand evenly between its best and its worst by SDR (`strict`), both
-    included, so that nobody picks what looks well; the same evaluation gives the same mixtures.
+def named_mixtures(mixtures: Sequence[ClipFiles | Mixture], names: Sequence[str]) -> list[int]:
+    """The places of the mixtures of these names, each once.
 
     Raises:
-        InputError: a name that is no mixture's; nothing that was scored.
+        InputError: a name that is no mixture's, or of one source, of which there is no figure.
     """
-    places = {clip.name: place for place, clip in enumerate(evaluation.clips)}
+    found = as_mixtures(mixtures)
+    places = {one.name: place for place, one in reversed(list(enumerate(found)))}
     for name in names:
         if name not in places:
             raise unknown_name("mixture", name, places)
-        if evaluation.clips[places[name]].left_out is not None:
-            reason = evaluation.clips[places[name]].left_out
-            raise InputError(f"mixture '{name}' cannot be drawn: {reason}; name another")
-    if names:
-        return tuple(dict.fromkeys(places[name] for name in names))
-    models = models_of(evaluation)
-    first = models[0].name if models else evaluation.contenders[0].name
-    sdr_db = pair_means_db(evaluation, first)[:, 0]
+        if len(found[places[name]].parts) < 2:
+            raise InputError(f"mixture '{name}' has one source, no figure is drawn of it")
+    return list(dict.fromkeys(places[name] for name in names))
+
+
+def choose_figure_pairs(evaluation: Evaluation, num_pairs: int) -> list[int]:
+    """The places of so many mixtures, spread over the first model's ranking; of all, if fewer.
+
+    They stand evenly between its best and its worst by SDR (`strict`), both included, so that
+    nobody picks what looks well; the same evaluation gives the same mixtures.
+
+    Raises:
+        InputError: nothing was scored.
+    """
+    names = models_of(evaluation) or [one.name for one in evaluation.contenders]
+    sdr_db = pair_means_db(evaluation, names[0])[:, 0]
     ranking = [int(place) for place in np.argsort(-sdr_db, kind="stable")]
     ranking = [place for place in ranking if np.isfinite(sdr_db[place])]
     if not ranking:
         raise InputError("no mixture was scored, so that none can be drawn: give other data")
     spread = np.linspace(0, len(ranking) - 1, min(num_pairs, len(ranking))).round().astype(int)
-    return tuple(ranking[place] for place in spread)
+    return [ranking[place] for place in spread]
+
+
+def figures_of(
+    evaluation: Evaluation,
+    mixtures: Sequence[ClipFiles | Mixture],
+    places: Sequence[int],
+    folder: Path,
+    device: torch.device = CPU,
+) -> tuple[Path, ...]:
+    """Separate the mixtures of these places once more with all models, and write their figures.
+
+    Args:
+        evaluation: of contenders that can still be asked, by the seed that it was made with.
+        mixtures: those evaluated, in order.
+        places: in the order of the rows.
+        folder: is made where it is missing.
+        device: models are on it.
+    """
+    models = models_of(evaluation)
+    asked = [
+        one for one in evaluation.contenders if isinstance(one, Contender) and one.name in models
+    ]
+    reader = ClipReader(mixtures)
+    return write_figures(
+        [make_example(asked, reader, place, evaluation.seed, device) for place in places], folder
+    )
 
 
 def write_figures(examples: Sequence[Example], folder: Path) -> tuple[Path, ...]:

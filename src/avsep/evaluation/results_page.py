@@ -3,10 +3,13 @@
 import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 
 import avsep
+from avsep.data.clips import ClipFiles
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.charts import (
     box_plots,
@@ -15,20 +18,26 @@ from avsep.evaluation.charts import (
     models_of,
     pair_means_db,
 )
-from avsep.evaluation.examples import Answer, Example
-from avsep.evaluation.protocol import PROTOCOLS
+from avsep.evaluation.clip_batches import ClipReader
+from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.examples import Answer, Example, make_example
+from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.published import WARNING, published_tables
-from avsep.evaluation.tables import decibels, group_table, summary_table
+from avsep.evaluation.result_tables import tables_of
+from avsep.evaluation.tables import decibels
+from avsep.media.whole_file import write_whole
 from avsep.pages.html_parts import page, picture, player, table
 from avsep.pages.spectrogram_picture import rows_png
 
 # What is listened to: few enough to be heard, and for the page to open at once.
 MOST_PAIRS, MOST_BYTES = 16, 40_000_000
 _MOST_PAIRS_A_MODEL, _ALL_HEARD = 3, 3
-ABOUT = {
-    "strict": "an estimate that is silent although its source sounds counts, with -30 dB",
-    "legacy": "a mixture with a silent estimate is left out, as released codes of the field do",
-}
+PAGE_NAME = "results.html"
+ABOUT = (
+    "Under <i>strict</i> every mixture weighs the same and a silent estimate counts as -30 dB; "
+    "<i>legacy</i> counts as the released codes of the field do, which leave such a mixture out. "
+    "± is half a 95 % interval, from resampled videos."
+)
 STYLE = """
 nav a { margin-right: 1rem; } .wide { overflow-x: auto; } h3 { margin: 2rem 0 .2rem; }
 .chart { height: auto; display: block; margin: .5rem 0; }
@@ -66,7 +75,7 @@ def choose_pairs(evaluation: Evaluation) -> tuple[Pick, ...]:
     Of one or two models three of either kind, of more models fewer. On each mixture the models it
     was picked for are heard, and the first; all of them where there are no more than three.
     """
-    models = [one.name for one in models_of(evaluation)]
+    models = models_of(evaluation)
     if not models:
         return ()
     num_each = min(_MOST_PAIRS_A_MODEL, max(1, MOST_PAIRS // (2 * len(models))))
@@ -86,25 +95,54 @@ def choose_pairs(evaluation: Evaluation) -> tuple[Pick, ...]:
     )
 
 
+def write_results_page(
+    evaluation: Evaluation,
+    mixtures: Sequence[ClipFiles | Mixture],
+    folder: Path,
+    data_name: str,
+    device: torch.device = CPU,
+) -> Path:
+    """Write results.html, for which the chosen mixtures are separated once more; its path.
+
+    Args:
+        evaluation: of contenders that can still be asked, by the seed that it was made with.
+        mixtures: those evaluated, in order.
+        folder: is there.
+        data_name: for the headline.
+        device: models are on it.
+    """
+    reader = ClipReader(mixtures)
+    asked = {one.name: one for one in evaluation.contenders if isinstance(one, Contender)}
+
+    def examples() -> Iterator[tuple[Pick, Example]]:
+        for pick in choose_pairs(evaluation):
+            chosen = [asked[name] for name in pick.names]
+            yield pick, make_example(chosen, reader, pick.index, evaluation.seed, device)
+
+    path = folder / PAGE_NAME
+    write_whole(path, results_html(evaluation, data_name, examples()))
+    return path
+
+
 def results_html(
     evaluation: Evaluation, data_name: str, examples: Iterable[tuple[Pick, Example]] = ()
 ) -> str:
-    """The page: tables by both protocols, charts, mixtures to listen to, published figures apart.
+    """The page: all tables, charts, mixtures to listen to, published figures apart.
 
     Examples are taken one at a time, until the page is as large as it may be (40 MB).
     """
-    contenders = evaluation.contenders
+    num_mixtures = len(evaluation.clips)
     sections = [
-        ("scores", "Scores", [_summary(evaluation, protocol) for protocol in PROTOCOLS]),
-        ("kinds", "Kinds of mixtures", _groups(evaluation)),
+        ("scores", "Scores", list(_tables(evaluation, f"{num_mixtures} mixtures"))),
         ("spread", "Spread", _charts(evaluation)),
         ("listen", "To listen to", _examples(examples)),
         ("published", "What papers published", list(_published())),
     ]
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title, parts in sections if parts)
     body = [
-        f"<p>{len(evaluation.clips)} mixtures, {len(contenders)} separators, seed "
+        f"<p>{num_mixtures} mixtures, {len(evaluation.contenders)} separators, seed "
         f"{evaluation.seed}. SDR, SIR and SAR of BSS Eval v3 in dB, higher is better.</p>",
+        *(f"<p>{html.escape(remark)}</p>" for remark in evaluation.remarks),
         f"<nav>{links}</nav>",
     ]
     for name, title, parts in sections:
@@ -122,27 +160,12 @@ def _heard(models: Sequence[str], picked: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((models[0], *(name for name in models if name in picked))))
 
 
-def _summary(evaluation: Evaluation, protocol: str) -> str:
-    head, rows, remarks = summary_table(
-        (one.name, one.reads, evaluation.summary(one.name, protocol))
-        for one in evaluation.contenders
-    )
-    words = "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks)
-    caption = f"{protocol}: {ABOUT[protocol]}"
-    return f'<div class="wide">{table(head, rows, caption)}</div>' + (
-        f"<ul>{words}</ul>" if words else ""
-    )
-
-
-def _groups(evaluation: Evaluation) -> list[str]:
-    names = [one.name for one in evaluation.contenders]
-    groups = [
-        (group, [evaluation.summary(name, "strict", group) for name in names])
-        for group in evaluation.groups
-    ]
-    if not groups:
-        return []
-    return [f'<div class="wide">{table(*group_table(names, groups), "SDR in dB, strict")}</div>']
+def _tables(evaluation: Evaluation, what: str) -> Iterator[str]:
+    yield f"<p>{ABOUT}</p>"
+    for one in tables_of(evaluation, what):
+        yield f'<div class="wide">{table(one.head, one.rows, one.title)}</div>'
+        words = "".join(f"<li>{html.escape(remark)}</li>" for remark in one.remarks)
+        yield f"<ul>{words}</ul>" if words else ""
 
 
 def _charts(evaluation: Evaluation) -> list[str]:
