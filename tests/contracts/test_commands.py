@@ -56,6 +56,7 @@ def place_with_model(place: Path, i3d_file: Path) -> Path:
 # Arguments with which each command works in `place`, where names have blanks, signs and dashes.
 WORKING = {
     "score": ["--reference=a b.wav", "--reference=-ü.wav", "--estimate=-ü.wav", "a b.wav"],
+    "listen": ["mixture", "ideal-ratio-mask", "--data=-band [b]:bell: é", "-o", "listen [b].html"],
     "evaluate": ["mixture", "--data=-band [b]:bell: é"],
     "separate": ["./-duet é.mkv", "--object=harp", "--model=tiny [b].safetensors", "-o", "out"],
     "motion": ["./-solos é", "--weights=i3d [b].pth.tar"],
@@ -108,6 +109,8 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
     assert done.code == 0 and not done.err
     if name == "evaluate":
         assert "1 clips of -band [b]:bell: é (dB)" in done.out
+    if name == "listen":
+        assert "2 trials in listen [b].html" in done.out
     if name == "motion":
         assert "motion features of 1 clips written into -solos é" in done.out
     if name == "check":

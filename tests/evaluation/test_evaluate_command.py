@@ -127,3 +127,33 @@ def test_bad_lists_and_metrics_are_one_line(
 def test_nobody_to_ask(run, place: Path) -> None:
     done = run("evaluate", "--no-baselines", "--data", place / "band")
     assert done.code == 2 and "nobody is asked: name a model" in done.err
+
+
+def test_the_page_and_the_figures_are_written_and_the_same_each_time(
+    run, place: Path, tmp_path: Path
+) -> None:
+    words = [place / "tiny.safetensors", "--data", place / "band", "--limit", 2, "--figures", 1]
+    words += ["--no-baselines", "--labels", "picture"]
+    for name in ("a", "b"):
+        done = run("evaluate", *words, "-o", tmp_path / name)
+        assert done.code == 0 and not done.err
+    page = (tmp_path / "a" / "results.html").read_text(encoding="utf-8")
+    name = f"{place.name}/tiny (picture)"
+    assert page.count(f"among the best of {name}") == 1 and f"among the worst of {name}" in page
+    # Of each of two mixtures: itself, and of two sources the truth and the answer.
+    assert page.count("<audio") == 2 * 5 and page.count("data:image/jpeg") == 4
+    written = sorted(path.name for path in (tmp_path / "a" / "figures").iterdir())
+    assert written == ["masks-1.pdf", "masks-1.png", "spectrograms-1.pdf", "spectrograms-1.png"]
+    for path in ("results.html", *(f"figures/{name}" for name in written)):
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
+
+
+def test_figures_want_a_folder_and_names_that_are_there(run, place: Path, tmp_path: Path) -> None:
+    words = ["mixture", "--data", place / "band", "--no-baselines", "--limit", 1]
+    refused = run("evaluate", *words, "--figures", 2)
+    assert refused.code == 2 and "add -o DIR" in refused.err
+    refused = run("evaluate", *words, "-o", tmp_path / "x", "--figure-pairs", "00000")
+    assert refused.code == 2 and "unknown mixture '00000'; did you mean" in refused.err
+    assert not (tmp_path / "x").exists()
+    done = run("evaluate", *words, "-o", tmp_path / "y", "--figure-pairs", "000001")
+    assert done.code == 0 and (tmp_path / "y" / "figures" / "masks-1.pdf").is_file()

@@ -12,9 +12,15 @@ from PIL import Image
 
 from avsep.errors import InputError
 from avsep.evaluation.figure_places import Grid
-from avsep.evaluation.figures import KINDS, choose_figure_pairs, draw_figure, write_figures
+from avsep.evaluation.figures import (
+    KINDS,
+    choose_figure_pairs,
+    draw_figure,
+    named_mixtures,
+    write_figures,
+)
 from avsep.pages.drawing import drawing
-from evaluation.made_examples import SETTINGS, evaluation, example
+from evaluation.made_examples import SETTINGS, evaluation, example, reader_of_duets
 
 
 def words(figure: Figure) -> list[str]:
@@ -32,20 +38,21 @@ def panels(figure: Figure) -> list:
 
 def test_mixtures_are_spread_over_the_first_models_ranking() -> None:
     found = evaluation()  # of nine mixtures the last is the best
-    assert choose_figure_pairs(found, 3) == (8, 4, 0)
-    assert choose_figure_pairs(found, 1) == (8,)
-    assert choose_figure_pairs(found, 99) == tuple(range(8, -1, -1))
-    assert choose_figure_pairs(found, 3, ["clip 2", "clip 5", "clip 2"]) == (2, 5)
-
-
-def test_mixtures_that_are_not_there_are_one_line() -> None:
-    with pytest.raises(InputError, match="unknown mixture 'clip 22'; did you mean 'clip 2'"):
-        choose_figure_pairs(evaluation(), 3, ["clip 22"])
-    with pytest.raises(InputError, match="'solo' cannot be drawn: one source only"):
-        choose_figure_pairs(evaluation(), 3, ["solo"])
-    nothing = replace(evaluation(), clips=evaluation().clips[-1:])
+    assert choose_figure_pairs(found, 3) == [8, 4, 0]
+    assert choose_figure_pairs(found, 1) == [8]
+    assert choose_figure_pairs(found, 99) == list(range(8, -1, -1))
+    nothing = replace(found, clips=found.clips[-1:])
     with pytest.raises(InputError, match="no mixture was scored"):
         choose_figure_pairs(nothing, 3)
+
+
+def test_mixtures_are_named_each_once_and_must_be_there() -> None:
+    mixtures = reader_of_duets(3).mixtures
+    assert named_mixtures(mixtures, ["duet 1", "duet 0", "duet 1"]) == [2, 1]
+    with pytest.raises(InputError, match="unknown mixture 'duet 11'; did you mean 'duet 1'"):
+        named_mixtures(mixtures, ["duet 11"])
+    with pytest.raises(InputError, match="'solo' has one source"):
+        named_mixtures(mixtures, ["solo"])
 
 
 @pytest.mark.parametrize("num_channels", [1, 2])

@@ -21,6 +21,10 @@ def listen(
         Path,
         typer.Option("--out", "-o", metavar="FILE", help="The page; its key is written beside it."),
     ] = Path("listen.html"),
+    pairs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
+    ] = None,
     pairs_count: Annotated[
         int, typer.Option(min=1, metavar="N", help="Mixtures, each with a trial for every source.")
     ] = 8,
@@ -67,10 +71,12 @@ def listen(
     from avsep.evaluation.contenders import find_contenders
     from avsep.evaluation.listening_page import write_listening_test
     from avsep.evaluation.listening_test import make_listening_test
+    from avsep.evaluation.mixture_lists import choose_mixtures
 
     place = find_device(device)
-    contenders = find_contenders(names or [], labels, ["all"], place)
-    reader = ClipReader(open_dataset(data))
+    chosen = choose_mixtures(open_dataset(data), pairs=pairs, seed=seed)
+    contenders = find_contenders(names or [], labels, ["all"], place, with_baselines=False)
+    reader = ClipReader(chosen.mixtures)
     with working("asking both separators"):
         test = make_listening_test(
             contenders, reader, data.resolve().name, pairs_count, seed, place

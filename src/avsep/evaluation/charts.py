@@ -22,9 +22,11 @@ _MOST_SHAPES = 1500
 
 
 def models_of(evaluation: Evaluation) -> tuple[str, ...]:
-    """The names of those who look at something; if nobody does, of all but the mixture."""
-    looking = tuple(one.name for one in evaluation.contenders if one.is_model)
-    return looking or tuple(one.name for one in evaluation.contenders if one.name != MIXTURE)
+    """The names of those who look at something; else of all but the mixture; else of all."""
+    rows = evaluation.contenders
+    looking = tuple(one.name for one in rows if one.is_model)
+    others = tuple(one.name for one in rows if one.name != MIXTURE)
+    return looking or others or tuple(one.name for one in rows)
 
 
 def pair_means_db(
@@ -188,5 +190,5 @@ def _looks(evaluation: Evaluation) -> Mapping[str, tuple[str, str]]:
     for place, name in enumerate(coloured):
         found[name] = (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
     for place, name in enumerate(grey):
-        found[name] = (GREY, "dphH*"[place % 5])
+        found[name] = (GREY, "d*<p>"[place % 5])
     return found

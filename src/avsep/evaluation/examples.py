@@ -162,7 +162,8 @@ def _answer(
     """Scores are those of the contender's own rate; rows are its own where the axes are."""
     if contender.front_end.settings == settings:
         magnitudes = asked.separation.magnitudes[0].float().cpu()
-        rows = contender.front_end.to_rows(magnitudes).numpy()
+        num_frames = settings.stft.num_frames(waveforms.shape[-1])
+        rows = contender.front_end.to_rows(magnitudes[..., :num_frames]).numpy()
     else:
         rows = rows_of(waveforms, settings)
     scores = score_pairs("", asked.item.categories, asked.references, asked.estimates[None])[0]

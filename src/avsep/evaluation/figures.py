@@ -70,8 +70,7 @@ def choose_figure_pairs(evaluation: Evaluation, num_pairs: int) -> list[int]:
     Raises:
         InputError: nothing was scored.
     """
-    names = models_of(evaluation) or [one.name for one in evaluation.contenders]
-    sdr_db = pair_means_db(evaluation, names[0])[:, 0]
+    sdr_db = pair_means_db(evaluation, models_of(evaluation)[0])[:, 0]
     ranking = [int(place) for place in np.argsort(-sdr_db, kind="stable")]
     ranking = [place for place in ranking if np.isfinite(sdr_db[place])]
     if not ranking:

@@ -39,7 +39,9 @@ ABOUT = (
     "± is half a 95 % interval, from resampled videos."
 )
 STYLE = """
-nav a { margin-right: 1rem; } .wide { overflow-x: auto; } h3 { margin: 2rem 0 .2rem; }
+nav a { margin-right: 1rem; }
+.wide { overflow-x: auto; } .wide td, .wide th { white-space: nowrap; }
+h3 { margin: 2rem 0 .2rem; }
 .chart { height: auto; display: block; margin: .5rem 0; }
 caption { text-align: left; padding: .3rem 0; font-weight: 600; }
 .heard { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .8rem;

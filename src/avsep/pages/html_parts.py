@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { padding: .3rem .9rem; text-align: right; }
-td:first-child, th:first-child { text-align: left; } tr { border-bottom: 1px solid var(--line); }
+td:first-child, th:first-child, .words { text-align: left; }
+tr { border-bottom: 1px solid var(--line); }
 footer { margin: 3rem 0 1rem; opacity: .7; font-size: .85rem; }
 """
 
@@ -43,13 +45,18 @@ def page(title: str, body: Sequence[str], style: str, footer: str, *, script: st
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """A table of words, the first column to the left, figures to the right; it scrolls if wide."""
+    """A table of words, which stand to the left, and of figures, which stand to the right."""
+    is_words = [
+        any(re.search("[A-Za-z]", row[place]) for row in rows) for place in range(len(head))
+    ]
+    sides = [' class="words"' if is_word else "" for is_word in is_words]
     lines = [f"<caption>{html.escape(caption)}</caption>"] if caption else []
-    lines.append(
-        "<tr>" + "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head) + "</tr>"
-    )
-    for row in rows:
-        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    for cells, tag in ((head, 'th scope="col"'), *((row, "td") for row in rows)):
+        line = "".join(
+            f"<{tag}{side}>{html.escape(cell)}</{tag[:2]}>"
+            for cell, side in zip(cells, sides, strict=True)
+        )
+        lines.append(f"<tr>{line}</tr>")
     return "<table>" + "".join(lines) + "</table>"
 
 

@@ -1,0 +1,97 @@
+"""Examples made of clips: what is shown is what was asked, at one rate, with the right object."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from avsep.data.clips import ClipFiles, SourceFile
+from avsep.evaluation.baselines import BASELINES
+from avsep.evaluation.clip_batches import ClipReader
+from avsep.evaluation.contenders import Contender
+from avsep.evaluation.examples import PICTURE_PIXELS, make_example, mask_of, object_picture
+from avsep.evaluation.mixtures import Mixture, Part
+from avsep.records import TimedBox, VisibleObject
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
+from evaluation.made_examples import SETTINGS
+
+OTHER = FrontEndSettings(sample_rate_hz=4000, window_samples=4000)
+
+
+def solo(folder: Path, name: str, frequency_hz: float) -> ClipFiles:
+    """Two seconds of a tone, and four grey pictures of 1200 x 600, the left half the object's."""
+    n = np.arange(2 * SETTINGS.sample_rate_hz)
+    sound = 0.3 * np.sin(2 * np.pi * frequency_hz * n / SETTINGS.sample_rate_hz)
+    pictures = folder / name
+    pictures.mkdir()
+    soundfile.write(folder / f"{name}.wav", sound, SETTINGS.sample_rate_hz, subtype="FLOAT")
+    for number in range(4):
+        Image.new("RGB", (1200, 600), (128, 128, 128)).save(pictures / f"{number + 1:06d}.jpg")
+    visible = VisibleObject(boxes=(TimedBox(time_seconds=0, box=(0.0, 0.5, 0.4, 1.0)),))
+    source = SourceFile(folder / f"{name}.wav", name, name, visible)
+    sound_path = folder / f"{name}.wav"
+    return ClipFiles(name, pictures, (source,), sound=sound_path, frame_rate_hz=2.0)
+
+
+def contender(name: str, settings: FrontEndSettings = SETTINGS) -> Contender:
+    front_end = FrontEnd(settings)
+    return Contender(f"{name} {settings.sample_rate_hz}", BASELINES[name](front_end), front_end, "")
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> ClipReader:
+    """One mixture of two solos from different videos."""
+    clips = [solo(tmp_path, "harp", 400.0), solo(tmp_path, "tuba", 1000.0)]
+    return ClipReader([Mixture("harp + tuba", tuple(map(Part, clips)), "mean")])
+
+
+def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
+    found = make_example([contender("ideal-ratio-mask"), contender("mixture")], reader, 0)
+    assert (found.name, found.categories) == ("harp + tuba", ("harp", "tuba"))
+    np.testing.assert_allclose(found.mixture, found.sources.sum(axis=0), atol=1e-6)
+    ideal, mixture = found.answers.values()
+    assert ideal.scores_db[:, 0].min() > 15 > abs(mixture.scores_db[:, 0]).max()
+    np.testing.assert_allclose(ideal.waveforms, found.sources, atol=0.05)
+    # A tone of 400 Hz stands in one row, and the ideal estimate has its mask there.
+    rows = found.rows_of(found.sources)
+    tone_row = int(rows[0, 0].mean(axis=1).argmax())
+    masks = mask_of(ideal.rows, found.rows_of(found.mixture))
+    assert masks[0, 0, tone_row].mean() > 0.9 > 0.1 > masks[1, 0, tone_row].mean()
+    assert masks.min() >= 0 and masks.max() <= 1
+
+
+def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipReader) -> None:
+    both = make_example([contender("mixture"), contender("ideal-ratio-mask", OTHER)], reader, 0)
+    alone = make_example([contender("ideal-ratio-mask", OTHER)], reader, 0)
+    own, other = both.answers.values()
+    assert both.sample_rate_hz == SETTINGS.sample_rate_hz and alone.sample_rate_hz == 4000
+    assert own.waveforms.shape == other.waveforms.shape == both.sources.shape
+    assert own.rows.shape == other.rows.shape
+    (only,) = alone.answers.values()
+    np.testing.assert_array_equal(other.scores_db, only.scores_db)
+    np.testing.assert_allclose(
+        other.waveforms[..., 1000:7000], both.sources[..., 1000:7000], atol=0.05
+    )
+
+
+def test_each_source_has_its_own_picture_marked_with_its_number(reader: ClipReader) -> None:
+    found = make_example([contender("mixture")], reader, 0)
+    colours = []
+    for jpeg in found.pictures:
+        assert jpeg is not None
+        picture = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
+        assert picture.shape == (PICTURE_PIXELS // 2, PICTURE_PIXELS, 3)
+        changed = np.abs(picture - 128).max(axis=-1) > 40
+        assert changed[120:, :200].any() and not changed[:100].any() and not changed[:, 210:].any()
+        colours.append(picture[-2, 100])  # on the lower edge of the box
+    assert np.abs(colours[0] - colours[1]).max() > 80  # 01 and 02 are told apart
+
+
+def test_a_clip_without_pictures_has_none(tmp_path: Path) -> None:
+    clip = solo(tmp_path, "harp", 400.0)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    assert object_picture(ClipFiles("harp", broken, clip.sources), clip.sources[0]) is None
