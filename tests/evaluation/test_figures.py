@@ -14,9 +14,10 @@ from avsep.errors import InputError
 from avsep.evaluation.figure_places import Grid
 from avsep.evaluation.figures import (
     KINDS,
-    choose_figure_pairs,
+    FigureChoice,
+    choose_figures,
     draw_figure,
-    named_mixtures,
+    figures_of,
     write_figures,
 )
 from avsep.pages.drawing import drawing
@@ -38,21 +39,25 @@ def panels(figure: Figure) -> list:
 
 def test_mixtures_are_spread_over_the_first_models_ranking() -> None:
     found = evaluation()  # of nine mixtures the last is the best
-    assert choose_figure_pairs(found, 3) == [8, 4, 0]
-    assert choose_figure_pairs(found, 1) == [8]
-    assert choose_figure_pairs(found, 99) == list(range(8, -1, -1))
+    assert FigureChoice(num_spread=3).places(found) == [8, 4, 0]
+    assert FigureChoice(num_spread=1).places(found) == [8]
+    assert FigureChoice(num_spread=99).places(found) == list(range(8, -1, -1))
+    assert FigureChoice((2, 8), 3).places(found) == [2, 8, 4, 0]
     nothing = replace(found, clips=found.clips[-1:])
-    with pytest.raises(InputError, match="no mixture was scored"):
-        choose_figure_pairs(nothing, 3)
+    assert FigureChoice(num_spread=3).places(nothing) == []
+    assert figures_of(nothing, [], FigureChoice(num_spread=3), Path("nowhere")) == ()
 
 
-def test_mixtures_are_named_each_once_and_must_be_there() -> None:
+def test_mixtures_are_named_and_must_be_there(tmp_path: Path) -> None:
     mixtures = reader_of_duets(3).mixtures
-    assert named_mixtures(mixtures, ["duet 1", "duet 0", "duet 1"]) == [2, 1]
+    choice = choose_figures(mixtures, 0, ["duet 1", "duet 0", "duet 1"], tmp_path)
+    assert choice.places(evaluation()) == [2, 1]
     with pytest.raises(InputError, match="unknown mixture 'duet 11'; did you mean 'duet 1'"):
-        named_mixtures(mixtures, ["duet 11"])
+        choose_figures(mixtures, 0, ["duet 11"], tmp_path)
     with pytest.raises(InputError, match="'solo' has one source"):
-        named_mixtures(mixtures, ["solo"])
+        choose_figures(mixtures, 0, ["solo"], tmp_path)
+    with pytest.raises(InputError, match="add -o DIR"):
+        choose_figures(mixtures, 3, [], None)
 
 
 @pytest.mark.parametrize("num_channels", [1, 2])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_json, say_table, track
+from avsep.cli.console import say, say_json, say_table, track, working
 
 Names = Annotated[
     list[str] | None,
@@ -20,8 +20,8 @@ Out = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="Folder for results.json and .csv, tables.md and .tex. A run that was stopped goes on "
-        "there when the same command is given again.",
+        help="Folder for results.json, .csv and .html, tables.md and .tex. A run that was stopped "
+        "goes on there when the same command is given again.",
     ),
 ]
 Pairs = Annotated[
@@ -78,6 +78,19 @@ Device = Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")]
 Workers = Annotated[
     int, typer.Option(min=0, help="Processes; 0 means one a core, or one with a GPU.")
 ]
+Figures = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Draw N mixtures as papers do, spread from the first model's best to its worst, into "
+        "figures of the folder.",
+    ),
+]
+FigurePairs = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Draw the mixture of this name; give it again for more."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead.")]
 
 
@@ -96,6 +109,8 @@ def evaluate(
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = 0,
+    figures: Figures = 0,
+    figure_pairs: FigurePairs = None,
     as_json: AsJson = False,
 ) -> None:
     """Separate every mixture and print SDR, SIR and SAR in dB, higher is better, with intervals.
@@ -115,10 +130,12 @@ def evaluate(
     from avsep.devices import find_device
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.metrics import choose_metrics
+    from avsep.evaluation.figures import choose_figures, figures_of
     from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
     from avsep.evaluation.result_files import write_results
     from avsep.evaluation.result_tables import tables_of
     from avsep.evaluation.results import as_json as all_of
+    from avsep.evaluation.results_page import write_results_page
     from avsep.evaluation.scoring import Plan, open_journal, score_all
     from avsep.recipe import read_overrides
 
@@ -137,6 +154,7 @@ def evaluate(
         metrics=tuple(dict.fromkeys(metric or ())),
     )
     choose_metrics(plan.metrics)
+    drawn = choose_figures(plan.mixtures, figures, figure_pairs or [], out)
     contenders = plan.contenders()
     with open_journal(out, plan) as journal:
         scored = score_all(plan, contenders, workers, journal)
@@ -145,6 +163,9 @@ def evaluate(
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
+        with working("drawing the best and the worst"):
+            write_results_page(evaluation, plan.mixtures, out, data_name, plan.device)
+            figures_of(evaluation, plan.mixtures, drawn, out / "figures", plan.device)
     if as_json:
         say_json(all_of(evaluation, data_name))
         return

@@ -6,42 +6,44 @@ from typing import Annotated
 import typer
 
 from avsep.cli.console import say, say_json, say_table, working
+from avsep.cli.evaluate import Device, Labels, Pairs
 from avsep.errors import InputError
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="Two separators, as `avsep evaluate` takes them."),
+]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="A toyband or prepared folder.")]
+Page = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="FILE", help="The page; its key is written beside it."),
+]
+PairsCount = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Mixtures, each with a trial for every source.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of mixtures, their order, and who is A.")]
+Tally = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE...", help="Count these votes instead; needs --key."),
+]
+Key = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The key of the test whose votes these are.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def listen(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Two separators, as `avsep evaluate` takes them."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A toyband or prepared folder.")
-    ] = None,
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FILE", help="The page; its key is written beside it."),
-    ] = Path("listen.html"),
-    pairs: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
-    ] = None,
-    pairs_count: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Mixtures, each with a trial for every source.")
-    ] = 8,
-    labels: Annotated[
-        str,
-        typer.Option(help="What tells a model the category: told (the label), picture, or both."),
-    ] = "told",
-    seed: Annotated[int, typer.Option(min=0, help="Of mixtures, their order, and A or B.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
-    tally: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE...", help="Count these votes instead; needs --key."),
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The key of the test whose votes these are.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    names: Names = None,
+    data: Data = None,
+    out: Page = Path("listen.html"),
+    pairs: Pairs = None,
+    pairs_count: PairsCount = 8,
+    labels: Labels = "told",
+    seed: Seed = 0,
+    device: Device = "auto",
+    tally: Tally = None,
+    key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a listening test of two separators as one page, or count the votes of one.
 
@@ -76,22 +78,13 @@ def listen(
     place = find_device(device)
     chosen = choose_mixtures(open_dataset(data), pairs=pairs, seed=seed)
     contenders = find_contenders(names or [], labels, ["all"], place, with_baselines=False)
-    reader = ClipReader(chosen.mixtures)
+    reader, data_name = ClipReader(chosen.mixtures), data.resolve().name
     with working("asking both separators"):
-        test = make_listening_test(
-            contenders, reader, data.resolve().name, pairs_count, seed, place
-        )
+        test = make_listening_test(contenders, reader, data_name, pairs_count, seed, place)
     key_path = write_listening_test(test, out)
     if as_json:
-        say_json(
-            {
-                "test": test.key.test,
-                "separators": list(test.key.separators),
-                "num_trials": len(test.trials),
-                "page": str(out),
-                "key": str(key_path),
-            }
-        )
+        files = {"page": str(out), "key": str(key_path)}
+        say_json({"test": test.key.test, "num_trials": len(test.trials), **files})
         return
     say(f"{len(test.trials)} trials in {out}; {key_path} says which is which, keep it to yourself")
 

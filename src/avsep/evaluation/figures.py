@@ -6,7 +6,7 @@ DAVIS, Figures 1, 4, 5, 6 (picture, mixture, truth, models), LAVSS, Figures 4 to
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import wrap
 from typing import Literal
@@ -45,12 +45,45 @@ _DOTS_PER_INCH = 300
 _METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 
 
-def named_mixtures(mixtures: Sequence[ClipFiles | Mixture], names: Sequence[str]) -> list[int]:
-    """The places of the mixtures of these names, each once.
+@dataclass(frozen=True)
+class FigureChoice:
+    """Which mixtures are drawn.
+
+    Attributes:
+        named: the places of those asked for by name.
+        num_spread: how many more, spread over the first model's ranking; of all, if fewer.
+    """
+
+    named: tuple[int, ...] = ()
+    num_spread: int = 0
+
+    def places(self, evaluation: Evaluation) -> list[int]:
+        """All of them, each once: those named, then from the first model's best to its worst.
+
+        The spread ones stand evenly in the ranking by SDR (`strict`), both ends included, so that
+        nobody picks what looks well; the same evaluation gives the same mixtures.
+        """
+        sdr_db = pair_means_db(evaluation, models_of(evaluation)[0])[:, 0]
+        ranking = [int(n) for n in np.argsort(-sdr_db, kind="stable") if np.isfinite(sdr_db[n])]
+        num_spread = min(self.num_spread, len(ranking))
+        spread = np.linspace(0, len(ranking) - 1, num_spread).round().astype(int)
+        return list(dict.fromkeys([*self.named, *(ranking[place] for place in spread)]))
+
+
+def choose_figures(
+    mixtures: Sequence[ClipFiles | Mixture],
+    num_spread: int,
+    names: Sequence[str],
+    folder: Path | None,
+) -> FigureChoice:
+    """The choice of so many mixtures and of those named, before anything is scored.
 
     Raises:
-        InputError: a name that is no mixture's, or of one source, of which there is no figure.
+        InputError: a name that is no mixture's, or of one source, of which there is no figure;
+            no folder to write into.
     """
+    if folder is None and (num_spread or names):
+        raise InputError("figures are written into a folder: add -o DIR")
     found = as_mixtures(mixtures)
     places = {one.name: place for place, one in reversed(list(enumerate(found)))}
     for name in names:
@@ -58,51 +91,35 @@ def named_mixtures(mixtures: Sequence[ClipFiles | Mixture], names: Sequence[str]
             raise unknown_name("mixture", name, places)
         if len(found[places[name]].parts) < 2:
             raise InputError(f"mixture '{name}' has one source, no figure is drawn of it")
-    return list(dict.fromkeys(places[name] for name in names))
-
-
-def choose_figure_pairs(evaluation: Evaluation, num_pairs: int) -> list[int]:
-    """The places of so many mixtures, spread over the first model's ranking; of all, if fewer.
-
-    They stand evenly between its best and its worst by SDR (`strict`), both included, so that
-    nobody picks what looks well; the same evaluation gives the same mixtures.
-
-    Raises:
-        InputError: nothing was scored.
-    """
-    sdr_db = pair_means_db(evaluation, models_of(evaluation)[0])[:, 0]
-    ranking = [int(place) for place in np.argsort(-sdr_db, kind="stable")]
-    ranking = [place for place in ranking if np.isfinite(sdr_db[place])]
-    if not ranking:
-        raise InputError("no mixture was scored, so that none can be drawn: give other data")
-    spread = np.linspace(0, len(ranking) - 1, min(num_pairs, len(ranking))).round().astype(int)
-    return [ranking[place] for place in spread]
+    return FigureChoice(tuple(places[name] for name in names), num_spread)
 
 
 def figures_of(
     evaluation: Evaluation,
     mixtures: Sequence[ClipFiles | Mixture],
-    places: Sequence[int],
+    choice: FigureChoice,
     folder: Path,
-    device: torch.device = CPU,
+    device: str | torch.device = CPU,
 ) -> tuple[Path, ...]:
-    """Separate the mixtures of these places once more with all models, and write their figures.
+    """Separate the chosen mixtures once more with all models, and write their figures.
 
     Args:
         evaluation: of contenders that can still be asked, by the seed that it was made with.
         mixtures: those evaluated, in order.
-        places: in the order of the rows.
+        choice: of them; none: nothing is written.
         folder: is made where it is missing.
         device: models are on it.
     """
-    models = models_of(evaluation)
+    models, place = models_of(evaluation), torch.device(device)
     asked = [
         one for one in evaluation.contenders if isinstance(one, Contender) and one.name in models
     ]
     reader = ClipReader(mixtures)
-    return write_figures(
-        [make_example(asked, reader, place, evaluation.seed, device) for place in places], folder
-    )
+    examples = [
+        make_example(asked, reader, index, evaluation.seed, place)
+        for index in choice.places(evaluation)
+    ]
+    return write_figures(examples, folder) if examples else ()
 
 
 def write_figures(examples: Sequence[Example], folder: Path) -> tuple[Path, ...]:

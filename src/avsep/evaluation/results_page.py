@@ -102,7 +102,7 @@ def write_results_page(
     mixtures: Sequence[ClipFiles | Mixture],
     folder: Path,
     data_name: str,
-    device: torch.device = CPU,
+    device: str | torch.device = CPU,
 ) -> Path:
     """Write results.html, for which the chosen mixtures are separated once more; its path.
 
@@ -113,13 +113,13 @@ def write_results_page(
         data_name: for the headline.
         device: models are on it.
     """
-    reader = ClipReader(mixtures)
+    reader, place = ClipReader(mixtures), torch.device(device)
     asked = {one.name: one for one in evaluation.contenders if isinstance(one, Contender)}
 
     def examples() -> Iterator[tuple[Pick, Example]]:
         for pick in choose_pairs(evaluation):
             chosen = [asked[name] for name in pick.names]
-            yield pick, make_example(chosen, reader, pick.index, evaluation.seed, device)
+            yield pick, make_example(chosen, reader, pick.index, evaluation.seed, place)
 
     path = folder / PAGE_NAME
     write_whole(path, results_html(evaluation, data_name, examples()))
