@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("patient")
 # Every call into these packages is checked against its annotated shapes and types.
 CHECKED = [
     "records", "devices", "sound", "media", "vision", "data", "layers", "models", "checkpoint",
-    "evaluation", "training", "separation",
+    "pages", "evaluation", "training", "separation",
 ]  # fmt: skip
 install_import_hook([f"avsep.{name}" for name in CHECKED], "shape_checks.check")
 

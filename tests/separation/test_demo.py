@@ -73,7 +73,7 @@ def test_the_page_tells_and_plays_it_all(demo: tuple[Path, DemoResult]) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 1 + 2 + 2 * len(SEPARATORS) and page.count("<video") == 1
     assert f"<h1>{result.title}</h1>" in page
-    cells = re.findall(r"<td>([^<]*)</td>", page)
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
     assert cells == [cell.replace(">", "&gt;") for row in result.rows for cell in row]
 
 

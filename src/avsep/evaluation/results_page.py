@@ -165,7 +165,7 @@ def _heard(models: Sequence[str], picked: Sequence[str]) -> tuple[str, ...]:
 def _tables(evaluation: Evaluation, what: str) -> Iterator[str]:
     yield f"<p>{ABOUT}</p>"
     for one in tables_of(evaluation, what):
-        yield f'<div class="wide">{table(one.head, one.rows, one.title)}</div>'
+        yield f'<div class="wide" tabindex="0">{table(one.head, one.rows, one.title)}</div>'
         words = "".join(f"<li>{html.escape(remark)}</li>" for remark in one.remarks)
         yield f"<ul>{words}</ul>" if words else ""
 
@@ -281,7 +281,7 @@ def _published() -> Iterator[str]:
             for place, row in enumerate(rows)
         ]
         head = ["method", *printed, "where from"]
-        yield f'<div class="wide">{table(head, cells, title)}</div>'
+        yield f'<div class="wide" tabindex="0">{table(head, cells, title)}</div>'
         yield (
             f"<p><small>Mixtures: {html.escape(protocol.test_pairs)}. Length: "
             f"{html.escape(protocol.length)}. Scores: {html.escape(protocol.metric)}. Mixtures "
