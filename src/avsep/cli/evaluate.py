@@ -1,11 +1,18 @@
 """avsep evaluate: baselines, ceilings and separators over a data set."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avsep.cli.console import say, say_json, say_table, track, working
+
+if TYPE_CHECKING:
+    from avsep.evaluation.benchmark import Evaluation
+    from avsep.evaluation.figures import FigureChoice
+    from avsep.evaluation.scoring import Plan
+    from avsep.evaluation.tables import Table
 
 Names = Annotated[
     list[str] | None,
@@ -129,13 +136,12 @@ def evaluate(
     from avsep.data import open_dataset
     from avsep.devices import find_device
     from avsep.evaluation.benchmark import Evaluation
+    from avsep.evaluation.figures import choose_figures
     from avsep.evaluation.metrics import choose_metrics
-    from avsep.evaluation.figures import choose_figures, figures_of
     from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
     from avsep.evaluation.result_files import write_results
     from avsep.evaluation.result_tables import tables_of
     from avsep.evaluation.results import as_json as all_of
-    from avsep.evaluation.results_page import write_results_page
     from avsep.evaluation.scoring import Plan, open_journal, score_all
     from avsep.recipe import read_overrides
 
@@ -163,15 +169,28 @@ def evaluate(
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
-        with working("drawing the best and the worst"):
-            write_results_page(evaluation, plan.mixtures, out, data_name, plan.device)
-            figures_of(evaluation, plan.mixtures, drawn, out / "figures", plan.device)
+        _draw(evaluation, plan, drawn, out, data_name)
     if as_json:
         say_json(all_of(evaluation, data_name))
         return
-    for table in tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"):
+    _show(tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"), chosen.remarks)
+
+
+def _draw(
+    evaluation: "Evaluation", plan: "Plan", choice: "FigureChoice", folder: Path, data_name: str
+) -> None:
+    from avsep.evaluation.figures import figures_of
+    from avsep.evaluation.results_page import write_results_page
+
+    with working("drawing the best and the worst"):
+        write_results_page(evaluation, plan.mixtures, folder, data_name, plan.device)
+        figures_of(evaluation, plan.mixtures, choice, folder / "figures", plan.device)
+
+
+def _show(tables: Iterable["Table"], remarks: Iterable[str]) -> None:
+    for table in tables:
         say_table(table.title, list(table.head), [list(row) for row in table.rows])
         for remark in table.remarks:
             say(remark)
-    for remark in chosen.remarks:
+    for remark in remarks:
         say(remark)
