@@ -49,7 +49,7 @@ class _System:
 
     @cached_property
     def _inverse(self) -> DenseInverse:
-        return DenseInverse(lags_of(correlate(self._references, self._references, self._taps)))
+        return DenseInverse(lags_of(correlate(self._references, [self._references], self._taps)))
 
 
 def parts_with_care(

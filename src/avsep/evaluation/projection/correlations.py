@@ -1,5 +1,7 @@
 """Signals against delayed references: inner products and filters, block by block by the FFT."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -10,28 +12,31 @@ _BLOCK_TAPS = 8
 
 
 def correlate(
-    references: Float64[Tensor, "G N"], signals: Float64[Tensor, "X M"], taps: int
-) -> Float64[Tensor, "G X taps"]:
+    references: Float64[Tensor, "*B G N"], signals: Sequence[Float64[Tensor, "*B _ _"]], taps: int
+) -> Float64[Tensor, "*B G X taps"]:
     """Inner products of each reference, delayed by 0, 1, ... samples, with each signal.
 
-    Signals may be longer than references, or shorter.
+    Signals come in parts, which are taken one after the other; they may be longer or shorter than
+    references.
 
     >>> click = torch.zeros(1, 50, dtype=torch.float64)
     >>> click[0, 7] = 1.0
-    >>> correlate(click, click.roll(2), 4).round().abs().tolist()
-    [[[0.0, 0.0, 1.0, 0.0]]]
+    >>> correlate(click, [click, click.roll(2)], 4).round().abs().tolist()
+    [[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]]
     """
     num_samples = references.shape[-1]
     block_samples, hop_samples = _block_sizes(num_samples, taps)
-    spectrum = references.new_zeros(
-        (len(references), len(signals), block_samples // 2 + 1), dtype=torch.complex128
-    )
+    sizes = [part.shape[-2] for part in signals]
+    shape = (*references.shape[:-1], sum(sizes), block_samples // 2 + 1)
+    spectrum = references.new_zeros(shape, dtype=torch.complex128)
     # A delayed block of a reference meets the signal for taps - 1 samples more; where the last one
     # ends the FFT fills up with zeros.
     for start in range(0, num_samples, hop_samples):
-        block = torch.fft.rfft(references[:, start : start + hop_samples], n=block_samples)
-        heard = torch.fft.rfft(signals[:, start : start + block_samples], n=block_samples)
-        spectrum.addcmul_(block.conj_physical_()[:, None], heard)
+        block = torch.fft.rfft(references[..., start : start + hop_samples], n=block_samples)
+        block = block.conj_physical_().unsqueeze(-2)
+        for part, found in zip(signals, spectrum.split(sizes, dim=-2), strict=True):
+            heard = torch.fft.rfft(part[..., start : start + block_samples], n=block_samples)
+            found.addcmul_(block, heard.unsqueeze(-3))
     return torch.fft.irfft(spectrum, n=block_samples)[..., :taps]
 
 

@@ -37,11 +37,8 @@ def energies_of_parts(
     # Levels are evened out in the correlations: that spares a copy of every waveform.
     norms = [torch.linalg.vector_norm(x, dim=-1) for x in (channels, signals)]
     scales = torch.cat([torch.where(norm > 0, norm, 1.0) for norm in norms], dim=1)  # B G+R
-    found = [
-        correlate(own, torch.cat([own, heard]), taps)
-        for own, heard in zip(channels, signals, strict=True)
-    ]
-    correlations = torch.stack(found) / (scales[:, : S * C, None] * scales[:, None])[..., None]
+    correlations = correlate(channels, [channels, signals], taps)
+    correlations /= (scales[:, : S * C, None] * scales[:, None])[..., None]
     lags = lags_of(correlations[:, :, : S * C])
     sides = correlations[:, :, S * C :].transpose(1, 2)  # B R G taps
     own_lags = [lags[:, i : i + C, i : i + C] for i in range(0, S * C, C)]

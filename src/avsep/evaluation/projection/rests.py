@@ -40,7 +40,7 @@ def rests_after(
     settled = torch.zeros(len(signals), dtype=torch.bool, device=signals.device)
     direction, gain = None, rest.new_full((len(signals),), torch.inf)
     for _ in range(_MOST_STEPS):
-        gradient = correlate(references, rest, inverse.taps).transpose(0, 1)  # R G taps
+        gradient = correlate(references, [rest], inverse.taps).transpose(0, 1)  # R G taps
         step = inverse.solve(gradient)
         last_gain, gain = gain, (gradient * step).sum((-2, -1))
         # A gain that rises much is rounding: to follow it would add up to noise.

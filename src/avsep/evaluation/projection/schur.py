@@ -8,7 +8,7 @@ from avsep.evaluation.projection.explained import Explained
 
 # Delays are taken several at a time, in blocks of so many rows at most: matrix products of this
 # size cost little more than smaller ones, and the recursion has fewer steps.
-_MOST_BLOCK_ROWS = 12
+_MOST_BLOCK_ROWS = 16
 _NUM_PROBES = 8
 # How much the last bit counts. Energies of recorded and of synthesised music, known exactly, were
 # off by two thirds of what this gives at most.
