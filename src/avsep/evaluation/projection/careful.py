@@ -1,14 +1,13 @@
 """The parts of one mixture's estimates when references are near singular, or parts are tiny."""
 
+from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from avsep.evaluation.projection.correlations import correlate, lags_of
 from avsep.evaluation.projection.dense import DenseInverse
 from avsep.evaluation.projection.explained import Explained
 from avsep.evaluation.projection.parts import Parts, are_wrong, error_limits, parts_of
@@ -24,86 +23,111 @@ _LEAST_GAIN = 1e-17
 _WAVEFORM_GAIN = 1e-25
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """One mixture: S sources of C channels each, all G of them together, and R signals.
+
+    Attributes:
+        references: at any level.
+        signals: at any level; silent ones have parts of 0.
+        lags: inner products of the references, at energy 1, at every lag.
+        sides: inner products of the signals and the delayed references, all at energy 1.
+        asked: which signals each source is compared with.
+    """
+
+    references: Float64[Tensor, "S C N"]
+    signals: Float64[Tensor, "R N"]
+    lags: Float64[Tensor, "G G lags"]
+    sides: Float64[Tensor, "R G taps"]
+    asked: Int64[Tensor, "S Q"]
+
+
 class _System:
-    """The references of one source, or all, before the signals compared with them.
+    """The references of one source, or all, before signals compared with them.
 
     Its answers are more exact than those of correlations, and slower.
     """
 
-    def __init__(
-        self, references: Float64[Tensor, "G N"], signals: Float64[Tensor, "R N"], taps: int
-    ) -> None:
-        self._references, self._signals, self._taps = references, signals, taps
+    def __init__(self, mixture: Mixture, channels: slice) -> None:
+        self._references = _unit_energy(mixture.references.flatten(0, 1)[channels])
+        self._signals, self._sides = mixture.signals, mixture.sides[:, channels]
+        self._lags = mixture.lags[channels, channels]
 
-    def by_rests(self, limit: Float64[Tensor, " R"]) -> Explained:
-        """Energies known to a limit: those of the signals less those of what is left of them."""
+    def by_rests(
+        self, rows: Int64[Tensor, " K"], limit: Float64[Tensor, " K"]
+    ) -> tuple[Float64[Tensor, " K"], Float64[Tensor, " K"]]:
+        """Energies explained of some signals, known to a limit, and how far off they may be.
+
+        They are the energies of the signals less those of what is left of them.
+        """
         settled = (_OF_LIMIT * limit.nan_to_num(nan=0.0)).clamp(min=_LEAST_GAIN)
-        rests, error = rests_after(self._inverse, self._references, self._signals, settled)
-        whole = self._signals.square().sum(-1)
-        return Explained(whole - rests.square().sum(-1), error)
+        rests, error = self._after(rows, settled)
+        whole = _unit_energy(self._signals[rows]).square().sum(-1)
+        return whole - rests.square().sum(-1), error
 
-    def rests(self) -> Float64[Tensor, "R longer"]:
-        """What the references cannot make of the signals, to the last digit."""
-        settled = torch.full_like(self._signals[:, 0], _WAVEFORM_GAIN)
-        return rests_after(self._inverse, self._references, self._signals, settled)[0]
+    def rests(self, rows: Int64[Tensor, " K"]) -> Float64[Tensor, "K longer"]:
+        """What the references cannot make of some signals, to the last digit."""
+        return self._after(rows, self._sides.new_full((len(rows),), _WAVEFORM_GAIN))[0]
+
+    def _after(
+        self, rows: Int64[Tensor, " K"], settled: Float64[Tensor, " K"]
+    ) -> tuple[Float64[Tensor, "K longer"], Float64[Tensor, " K"]]:
+        signals = _unit_energy(self._signals[rows])
+        return rests_after(self._inverse, self._references, signals, self._sides[rows], settled)
 
     @cached_property
     def _inverse(self) -> DenseInverse:
-        return DenseInverse(lags_of(correlate(self._references, [self._references], self._taps)))
+        return DenseInverse(self._lags)
 
 
-def parts_with_care(
-    references: Float64[Tensor, "S C N"],
-    signals: Float64[Tensor, "R N"],
-    asked: Int64[Tensor, "S Q"],
-    taps: int,
-    own: Explained,
-    by_all: Explained | None,
-) -> Parts:
-    """The parts [S, Q] of signals at any level, as shares of their energies.
+def parts_with_care(mixture: Mixture, own: Explained, by_all: Explained | None) -> Parts:
+    """The parts [S, Q] of the signals, as shares of their energies.
 
     Args:
-        references: of S sources, C channels each.
-        signals: silent ones have parts of 0.
-        asked: which signals each source is compared with.
-        taps: of the filters.
+        mixture: waveforms and correlations.
         own, by_all: [S, Q], what each source's references explain, and all (none for one source);
             some of it is not known well enough.
     """
-    references, signals = _unit_energy(references), _unit_energy(signals)
-    whole = (signals != 0).any(-1).to(signals.dtype)[asked]
-    systems = [_System(x, signals[asked[i]], taps) for i, x in enumerate(references)]
-    everything = None if by_all is None else _System(references.flatten(0, 1), signals, taps)
+    num_sources, num_channels, _ = mixture.references.shape
+    asked = mixture.asked
+    whole = (mixture.signals != 0).any(-1).to(mixture.signals.dtype)[asked]
+    own, by_all = own.shaped(torch.clone), by_all and by_all.shaped(torch.clone)
+    systems = [
+        _System(mixture, slice(i * num_channels, (i + 1) * num_channels))
+        for i in range(num_sources)
+    ]
+    everything = _System(mixture, slice(None))
     limit, limit_of_all = error_limits(whole, own, by_all)
-    energy, error = own.energy.clone(), own.error.clone()
-    for index in are_wrong(own, limit).any(1).nonzero()[:, 0].tolist():
-        answer = systems[index].by_rests(limit[index])
-        energy[index], error[index] = answer.energy, answer.error
-    own = Explained(energy, error)
-    if everything is not None and by_all is not None and are_wrong(by_all, limit_of_all).any():
-        # Of each signal the lowest limit that any source sets.
-        lowest = signals.new_full((len(signals),), torch.inf)
-        lowest.scatter_reduce_(0, asked.flatten(), limit_of_all.flatten(), "amin")
-        by_all = everything.by_rests(lowest).shaped(itemgetter(asked))
+    for index, wrong in enumerate(are_wrong(own, limit)):
+        if wrong.any():
+            answer = systems[index].by_rests(asked[index, wrong], limit[index, wrong])
+            own.energy[index, wrong], own.error[index, wrong] = answer
+    if by_all is not None and (wrong := are_wrong(by_all, limit_of_all)).any():
+        # A signal may be asked about by several sources: the lowest of their limits is kept to.
+        rows, places = asked[wrong].unique(return_inverse=True)
+        lowest = limit.new_full((len(rows),), torch.inf)
+        lowest.scatter_reduce_(0, places, limit_of_all[wrong].nan_to_num(nan=0.0), "amin")
+        energy, error = everything.by_rests(rows, lowest)
+        by_all.energy[wrong], by_all.error[wrong] = energy[places], error[places]
     limits = error_limits(whole, own, by_all)
     if (are_wrong(own, limits[0]) | are_wrong(by_all or own, limits[1])).any():
-        return _parts_as_waveforms(systems, everything, signals, asked)
+        return _parts_as_waveforms(mixture, systems, everything if num_sources > 1 else None)
     return parts_of(whole, own, by_all)
 
 
 def _parts_as_waveforms(
-    systems: list[_System],
-    everything: _System | None,
-    signals: Float64[Tensor, "R N"],
-    asked: Int64[Tensor, "S Q"],
+    mixture: Mixture, systems: list[_System], everything: _System | None
 ) -> Parts:
     """Each part made and its energy measured: exact where differences of energies are rounding."""
-    rests_of_all = None if everything is None else everything.rests()
+    signals = _unit_energy(mixture.signals)
+    rests_of_all = None
+    if everything is not None:
+        rests_of_all = everything.rests(torch.arange(len(signals), device=signals.device))
     found: list[list[Tensor]] = []
-    for which, system in zip(asked, systems, strict=True):
-        distortion = system.rests()
-        artifacts = distortion if rests_of_all is None else rests_of_all[which]
-        estimates = pad(signals[which], (0, distortion.shape[1] - signals.shape[1]))
+    for rows, system in zip(mixture.asked, systems, strict=True):
+        distortion = system.rests(rows)
+        artifacts = distortion if rests_of_all is None else rests_of_all[rows]
+        estimates = pad(signals[rows], (0, distortion.shape[1] - signals.shape[1]))
         waves = (
             estimates - distortion,
             distortion,

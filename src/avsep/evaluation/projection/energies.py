@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from avsep.evaluation.projection.careful import parts_with_care
+from avsep.evaluation.projection.careful import Mixture, parts_with_care
 from avsep.evaluation.projection.correlations import correlate, lags_of
 from avsep.evaluation.projection.parts import Parts, are_wrong, error_limits, parts_of
 from avsep.evaluation.projection.schur import explained_by_recursion
@@ -55,10 +55,8 @@ def energies_of_parts(
     wrong = are_wrong(own, limits[0]) | are_wrong(by_all or own, limits[1])
     for index in wrong.flatten(1).any(1).nonzero()[:, 0].tolist():
         pick = itemgetter(index)
-        own_answer, all_answer = own.shaped(pick), by_all and by_all.shaped(pick)
-        careful = parts_with_care(
-            references[index], signals[index], asked, taps, own_answer, all_answer
-        )
+        mixture = Mixture(pick(references), pick(signals), pick(lags), pick(sides), asked)
+        careful = parts_with_care(mixture, own.shaped(pick), by_all and by_all.shaped(pick))
         for field in fields(Parts):
             getattr(parts, field.name)[index] = getattr(careful, field.name)
     return parts

@@ -19,6 +19,7 @@ def rests_after(
     inverse: DenseInverse,
     references: Float64[Tensor, "G N"],
     signals: Float64[Tensor, "R N"],
+    sides: Float64[Tensor, "R G taps"],
     settled_gain: Float64[Tensor, " R"],
 ) -> tuple[Float64[Tensor, "R longer"], Float64[Tensor, " R"]]:
     """What filtered references cannot make of signals, as waveforms, and how much may be too much.
@@ -34,13 +35,14 @@ def rests_after(
     Args:
         inverse: of the references' inner products.
         references, signals: of energy 1, or signals of zeros.
+        sides: inner products of signals and delayed references.
         settled_gain: a step that would lessen the rest's energy by less is not made.
     """
     rest = pad(signals, (0, inverse.taps - 1))
     settled = torch.zeros(len(signals), dtype=torch.bool, device=signals.device)
-    direction, gain = None, rest.new_full((len(signals),), torch.inf)
+    gradient, direction = sides, None
+    gain = rest.new_full((len(signals),), torch.inf)
     for _ in range(_MOST_STEPS):
-        gradient = correlate(references, [rest], inverse.taps).transpose(0, 1)  # R G taps
         step = inverse.solve(gradient)
         last_gain, gain = gain, (gradient * step).sum((-2, -1))
         # A gain that rises much is rounding: to follow it would add up to noise.
@@ -55,4 +57,5 @@ def rests_after(
         # Filters that cancel out (equal references) leave only rounding to follow.
         settled = settled | (change_energy < 1e-4 * gain)
         rest = rest - torch.where(settled, 0.0, gain / change_energy)[:, None] * change
+        gradient = correlate(references, [rest], inverse.taps).transpose(0, 1)
     return rest, gain.abs()
