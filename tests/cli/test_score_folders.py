@@ -16,9 +16,9 @@ from avsep.cli.score import score
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
-from avsep.evaluation.framewise import bss_eval_framewise
-from avsep.evaluation.metrics import METRICS, measure
-from avsep.evaluation.plugins import CLAP_VARIABLE, ClapEmbedder, frechet_audio_distance
+from avsep.evaluation.metrics.framewise import bss_eval_framewise
+from avsep.evaluation.metrics.plugins import CLAP_VARIABLE, ClapEmbedder, frechet_audio_distance
+from avsep.evaluation.metrics.registry import METRICS, measure
 from evaluation.tiny_clap import write_tiny_clap
 
 RATE_HZ = 8000
@@ -288,7 +288,7 @@ def test_bad_input_is_one_line(songs: dict, line: str, message: str) -> None:
 def test_metrics_are_known_before_files_are_read(
     songs: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avsep.evaluation.file_scores.read_audio", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("avsep.evaluation.stems.file_scores.read_audio", lambda *_: pytest.fail("read"))
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "transformers", None)
     for metric, package in (("pesq", "pesq"), ("clap", "transformers"), ("fad", "transformers")):

@@ -10,8 +10,8 @@ from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.benchmark import Evaluation, ScoredClip
 from avsep.evaluation.clip_batches import ClipReader, Reading
 from avsep.evaluation.contenders import Contender
-from avsep.evaluation.examples import Answer, Example, rows_of
 from avsep.evaluation.protocol import PairScores
+from avsep.evaluation.results.examples import Answer, Example, rows_of
 from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.stft import StftSettings

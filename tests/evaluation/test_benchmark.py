@@ -15,9 +15,9 @@ from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, READS, MixtureBaseline
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, score_clips
 from avsep.evaluation.contenders import Contender
-from avsep.evaluation.result_tables import tables_of
-from avsep.evaluation.results import as_json
-from avsep.evaluation.tables import SUMMARY_HEAD, summary_table
+from avsep.evaluation.results.result_tables import tables_of
+from avsep.evaluation.results.results_json import as_json
+from avsep.evaluation.results.tables import SUMMARY_HEAD, summary_table
 from avsep.records import Batch, Separation, VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.stft import StftSettings

@@ -14,7 +14,7 @@ from avsep.evaluation.baselines import BASELINES, READS
 from avsep.evaluation.benchmark import Evaluation, score_clips
 from avsep.evaluation.contenders import find_contenders, model_contenders
 from avsep.evaluation.gates import measure_gates
-from avsep.evaluation.results import as_json
+from avsep.evaluation.results.results_json import as_json
 from tiny_models import CATEGORIES, FRONT_END, LOOKS, tiny_model
 
 

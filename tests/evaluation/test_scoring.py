@@ -18,7 +18,7 @@ from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.evaluation.benchmark import Evaluation, ScoredClip, Scorer
 from avsep.evaluation.mixture_lists import choose_mixtures
-from avsep.evaluation.result_files import write_results
+from avsep.evaluation.results.result_files import write_results
 from avsep.evaluation.score_journal import JOURNAL_NAME
 from avsep.evaluation.scoring import Plan, open_journal, score_all
 from evaluation.solos import make_solos

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from avsep.errors import InputError
-from avsep.evaluation.tables import decibels
+from avsep.evaluation.results.tables import decibels
 from avsep.media.audio import read_audio
 from avsep.media.probe import probe
 from avsep.separation.demo import OWN_NAMES, DemoResult, make_demo

@@ -10,9 +10,9 @@ from avsep.cli.console import say, say_json, say_table, track, working
 
 if TYPE_CHECKING:
     from avsep.evaluation.benchmark import Evaluation
-    from avsep.evaluation.figures import FigureChoice
+    from avsep.evaluation.results.figures import FigureChoice
+    from avsep.evaluation.results.tables import Table
     from avsep.evaluation.scoring import Plan
-    from avsep.evaluation.tables import Table
 
 Names = Annotated[
     list[str] | None,
@@ -136,12 +136,12 @@ def evaluate(
     from avsep.data import open_dataset
     from avsep.devices import find_device
     from avsep.evaluation.benchmark import Evaluation
-    from avsep.evaluation.figures import choose_figures
-    from avsep.evaluation.metrics import choose_metrics
+    from avsep.evaluation.metrics.registry import choose_metrics
     from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
-    from avsep.evaluation.result_files import write_results
-    from avsep.evaluation.result_tables import tables_of
-    from avsep.evaluation.results import as_json as all_of
+    from avsep.evaluation.results.figures import choose_figures
+    from avsep.evaluation.results.result_files import write_results
+    from avsep.evaluation.results.result_tables import tables_of
+    from avsep.evaluation.results.results_json import as_json as all_of
     from avsep.evaluation.scoring import Plan, open_journal, score_all
     from avsep.recipe import read_overrides
 
@@ -179,8 +179,8 @@ def evaluate(
 def _draw(
     evaluation: "Evaluation", plan: "Plan", choice: "FigureChoice", folder: Path, data_name: str
 ) -> None:
-    from avsep.evaluation.figures import figures_of
-    from avsep.evaluation.results_page import write_results_page
+    from avsep.evaluation.results.figures import figures_of
+    from avsep.evaluation.results.results_page import write_results_page
 
     with working("drawing the best and the worst"):
         write_results_page(evaluation, plan.mixtures, folder, data_name, plan.device)

@@ -71,8 +71,8 @@ def listen(
     from avsep.devices import find_device
     from avsep.evaluation.clip_batches import ClipReader
     from avsep.evaluation.contenders import find_contenders
-    from avsep.evaluation.listening_page import write_listening_test
-    from avsep.evaluation.listening_test import make_listening_test
+    from avsep.evaluation.listening.listening_page import write_listening_test
+    from avsep.evaluation.listening.listening_test import make_listening_test
     from avsep.evaluation.mixture_lists import choose_mixtures
 
     place = find_device(device)
@@ -90,7 +90,7 @@ def listen(
 
 
 def _count(files: list[Path], key: Path, as_json: bool) -> None:
-    from avsep.evaluation.listening_votes import tally_files, tally_table
+    from avsep.evaluation.listening.listening_votes import tally_files, tally_table
 
     result = tally_files(files, key)
     if as_json:

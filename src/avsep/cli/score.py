@@ -9,7 +9,7 @@ import typer
 from avsep.cli.console import say_error, say_json, say_table, track
 
 if TYPE_CHECKING:
-    from avsep.evaluation.score_tables import Table
+    from avsep.evaluation.stems.score_tables import Table
 
 # Of many songs; --json has them all.
 _MOST_REMARKS = 8
@@ -94,10 +94,10 @@ def score(
 
     Example: `avsep score --reference truth --estimate out/duet other-tool/duet --metric si-sdr`
     """
-    from avsep.evaluation import score_tables
-    from avsep.evaluation.file_scores import ScoreSettings, score_files
-    from avsep.evaluation.folder_scores import score_songs
-    from avsep.evaluation.stem_folders import are_folders, match_folders
+    from avsep.evaluation.stems import score_tables
+    from avsep.evaluation.stems.file_scores import ScoreSettings, score_files
+    from avsep.evaluation.stems.folder_scores import score_songs
+    from avsep.evaluation.stems.stem_folders import are_folders, match_folders
 
     settings = ScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
     if out is not None:

@@ -17,7 +17,7 @@ from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender, Row
 from avsep.evaluation.groups import by_category, groups_of, in_order
 from avsep.evaluation.intervals import Resamples
-from avsep.evaluation.metrics import METRICS, choose_metrics, measure
+from avsep.evaluation.metrics.registry import METRICS, choose_metrics, measure
 from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.protocol import FLOOR_DB, PairScores, Summary, score_pairs, summarise
 from avsep.records import Separation

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from avsep.errors import InputError
 from avsep.evaluation.benchmark import ScoredClip
-from avsep.evaluation.results import clip_json, clip_of
+from avsep.evaluation.results.results_json import clip_json, clip_of
 
 JOURNAL_NAME = "journal.jsonl"
 # What decides the figures, each part in words or as a digest.

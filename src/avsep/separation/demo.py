@@ -18,7 +18,7 @@ from avsep.data.toyband.material import Material
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
 from avsep.evaluation.bss_eval import BssScores, bss_eval
-from avsep.evaluation.tables import decibels, figures_json
+from avsep.evaluation.results.tables import decibels, figures_json
 from avsep.media.audio_files import write_audio
 from avsep.media.whole_file import make_folder, write_whole
 from avsep.pages.key_frame import key_frame_jpeg

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from scipy.stats import binomtest
 
 from avsep.errors import InputError
-from avsep.evaluation.listening_test import ListeningKey
+from avsep.evaluation.listening.listening_test import ListeningKey
 
 _CONFIDENCE = 0.95
 _NUM_RESAMPLES = 10_000

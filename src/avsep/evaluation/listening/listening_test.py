@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from avsep.errors import InputError
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender
-from avsep.evaluation.examples import Example, make_example
 from avsep.evaluation.protocol import SILENT_SUM
+from avsep.evaluation.results.examples import Example, make_example
 
 # The paper's own words.
 QUESTION = (

@@ -23,13 +23,13 @@ from PIL import Image
 from avsep.data.clips import ClipFiles
 from avsep.errors import InputError, unknown_name
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.charts import models_of, pair_means_db
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender
-from avsep.evaluation.examples import Example, make_example, mask_of
-from avsep.evaluation.figure_places import Grid
 from avsep.evaluation.mixtures import Mixture, as_mixtures
-from avsep.evaluation.tables import decibels
+from avsep.evaluation.results.charts import models_of, pair_means_db
+from avsep.evaluation.results.examples import Example, make_example, mask_of
+from avsep.evaluation.results.figure_places import Grid
+from avsep.evaluation.results.tables import decibels
 from avsep.media.whole_file import make_folder, whole_file
 from avsep.pages.drawing import drawing, new_figure
 from avsep.pages.spectrogram_picture import RANGE_DB, decibels_of, row_ticks

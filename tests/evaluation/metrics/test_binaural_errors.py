@@ -6,7 +6,7 @@ import torch
 from scipy.signal import butter, sosfilt
 
 from avsep.errors import InputError
-from avsep.evaluation.binaural_errors import ild_error_db, itd_error_us, time_difference_us
+from avsep.evaluation.metrics.binaural_errors import ild_error_db, itd_error_us, time_difference_us
 
 RATE_HZ = 44100
 SAMPLE_US = 1e6 / RATE_HZ

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from avsep.errors import InputError
-from avsep.evaluation.stem_folders import Song, are_folders, match_folders
+from avsep.evaluation.stems.stem_folders import Song, are_folders, match_folders
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from avsep.errors import InputError
-from avsep.evaluation.metrics import measure
-from avsep.evaluation.plugins import (
+from avsep.evaluation.metrics.plugins import (
     CLAP_VARIABLE,
     ClapEmbedder,
     clap_score,
@@ -17,6 +16,7 @@ from avsep.evaluation.plugins import (
     pesq_mos,
     require_package,
 )
+from avsep.evaluation.metrics.registry import measure
 from evaluation.tiny_clap import write_tiny_clap
 
 

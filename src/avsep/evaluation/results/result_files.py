@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.result_tables import as_csv, as_latex, as_markdown, tables_of
-from avsep.evaluation.results import as_json
+from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, tables_of
+from avsep.evaluation.results.results_json import as_json
 from avsep.media.whole_file import make_folder, write_whole
 
 RESULTS_NAME = "results.json"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avsep.errors import InputError
-from avsep.evaluation.spectral_distance import RESOLUTIONS, spectral_distance
+from avsep.evaluation.metrics.spectral_distance import RESOLUTIONS, spectral_distance
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avsep.errors import InputError
-from avsep.evaluation.file_scores import Column, FileScores
-from avsep.evaluation.folder_scores import SongScores, SourceSummary, summarise
-from avsep.evaluation.tables import decibels
+from avsep.evaluation.results.tables import decibels
+from avsep.evaluation.stems.file_scores import Column, FileScores
+from avsep.evaluation.stems.folder_scores import SongScores, SourceSummary, summarise
 from avsep.media.whole_file import write_whole
 
 # Title, heads of columns, rows.

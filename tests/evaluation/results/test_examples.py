@@ -12,8 +12,8 @@ from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.baselines import BASELINES
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import Contender
-from avsep.evaluation.examples import PICTURE_PIXELS, make_example, mask_of, object_picture
 from avsep.evaluation.mixtures import Mixture, Part
+from avsep.evaluation.results.examples import PICTURE_PIXELS, make_example, mask_of, object_picture
 from avsep.records import TimedBox, VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from evaluation.made_examples import SETTINGS

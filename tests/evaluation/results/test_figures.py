@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from avsep.errors import InputError
-from avsep.evaluation.figure_places import Grid
-from avsep.evaluation.figures import (
+from avsep.evaluation.results.figure_places import Grid
+from avsep.evaluation.results.figures import (
     KINDS,
     FigureChoice,
     choose_figures,

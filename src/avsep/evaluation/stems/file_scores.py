@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
-from avsep.evaluation.framewise import FramewiseScores, bss_eval_framewise
-from avsep.evaluation.metrics import Metric, choose_metrics, mean_figures, measure
+from avsep.evaluation.metrics.framewise import FramewiseScores, bss_eval_framewise
+from avsep.evaluation.metrics.registry import Metric, choose_metrics, mean_figures, measure
 from avsep.media.audio import Sound, read_audio
 
 # What a mixture adds where no metric is asked for that compares with it.

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsep.evaluation import results_page
-from avsep.evaluation.charts import box_plots, category_chart, improvement_chart, pair_means_db
-from avsep.evaluation.published import WARNING
-from avsep.evaluation.results_page import Pick, choose_pairs, results_html
+from avsep.evaluation.results import results_page
+from avsep.evaluation.results.charts import (
+    box_plots,
+    category_chart,
+    improvement_chart,
+    pair_means_db,
+)
+from avsep.evaluation.results.published import WARNING
+from avsep.evaluation.results.results_page import Pick, choose_pairs, results_html
 from evaluation.made_examples import SETTINGS, evaluation, example
 
 

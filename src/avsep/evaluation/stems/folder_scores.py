@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from avsep.errors import InputError
-from avsep.evaluation.file_scores import Column, FileScores, ScoreSettings, score_files
-from avsep.evaluation.framewise import median_over_frames
-from avsep.evaluation.metrics import SET_METRICS, mean_figures
-from avsep.evaluation.plugins import ClapEmbedder, frechet_audio_distance, require_package
-from avsep.evaluation.stem_folders import Song
+from avsep.evaluation.metrics.framewise import median_over_frames
+from avsep.evaluation.metrics.plugins import ClapEmbedder, frechet_audio_distance, require_package
+from avsep.evaluation.metrics.registry import SET_METRICS, mean_figures
+from avsep.evaluation.stems.file_scores import Column, FileScores, ScoreSettings, score_files
+from avsep.evaluation.stems.stem_folders import Song
 from avsep.media.audio import read_audio
 
 FAD = Column("fad", "FAD", "", higher_is_better=False)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.groups import by_category
-from avsep.evaluation.tables import PERFECT_DB
+from avsep.evaluation.results.tables import PERFECT_DB
 from avsep.pages.drawing import COLOURS, GREY, INK, MARKERS, drawing, inline_svg, new_figure
 
 METRICS = ("SDR", "SIR", "SAR")

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 import avsep
 from avsep.errors import InputError
-from avsep.evaluation.listening_test import LOUDNESS_DB, QUESTION, ListeningTest, Trial
+from avsep.evaluation.listening.listening_test import LOUDNESS_DB, QUESTION, ListeningTest, Trial
 from avsep.media.whole_file import write_whole
 from avsep.pages import html_parts
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from avsep.evaluation.benchmark import Evaluation, ScoredClip
-from avsep.evaluation.metrics import METRICS
+from avsep.evaluation.metrics.registry import METRICS
 from avsep.evaluation.protocol import PROTOCOLS
-from avsep.evaluation.tables import (
+from avsep.evaluation.results.tables import (
     Edges,
     Table,
     difference_table,

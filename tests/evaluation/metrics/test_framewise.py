@@ -9,7 +9,11 @@ import torch
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.framewise import FramewiseScores, bss_eval_framewise, median_over_frames
+from avsep.evaluation.metrics.framewise import (
+    FramewiseScores,
+    bss_eval_framewise,
+    median_over_frames,
+)
 
 # What bss_eval promises against mir_eval.
 TOLERANCE_DB = 1e-6

@@ -4,7 +4,7 @@ from dataclasses import astuple
 
 import pytest
 
-from avsep.evaluation.published import published_rows, published_tables
+from avsep.evaluation.results.published import published_rows, published_tables
 
 # Typed from the papers, not from our file: paper, table, data set, method, SDR, SIR, SAR.
 TYPED_AGAIN = [

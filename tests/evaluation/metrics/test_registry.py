@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from avsep.errors import InputError
-from avsep.evaluation.binaural_errors import ild_error_db, itd_error_us
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.metrics import METRICS, choose_metrics, mean_figures, measure
-from avsep.evaluation.scale_invariant import sa_sdr_db, si_bss_eval
-from avsep.evaluation.spectral_distance import spectral_distance
+from avsep.evaluation.metrics.binaural_errors import ild_error_db, itd_error_us
+from avsep.evaluation.metrics.registry import METRICS, choose_metrics, mean_figures, measure
+from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, si_bss_eval
+from avsep.evaluation.metrics.spectral_distance import spectral_distance
 
 RATE_HZ = 16000
 OWN = [name for name, metric in METRICS.items() if metric.package is None]

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from avsep.errors import InputError, unknown_name
-from avsep.evaluation.binaural_errors import ild_error_db, itd_error_us
-from avsep.evaluation.plugins import ClapEmbedder, clap_score, pesq_mos, require_package
-from avsep.evaluation.scale_invariant import sa_sdr_db, sdr_improvement_db, si_bss_eval
-from avsep.evaluation.spectral_distance import spectral_distance
+from avsep.evaluation.metrics.binaural_errors import ild_error_db, itd_error_us
+from avsep.evaluation.metrics.plugins import ClapEmbedder, clap_score, pesq_mos, require_package
+from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, sdr_improvement_db, si_bss_eval
+from avsep.evaluation.metrics.spectral_distance import spectral_distance
 
 Sources = Float64[np.ndarray, "S C N"]
 Heard = Float64[np.ndarray, "C N"]

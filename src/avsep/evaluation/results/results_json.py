@@ -13,9 +13,9 @@ import avsep
 from avsep.errors import InputError
 from avsep.evaluation.benchmark import Difference, Evaluation, MetricSummary, ScoredClip
 from avsep.evaluation.contenders import Contender, Row
-from avsep.evaluation.metrics import METRICS
+from avsep.evaluation.metrics.registry import METRICS
 from avsep.evaluation.protocol import LEGACY_BATCH, PROTOCOLS, PairScores, Summary
-from avsep.evaluation.tables import figures_json
+from avsep.evaluation.results.tables import figures_json
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
 FIGURES = ("sdr_db", "sir_db", "sar_db")

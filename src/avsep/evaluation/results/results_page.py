@@ -11,20 +11,20 @@ import torch
 import avsep
 from avsep.data.clips import ClipFiles
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.charts import (
+from avsep.evaluation.clip_batches import ClipReader
+from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.mixtures import Mixture
+from avsep.evaluation.results.charts import (
     box_plots,
     category_chart,
     improvement_chart,
     models_of,
     pair_means_db,
 )
-from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU, Contender
-from avsep.evaluation.examples import Answer, Example, make_example
-from avsep.evaluation.mixtures import Mixture
-from avsep.evaluation.published import WARNING, published_tables
-from avsep.evaluation.result_tables import tables_of
-from avsep.evaluation.tables import decibels
+from avsep.evaluation.results.examples import Answer, Example, make_example
+from avsep.evaluation.results.published import WARNING, published_tables
+from avsep.evaluation.results.result_tables import tables_of
+from avsep.evaluation.results.tables import decibels
 from avsep.media.whole_file import write_whole
 from avsep.pages.html_parts import page, picture, player, table
 from avsep.pages.spectrogram_picture import rows_png

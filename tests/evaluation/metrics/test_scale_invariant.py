@@ -11,7 +11,7 @@ from torchmetrics.functional.audio import (
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import BssScores, bss_eval
-from avsep.evaluation.scale_invariant import sa_sdr_db, sdr_improvement_db, si_bss_eval
+from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, sdr_improvement_db, si_bss_eval
 
 # Both sides are float64, and their figures lie below 60 dB.
 ROUNDING_DB = 1e-9

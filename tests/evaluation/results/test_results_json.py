@@ -15,9 +15,9 @@ from avsep.errors import InputError
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, ScoredClip
 from avsep.evaluation.contenders import Row
 from avsep.evaluation.protocol import PairScores
-from avsep.evaluation.result_files import RESULTS_NAME, write_results
-from avsep.evaluation.result_tables import as_csv, as_latex, as_markdown, tables_of
-from avsep.evaluation.results import as_json, clip_json, clip_of, read_results
+from avsep.evaluation.results.result_files import RESULTS_NAME, write_results
+from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, tables_of
+from avsep.evaluation.results.results_json import as_json, clip_json, clip_of, read_results
 from avsep.sound.front_end import FrontEnd
 
 ROWS = (

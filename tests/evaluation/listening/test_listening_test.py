@@ -17,10 +17,10 @@ from scipy.stats import binom
 
 import avsep.pages
 from avsep.errors import InputError
-from avsep.evaluation import listening_test
 from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.listening_page import listening_html, write_listening_test
-from avsep.evaluation.listening_test import (
+from avsep.evaluation.listening import listening_test
+from avsep.evaluation.listening.listening_page import listening_html, write_listening_test
+from avsep.evaluation.listening.listening_test import (
     LOUDNESS_DB,
     QUESTION,
     ListeningKey,
@@ -28,7 +28,7 @@ from avsep.evaluation.listening_test import (
     equally_loud,
     make_listening_test,
 )
-from avsep.evaluation.listening_votes import Votes, tally, tally_files, tally_table
+from avsep.evaluation.listening.listening_votes import Votes, tally, tally_files, tally_table
 from evaluation.made_examples import contenders, example, reader_of_duets, tone
 
 NAMES = ("finch", "heron")

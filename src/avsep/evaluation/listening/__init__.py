@@ -1,0 +1,1 @@
+"""The listening test: a page of hidden pairs, and the votes counted."""

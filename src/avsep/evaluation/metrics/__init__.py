@@ -1,0 +1,1 @@
+"""Scores beside SDR, SIR and SAR, each by its name."""

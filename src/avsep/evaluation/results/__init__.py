@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: results.json, tables, a page, figures."""
