@@ -288,7 +288,9 @@ def test_bad_input_is_one_line(songs: dict, line: str, message: str) -> None:
 def test_metrics_are_known_before_files_are_read(
     songs: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avsep.evaluation.stems.file_scores.read_audio", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(
+        "avsep.evaluation.stems.file_scores.read_audio", lambda *_: pytest.fail("read")
+    )
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "transformers", None)
     for metric, package in (("pesq", "pesq"), ("clap", "transformers"), ("fad", "transformers")):

@@ -172,7 +172,6 @@ def test_clap_is_a_metric(clap_folder: Path) -> None:
 
 
 def test_clap_without_weights_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
     with pytest.raises(InputError, match=r"no CLAP weights .* put a folder with config") as stop:
         ClapEmbedder.load(str(tmp_path))
     assert "\n" not in str(stop.value)
