@@ -8,13 +8,14 @@ if TYPE_CHECKING:
     from avsep.data import DATASETS
     from avsep.errors import InputError
     from avsep.evaluation.bss_eval import bss_eval
+    from avsep.evaluation.bss_eval_images import bss_eval_images
     from avsep.models import MODELS
     from avsep.separation.separator import Separator, separate
 
 __version__ = "0.1.0"
 __all__ = [
-    "DATASETS", "MODELS", "InputError", "Separator", "__version__", "bss_eval", "load_model",
-    "separate",
+    "DATASETS", "MODELS", "InputError", "Separator", "__version__", "bss_eval", "bss_eval_images",
+    "load_model", "separate",
 ]  # fmt: skip
 
 # Public name -> module that holds it, loaded when first used so that `import avsep` stays light.
@@ -24,6 +25,7 @@ _HOMES = {
     "MODELS": "avsep.models",
     "Separator": "avsep.separation.separator",
     "bss_eval": "avsep.evaluation.bss_eval",
+    "bss_eval_images": "avsep.evaluation.bss_eval_images",
     "load_model": "avsep.checkpoint",
     "separate": "avsep.separation.separator",
 }

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from avsep.evaluation.protocol import Summary
 
-# Above this a score is rounding and says no more than "perfect" (docs/scores.md).
+# Above this a score is rounding and says no more than "perfect" (docs/evaluation.md).
 PERFECT_DB = 100.0
 SUMMARY_HEAD = ("separator", "reads", "SDR", "SIR", "SAR", "pairs", "left out")
 Edges = Float64[np.ndarray, "3 2"] | None
