@@ -1,11 +1,14 @@
 """What is printed: names as they are, JSON alone, nothing on stderr that is no terminal."""
 
+import io
 import json
 import sys
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
+from avsep.cli import console
 from avsep.cli.console import say, say_error, say_json, say_table, track, working
 
 AWKWARD = ["[/b]", "[red]x", ":bell:", "a  b", r"C:\new", "http://x.y/z", "1.5e3", "ü🎻"]
@@ -37,6 +40,25 @@ def test_a_table_is_not_cut_where_there_is_no_terminal(capsys: pytest.CaptureFix
     rows = [line for line in lines if "│" in line]
     assert [row.split("│")[1].strip() for row in rows] == [name, "residual.wav"]
     assert len({len(row) for row in rows}) == 1 and len(rows[0]) < 2 * len(name)
+
+
+@pytest.mark.parametrize("width", [50, 80, 100])
+def test_on_a_terminal_words_are_broken_before_figures(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, color_system=None, width=width)
+    monkeypatch.setattr(console, "_out", terminal)
+    head = ["separator", "reads", "SDR", "ideal-binary-mask", "left out"]
+    row = ["dgfnet-mini (picture)", "a picture and more", "-12.34 ± 10.56", "17.59 ± 5.69", "0"]
+    say_table("t", head, [row, ["mixture", "nothing", "0.12 ± 0.04", ">100", "12"]])
+    shown = screen.getvalue()
+    assert max(map(len, shown.splitlines())) <= width and "…" not in shown
+    if width >= 80:
+        assert all(figure in shown for figure in ("-12.34 ±10.56", "17.59 ±5.69", "0.12 ±0.04"))
+    words = "".join(line.split("│")[1].strip() for line in shown.splitlines() if "│" in line)
+    assert words.replace(" ", "") == "dgfnet-mini(picture)mixture"
+    assert "ideal-binary-mask" not in shown
 
 
 def test_columns_of_figures_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import TypeVar
 
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 Item = TypeVar("Item")
+# Of a column of figures: its head is broken into lines of so many letters at least.
+_NARROWEST = 5
 # What is printed are often names of files, in which [b] and :smile: are to stay as they are.
 _out = Console(markup=False, emoji=False, highlight=False)
 # For a file or another program, which have no width.
@@ -36,17 +39,25 @@ def say_error(text: str) -> None:
 def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
     """Print a table; columns of figures stand to the right.
 
-    On a terminal it is as wide as that at most; elsewhere no cell is cut, and no line broken.
+    On a terminal it is as wide as that at most: a head is no wider than the figures below it, and
+    words are broken before figures are. Elsewhere no line is broken. No cell is ever cut.
     """
     table = Table()
-    cells = list(rows)
+    cells, narrow = list(rows), _out.is_terminal
+    if narrow:
+        cells = [[cell.replace(" ± ", " ±") for cell in row] for row in cells]
     for index, name in enumerate(head):
-        figures = all(_is_figure(row[index]) for row in cells)
-        table.add_column(name, justify="right" if figures else "left")
+        column = [row[index] for row in cells]
+        if all(_is_figure(cell) for cell in column):
+            widest = max(_NARROWEST, *map(len, column)) if column else _NARROWEST
+            shown = fill(name, widest) if narrow else name
+            table.add_column(shown, justify="right", overflow="fold")
+        else:
+            table.add_column(name, overflow="fold")
     for row in cells:
         table.add_row(*row)
     _out.print(Text(title, "bold"), soft_wrap=True)
-    (_out if _out.is_terminal else _wide).print(table)
+    (_out if narrow else _wide).print(table)
 
 
 @contextmanager
@@ -60,9 +71,8 @@ def working(what: str) -> Iterator[None]:
 
 
 def _is_figure(cell: str) -> bool:
-    figure, *margin = cell.split(" ± ")
     try:
-        for part in (figure, *margin):
+        for part in cell.split(" ±"):
             float("0" if part == "-" else part.removeprefix(">"))
     except ValueError:
         return False

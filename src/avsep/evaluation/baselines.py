@@ -85,7 +85,7 @@ DESCRIPTIONS = {
 # Name -> what it reads beside the mixture, for the table of results.
 READS = {
     "mixture": "nothing",
-    "nmf-mfcc": "nothing; order from the truth",
+    "nmf-mfcc": "true order",
     "ideal-ratio-mask": "true sources",
     "ideal-binary-mask": "true sources",
 }
