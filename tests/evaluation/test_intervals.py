@@ -91,3 +91,10 @@ def test_the_same_videos_give_the_same_resamples() -> None:
     first, second = (Resamples.draw(pairs_of(10, 20, seed=6)) for _ in range(2))
     np.testing.assert_array_equal(first.counts, second.counts)
     assert first.counts[:, :-1].sum(axis=1).tolist() == [10] * len(first.counts)
+
+
+def test_two_sources_of_one_mixture_have_no_interval() -> None:
+    """They are in every resample together, so that their mean would seem to be certain."""
+    draws = Resamples.draw([("a", "b"), ("c", "d")])
+    assert draws.intervals(np.array([[1.0], [5.0]]), np.array([0, 0])) is None
+    assert draws.intervals(np.array([[1.0], [5.0]]), np.array([0, 1])) is not None

@@ -55,7 +55,8 @@ class Resamples:
     ) -> Float64[np.ndarray, "K 2"] | None:
         """Lowest and highest of the mean of each column: the middle 95 % of the resamples' means.
 
-        None where fewer than two videos or two values say anything.
+        None where fewer than two videos or two mixtures say anything: two sources of one mixture
+        are in every resample together.
 
         Args:
             values: all of them numbers.
@@ -63,7 +64,7 @@ class Resamples:
         """
         videos = self.videos_of[mixtures]
         no_video = self.counts.shape[1] - 1
-        if len(values) < 2 or len(set(videos.flat) - {no_video}) < 2:
+        if len(set(mixtures.tolist())) < 2 or len(set(videos.flat) - {no_video}) < 2:
             return None
         means = np.concatenate(list(self._means(values, videos)))
         edges = 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
