@@ -130,3 +130,17 @@ def test_settings_by_name() -> None:
         InputError, match=r"--set: num_sources: .*less than or equal to 4; given: 9"
     ):
         read_overrides(["num_sources=9"], PairSettings)
+
+
+def test_a_setting_that_changes_nothing_is_told(clips: Clips, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("/violin/a.wav, /cello/c.wav\n")
+    three = read_overrides(["num_sources=3"], PairSettings)
+    with pytest.raises(InputError, match="--set num_sources changes nothing here: a pair file"):
+        choose_mixtures(clips, pairs=pairs, settings=three)
+    added = read_overrides(["rule=sum"], PairSettings)
+    assert choose_mixtures(clips, pairs=pairs, settings=added).mixtures[0].rule == "sum"
+    duet = replace(clips[0], sources=(*clips[0].sources, *clips[1].sources))
+    with pytest.raises(InputError, match=r"--set rule changes nothing here: .* add --draw N"):
+        choose_mixtures((duet, *clips), settings=added)
+    assert choose_mixtures((duet, *clips), num_drawn=1, settings=added).mixtures[0].rule == "sum"

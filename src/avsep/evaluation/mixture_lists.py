@@ -70,18 +70,29 @@ def choose_mixtures(
     file, which decides itself, keep to the clips for testing where the data set has any.
 
     Raises:
-        InputError: both asked for; no mixture can be made.
+        InputError: both asked for; settings that change nothing here; no mixture can be made.
     """
     settings = settings or PairSettings()
     if pairs is not None and num_drawn is not None:
         raise InputError("give --pairs FILE or --draw N, not both")
     if pairs is not None:
+        drawn_only = set(PairSettings.model_fields) - {"rule"}
+        _check_used(settings, drawn_only, "a pair file says itself what is mixed")
         return _listed(clips, pairs, settings)
     chosen, remarks = _for_testing(clips)
     if num_drawn is None and any(len(clip.sources) > 1 for clip in chosen):
+        why = "each clip is a mixture of its own sources; add --draw N to mix sources of several"
+        _check_used(settings, set(PairSettings.model_fields), why)
         return MixtureList(as_mixtures(chosen), "clips", remarks)
     drawn, more = _drawn(chosen, num_drawn or DEFAULT_DRAWN, settings, seed)
     return MixtureList(drawn, "mixtures", (*remarks, *more))
+
+
+def _check_used(settings: PairSettings, unused: set[str], why: str) -> None:
+    """An InputError for a setting that was given and would change nothing."""
+    in_vain = sorted(settings.model_fields_set & unused)
+    if in_vain:
+        raise InputError(f"--set {in_vain[0]} changes nothing here: {why}")
 
 
 def _for_testing(clips: Sequence[ClipFiles]) -> tuple[tuple[ClipFiles, ...], tuple[str, ...]]:
