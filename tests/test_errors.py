@@ -23,6 +23,11 @@ def test_the_nearest_name_is_offered(given_name: str, known: list[str], message:
     )
 
 
+def test_of_many_known_names_some_are_listed() -> None:
+    message = str(unknown_name("mixture", "x", [f"{number:03d}" for number in range(200)]))
+    assert message.endswith("known: " + ", ".join(f"{n:03d}" for n in range(40)) + " and 160 more")
+
+
 def test_it_is_a_value_error_too() -> None:
     with pytest.raises(ValueError, match="unknown thing 'x'"):
         raise unknown_name("thing", "x", iter(["y"]))

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# So many names are listed; the rest are counted.
+_MOST_LISTED = 40
+
 
 class InputError(ValueError):
     """A file, a name or a value from outside that cannot be used; commands exit with 2."""
@@ -17,4 +20,6 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
-    return InputError(f"unknown {kind} '{given}'{hint} known: {', '.join(names) or 'none'}")
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    listed = ", ".join(names[:_MOST_LISTED]) or "none"
+    return InputError(f"unknown {kind} '{given}'{hint} known: {listed}{more}")
