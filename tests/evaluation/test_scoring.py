@@ -129,7 +129,7 @@ def test_another_evaluation_does_not_go_on_here(place: Path, tmp_path: Path) -> 
     run_plan(plan_of(place), tmp_path / "it's", stop_after=1)
     out = tmp_path / "it's"
     message = of_another(plan_of(place, seed=1), out)
-    assert "holds results of another evaluation (another seed, data): give a new folder" in message
+    assert "holds results of another evaluation (other seed, data): give a new folder" in message
     # What stands behind rm can be typed.
     (removed,) = shlex.split(message.partition("rm ")[2])
     assert Path(removed) == out / JOURNAL_NAME
@@ -141,7 +141,7 @@ def test_another_evaluation_does_not_go_on_here(place: Path, tmp_path: Path) -> 
         ({"metrics": ()}, "metrics"),
         ({"num_drawn": 4}, "data"),
     ):
-        assert f"(another {what})" in of_another(plan_of(place, **change), out)
+        assert f"(other {what})" in of_another(plan_of(place, **change), out)
 
 
 def test_weights_and_sounds_count_by_what_is_in_them(place: Path, tmp_path: Path) -> None:
@@ -149,13 +149,13 @@ def test_weights_and_sounds_count_by_what_is_in_them(place: Path, tmp_path: Path
     copy = tmp_path / "copy"
     run_plan(plan_of(copy), tmp_path / "out", stop_after=1)
     shutil.copy(copy / "b.safetensors", copy / "a.safetensors")
-    assert "(another separators)" in of_another(plan_of(copy), tmp_path / "out")
+    assert "(other separators)" in of_another(plan_of(copy), tmp_path / "out")
     shutil.copy(place / "a.safetensors", copy / "a.safetensors")
     with open_journal(tmp_path / "out", plan_of(copy)) as journal:
         assert journal is not None and set(journal.done) == {0}
     sound = copy / "solos" / "audio" / "violin" / "a.wav"
     sound.write_bytes(sound.read_bytes()[:-400])
-    assert "(another data)" in of_another(plan_of(copy), tmp_path / "out")
+    assert "(other data)" in of_another(plan_of(copy), tmp_path / "out")
 
 
 def test_what_never_scored_anything_gives_way(place: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class ScoreJournal:
             differing = _differing(lines[0], head)
             if differing and len(lines) == 1:
                 return 0  # begun and never gone on with
-            raise self._of_another(f" (another {', '.join(differing)})" if differing else "")
+            raise self._of_another(f" (other {', '.join(differing)})" if differing else "")
         kept = len(lines[0])
         for line in lines[1:]:
             try:
