@@ -98,7 +98,9 @@ def test_what_a_metric_needs() -> None:
         measure(["sdri"], truth, guess, None, RATE_HZ)
     with pytest.raises(InputError, match="unknown metric 'si-sdrr'; did you mean 'si-sdr'"):
         choose_metrics(["si-sdrr"])
-    with pytest.raises(InputError, match="fad compares sets of sounds: give a folder to"):
+    with pytest.raises(
+        InputError, match="fad compares sets of sounds: it is a figure of avsep score"
+    ):
         choose_metrics(["fad"])
     assert [metric.name for metric in choose_metrics(["sa-sdr", "sdri", "sa-sdr"])] == [
         "sa-sdr",

@@ -98,7 +98,8 @@ def choose_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     for name in names:
         if name in SET_METRICS:
             raise InputError(
-                f"{name} compares sets of sounds: give a folder to --reference and to --estimate"
+                f"{name} compares sets of sounds: it is a figure of avsep score, with a folder for "
+                "--reference and one for --estimate"
             )
         if name not in METRICS:
             raise unknown_name("metric", name, [*METRICS, *SET_METRICS])
