@@ -174,6 +174,8 @@ def evaluate(
         say_json(all_of(evaluation, data_name))
         return
     _show(tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"), chosen.remarks)
+    if out is not None:
+        say(f"written into {out}: results.html to look and listen, the tables, every figure")
 
 
 def _draw(

@@ -193,7 +193,9 @@ def test_every_table_is_in_every_file(evaluation: Evaluation) -> None:
     assert r"silent | 50\% &" in latex and r"good\_1 (told)" in latex
     assert r"eight \& more (dB), strict" in latex and "±" not in latex and r"$\pm$" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(tables)
+    assert "± is half a 95 % interval" in markdown and markdown.count("± is half") == 1
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert not re.search(r"& -\d", latex) and re.search(r"& \$-\$\d", latex)
     cells = [len(re.split(r"(?<!\\)&", line)) for line in body]
     assert cells == [len(t.head) for t in tables for _ in range(len(t.rows) + 1)]
 

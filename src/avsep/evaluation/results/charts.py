@@ -16,7 +16,7 @@ MIXTURE = "mixture"
 _WIDTH_INCHES = 11.0
 _PANELS_A_ROW = 4
 _MOST_PANELS = 12
-_ROW_SPREAD = 0.5
+_ROW_SPREAD = 0.7
 # More points than this are drawn as pixels: as shapes they would make the page slow.
 _MOST_SHAPES = 1500
 
@@ -74,7 +74,8 @@ def category_chart(evaluation: Evaluation) -> str:
     categories = sorted(counts)
     looks = _looks(evaluation)
     with drawing(INK):
-        figure = new_figure(_WIDTH_INCHES, 1.4 + 0.3 * max(1, len(categories)))
+        row_inches = max(0.3, 0.07 * len(found))
+        figure = new_figure(_WIDTH_INCHES, 1.4 + row_inches * max(1, len(categories)))
         axes = figure.subplots()
         axes.grid(axis="both")
         for place, (name, marks) in enumerate(found.items()):
@@ -85,7 +86,7 @@ def category_chart(evaluation: Evaluation) -> str:
             aside = _ROW_SPREAD * ((place + 0.5) / len(found) - 0.5)
             axes.plot(
                 means_db, np.array(known) + aside, linestyle="none", marker=marker, color=colour,
-                label=name, markersize=7, alpha=0.9,
+                label=name, markersize=6, alpha=0.9,
             )  # fmt: skip
         labels = [f"{category} ({counts[category]})" for category in categories]
         axes.set_yticks(range(len(categories)), labels)
@@ -163,7 +164,7 @@ def _scatter(
         return "no source counts"
     axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.scatter(
-        before_db, after_db, s=14, color=colour, alpha=0.6, linewidths=0,
+        before_db, after_db, s=14, color=colour, alpha=0.8, linewidths=0,
         rasterized=len(before_db) > _MOST_SHAPES,
     )  # fmt: skip
     gain_db, better = after_db - before_db, float(np.mean(after_db > before_db))

@@ -17,6 +17,6 @@ def write_results(evaluation: Evaluation, folder: Path, data_name: str) -> None:
     found = as_json(evaluation, data_name)
     write_whole(folder / RESULTS_NAME, json.dumps(found, indent=1, allow_nan=False) + "\n")
     write_whole(folder / "results.csv", as_csv(evaluation))
-    tables = list(tables_of(evaluation, data_name))
+    tables = list(tables_of(evaluation, f"{len(evaluation.clips)} mixtures of {data_name}"))
     write_whole(folder / "tables.md", as_markdown(tables))
     write_whole(folder / "tables.tex", as_latex(tables))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -42,13 +43,13 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
     for protocol in PROTOCOLS:
         found = ((row.name, row.reads, evaluation.summary(row.name, protocol)) for row in rows)
         table = summary_table(protocol, f"{what} (dB), {protocol}", found)
-        yield _with_metrics(table, evaluation) if protocol == "strict" else table
+        yield _told(_with_metrics(table, evaluation)) if protocol == "strict" else table
     reference = evaluation.reference
     others = [row.name for row in rows if row.name != reference]
     if reference is not None and others and evaluation.pairs(reference):
         changes = ((name, evaluation.difference(name, reference)) for name in others)
         yield difference_table(
-            f"Better than {reference}, mixture by mixture (dB), strict",
+            f"Difference from {reference}, mixture by mixture (dB), strict",
             ((name, c.num_pairs, c.means_db, c.intervals_db) for name, c in changes),
         )
     names = [row.name for row in rows]
@@ -59,6 +60,13 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
     if by_category:
         title = "SDR by category of source (dB), strict"
         yield turned(sdr_table("categories", title, names, by_category), "category")
+
+
+def _told(table: Table) -> Table:
+    """The table with a line that says what ± is, where there is any."""
+    has_margins = any("±" in cell for row in table.rows for cell in row)
+    margin = ("± is half a 95 % interval, from resampled videos",) if has_margins else ()
+    return replace(table, remarks=(*table.remarks, *margin))
 
 
 def _with_metrics(table: Table, evaluation: Evaluation) -> Table:
@@ -174,7 +182,9 @@ def _csv_lines(number: int, clip: ScoredClip, reads: dict[str, str]) -> Iterator
 
 
 def _tex_row(cells: Iterable[str]) -> str:
-    return " & ".join(_escaped(cell, _TEX) for cell in cells) + r" \\"
+    """A row of a table, in which a minus is one and no hyphen."""
+    signed = (re.sub(r"^-(?=\d)", "$-$", _escaped(cell, _TEX)) for cell in cells)
+    return " & ".join(signed) + r" \\"
 
 
 def _escaped(text: str, signs: dict[str, str]) -> str:

@@ -35,13 +35,13 @@ _MOST_PAIRS_A_MODEL, _ALL_HEARD = 3, 3
 PAGE_NAME = "results.html"
 ABOUT = (
     "Under <i>strict</i> every mixture weighs the same and a silent estimate counts as -30 dB; "
-    "<i>legacy</i> counts as the released codes of the field do, which leave such a mixture out. "
-    "± is half a 95 % interval, from resampled videos."
+    "<i>legacy</i> counts as the released codes of the field do, which leave such a mixture out."
 )
 STYLE = """
 nav a { margin-right: 1rem; }
-.wide { overflow-x: auto; } .wide td, .wide th { white-space: nowrap; }
-h3 { margin: 2rem 0 .2rem; }
+.wide { overflow-x: auto; } .wide td { white-space: nowrap; }
+.wide th { vertical-align: bottom; }
+h2 { font-size: 1.3rem; } h3 { font-size: 1.05rem; margin: 2rem 0 .2rem; }
 .chart { height: auto; display: block; margin: .5rem 0; }
 caption { text-align: left; padding: .3rem 0; font-weight: 600; }
 .heard { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .8rem;
@@ -237,7 +237,7 @@ def _example(pick: Pick, example: Example) -> str:
     for place, category in enumerate(example.categories):
         name = f"{place + 1:02d} {category}"
         cells = [_shown(example.pictures[place], name)]
-        cells.append(heard(name, "truth", example.sources[place], true_rows[place]))
+        cells.append(heard(name, "ground truth", example.sources[place], true_rows[place]))
         for model, answer in example.answers.items():
             rows = answer.rows[place].mean(axis=0)
             scores = _scores(answer, place)
