@@ -24,6 +24,19 @@ def test_names_stay_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -
     assert any(f" {name} " in line for line in lines[2:])
 
 
+def test_what_comes_from_outside_does_not_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hostile = "a\x1b[2Jb\x07\u202ec"
+    say(hostile)
+    say_error(hostile)
+    say_table(hostile, ["name"], [[hostile]])
+    captured = capsys.readouterr()
+    for shown in (captured.out, captured.err):
+        assert "\x1b" not in shown and "\x07" not in shown and "\u202e" not in shown
+    assert captured.out.count(r"a\x1b[2Jb\x07\u202ec") == 3 and r"a\x1b[2Jb" in captured.err
+
+
 def test_a_line_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
     say("word " * 100)
     say_error("word " * 100 + "\nand\tmore")
@@ -56,9 +69,25 @@ def test_on_a_terminal_words_are_broken_before_figures(
     assert max(map(len, shown.splitlines())) <= width and "…" not in shown
     if width >= 80:
         assert all(figure in shown for figure in ("-12.34 ±10.56", "17.59 ±5.69", "0.12 ±0.04"))
-    words = "".join(line.split("│")[1].strip() for line in shown.splitlines() if "│" in line)
+    first = shown.partition("└")[0]  # the columns that have a place at once
+    words = "".join(line.split("│")[1].strip() for line in first.splitlines() if "│" in line)
     assert words.replace(" ", "") == "dgfnet-mini(picture)mixture"
     assert "ideal-binary-mask" not in shown
+
+
+def test_columns_without_a_place_follow_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, color_system=None, width=60)
+    monkeypatch.setattr(console, "_out", terminal)
+    head = ["category", *(f"model {number}" for number in range(9))]
+    say_table("t", head, [["harp (4)", *(f"-{n}2.34 ± 10.56" for n in range(9))]])
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    rows = [line for line in lines if "±" in line]
+    assert len(rows) == 3 and all(row.startswith("│ harp") for row in rows)
+    assert [cell for row in rows for cell in row.split() if cell[0] == "-"] == [
+        f"-{n}2.34" for n in range(9)
+    ]
 
 
 def test_columns_of_figures_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
