@@ -1,9 +1,12 @@
-"""Devices by the names that PyTorch has for them, and records moved from one to another."""
+"""Devices by the names that PyTorch has for them, records moved there, and work on one thread."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from avsep.errors import InputError
@@ -36,3 +39,19 @@ def to_device(record: Any, device: torch.device) -> Any:
         moved = {f.name: to_device(getattr(record, f.name), device) for f in fields(record)}
         return replace(record, **moved)
     return record
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for PyTorch's algebra and NumPy's: sums then come out the same everywhere.
+
+    On a machine with much to do it is faster too: threads that share small sums wait for one
+    another.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 import avsep
 from avsep.checkpoint import find_checkpoint
 from avsep.data.clips import ClipFiles, file_facts
+from avsep.devices import one_thread
 from avsep.evaluation.benchmark import ScoredClip, Scorer
 from avsep.evaluation.contenders import Contender, find_contenders, model_names
 from avsep.evaluation.mixtures import Mixture
@@ -129,21 +130,9 @@ def _scored(
         return
     scorer = Scorer(plan.mixtures, contenders, plan.seed, device, plan.metrics)
     for index in indices:
-        with _one_thread():
+        with one_thread():
             scored = scorer.score(index)
         yield scored
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for PyTorch's algebra and NumPy's: sums then come out the same everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # In a worker: what it asks with, made once

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
+from torch import Generator
 
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.baselines import BASELINES
@@ -14,7 +16,7 @@ from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import Contender
 from avsep.evaluation.mixtures import Mixture, Part
 from avsep.evaluation.results.examples import PICTURE_PIXELS, make_example, mask_of, object_picture
-from avsep.records import TimedBox, VisibleObject
+from avsep.records import Batch, Separation, TimedBox, VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from evaluation.made_examples import SETTINGS
 
@@ -61,6 +63,25 @@ def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
     masks = mask_of(ideal.rows, found.rows_of(found.mixture))
     assert masks[0, 0, tone_row].mean() > 0.9 > 0.1 > masks[1, 0, tone_row].mean()
     assert masks.min() >= 0 and masks.max() <= 1
+
+
+def test_an_example_is_the_same_however_many_threads_there_are(reader: ClipReader) -> None:
+    """A page is then the same file on every machine, and its sounds are those that were scored."""
+    seen: list[int] = []
+
+    class Counting:
+        def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
+            seen.append(torch.get_num_threads())
+            return BASELINES["mixture"](FrontEnd(SETTINGS)).separate(batch, generator=generator)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        one = Contender("counting", Counting(), FrontEnd(SETTINGS), "")
+        make_example([one], reader, 0)
+        assert seen == [1] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipReader) -> None:

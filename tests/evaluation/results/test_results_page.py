@@ -86,7 +86,7 @@ def test_sounds_are_those_of_the_example() -> None:
         name: soundfile.read(io.BytesIO(base64.b64decode(content)))[0] for name, content in sounds
     }
     for name, waveform in (
-        ("duet, 02 tuba truth", made.sources[1]),
+        ("duet, 02 tuba ground truth", made.sources[1]),
         ("duet, 01 harp large", made.answers["large"].waveforms[0]),
     ):
         np.testing.assert_allclose(heard[name].T, waveform, atol=1 / 32768)

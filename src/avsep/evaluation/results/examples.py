@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from avsep.data.clips import ClipFiles, SourceFile, load_clip
+from avsep.devices import one_thread
 from avsep.errors import InputError
 from avsep.evaluation.asking import Asked, ask
 from avsep.evaluation.clip_batches import ClipReader
@@ -75,6 +76,7 @@ class Example:
         return rows_of(waveforms, self.front_end)
 
 
+@one_thread()
 def make_example(
     contenders: Sequence[Contender],
     reader: ClipReader,
@@ -85,6 +87,7 @@ def make_example(
     """The mixture of this index, answered again by each contender; at least one of them.
 
     All sounds come to the rate of the first contender and to the length of the shortest answer.
+    They are those that were scored, to the bit, however many cores there are.
     """
     asked = {one.name: ask(one, reader, index, seed, device) for one in contenders}
     settings = contenders[0].front_end.settings
