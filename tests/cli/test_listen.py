@@ -63,7 +63,7 @@ def test_from_the_page_to_the_winning_rate(run, band: Path, tmp_path: Path) -> N
     assert "mixture preferred to ideal-ratio-mask" in done.out and "p = 0.0078" in done.out
     found = json.loads(run("listen", "--tally", *files, "--key", key_path, "--json").out)
     assert found["overall"]["num_votes"] == 8 and found["overall"]["winning_rate"] == 0
-    assert found["winner_is"] == "mixture" and set(found["listeners"]) == {"ann", "ben"}
+    assert found["rates_are_of"] == "mixture" and set(found["listeners"]) == {"ann", "ben"}
 
 
 def test_the_same_seed_writes_the_same_page(run, band: Path, tmp_path: Path) -> None:

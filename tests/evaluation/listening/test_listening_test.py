@@ -111,6 +111,18 @@ def test_what_cannot_be_told_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> No
         make_listening_test(contenders(("finch",)), reader_of_duets(2), "band", 2)
 
 
+def test_the_folder_is_made_and_is_not_the_page(make, tmp_path: Path) -> None:
+    page = tmp_path / "new" / "deep" / "listen.html"
+    assert write_listening_test(make(), page).is_file() and page.is_file()
+    for folder in (page.parent, Path()):
+        with pytest.raises(InputError, match="is a folder; give the name of the page to -o"):
+            write_listening_test(make(), folder)
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        "listen-key.json",
+        "listen.html",
+    ]
+
+
 def test_the_key_of_another_test_is_not_overwritten(make, tmp_path: Path) -> None:
     page = tmp_path / "listen.html"
     key = write_listening_test(make(), page)

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 import avsep
 from avsep.errors import InputError
 from avsep.evaluation.listening.listening_test import LOUDNESS_DB, QUESTION, ListeningTest, Trial
-from avsep.media.whole_file import write_whole
+from avsep.media.whole_file import make_folder, write_whole
 from avsep.pages import html_parts
 
 _BESIDE = Path(html_parts.__file__)
@@ -29,11 +29,15 @@ KEYS = (
 def write_listening_test(test: ListeningTest, page: Path) -> Path:
     """Write the page and, beside it, the key that names the separators; the key's path comes out.
 
-    listen.html has listen-key.json.
+    listen.html has listen-key.json. The folder is made where it is missing.
 
     Raises:
-        InputError: the key of another test lies there, without which its votes cannot be counted.
+        InputError: the page's name is a folder's; the key of another test lies there, without
+            which its votes cannot be counted.
     """
+    if page.is_dir():
+        raise InputError(f"'{page}' is a folder; give the name of the page to -o, FILE.html")
+    make_folder(page.parent)
     key = page.with_name(f"{page.stem}-key.json")
     content = test.key.model_dump_json(indent=1) + "\n"
     if key.is_file() and key.read_bytes() != content.encode():

@@ -106,7 +106,7 @@ class Tally:
         """All of it, for a program."""
         return {
             "separators": list(self.separators),
-            "winner_is": self.separators[0],
+            "rates_are_of": self.separators[0],
             "overall": self.overall.as_json(),
             "by_listener": {"low": self.by_listener_low, "high": self.by_listener_high},
             "p_value": self.p_value,
