@@ -18,6 +18,7 @@ from avsep.evaluation.protocol import PairScores
 from avsep.evaluation.results.result_files import RESULTS_NAME, write_results
 from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, tables_of
 from avsep.evaluation.results.results_json import as_json, clip_json, clip_of, read_results
+from avsep.evaluation.results.tables import cells
 from avsep.sound.front_end import FrontEnd
 
 ROWS = (
@@ -213,3 +214,18 @@ def test_a_metric_is_a_column(evaluation: Evaluation) -> None:
     fewer = replace(evaluation, clips=tuple(clips))
     assert fewer.metric("mixture", "si-sdr").mean == pytest.approx(np.mean(means[1:]))
     assert "1 without SI-SDR (mixture)" in next(iter(tables_of(fewer, "ten"))).remarks
+
+
+def test_a_metric_that_is_better_when_low_says_so(evaluation: Evaluation) -> None:
+    clips = tuple(
+        replace(clip, metrics={row: {"spectral": found["si-sdr"]} for row, found in one.items()})
+        for clip in evaluation.clips
+        for one in [clip.metrics]
+    )
+    low = replace(evaluation, clips=clips, metrics=("spectral",))
+    assert "MR-STFT: lower is better" in next(iter(tables_of(low, "ten"))).remarks
+    assert not any("lower" in one for one in next(iter(tables_of(evaluation, "ten"))).remarks)
+
+
+def test_what_is_rounded_to_nothing_has_no_sign() -> None:
+    assert cells([1e-9, -1e-9, 0.5], None, signed=True) == ["0.00", "0.00", "+0.50"]

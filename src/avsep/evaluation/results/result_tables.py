@@ -85,6 +85,7 @@ def _with_metrics(table: Table, evaluation: Evaluation) -> Table:
             for metric, one in zip(metrics, found, strict=True)
             if one.num_pairs < num_counted
         ]
+    remarks += [f"{one.label}: lower is better" for one in metrics if not one.higher_is_better]
     units = [f" ({one.unit})" if one.unit not in ("", "dB") else "" for one in metrics]
     labels = [one.label + unit for one, unit in zip(metrics, units, strict=True)]
     head = (*table.head[:place], *labels, *table.head[place:])

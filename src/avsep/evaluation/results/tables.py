@@ -127,7 +127,7 @@ def figure_cell(
     text = decibels(value)
     if not value <= PERFECT_DB:
         return text
-    if signed and value > 0:
+    if signed and value > 0 and text != "0.00":
         text = f"+{text}"
     if edges is not None and np.isfinite(edges).all():
         text += f" ± {(edges[1] - edges[0]) / 2:.2f}"
@@ -147,9 +147,9 @@ def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:
 def decibels(value: float) -> str:
     """A score for a table: two decimals; `>100` where only rounding is left; `-` where none is.
 
-    >>> decibels(9.876), decibels(134.2), decibels(math.inf), decibels(math.nan)
-    ('9.88', '>100', '>100', '-')
+    >>> decibels(9.876), decibels(-1e-9), decibels(134.2), decibels(math.inf), decibels(math.nan)
+    ('9.88', '0.00', '>100', '>100', '-')
     """
     if math.isnan(value):
         return "-"
-    return f">{PERFECT_DB:.0f}" if value > PERFECT_DB else f"{value:.2f}"
+    return f">{PERFECT_DB:.0f}" if value > PERFECT_DB else f"{value:z.2f}"
