@@ -48,6 +48,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
+        metavar="NAME=VALUE",
         help="How solos are mixed: num_sources=3, same_category_probability=0.5, rule=sum.",
     ),
 ]
@@ -62,11 +63,9 @@ CueTrials = Annotated[
         "Several: a row each."
     ),
 ]
-WithBaselines = Annotated[
+NoBaselines = Annotated[
     bool,
-    typer.Option(
-        "--baselines/--no-baselines", help="The mixture, NMF-MFCC and ideal masks beside."
-    ),
+    typer.Option("--no-baselines", help="Leave out the mixture, NMF-MFCC and ideal masks."),
 ]
 Metrics = Annotated[
     list[str] | None,
@@ -110,7 +109,7 @@ def evaluate(
     overrides: Overrides = None,
     labels: Labels = "both",
     cues: CueTrials = None,
-    baselines: WithBaselines = True,
+    no_baselines: NoBaselines = False,
     metric: Metrics = None,
     limit: Limit = None,
     seed: Seed = 0,
@@ -154,7 +153,7 @@ def evaluate(
         names=tuple(names or ()),
         labels=labels,
         trials=tuple(cues or ["all"]),
-        with_baselines=baselines,
+        with_baselines=not no_baselines,
         seed=seed,
         device=str(find_device(device)),
         metrics=tuple(dict.fromkeys(metric or ())),
