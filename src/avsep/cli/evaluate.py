@@ -49,7 +49,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="How solos are mixed: num_sources=3, same_category_probability=0.5, rule=sum.",
+        help="How solos are mixed: num_sources=3, same_category_probability=1, rule=sum.",
     ),
 ]
 Labels = Annotated[
