@@ -30,19 +30,24 @@ def explained_by_recursion(
 
     Rounding in the last bit of T moves the energy by that share of the squared length of the
     filters x = T⁻¹b. Random probes r carried along measure it: x'r is (L⁻¹b)'(L⁻¹r), whose mean
-    square is the squared length. Energies are NaN where T is singular.
+    square is the squared length. Nothing is known, and the energy NaN, where rounding leaves T
+    without a factor: what LAPACK leaves of one then looks like numbers, and is none.
     """
     blocks = _blocks(lags)
     num_systems, num_blocks, d, _ = blocks.shape
     num_signals = sides.shape[1]
     probes = torch.randn(
-        num_blocks * d, _NUM_PROBES, dtype=lags.dtype, generator=torch.Generator().manual_seed(0)
+        num_blocks * d,
+        _NUM_PROBES,
+        dtype=lags.dtype,
+        device="cpu",  # the same everywhere, whatever the default
+        generator=torch.Generator("cpu").manual_seed(0),
     ).to(lags.device)
     rest = torch.cat(
         [sides.permute(0, 3, 2, 1).flatten(1, 2), probes.expand(num_systems, -1, -1)], dim=2
     )
     products = rest.new_zeros(num_systems, num_signals, rest.shape[2])
-    root = torch.linalg.cholesky_ex(blocks[:, 0])[0]
+    root = _factor(blocks[:, 0])
     plus = torch.linalg.solve_triangular(root.mT, blocks.flatten(1, 2), upper=True, left=False)
     minus = plus[:, d:]
     while True:
@@ -71,12 +76,18 @@ def _rotated(
     ratio = torch.linalg.solve_triangular(plus[:, :d], minus[:, :d], upper=False)
     unit = torch.eye(d, dtype=plus.dtype, device=plus.device)
     pair = unit - torch.stack([ratio @ ratio.mT, ratio.mT @ ratio])
-    root, other_root = torch.linalg.cholesky_ex(pair)[0]
+    root, other_root = _factor(pair)
     inverse = torch.linalg.solve_triangular(root, unit.expand_as(root), upper=False).mT
     plus = torch.baddbmm(plus @ inverse, minus, ratio.mT @ inverse, alpha=-1)
     across = torch.linalg.solve_triangular(other_root, ratio.mT @ root, upper=False).mT
     minus = torch.baddbmm(minus[:, d:] @ other_root, plus[:, d:], across, alpha=-1)
     return plus, minus
+
+
+def _factor(matrices: Float64[Tensor, "*B d d"]) -> Float64[Tensor, "*B d d"]:
+    """The Cholesky factors; NaN where there is none, which every later figure inherits."""
+    factors, info = torch.linalg.cholesky_ex(matrices)
+    return factors.masked_fill((info > 0)[..., None, None], torch.nan)
 
 
 def _blocks(lags: Float64[Tensor, "B G G lags"]) -> Float64[Tensor, "B blocks d d"]:
