@@ -13,10 +13,11 @@ from avsep.evaluation.projection.explained import Explained
 from avsep.evaluation.projection.parts import Parts, are_wrong, error_limits, parts_of
 from avsep.evaluation.projection.rests import rests_after
 
-# Steps end when the next would gain this share of what an energy may be off; rounding of energies
-# allows no less than so much.
+# Steps end when the next would gain this share of what an energy may be off.
 _OF_LIMIT = 0.1
 _LEAST_GAIN = 1e-17
+# Energies of about 1 are sums of many squares: differences of them are no better known than this.
+_ROUNDING = 2 * 2.0**-52
 # As waveforms parts are told however small they are. A projection is settled when the next step
 # would change its energy by less than this: an amplitude of 3e-13, which moves even an SIR of
 # 90 dB by less than 1e-7 dB.
@@ -63,7 +64,7 @@ class _System:
         settled = (_OF_LIMIT * limit.nan_to_num(nan=0.0)).clamp(min=_LEAST_GAIN)
         rests, error = self._after(rows, settled)
         whole = _unit_energy(self._signals[rows]).square().sum(-1)
-        return whole - rests.square().sum(-1), error
+        return whole - rests.square().sum(-1), error + _ROUNDING
 
     def rests(self, rows: Int64[Tensor, " K"]) -> Float64[Tensor, "K longer"]:
         """What the references cannot make of some signals, to the last digit."""
