@@ -22,14 +22,17 @@ class DenseInverse:
 
 
 def _cholesky(gram: Float64[Tensor, "rows rows"]) -> Float64[Tensor, "rows rows"]:
-    """Its Cholesky factor, with the least ridge that lets it have one."""
-    ridge = 1e-15
-    while True:
-        gram.diagonal().add_(ridge)
+    """Its Cholesky factor, with the least ridge that lets it have one.
+
+    Args:
+        gram: of a diagonal of ones, so that a ridge of one is more than any needs.
+    """
+    for exponent in range(-15, 1):
+        gram.diagonal().add_(10.0**exponent)
         factor = _factor_in_blocks(gram)
         if bool(factor.diagonal().isfinite().all()):
             return factor
-        ridge *= 10
+    raise AssertionError("inner products that are finite have a factor with such a ridge")
 
 
 def _factor_in_blocks(gram: Float64[Tensor, "rows rows"]) -> Float64[Tensor, "rows rows"]:
