@@ -163,3 +163,33 @@ def test_answers_to_one_mixture_share_its_references() -> None:
     found = bss_eval(sources[0], torch.tensor(many), permute=True, filter_taps=40)
     assert found.permutation.tolist() == ([[0, 1]] * 3 + [[1, 0]] * 3) * 12
     np.testing.assert_allclose(found.sdr_db[3:6], found.sdr_db[:3], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("level", [1e-300, 1e-160, 1e150, 1e300])
+def test_images_of_extreme_levels(level: float) -> None:
+    rng = np.random.default_rng(5)
+    sources = rng.standard_normal((2, 2, 800))
+    answers = sources + 0.3 * sources[::-1] + 0.1 * rng.standard_normal(sources.shape)
+    plain = bss_eval_images(sources, answers, filter_taps=16)
+    scaled = bss_eval_images(level * sources, level * answers, filter_taps=16)
+    apart = bss_eval_images(sources, level * answers, filter_taps=16)
+    for name in ("sdr_db", "isr_db", "sir_db", "sar_db"):
+        expected = getattr(plain, name)
+        np.testing.assert_allclose(getattr(scaled, name), expected, rtol=0, atol=1e-9)
+    # Images have a level of their own; what is in them beside one another has none.
+    np.testing.assert_allclose(apart.sir_db, plain.sir_db, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(apart.sar_db, plain.sar_db, rtol=0, atol=1e-9)
+
+
+def test_an_image_without_its_source_is_not_silent() -> None:
+    """Sounds one after the other, the estimates exchanged: there is something, and it is wrong."""
+    sources = np.zeros((2, 1, 900))
+    noise = np.random.default_rng(6).standard_normal((2, 300))
+    sources[0, 0, :300], sources[1, 0, 600:] = noise
+    scores = bss_eval_images(sources, sources[::-1], filter_taps=32)
+    energy = np.square(sources).sum((1, 2))
+    expected_db = 10 * np.log10(energy / energy.sum())
+    np.testing.assert_allclose(scores.sdr_db, expected_db, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(scores.isr_db, 0, rtol=0, atol=1e-9)
+    assert (scores.sir_db < -100).all()
+    assert (scores.sar_db > 100).all()

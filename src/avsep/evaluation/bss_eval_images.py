@@ -19,6 +19,9 @@ from avsep.evaluation.waveforms import (
     evened,
 )  # fmt: skip
 
+# Squares of peaks below this, or above one over it, might be lost.
+_LEAST_PEAK = 1e-100
+
 
 @dataclass(frozen=True)
 class ImageScores:
@@ -64,8 +67,7 @@ def bss_eval_images(
     num_sources = truth.shape[-3]
 
     def score(sources: References, answers: Estimates) -> Table:
-        evened(sources, may_be_silent=False)  # told, and left as it is: levels count
-        evened(answers)
+        sources, answers = _evened_together(sources, answers)
         places = torch.arange(answers.shape[1] * num_sources, device=answers.device)
         by_answer = places.unflatten(0, (-1, num_sources))  # M S
         asked = places.expand(num_sources, -1) if permute else by_answer.T  # S K
@@ -94,25 +96,46 @@ def _table_db(
     num_channels = sources.shape[2]
     channels = torch.arange(num_channels, device=asked.device)
     signals = (asked[..., None] * num_channels + channels).flatten(1)  # S Q*C
-    shares = energies_of_parts(sources, answers.flatten(1, 2), signals, taps)
-    energy = answers.square().sum(-1).flatten(1)[:, signals]
+    # What is made of an answer depends on its channels' levels beside one another alone.
+    heard = evened(answers.flatten(2)).view_as(answers)
+    shares = energies_of_parts(
+        evened(sources, may_be_silent=False), evened(heard.flatten(1, 2)), signals, taps
+    )
 
-    def over_channels(share: Float64[Tensor, "B S _"]) -> Float64[Tensor, "B S Q"]:
+    def over_channels(
+        share: Float64[Tensor, "B S _"], waveforms: Float64[Tensor, "B K C N"]
+    ) -> Float64[Tensor, "B S Q"]:
+        energy = waveforms.square().sum(-1).flatten(1)[:, signals]
         return (share * energy).unflatten(-1, (-1, num_channels)).sum(-1)
 
-    own, interference = over_channels(shares.target), over_channels(shares.interference)
-    explained, artifacts = over_channels(shares.explained), over_channels(shares.artifacts)
+    own, interference, explained, artifacts = (
+        over_channels(share, heard)
+        for share in (shares.target, shares.interference, shares.explained, shares.artifacts)
+    )
+    target = over_channels(shares.target, answers)
+    is_silent = (heard == 0).flatten(2).all(-1)  # B K
     found = []
     for index, which in enumerate(asked):
         image, mine = sources[:, index, None], answers[:, which]  # B Q C N
         true_energy = image.square().sum((-2, -1))
-        spatial = own[:, index] - 2 * (image * mine).sum((-2, -1)) + true_energy
+        spatial = target[:, index] - 2 * (image * mine).sum((-2, -1)) + true_energy
         ratios = (
             true_energy / (mine - image).square().sum((-2, -1)),
             true_energy / spatial.clamp(min=0),
             own[:, index] / interference[:, index],
             explained[:, index] / artifacts[:, index],
         )
-        is_silent = (own[:, index] == 0)[..., None]
-        found.append(torch.stack(ratios, dim=-1).masked_fill(is_silent, 0.0))
+        found.append(torch.stack(ratios, dim=-1).masked_fill(is_silent[:, which, None], 0.0))
     return 10 * torch.log10(torch.stack(found, dim=1))
+
+
+def _evened_together(sources: References, answers: Estimates) -> tuple[References, Estimates]:
+    """Each mixture's sources and answers divided by one level where squares might be lost."""
+    peaks = [
+        torch.linalg.vector_norm(x.flatten(1), ord=torch.inf, dim=1) for x in (sources, answers)
+    ]
+    level = torch.maximum(*peaks)
+    if bool(((level > _LEAST_PEAK) & (level < 1 / _LEAST_PEAK)).all()):
+        return sources, answers
+    level = torch.where((level > 0) & level.isfinite(), level, 1.0)[:, None, None, None]  # B S C N
+    return sources / level, answers / level[..., None]
