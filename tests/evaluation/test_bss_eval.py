@@ -1,5 +1,7 @@
 """BSS Eval: golden values, mir_eval as referee, a second way to compute it, every bad input."""
 
+from collections.abc import Callable
+
 import mir_eval
 import numpy as np
 import pytest
@@ -133,6 +135,32 @@ def test_equal_references_are_scored_like_mir_eval_does() -> None:
     assert_same_db(table(scores), by_definition(clicks, noise, 64), TOLERANCE_DB)
 
 
+@pytest.mark.parametrize("filter_taps", [2, 3, 7, 13])
+def test_multiples_of_a_reference_are_never_certified_wrong(filter_taps: int) -> None:
+    """A matrix that rounding leaves indefinite has no factor, and LAPACK returns numbers."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        source = rng.standard_normal(int(rng.integers(20, 300)))
+        sources = np.stack([source, -rng.uniform(0.5, 3) * source])
+        estimates = sources + 10.0 ** -rng.uniform(0, 2) * rng.standard_normal(sources.shape)
+        scores = bss_eval(sources, estimates, filter_taps=filter_taps)
+        expected_db = by_definition(sources, estimates, filter_taps)
+        assert_same_db(table(scores), expected_db, TOLERANCE_DB)
+
+
+@pytest.mark.parametrize("level_db", [-70, -80, -90, -98])
+def test_faint_parts_are_told_to_the_promise(level_db: float) -> None:
+    """Between parts told by correlations and perfect ones: energies round at 1e-16 of the whole."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        sources = rng.standard_normal((3, 300))
+        noise = 10 ** (level_db / 20) * rng.standard_normal(sources.shape)
+        estimates = sources + 0.1 * sources[::-1] + noise
+        scores = bss_eval(sources, estimates, filter_taps=16)
+        expected_db = by_definition(sources, estimates, 16)
+        assert_same_db(table(scores), expected_db, TOLERANCE_DB)
+
+
 def by_definition(sources: np.ndarray, estimates: np.ndarray, filter_taps: int) -> np.ndarray:
     """The scores by orthogonal bases of all delayed sources: slow, exact however near singular."""
     padded = np.pad(sources, ((0, 0), (0, filter_taps - 1)))
@@ -251,6 +279,24 @@ def test_lists_are_arrays_too() -> None:
     )
 
 
+def test_settings_of_pytorch_change_nothing() -> None:
+    rng = np.random.default_rng(11)
+    sources = rng.standard_normal((2, 600))
+    estimates = sources + 0.1 * rng.standard_normal((2, 600))
+    sources[1] = sources[0]  # singular: what is done with care is among it
+    expected_db = table(bss_eval(sources, estimates, permute=True, filter_taps=16))
+    with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
+        found_db = table(bss_eval(sources, estimates, permute=True, filter_taps=16))
+    np.testing.assert_array_equal(found_db, expected_db)
+    with torch.inference_mode():
+        rows = [torch.tensor(row) for row in estimates]
+        found_db = table(bss_eval(sources, rows, permute=True, filter_taps=16))
+    np.testing.assert_array_equal(found_db, expected_db)
+    rows = [torch.tensor(row, requires_grad=True) for row in estimates]
+    found_db = table(bss_eval(sources, rows, permute=True, filter_taps=16))
+    np.testing.assert_array_equal(found_db, expected_db)
+
+
 def test_one_source_has_no_interference() -> None:
     rng = np.random.default_rng(5)
     source = rng.standard_normal((1, 700))  # shorter sound than two sources could have
@@ -295,6 +341,11 @@ QUIET[2, 1] = 0.0
         ([NOISE[0, 0], NOISE[0, 1, 1:]], NOISE[0], "references are no array of numbers .*homogen"),
         ([["loud", "soft"]], NOISE[0], "references are no array of numbers .*convert string to fl"),
         (NOISE[0] + 0j, NOISE[0], "references are complex numbers; BSS Eval takes real"),
+        (
+            NOISE[0],
+            np.zeros((2, 1200), "M8[s]"),
+            r"estimates are no array .*datetime64\[s\] are no",
+        ),
     ],
 )
 def test_what_has_no_score_says_so(
@@ -302,13 +353,23 @@ def test_what_has_no_score_says_so(
 ) -> None:
     with pytest.raises(InputError, match=message):
         bss_eval(references, estimates)
-    if isinstance(references, np.ndarray):
+    if isinstance(references, np.ndarray) and estimates.dtype.kind != "M":
         with pytest.raises(InputError, match=message):
             bss_eval(torch.tensor(references), torch.tensor(estimates))
 
 
+@pytest.mark.parametrize("make", [torch.Tensor.to_sparse, lambda x: x.to("meta")])
+def test_tensors_without_samples_at_hand_say_so(
+    make: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    with pytest.raises(InputError, match="references are a tensor that is meta, quantized or spa"):
+        bss_eval(make(torch.tensor(NOISE)), NOISE)
+
+
 def test_filters_have_a_tap() -> None:
-    with pytest.raises(InputError, match=r"filter_taps is 0; it must be 1 or more \(the field"):
+    with pytest.raises(
+        InputError, match=r"filter_taps is 0; it must be a whole number, 1 or more \(the"
+    ):
         bss_eval(NOISE, NOISE, filter_taps=0)
     # One tap forgives a gain and nothing else: a delay of one sample of noise loses nearly all.
     assert (bss_eval(NOISE, np.roll(NOISE, 1, axis=-1), filter_taps=1).sdr_db < -10).all()

@@ -77,11 +77,12 @@ def bss_eval(
     num_sources = truth.shape[-2]
 
     def score(sources: References, answers: Estimates) -> Table:
-        which = torch.arange(answers.shape[1] * num_sources).unflatten(0, (-1, num_sources))  # M S
-        asked = which.flatten().expand(num_sources, -1) if permute else which.T
+        places = torch.arange(answers.shape[1] * num_sources, device=answers.device)
+        by_answer = places.unflatten(0, (-1, num_sources))  # M S
+        asked = places.expand(num_sources, -1) if permute else by_answer.T
         sources, signals = evened(sources, may_be_silent=False), evened(answers.flatten(1, 3))
-        parts = energies_of_parts(sources, signals, asked.to(signals.device), filter_taps)
-        table_db = _ratios_db(parts).unflatten(2, (len(which), -1))  # B S M estimates 3
+        parts = energies_of_parts(sources, signals, asked, filter_taps)
+        table_db = _ratios_db(parts).unflatten(2, (len(by_answer), -1))  # B S M estimates 3
         return table_db.transpose(1, 2).cpu().numpy()
 
     try:

@@ -1,6 +1,8 @@
 """Waveforms to be scored: taken from arrays or tensors, and every fault of theirs told."""
 
 from collections.abc import Sequence
+from numbers import Integral
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,32 +19,37 @@ _LEAST_NORM = 1e-100
 
 def as_tensors(references: Waveforms, estimates: Waveforms) -> tuple[Given, Given]:
     """Both on one device: that of a CUDA tensor among them, else the CPU; nothing is copied."""
-    devices = [x.device for x in (estimates, references) if isinstance(x, Tensor) and x.is_cuda]
-    device = devices[0] if devices else torch.device("cpu")
     truth, guess = _as_tensor(references, "references"), _as_tensor(estimates, "estimates")
+    device = next((x.device for x in (guess, truth) if x.is_cuda), torch.device("cpu"))
     return truth.to(device), guess.to(device)
 
 
 def _as_tensor(given: Waveforms, name: str) -> Given:
     """One of both as real numbers, still on its device unless that has no float64."""
-    if isinstance(given, Tensor):
-        found = given.detach().to("cpu" if given.device.type == "mps" else given.device)
-    else:
-        try:
-            array = np.asarray(given)
-            if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-                array = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
-            # What may not be written, or runs backwards, PyTorch takes as a copy alone.
-            is_plain = array.flags.writeable and all(step >= 0 for step in array.strides)
-            native = array.astype(array.dtype.newbyteorder("="), copy=not is_plain)
-            found = torch.from_numpy(native)
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"{name} are no array of numbers [..., sources, samples] ({error})"
-            ) from error
+    try:
+        if isinstance(given, list | tuple) and given and isinstance(given[0], Tensor):
+            given = torch.stack([cast(Tensor, row).detach() for row in given])
+        found = given.detach() if isinstance(given, Tensor) else _from_array(np.asarray(given))
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"{name} are no array of numbers [..., sources, samples] ({error})"
+        ) from error
+    if found.is_meta or found.is_quantized or found.layout is not torch.strided:
+        raise InputError(f"{name} are a tensor that is meta, quantized or sparse; give a dense one")
     if found.is_complex():
         raise InputError(f"{name} are complex numbers; BSS Eval takes real waveforms")
-    return found
+    return found.cpu() if found.device.type == "mps" else found
+
+
+def _from_array(array: Shaped[np.ndarray, "..."]) -> Given:
+    """An array as a tensor; a view where PyTorch can have one."""
+    if array.dtype.kind in "mMV":
+        raise TypeError(f"{array.dtype} are no samples")
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        array = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+    # What may not be written, or runs backwards, PyTorch takes as a copy alone.
+    is_plain = array.flags.writeable and all(step >= 0 for step in array.strides)
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=not is_plain))
 
 
 class NoScoreError(Exception):
@@ -88,8 +95,10 @@ def check_shapes(references: Given, estimates: Given, axes: str, taps: int) -> N
             f"references have shape {shape}, estimates {other}; both must have one shape "
             f"[..., {axes}], or more axes at the front that broadcast: cut the longer ones"
         )
-    if taps < 1:
-        raise InputError(f"filter_taps is {taps}; it must be 1 or more (the field uses 512)")
+    if not isinstance(taps, Integral) or taps < 1:
+        raise InputError(
+            f"filter_taps is {taps!r}; it must be a whole number, 1 or more (the field uses 512)"
+        )
     num_filtered = int(np.prod(shape[-num_axes:-1]))
     num_needed = (num_filtered - 1) * taps + 2 if num_filtered > 1 else 1
     if shape[-1] < num_needed:
