@@ -154,3 +154,10 @@ def test_bad_input_is_one_line(files: dict[str, np.ndarray], line: str, message:
     assert isinstance(result.exception, InputError)  # `avsep.cli.main` prints it and exits with 2
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+def test_an_image_with_a_silent_channel_is_named(files: dict[str, np.ndarray]) -> None:
+    write("left.wav", files["b"] * np.array([[1], [0]], np.float32))
+    failed = run("--reference a.wav left.wav --estimate x.wav y.wav --image").exception
+    assert isinstance(failed, InputError)
+    assert "reference 'left.wav' is silent in channel 2 of 2: as an image it has no" in str(failed)

@@ -285,6 +285,17 @@ def test_bad_input_is_one_line(songs: dict, line: str, message: str) -> None:
     assert "\n" not in str(result.exception)
 
 
+def test_a_folder_is_no_output_before_files_are_read(
+    songs: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("folder.csv").mkdir()
+    monkeypatch.setattr(
+        "avsep.evaluation.stems.file_scores.read_audio", lambda *_: pytest.fail("read")
+    )
+    failed = run("--reference true --estimate a -o folder.csv").exception
+    assert "'folder.csv' is a folder; give the name of a file to write" in str(failed)
+
+
 def test_metrics_are_known_before_files_are_read(
     songs: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:

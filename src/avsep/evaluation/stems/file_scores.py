@@ -183,7 +183,8 @@ def _scored(
     """
     num_sources, metrics = len(paths) // 2, settings.chosen_metrics()
     truth, guess = waveforms[:, :num_sources], waveforms[:, num_sources : 2 * num_sources]
-    if settings.image:  # all channels are one image, in which a source may be on one side alone
+    if settings.image:
+        _check_images(paths[:num_sources], truth)
         scored, remarks = np.ones(len(waveforms), bool), list[str]()
     else:
         scored, remarks = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
@@ -276,6 +277,15 @@ def _cut_to_shortest(
         f"(the longest, '{paths[longest]}', has {lengths[longest]})"
     )
     return together, [remark]
+
+
+def _check_images(paths: Sequence[Path], truth: Float32[np.ndarray, "C S N"]) -> None:
+    """Raise an InputError that names a reference with a silent channel."""
+    for channel, index in np.argwhere(~truth.any(axis=-1)):
+        raise InputError(
+            f"reference '{paths[index]}' is silent in channel {channel + 1} of {len(truth)}: as an "
+            "image it has no score; leave out --image to score channel by channel"
+        )
 
 
 def _scored_channels(

@@ -118,6 +118,8 @@ def check_output(path: Path) -> None:
         raise InputError(
             f"'{path}': scores are written as {' or '.join(_FORMATS)}; change the ending"
         )
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; give the name of a file to write")
     if not path.parent.is_dir():
         raise InputError(f"'{path}' cannot be written: make the folder '{path.parent}' first")
 
