@@ -112,6 +112,11 @@ def _ratios_db(parts: Parts) -> Float64[Tensor, "B S Q 3"]:
 def best_orders(sir_db: Float64[np.ndarray, "*batch S S"]) -> Int64[np.ndarray, "*batch S"]:
     """The estimate for each reference in the assignment of best mean SIR."""
     # Infinities cannot be summed, and above 200 dB rounding would choose.
-    tables = sir_db.clip(-1000, 200).reshape(-1, *sir_db.shape[-2:])
+    return assignments(sir_db.clip(-1000, 200))
+
+
+def assignments(worth: Float64[np.ndarray, "*batch S S"]) -> Int64[np.ndarray, "*batch S"]:
+    """The estimate for each reference in the assignment of highest sum, mixture by mixture."""
+    tables = worth.reshape(-1, *worth.shape[-2:])
     orders = [linear_sum_assignment(table, maximize=True)[1] for table in tables]
-    return np.stack(orders).astype(np.int64).reshape(sir_db.shape[:-1])
+    return np.stack(orders).astype(np.int64).reshape(worth.shape[:-1])

@@ -70,6 +70,14 @@ def evened(waveforms: Float64[Tensor, "*B N"], *, may_be_silent: bool = True) ->
     return waveforms / torch.where(peak > 0, peak, 1.0)
 
 
+def unit_energy(waveforms: Float64[Tensor, "*B N"]) -> Float64[Tensor, "*B N"]:
+    """Each waveform scaled to energy 1, by its peak first lest squares underflow; zeros stay."""
+    for order in (torch.inf, 2):
+        norm = torch.linalg.vector_norm(waveforms, ord=order, dim=-1, keepdim=True)
+        waveforms = waveforms / torch.where(norm > 0, norm, 1.0)
+    return waveforms
+
+
 def check_shapes(references: Given, estimates: Given, axes: str, taps: int) -> None:
     """Raise an InputError for shapes that cannot be scored.
 

@@ -2,18 +2,18 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
-from scipy.optimize import linear_sum_assignment
+from jaxtyping import Float64
 from torch import Tensor
 
 from avsep.errors import InputError
-from avsep.evaluation.bss_eval import BssScores, best_orders, bss_eval
+from avsep.evaluation.bss_eval import BssScores, assignments, best_orders, bss_eval
 from avsep.evaluation.waveforms import (
     Waveforms,
     as_tensors,
     check_finite,
     check_shapes,
     check_sounding,
+    unit_energy,
 )
 
 # Directions among references of energy 1 that are weaker than this are rounding.
@@ -56,7 +56,7 @@ def si_bss_eval(
     if zero_mean:
         truth, guess = _without_mean(truth), _without_mean(guess)
     check_sounding(truth)
-    table = _pairs_db(_unit_energy(truth), _unit_energy(guess))
+    table = _pairs_db(unit_energy(truth), unit_energy(guess))
     num_sources = truth.shape[-2]
     order = np.broadcast_to(np.arange(num_sources), truth.shape[:-1])
     if permute:
@@ -102,7 +102,7 @@ def sa_sdr_db(
     if permute:
         # In any order the energies are the same: the products decide.
         products = torch.einsum("...sn,...en->...se", truth, guess)
-        order = torch.as_tensor(_best_orders(products.cpu().numpy()), device=guess.device)
+        order = torch.as_tensor(assignments(products.cpu().numpy()), device=guess.device)
         guess = torch.take_along_dim(guess, order[..., None], dim=-2)
     error = (truth - guess).square().sum((-2, -1))
     return _decibels(truth.square().sum((-2, -1)), error).cpu().numpy()
@@ -203,26 +203,8 @@ def _decibels(
     return 10 * torch.log10((up / down).nan_to_num(nan=0.0, posinf=torch.inf))
 
 
-def _best_orders(
-    worth: Float64[np.ndarray, "*batch S estimates"],
-) -> Int64[np.ndarray, "*batch S"]:
-    """The estimate for each reference in the assignment of highest sum, mixture by mixture."""
-    num_sources = worth.shape[-1]
-    flat = worth.reshape(-1, num_sources, num_sources)
-    orders = [linear_sum_assignment(one, maximize=True)[1] for one in flat]
-    return np.stack(orders).astype(np.int64).reshape(worth.shape[:-1])
-
-
 def _without_mean(waveforms: Float64[Tensor, "*batch N"]) -> Float64[Tensor, "*batch N"]:
     """Each waveform less its mean; of a constant nothing is left, not even rounding."""
     centred = waveforms - waveforms.mean(-1, keepdim=True)
     rounding = centred.abs().amax(-1) <= _MEAN_ROUNDING * waveforms.abs().amax(-1)
     return torch.where(rounding[..., None], 0.0, centred)
-
-
-def _unit_energy(waveforms: Float64[Tensor, "*batch N"]) -> Float64[Tensor, "*batch N"]:
-    """Each waveform scaled to energy 1, by its peak first lest squares underflow; zeros stay."""
-    for order in (torch.inf, 2):
-        norm = torch.linalg.vector_norm(waveforms, ord=order, dim=-1, keepdim=True)
-        waveforms = waveforms / torch.where(norm > 0, norm, 1.0)
-    return waveforms

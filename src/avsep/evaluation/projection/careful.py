@@ -12,6 +12,7 @@ from avsep.evaluation.projection.dense import DenseInverse
 from avsep.evaluation.projection.explained import Explained
 from avsep.evaluation.projection.parts import Parts, are_wrong, error_limits, parts_of
 from avsep.evaluation.projection.rests import rests_after
+from avsep.evaluation.waveforms import unit_energy
 
 # Steps end when the next would gain this share of what an energy may be off.
 _OF_LIMIT = 0.1
@@ -50,7 +51,7 @@ class _System:
     """
 
     def __init__(self, mixture: Mixture, channels: slice) -> None:
-        self._references = _unit_energy(mixture.references.flatten(0, 1)[channels])
+        self._references = unit_energy(mixture.references.flatten(0, 1)[channels])
         self._signals, self._sides = mixture.signals, mixture.sides[:, channels]
         self._lags = mixture.lags[channels, channels]
 
@@ -63,7 +64,7 @@ class _System:
         """
         settled = (_OF_LIMIT * limit.nan_to_num(nan=0.0)).clamp(min=_LEAST_GAIN)
         rests, error = self._after(rows, settled)
-        whole = _unit_energy(self._signals[rows]).square().sum(-1)
+        whole = unit_energy(self._signals[rows]).square().sum(-1)
         return whole - rests.square().sum(-1), error + _ROUNDING
 
     def rests(self, rows: Int64[Tensor, " K"]) -> Float64[Tensor, "K longer"]:
@@ -73,7 +74,7 @@ class _System:
     def _after(
         self, rows: Int64[Tensor, " K"], settled: Float64[Tensor, " K"]
     ) -> tuple[Float64[Tensor, "K longer"], Float64[Tensor, " K"]]:
-        signals = _unit_energy(self._signals[rows])
+        signals = unit_energy(self._signals[rows])
         return rests_after(self._inverse, self._references, signals, self._sides[rows], settled)
 
     @cached_property
@@ -120,7 +121,7 @@ def _parts_as_waveforms(
     mixture: Mixture, systems: list[_System], everything: _System | None
 ) -> Parts:
     """Each part made and its energy measured: exact where differences of energies are rounding."""
-    signals = _unit_energy(mixture.signals)
+    signals = unit_energy(mixture.signals)
     rests_of_all = None
     if everything is not None:
         rests_of_all = everything.rests(torch.arange(len(signals), device=signals.device))
@@ -138,9 +139,3 @@ def _parts_as_waveforms(
         )
         found.append([wave.square().sum(-1) for wave in waves])
     return Parts(*(torch.stack(energies) for energies in zip(*found, strict=True)))
-
-
-def _unit_energy(waveforms: Float64[Tensor, "*B N"]) -> Float64[Tensor, "*B N"]:
-    """Each waveform scaled to energy 1; zeros stay."""
-    norm = torch.linalg.vector_norm(waveforms, dim=-1, keepdim=True)
-    return waveforms / torch.where(norm > 0, norm, 1.0)
