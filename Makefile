@@ -19,7 +19,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/avsep demo -o out/demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto $(if $(quick),,-m "slow or not slow")
+	$(BIN)/python -m pytest -n auto --dist worksteal $(if $(quick),,-m "slow or not slow")
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from avsep.evaluation.projection.rests import rests_after
 from avsep.evaluation.waveforms import unit_energy
 
 # Steps end when the next would gain this share of what an energy may be off.
-_OF_LIMIT = 0.1
+_OF_LIMIT = 0.3
 _LEAST_GAIN = 1e-17
 # Energies of about 1 are sums of many squares: differences of them are no better known than this.
 _ROUNDING = 2 * 2.0**-52

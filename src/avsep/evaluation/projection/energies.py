@@ -22,7 +22,7 @@ def energies_of_parts(
     """Energies [B, S, Q] of the parts of signals, as shares of each signal's own energy.
 
     Departure: mir_eval filters the references and subtracts; here no waveform is made as long as
-    two energies from correlations tell the parts to 1e-7 dB, which an estimate of their error
+    two energies from correlations tell the parts to 4e-7 dB, which an estimate of their error
     decides. Where it does not, as for references that are near singular or parts that are tiny, the
     mixture is done again with care.
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from avsep.evaluation.projection.explained import Explained
 
 Energies = Float64[Tensor, "*B Q"]
-# Each part is off by this share of itself at most, 1e-7 dB.
-_SHARE = 3e-8
+# Each energy is off by this share of any part at most, 4e-7 dB.
+_SHARE = 1e-7
 # Artifacts of this share of what is explained are none: their ratio is beyond 100 dB in any case.
 _NOTHING = 1e-11
 _ROUNDING = 2.0**-52
