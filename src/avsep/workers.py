@@ -46,7 +46,7 @@ def in_parallel(
             held.close()
             raise InputError(
                 "a worker process was ended by force, for want of memory perhaps: try again with "
-                "fewer, --workers 1"
+                "one (toyband --workers 1, evaluate --set workers=1)"
             ) from error
         except BaseException:
             held.close()

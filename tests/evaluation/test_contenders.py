@@ -69,6 +69,11 @@ def test_a_row_for_each_way_and_trial(checkpoint: str) -> None:
     assert (rows[1].reading.trial, rows[1].reading.looks) == ("swapped", LOOKS)
 
 
+def test_nobody_to_ask() -> None:
+    with pytest.raises(InputError, match="nobody is asked: name a model of `avsep models`"):
+        find_contenders([], with_baselines=False)
+
+
 def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> None:
     copies = [str(tmp_path / place / "run" / "model.safetensors") for place in ("a", "b")]
     for copy in copies:

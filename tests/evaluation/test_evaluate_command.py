@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from avsep.checkpoint import save_checkpoint
+from avsep.evaluation.baselines import BASELINES
 from evaluation.solos import make_solos
 from tiny_models import tiny_model
 
@@ -54,20 +55,10 @@ def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
 
 def test_trials_are_rows_of_their_own(run, place: Path) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "picture"]
-    done = run(
-        "evaluate",
-        *words,
-        "--limit",
-        1,
-        "--no-baselines",
-        "--cues",
-        "all",
-        "--cues",
-        "hidden",
-        "--json",
-    )
+    done = run("evaluate", *words, "--limit", 1, "--cues", "all", "--cues", "hidden", "--json")
     name = f"{place.name}/tiny"
     assert list(json.loads(done.out)["separators"]) == [
+        *BASELINES,
         f"{name} (picture)",
         f"{name} (picture, hidden)",
     ]
@@ -90,7 +81,7 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     pairs = tmp_path / "testsep.csv"
     pairs.write_text("/violin/a.wav, /cello/c.wav\n/violin/b.wav, /tuba/gone.wav\n")
     words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "told"]
-    done = run("evaluate", *words, "--pairs", pairs, "--metric", "si-sdr", "-o", tmp_path / "out")
+    done = run("evaluate", *words, "--pairs", pairs, "--set=metrics=si-sdr", "-o", tmp_path / "out")
     assert done.code == 0 and not done.err
     assert "1 mixtures of" in done.out and "SI-SDR" in done.out
     missing = "1 of 2 mixtures of 'testsep.csv' are left out: 1 of their videos are not in the data"
@@ -100,9 +91,7 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     assert found["remarks"] == [f"{missing}: tuba/gone (1)"]
     for name in ("results.csv", "tables.md", "tables.tex"):
         assert "nmf-mfcc" in (tmp_path / "out" / name).read_text()
-    drawn = run(
-        "evaluate", *words, "--draw", 3, "--no-baselines", "--set", "num_sources=3", "--json"
-    )
+    drawn = run("evaluate", *words, "--limit", 3, "--set", "num_sources=3", "--json")
     clips = json.loads(drawn.out)["clips"]
     assert len(clips) == 3 and all(len(set(clip["videos"])) == 3 for clip in clips)
 
@@ -110,30 +99,24 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--metric", "si-sdrr"], "unknown metric 'si-sdrr'; did you mean 'si-sdr"),
-        (["--metric", "ild-error"], "ild-error is of 2 channels, the sound has 1"),
+        (["--set=metrics=si-sdrr"], "unknown metric 'si-sdrr'; did you mean 'si-sdr"),
+        (["--set=metrics=ild-error"], "ild-error is of 2 channels, the sound has 1"),
         (["--set", "num_source=3"], "unknown setting 'num_source'; did you mean 'num_sources'"),
         (["--pairs", "gone.csv"], "'gone.csv' does not exist"),
-        (["--pairs", "gone.csv", "--draw", "3"], "give --pairs FILE or --draw N, not both"),
     ],
 )
 def test_bad_lists_and_metrics_are_one_line(
     run, place: Path, words: list[str], message: str
 ) -> None:
-    done = run("evaluate", "mixture", "--no-baselines", "--data", place / "band", *words)
+    done = run("evaluate", "mixture", "--data", place / "band", *words)
     assert done.code == 2 and message in done.err and done.err.count("\n") == 1
-
-
-def test_nobody_to_ask(run, place: Path) -> None:
-    done = run("evaluate", "--no-baselines", "--data", place / "band")
-    assert done.code == 2 and "nobody is asked: name a model" in done.err
 
 
 def test_the_page_and_the_figures_are_written_and_the_same_each_time(
     run, place: Path, tmp_path: Path
 ) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--limit", 2, "--figures", 1]
-    words += ["--no-baselines", "--labels", "picture"]
+    words += ["--labels", "picture"]
     for name in ("a", "b"):
         done = run("evaluate", *words, "-o", tmp_path / name)
         assert done.code == 0 and not done.err
@@ -149,11 +132,11 @@ def test_the_page_and_the_figures_are_written_and_the_same_each_time(
 
 
 def test_figures_want_a_folder_and_names_that_are_there(run, place: Path, tmp_path: Path) -> None:
-    words = ["mixture", "--data", place / "band", "--no-baselines", "--limit", 1]
+    words = ["mixture", "--data", place / "band", "--limit", 1]
     refused = run("evaluate", *words, "--figures", 2)
     assert refused.code == 2 and "add -o DIR" in refused.err
-    refused = run("evaluate", *words, "-o", tmp_path / "x", "--figure-pairs", "00000")
+    refused = run("evaluate", *words, "-o", tmp_path / "x", "--set=figure_pairs=00000")
     assert refused.code == 2 and "unknown mixture '00000'; did you mean" in refused.err
     assert not (tmp_path / "x").exists()
-    done = run("evaluate", *words, "-o", tmp_path / "y", "--figure-pairs", "000001")
+    done = run("evaluate", *words, "-o", tmp_path / "y", "--set=figure_pairs=000001")
     assert done.code == 0 and (tmp_path / "y" / "figures" / "masks-1.pdf").is_file()

@@ -9,6 +9,7 @@ from avsep.data.clips import ClipFiles
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
+from avsep.evaluation.settings import EvaluationSettings
 from avsep.recipe import read_overrides
 from evaluation.solos import make_solos
 
@@ -27,7 +28,7 @@ def names(clips: Clips, **options: object) -> list[str]:
 
 
 def test_solos_are_drawn_in_pairs_of_other_videos_and_categories(clips: Clips) -> None:
-    found = choose_mixtures(clips, num_drawn=6, seed=3)
+    found = choose_mixtures(clips, limit=6, seed=3)
     assert len(found.mixtures) == 6 and found.unit == "mixtures"
     for mixture in found.mixtures:
         assert len(set(mixture.videos)) == 2 == len(set(mixture.categories))
@@ -36,9 +37,9 @@ def test_solos_are_drawn_in_pairs_of_other_videos_and_categories(clips: Clips) -
     # Five solos for testing: each begins a mixture before one does so again.
     assert len({one.videos[0] for one in found.mixtures[:5]}) == 5
     assert found.remarks == ("1 clips of other splits than 'test' are not used",)
-    assert names(clips, num_drawn=6, seed=3) == names(clips, num_drawn=6, seed=3)
-    assert names(clips, num_drawn=6, seed=4) != names(clips, num_drawn=6, seed=3)
-    assert names(clips, num_drawn=3, seed=3) == names(clips, num_drawn=6, seed=3)[:3]
+    assert names(clips, limit=6, seed=3) == names(clips, limit=6, seed=3)
+    assert names(clips, limit=6, seed=4) != names(clips, limit=6, seed=3)
+    assert names(clips, limit=3, seed=3) == names(clips, limit=6, seed=3)[:3]
 
 
 def test_no_more_than_there_are(clips: Clips) -> None:
@@ -49,7 +50,7 @@ def test_no_more_than_there_are(clips: Clips) -> None:
 
 
 def test_settings_decide_how_many_and_of_which_kind(clips: Clips) -> None:
-    trios = choose_mixtures(clips, num_drawn=3, settings=PairSettings(num_sources=3, rule="sum"))
+    trios = choose_mixtures(clips, limit=3, settings=PairSettings(num_sources=3, rule="sum"))
     assert all(len(set(one.categories)) == 3 and one.rule == "sum" for one in trios.mixtures)
     twins = choose_mixtures(clips, settings=PairSettings(same_category_probability=1))
     assert [set(one.categories) for one in twins.mixtures if len(set(one.categories)) == 1]
@@ -100,7 +101,9 @@ def test_clips_of_several_sources_are_their_own_mixtures(clips: Clips, tmp_path:
     duet = replace(first, name="duet", sources=(first.sources[0], second.sources[0]))
     found = choose_mixtures([duet, first])
     assert [one.name for one in found.mixtures] == ["duet", first.name] and found.unit == "clips"
-    (drawn,) = choose_mixtures([duet, first, second], num_drawn=1, seed=1).mixtures
+    (only,) = choose_mixtures([duet, first], limit=1).mixtures
+    assert only.name == "duet" and only.rule is None
+    (drawn,) = choose_mixtures([first, second], limit=1, seed=1).mixtures
     assert drawn.rule == "mean" and len(set(drawn.videos)) == 2
     path = tmp_path / "pairs.csv"
     path.write_text(f"duet.wav,{first.name.rpartition('/')[2]}.wav\n")
@@ -117,13 +120,16 @@ def test_no_test_split_is_told(clips: Clips) -> None:
 def test_what_cannot_be_drawn_is_an_error(clips: Clips, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="mixtures of 2 sources need as many clips"):
         choose_mixtures(clips[:1])
-    with pytest.raises(InputError, match="give --pairs FILE or --draw N, not both"):
-        choose_mixtures(clips, pairs=tmp_path / "x.csv", num_drawn=3)
+    path = tmp_path / "pairs.csv"
+    path.write_text("/violin/a.wav, /cello/c.wav\n" * 3)
+    assert len(choose_mixtures(clips, pairs=path, limit=2).mixtures) == 2
 
 
 def test_settings_by_name() -> None:
     found = read_overrides(["num_sources=3", "rule=sum"], PairSettings)
     assert found == PairSettings(num_sources=3, rule="sum")
+    words = read_overrides(["metrics=si-sdr, sdri,si-sdr", "workers=2"], EvaluationSettings)
+    assert words == EvaluationSettings(metrics=("si-sdr", "sdri"), workers=2)
     with pytest.raises(InputError, match="--set: unknown setting 'num_source'; did you mean 'num_"):
         read_overrides(["num_source=3"], PairSettings)
     with pytest.raises(
@@ -141,6 +147,6 @@ def test_a_setting_that_changes_nothing_is_told(clips: Clips, tmp_path: Path) ->
     added = read_overrides(["rule=sum"], PairSettings)
     assert choose_mixtures(clips, pairs=pairs, settings=added).mixtures[0].rule == "sum"
     duet = replace(clips[0], sources=(*clips[0].sources, *clips[1].sources))
-    with pytest.raises(InputError, match=r"--set rule changes nothing here: .* add --draw N"):
+    with pytest.raises(InputError, match=r"--set rule changes nothing here: .* of its own"):
         choose_mixtures((duet, *clips), settings=added)
-    assert choose_mixtures((duet, *clips), num_drawn=1, settings=added).mixtures[0].rule == "sum"
+    assert choose_mixtures(clips, limit=1, settings=added).mixtures[0].rule == "sum"

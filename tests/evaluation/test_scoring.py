@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plan_of(place: Path, num_drawn: int = 5, seed: int = 0, **changes: object) -> Plan:
     clips = read_prepared(place / "solos")
-    mixtures = choose_mixtures(clips, num_drawn=num_drawn, seed=seed).mixtures
+    mixtures = choose_mixtures(clips, limit=num_drawn, seed=seed).mixtures
     given = {"names": (str(place / "a.safetensors"),), "with_baselines": False, "seed": seed}
     return Plan(mixtures, **(given | {"metrics": ("si-sdr",)} | changes))
 
@@ -169,9 +169,9 @@ def test_what_never_scored_anything_gives_way(place: Path, tmp_path: Path) -> No
 
 def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) -> None:
     """Ended by force while two workers score; what was written is not scored again."""
-    words = ["evaluate", str(place / "a.safetensors"), "--data", str(place / "solos"), "--draw=9"]
-    words += ["--no-baselines", "--labels=told", "-o"]
-    program = [sys.executable, "-m", "avsep", *words, str(tmp_path / "out"), "--workers=2"]
+    words = ["evaluate", str(place / "a.safetensors"), "--data", str(place / "solos"), "--limit=9"]
+    words += ["--labels=told", "-o"]
+    program = [sys.executable, "-m", "avsep", *words, str(tmp_path / "out"), "--set=workers=2"]
     journal = tmp_path / "out" / JOURNAL_NAME
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(3000):
@@ -181,11 +181,11 @@ def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) ->
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = journal.read_bytes()
-    assert run(*words, tmp_path / "out", "--workers=1").code == 0
+    assert run(*words, tmp_path / "out", "--set=workers=1").code == 0
     lines = kept.splitlines(keepends=True)
     whole = b"".join(line for line in lines if line.endswith(b"\n"))
     assert journal.read_bytes().startswith(whole)
-    assert run(*words, tmp_path / "new", "--workers=1").code == 0
+    assert run(*words, tmp_path / "new", "--set=workers=1").code == 0
     assert same(tmp_path / "out", tmp_path / "new")
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(found["clips"]) == 9

@@ -35,21 +35,13 @@ Pairs = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
 ]
-Draw = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Mix N pairs of solos, drawn from the seed. Default where no clip holds several "
-        "sources: 256.",
-    ),
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="How solos are mixed: num_sources=3, same_category_probability=1, rule=sum.",
+        help="Mixing of solos: num_sources=3, same_category_probability=1, rule=sum. More columns: "
+        "metrics=si-sdr,sdri (sa-sdr, spectral, pesq, clap, ...). figure_pairs=NAME, workers=1.",
     ),
 ]
 Labels = Annotated[
@@ -63,27 +55,16 @@ CueTrials = Annotated[
         "Several: a row each."
     ),
 ]
-NoBaselines = Annotated[
-    bool,
-    typer.Option("--no-baselines", help="Leave out the mixture, NMF-MFCC and ideal masks."),
-]
-Metrics = Annotated[
-    list[str] | None,
+Limit = Annotated[
+    int | None,
     typer.Option(
-        "--metric",
-        metavar="NAME",
-        help="A column more: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, spectral, pesq, clap. "
-        "May be given again.",
+        min=1, metavar="N", help="Only the first N mixtures; of solos N are drawn instead of 256."
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N mixtures.")]
 Seed = Annotated[
     int, typer.Option(min=0, help="For pairs that are drawn and separators that sample.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")]
-Workers = Annotated[
-    int, typer.Option(min=0, help="Processes; 0 means one a core, or one with a GPU.")
-]
 Figures = Annotated[
     int,
     typer.Option(
@@ -93,10 +74,6 @@ Figures = Annotated[
         "figures of the folder.",
     ),
 ]
-FigurePairs = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Draw the mixture of this name; give it again for more."),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead.")]
 
 
@@ -105,18 +82,13 @@ def evaluate(
     names: Names = None,
     out: Out = None,
     pairs: Pairs = None,
-    draw: Draw = None,
     overrides: Overrides = None,
     labels: Labels = "both",
     cues: CueTrials = None,
-    no_baselines: NoBaselines = False,
-    metric: Metrics = None,
     limit: Limit = None,
     seed: Seed = 0,
     device: Device = "auto",
-    workers: Workers = 0,
     figures: Figures = 0,
-    figure_pairs: FigurePairs = None,
     as_json: AsJson = False,
 ) -> None:
     """Separate every mixture and print SDR, SIR and SAR in dB, higher is better, with intervals.
@@ -136,33 +108,32 @@ def evaluate(
     from avsep.devices import find_device
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.metrics.registry import choose_metrics
-    from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
+    from avsep.evaluation.mixture_lists import choose_mixtures
     from avsep.evaluation.results.figures import choose_figures
     from avsep.evaluation.results.result_files import write_results
     from avsep.evaluation.results.result_tables import tables_of
     from avsep.evaluation.results.results_json import as_json as all_of
     from avsep.evaluation.scoring import Plan, open_journal, score_all
+    from avsep.evaluation.settings import EvaluationSettings
     from avsep.recipe import read_overrides
 
-    mixing = read_overrides(overrides or [], PairSettings)
-    chosen = choose_mixtures(
-        open_dataset(data), pairs=pairs, num_drawn=draw, settings=mixing, seed=seed
-    )
+    settings = read_overrides(overrides or [], EvaluationSettings)
+    choose_metrics(settings.metrics)
+    clips = open_dataset(data)
+    chosen = choose_mixtures(clips, pairs=pairs, limit=limit, settings=settings, seed=seed)
     plan = Plan(
-        mixtures=chosen.mixtures[:limit],
+        mixtures=chosen.mixtures,
         names=tuple(names or ()),
         labels=labels,
         trials=tuple(cues or ["all"]),
-        with_baselines=not no_baselines,
         seed=seed,
         device=str(find_device(device)),
-        metrics=tuple(dict.fromkeys(metric or ())),
+        metrics=settings.metrics,
     )
-    choose_metrics(plan.metrics)
-    drawn = choose_figures(plan.mixtures, figures, figure_pairs or [], out)
+    drawn = choose_figures(plan.mixtures, figures, settings.figure_pairs, out)
     contenders = plan.contenders()
     with open_journal(out, plan) as journal:
-        scored = score_all(plan, contenders, workers, journal)
+        scored = score_all(plan, contenders, settings.workers, journal)
         done = tuple(track(scored, total=len(plan.mixtures), what=f"{chosen.unit} scored"))
     evaluation = Evaluation(contenders, done, seed, chosen.remarks, plan.metrics)
     data_name = data.resolve().name

@@ -72,10 +72,7 @@ def find_contenders(
         if trial not in TRIALS:
             raise unknown_name("cues", trial, TRIALS)
     if not names and not with_baselines:
-        raise InputError(
-            "nobody is asked: name a model of `avsep models` or a checkpoint, or leave out "
-            "--no-baselines"
-        )
+        raise InputError("nobody is asked: name a model of `avsep models` or a checkpoint")
     models = model_names(names)
     front_end = FrontEnd()
     found = [

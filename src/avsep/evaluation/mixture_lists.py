@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -60,31 +60,35 @@ def choose_mixtures(
     clips: Sequence[ClipFiles],
     *,
     pairs: Path | None = None,
-    num_drawn: int | None = None,
+    limit: int | None = None,
     settings: PairSettings | None = None,
     seed: int = 0,
 ) -> MixtureList:
-    """The mixtures of a data set: of a pair file, as many drawn as asked for, or the clips' own.
+    """The mixtures of a data set: of a pair file, the clips' own, or of solos that are drawn.
 
-    Where no clip holds several sources and nothing is asked for, 256 are drawn. All but a pair
-    file, which decides itself, keep to the clips for testing where the data set has any.
+    Args:
+        clips: all but a pair file, which decides itself, keep to those for testing where the data
+            set has any.
+        pairs: a published pair file.
+        limit: only the first mixtures; of solos so many are drawn (256).
+        settings: how sources of several clips are mixed.
+        seed: of what is drawn.
 
     Raises:
-        InputError: both asked for; settings that change nothing here; no mixture can be made.
+        InputError: settings that change nothing here; no mixture can be made.
     """
     settings = settings or PairSettings()
-    if pairs is not None and num_drawn is not None:
-        raise InputError("give --pairs FILE or --draw N, not both")
     if pairs is not None:
         drawn_only = set(PairSettings.model_fields) - {"rule"}
         _check_used(settings, drawn_only, "a pair file says itself what is mixed")
-        return _listed(clips, pairs, settings)
+        found = _listed(clips, pairs, settings)
+        return replace(found, mixtures=found.mixtures[:limit])
     chosen, remarks = _for_testing(clips)
-    if num_drawn is None and any(len(clip.sources) > 1 for clip in chosen):
-        why = "each clip is a mixture of its own sources; add --draw N to mix sources of several"
+    if any(len(clip.sources) > 1 for clip in chosen):
+        why = "each clip is a mixture of its own sources; solos are mixed, or the lines of --pairs"
         _check_used(settings, set(PairSettings.model_fields), why)
-        return MixtureList(as_mixtures(chosen), "clips", remarks)
-    drawn, more = _drawn(chosen, num_drawn or DEFAULT_DRAWN, settings, seed)
+        return MixtureList(as_mixtures(chosen[:limit]), "clips", remarks)
+    drawn, more = _drawn(chosen, limit or DEFAULT_DRAWN, settings, seed)
     return MixtureList(drawn, "mixtures", (*remarks, *more))
 
 
