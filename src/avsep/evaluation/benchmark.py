@@ -14,7 +14,7 @@ from avsep.data.clips import ClipFiles
 from avsep.data.dataset_categories import find_in
 from avsep.evaluation.asking import Asked, ask
 from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU, Contender, Row
+from avsep.evaluation.contenders import CPU, Contender
 from avsep.evaluation.groups import by_category, groups_of, in_order
 from avsep.evaluation.intervals import Resamples
 from avsep.evaluation.metrics.registry import METRICS, choose_metrics, measure
@@ -84,7 +84,7 @@ class Evaluation:
         remarks: what the reader of the figures has to know of the list.
     """
 
-    contenders: tuple[Contender | Row, ...]
+    contenders: tuple[Contender, ...]
     clips: tuple[ScoredClip, ...]
     seed: int = 0
     remarks: tuple[str, ...] = ()

@@ -20,16 +20,6 @@ Labels = Literal["both", "told", "picture"]
 
 
 @dataclass(frozen=True)
-class Row:
-    """What results say of a contender, when nobody is asked any more."""
-
-    name: str
-    front_end: FrontEnd
-    reads: str
-    is_model: bool
-
-
-@dataclass(frozen=True)
 class Contender:
     """One row: a separator at its own front end, and what it reads of each clip.
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float, Float64, Int64
 from scipy.fft import dct
-from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 
+from avsep.evaluation.bss_eval import assignments
 from avsep.evaluation.truth import sources_of
 from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd
@@ -161,4 +161,4 @@ def _order(
     shares = np.square(truth @ guess.T) / np.where(energies > 0, energies, 1)
     shares = shares.clip(_CLOSEST, 1 - _CLOSEST)
     sdr_db = 10 * np.log10(shares / (1 - shares))
-    return linear_sum_assignment(sdr_db, maximize=True)[1].astype(np.int64)
+    return assignments(sdr_db)

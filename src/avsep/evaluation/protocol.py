@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float64, Shaped
 
 from avsep.errors import unknown_name
 from avsep.evaluation.bss_eval import bss_eval
+from avsep.evaluation.metrics.registry import mean_figures
 
 # A waveform is silent when the sum of its absolute samples is not above this (Sound of Pixels'
 # released code, and all that descend from it).
@@ -91,7 +92,7 @@ def score_pairs(
     if counted.any():
         truth, guess = (x[..., counted, :].swapaxes(-2, -3) for x in (references, estimates))
         by_channel_db = bss_eval(truth, guess).table_db  # E C S 3
-        scores_db = _mean_over_channels(by_channel_db.swapaxes(0, 1))
+        scores_db = mean_figures(by_channel_db.swapaxes(0, 1))
     silent_references = np.asarray(quiet.any(axis=1)) & ~counted.any()
     heard = counted if counted.any() else ~counted
     silent_estimates = np.asarray(_is_silent(estimates)[..., heard].any(axis=-1))
@@ -216,11 +217,3 @@ def _protocol(name: str) -> Protocol:
 
 def _is_silent(waveforms: Shaped[np.ndarray, "*axes N"]) -> Bool[np.ndarray, "*axes"]:
     return np.asarray(np.abs(waveforms).sum(axis=-1, dtype=np.float64) <= SILENT_SUM)
-
-
-def _mean_over_channels(
-    scores_db: Float64[np.ndarray, "C *rest"],
-) -> Float64[np.ndarray, "*rest"]:
-    """The mean, -inf where any is: one channel may have a score of inf beside it."""
-    lowest = np.isneginf(scores_db).any(axis=0)
-    return np.where(lowest, -np.inf, np.where(lowest, 0.0, scores_db).mean(axis=0))

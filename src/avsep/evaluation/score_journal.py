@@ -3,7 +3,6 @@
 import json
 import shlex
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from avsep.errors import InputError
@@ -42,15 +41,8 @@ class ScoreJournal:
         except OSError as error:
             raise InputError(f"'{self.path}' cannot be used: {error.strerror or error}") from error
 
-    def __enter__(self) -> "ScoreJournal":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Write nothing more."""
         self._file.close()
 
     def write(self, index: int, scored: ScoredClip) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -112,7 +112,7 @@ def open_journal(folder: Path | None, plan: Plan) -> Iterator[ScoreJournal | Non
         yield None
         return
     make_folder(folder)
-    with ScoreJournal(folder, plan.facts()) as journal:
+    with closing(ScoreJournal(folder, plan.facts())) as journal:
         yield journal
 
 

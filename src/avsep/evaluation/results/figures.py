@@ -24,7 +24,7 @@ from avsep.data.clips import ClipFiles
 from avsep.errors import InputError, unknown_name
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.contenders import CPU
 from avsep.evaluation.mixtures import Mixture, as_mixtures
 from avsep.evaluation.results.charts import models_of, pair_means_db
 from avsep.evaluation.results.examples import Example, make_example, mask_of
@@ -111,9 +111,7 @@ def figures_of(
         device: models are on it.
     """
     models, place = models_of(evaluation), torch.device(device)
-    asked = [
-        one for one in evaluation.contenders if isinstance(one, Contender) and one.name in models
-    ]
+    asked = [one for one in evaluation.contenders if one.name in models]
     reader = ClipReader(mixtures)
     examples = [
         make_example(asked, reader, index, evaluation.seed, place)

@@ -1,22 +1,17 @@
 """results.json: every mixture and every figure, from which all tables and pages can be made."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 import avsep
-from avsep.errors import InputError
 from avsep.evaluation.benchmark import Difference, Evaluation, MetricSummary, ScoredClip
-from avsep.evaluation.contenders import Contender, Row
-from avsep.evaluation.metrics.registry import METRICS
+from avsep.evaluation.contenders import Contender
 from avsep.evaluation.protocol import LEGACY_BATCH, PROTOCOLS, PairScores, Summary
 from avsep.evaluation.results.tables import figures_json
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
 FIGURES = ("sdr_db", "sir_db", "sar_db")
 
@@ -35,45 +30,6 @@ def as_json(evaluation: Evaluation, data_name: str) -> dict[str, object]:
         "separators": contenders,
         "clips": [clip_json(clip) for clip in evaluation.clips],
     }
-
-
-def read_results(path: Path) -> Evaluation:
-    """The evaluation that a results.json holds; anything else is an InputError."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        contenders = tuple(
-            Row(
-                str(name),
-                FrontEnd(FrontEndSettings.model_validate(row["front_end"])),
-                str(row["reads"]),
-                bool(row["is_model"]),
-            )
-            for name, row in found["separators"].items()
-        )
-        clips = tuple(clip_of(clip) for clip in found["clips"])
-        remarks, metrics = (_words(found[key]) for key in ("remarks", "metrics"))
-        evaluation = Evaluation(contenders, clips, int(found["seed"]), remarks, metrics)
-    except OSError as error:
-        raise InputError(f"cannot read '{path}': {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(_not_results(path)) from error
-    names = {row.name for row in contenders}
-    is_whole = all(
-        set(clip.scores) == names
-        and all(set(clip.metrics.get(name, {})) == set(metrics) for name in names)
-        for clip in clips
-        if clip.left_out is None
-    )
-    if not is_whole or not set(metrics) <= set(METRICS):
-        raise InputError(_not_results(path))
-    return evaluation
-
-
-def _not_results(path: Path) -> str:
-    return (
-        f"'{path}' is no results.json of this version: make one with "
-        "avsep evaluate MODEL --data DIR -o OUT"
-    )
 
 
 def clip_json(clip: ScoredClip) -> dict[str, Any]:
@@ -170,7 +126,7 @@ def _words(found: Sequence[Any]) -> tuple[str, ...]:
     return tuple(str(word) for word in found)
 
 
-def _contender_json(evaluation: Evaluation, contender: Contender | Row) -> dict[str, object]:
+def _contender_json(evaluation: Evaluation, contender: Contender) -> dict[str, object]:
     """All about one contender: what it reads, its figures overall, by group and by category."""
     name, reference = contender.name, evaluation.reference
     assert reference is not None, "there is a contender, so there is one to compare with"

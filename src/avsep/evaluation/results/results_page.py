@@ -12,7 +12,7 @@ import avsep
 from avsep.data.clips import ClipFiles
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.contenders import CPU
 from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.results.charts import (
     box_plots,
@@ -114,7 +114,7 @@ def write_results_page(
         device: models are on it.
     """
     reader, place = ClipReader(mixtures), torch.device(device)
-    asked = {one.name: one for one in evaluation.contenders if isinstance(one, Contender)}
+    asked = {one.name: one for one in evaluation.contenders}
 
     def examples() -> Iterator[tuple[Pick, Example]]:
         for pick in choose_pairs(evaluation):
