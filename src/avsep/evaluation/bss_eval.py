@@ -90,12 +90,8 @@ def bss_eval(
     except NoScoreError:
         check_values(truth, guess)
         raise
-    if permute:
-        order = best_orders(table_db[..., 1])
-        table_db = np.take_along_axis(table_db, order[..., None, None], axis=-2)
-    else:
-        order = np.broadcast_to(np.arange(num_sources), table_db.shape[:-2]).copy()
-    return BssScores(*np.moveaxis(table_db[..., 0, :], -1, 0), permutation=order)
+    scores_db, order = in_order(table_db, 1, permute)
+    return BssScores(*np.moveaxis(scores_db, -1, 0), permutation=order)
 
 
 def _ratios_db(parts: Parts) -> Float64[Tensor, "B S Q 3"]:
@@ -107,6 +103,24 @@ def _ratios_db(parts: Parts) -> Float64[Tensor, "B S Q 3"]:
     )
     # Only an estimate of zeros has nothing above and below the line.
     return 10 * torch.log10(torch.stack(ratios, dim=-1).nan_to_num(nan=0.0, posinf=torch.inf))
+
+
+def in_order(
+    table_db: Float64[np.ndarray, "*batch S estimates K"], sir_column: int, permute: bool
+) -> tuple[Float64[np.ndarray, "*batch S K"], Int64[np.ndarray, "*batch S"]]:
+    """Scores of the estimate that belongs to each reference, and which that is.
+
+    Args:
+        table_db: K scores of each reference with every estimate; with its own alone where estimates
+            keep their order.
+        sir_column: of the K.
+        permute: the order of best mean SIR is looked for.
+    """
+    if not permute:
+        order = np.broadcast_to(np.arange(table_db.shape[-3]), table_db.shape[:-2]).copy()
+        return table_db[..., 0, :], order
+    order = best_orders(table_db[..., sir_column])
+    return np.take_along_axis(table_db, order[..., None, None], axis=-2)[..., 0, :], order
 
 
 def best_orders(sir_db: Float64[np.ndarray, "*batch S S"]) -> Int64[np.ndarray, "*batch S"]:

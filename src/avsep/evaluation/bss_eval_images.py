@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from avsep.evaluation.bss_eval import best_orders
+from avsep.evaluation.bss_eval import in_order
 from avsep.evaluation.projection.batches import Estimates, References, Table, in_batches
 from avsep.evaluation.projection.energies import energies_of_parts
 from avsep.evaluation.waveforms import (
@@ -79,11 +79,8 @@ def bss_eval_images(
     except NoScoreError:
         check_values(truth, guess)
         raise
-    order = np.broadcast_to(np.arange(num_sources), table_db.shape[:-2]).copy()
-    if permute:
-        order = best_orders(table_db[..., 2])
-        table_db = np.take_along_axis(table_db, order[..., None, None], axis=-2)
-    return ImageScores(*np.moveaxis(table_db[..., 0, :], -1, 0), permutation=order)
+    scores_db, order = in_order(table_db, 2, permute)
+    return ImageScores(*np.moveaxis(scores_db, -1, 0), permutation=order)
 
 
 def _table_db(

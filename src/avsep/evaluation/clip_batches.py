@@ -31,7 +31,7 @@ from avsep.vision.looks import Look, LookSettings
 from avsep.vision.window_cues import window_cues
 
 Value = TypeVar("Value")
-# Windows and what is seen in them, under a megabyte each: all of the field's test videos.
+# Windows, and what is seen in them, of so many clips at most: all that MUSIC's test pairs mix.
 _MOST_RECENT = 64
 
 

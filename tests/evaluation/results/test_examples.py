@@ -12,6 +12,7 @@ from torch import Generator
 
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.baselines import BASELINES
+from avsep.evaluation.benchmark import Scorer
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import Contender
 from avsep.evaluation.mixtures import Mixture, Part
@@ -51,7 +52,9 @@ def reader(tmp_path: Path) -> ClipReader:
 
 
 def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
-    found = make_example([contender("ideal-ratio-mask"), contender("mixture")], reader, 0)
+    asked = [contender("ideal-ratio-mask"), contender("mixture")]
+    scored = Scorer(reader.mixtures, asked).score(0)
+    found = make_example(asked, reader, 0, scored=scored)
     assert (found.name, found.categories) == ("harp + tuba", ("harp", "tuba"))
     np.testing.assert_allclose(found.mixture, found.sources.sum(axis=0), atol=1e-6)
     ideal, mixture = found.answers.values()
@@ -85,14 +88,17 @@ def test_an_example_is_the_same_however_many_threads_there_are(reader: ClipReade
 
 
 def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipReader) -> None:
-    both = make_example([contender("mixture"), contender("ideal-ratio-mask", OTHER)], reader, 0)
-    alone = make_example([contender("ideal-ratio-mask", OTHER)], reader, 0)
+    asked = [contender("mixture"), contender("ideal-ratio-mask", OTHER)]
+    scored = Scorer(reader.mixtures, asked).score(0)
+    both = make_example(asked, reader, 0, scored=scored)
+    alone = make_example(asked[1:], reader, 0, scored=scored)
     own, other = both.answers.values()
     assert both.sample_rate_hz == SETTINGS.sample_rate_hz and alone.sample_rate_hz == 4000
     assert own.waveforms.shape == other.waveforms.shape == both.sources.shape
     assert own.rows.shape == other.rows.shape
     (only,) = alone.answers.values()
     np.testing.assert_array_equal(other.scores_db, only.scores_db)
+    assert other.scores_db[:, 0].min() > 15 > abs(own.scores_db[:, 0]).max()
     np.testing.assert_allclose(
         other.waveforms[..., 1000:7000], both.sources[..., 1000:7000], atol=0.05
     )

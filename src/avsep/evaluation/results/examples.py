@@ -13,9 +13,10 @@ from avsep.data.clips import ClipFiles, SourceFile, load_clip
 from avsep.devices import one_thread
 from avsep.errors import InputError
 from avsep.evaluation.asking import Asked, ask
+from avsep.evaluation.benchmark import ScoredClip
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender
-from avsep.evaluation.protocol import score_pairs
+from avsep.evaluation.mixtures import Mixture
 from avsep.media.probe import probe
 from avsep.pages.key_frame import draw_boxes
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
@@ -33,7 +34,7 @@ class Answer:
     Attributes:
         waveforms: the estimates, at the example's rate.
         rows: their magnitudes on the logarithmic axis.
-        scores_db: SDR, SIR, SAR of each, mean over channels; NaN where a true source is silent.
+        scores_db: SDR, SIR, SAR of each, as they were scored; NaN where they were not.
     """
 
     waveforms: Float32[np.ndarray, "S C N"]
@@ -83,11 +84,15 @@ def make_example(
     index: int,
     seed: int = 0,
     device: torch.device = CPU,
+    scored: ScoredClip | None = None,
 ) -> Example:
     """The mixture of this index, answered again by each contender; at least one of them.
 
     All sounds come to the rate of the first contender and to the length of the shortest answer.
     They are those that were scored, to the bit, however many cores there are.
+
+    Args:
+        scored: what the contenders scored on it, where that is shown.
     """
     asked = {one.name: ask(one, reader, index, seed, device) for one in contenders}
     settings = contenders[0].front_end.settings
@@ -99,7 +104,11 @@ def make_example(
     }
     num_samples = min(sound.shape[-1] for sound in sounds.values())
     answers = {
-        one.name: _answer(one, asked[one.name], sounds[one.name][..., :num_samples], settings)
+        one.name: Answer(
+            waveforms=sounds[one.name][..., :num_samples],
+            rows=_rows(one, asked[one.name], sounds[one.name][..., :num_samples], settings),
+            scores_db=_scores_db(mixture, scored, one.name),
+        )
         for one in contenders
     }
     return Example(
@@ -156,21 +165,26 @@ def _shrunk(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(picture)
 
 
-def _answer(
+def _rows(
     contender: Contender,
     asked: Asked,
     waveforms: Float32[np.ndarray, "S C N"],
     settings: FrontEndSettings,
-) -> Answer:
-    """Scores are those of the contender's own rate; rows are its own where the axes are."""
-    if contender.front_end.settings == settings:
-        magnitudes = asked.separation.magnitudes[0].float().cpu()
-        num_frames = settings.stft.num_frames(waveforms.shape[-1])
-        rows = contender.front_end.to_rows(magnitudes[..., :num_frames]).numpy()
-    else:
-        rows = rows_of(waveforms, settings)
-    scores = score_pairs("", asked.item.categories, asked.references, asked.estimates[None])[0]
-    return Answer(waveforms, rows, scores.scores_db)
+) -> Float32[np.ndarray, "S C R T"]:
+    """Magnitudes on the example's axis: as the contender answered them where it has the same."""
+    if contender.front_end.settings != settings:
+        return rows_of(waveforms, settings)
+    magnitudes = asked.separation.magnitudes[0].float().cpu()
+    num_frames = settings.stft.num_frames(waveforms.shape[-1])
+    return contender.front_end.to_rows(magnitudes[..., :num_frames]).numpy()
+
+
+def _scores_db(
+    mixture: Mixture, scored: ScoredClip | None, name: str
+) -> Float64[np.ndarray, "S 3"]:
+    if scored is None:
+        return np.full((len(mixture.parts), 3), np.nan)
+    return scored.scores[name].scores_db
 
 
 def _at_rate(

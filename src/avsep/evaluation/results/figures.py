@@ -114,7 +114,7 @@ def figures_of(
     asked = [one for one in evaluation.contenders if one.name in models]
     reader = ClipReader(mixtures)
     examples = [
-        make_example(asked, reader, index, evaluation.seed, place)
+        make_example(asked, reader, index, evaluation.seed, place, evaluation.clips[index])
         for index in choice.places(evaluation)
     ]
     return write_figures(examples, folder) if examples else ()

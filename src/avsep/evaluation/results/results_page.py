@@ -119,7 +119,8 @@ def write_results_page(
     def examples() -> Iterator[tuple[Pick, Example]]:
         for pick in choose_pairs(evaluation):
             chosen = [asked[name] for name in pick.names]
-            yield pick, make_example(chosen, reader, pick.index, evaluation.seed, place)
+            scored = evaluation.clips[pick.index]
+            yield pick, make_example(chosen, reader, pick.index, evaluation.seed, place, scored)
 
     path = folder / PAGE_NAME
     write_whole(path, results_html(evaluation, data_name, examples()))
