@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avsep.cli.console import say, say_json, say_table, track, working
+from avsep.cli.options import Device, Labels, Pairs
 
 if TYPE_CHECKING:
     from avsep.evaluation.benchmark import Evaluation
@@ -31,10 +32,6 @@ Out = Annotated[
         "goes on there when the same command is given again.",
     ),
 ]
-Pairs = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -43,10 +40,6 @@ Overrides = Annotated[
         help="Mixing of solos: num_sources=3, same_category_probability=1, rule=sum. More columns: "
         "metrics=si-sdr,sdri (sa-sdr, spectral, pesq, clap, ...). figure_pairs=NAME, workers=1.",
     ),
-]
-Labels = Annotated[
-    str,
-    typer.Option(help="What tells a model the category: told (the label), picture, or both."),
 ]
 CueTrials = Annotated[
     list[str] | None,
@@ -64,7 +57,6 @@ Limit = Annotated[
 Seed = Annotated[
     int, typer.Option(min=0, help="For pairs that are drawn and separators that sample.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")]
 Figures = Annotated[
     int,
     typer.Option(

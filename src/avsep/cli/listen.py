@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from avsep.cli.console import say, say_json, say_table, working
-from avsep.cli.evaluate import Device, Labels, Pairs
+from avsep.cli.options import Device, Labels, Pairs
 from avsep.errors import InputError
 
 Names = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from avsep.cli.console import say, say_error, say_json, track
+from avsep.cli.options import Device
 
 
 def motion(
@@ -16,7 +17,7 @@ def motion(
             metavar="FILE", help="I3D's weights, downloaded: FAME's, or in pytorch-i3d's layout."
         ),
     ],
-    device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Compute motion features for every clip of a prepared folder that has none yet.

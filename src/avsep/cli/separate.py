@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avsep.cli.console import say_error, say_json, say_table, track
+from avsep.cli.options import Device
 
 if TYPE_CHECKING:
     from avsep.separation.batch import Outcome
@@ -47,7 +48,7 @@ def separate(
         Rate, typer.Option(help="The video's rate and channels, or the model's and one channel.")
     ] = Rate.NATIVE,
     seed: Annotated[int, typer.Option(min=0, help="Of models that draw at random.")] = 0,
-    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, ...")] = "auto",
+    device: Device = "auto",
     i3d: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="I3D's weights, for a model that reads motion features."),

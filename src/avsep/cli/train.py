@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from avsep.cli.console import say, say_error, track, working
+from avsep.cli.options import Device
 
 
 def train(
@@ -31,7 +32,7 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that prepare clips and mix; 0: none.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")] = "auto",
+    device: Device = "auto",
     cache: Annotated[
         Path | None, typer.Option(help="Folder of prepared clips. Default: ~/.cache/avsep/library.")
     ] = None,

@@ -1,0 +1,16 @@
+"""Options that several commands take, in the same words."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")]
+Labels = Annotated[
+    str,
+    typer.Option(help="What tells a model the category: told (the label), picture, or both."),
+]
+Pairs = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),
+]
