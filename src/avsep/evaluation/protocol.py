@@ -86,7 +86,7 @@ def score_pairs(
     has no scores and is left out; where none is left, so is the mixture. A silent estimate is
     noted, not an error.
     """
-    quiet = _is_silent(references)  # S C
+    quiet = is_silent(references)  # S C
     counted = np.asarray(~quiet.any(axis=0))
     scores_db = np.full((*estimates.shape[:2], 3), np.nan)
     if counted.any():
@@ -95,7 +95,7 @@ def score_pairs(
         scores_db = mean_figures(by_channel_db.swapaxes(0, 1))
     silent_references = np.asarray(quiet.any(axis=1)) & ~counted.any()
     heard = counted if counted.any() else ~counted
-    silent_estimates = np.asarray(_is_silent(estimates)[..., heard].any(axis=-1))
+    silent_estimates = np.asarray(is_silent(estimates)[..., heard].any(axis=-1))
     return tuple(
         PairScores(name, categories, scores, silent_references, silent)
         for scores, silent in zip(scores_db, silent_estimates, strict=True)
@@ -215,5 +215,6 @@ def _protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def _is_silent(waveforms: Shaped[np.ndarray, "*axes N"]) -> Bool[np.ndarray, "*axes"]:
+def is_silent(waveforms: Shaped[np.ndarray, "*axes N"]) -> Bool[np.ndarray, "*axes"]:
+    """Whether each waveform is silent, by the field's threshold."""
     return np.asarray(np.abs(waveforms).sum(axis=-1, dtype=np.float64) <= SILENT_SUM)

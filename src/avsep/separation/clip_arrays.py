@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Shaped, UInt8
 
 from avsep.errors import InputError
+from avsep.media.names import readable
 from avsep.records import Clip
-from avsep.separation.names import readable
 
 # More are samples that were taken for channels.
 _MOST_CHANNELS = 64

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from avsep.errors import InputError
 from avsep.media.audio_files import write_audio
+from avsep.media.names import distinct, plain_name
 from avsep.media.whole_file import make_folder, write_whole
 from avsep.separation.listening import listening
 from avsep.separation.manifest import FILE_NAME, PREVIEW_NAME, EarlierManifest, Manifest
-from avsep.separation.names import distinct, plain_name
 from avsep.separation.page import result_page
 from avsep.separation.preview import write_preview
 from avsep.separation.result import Result

@@ -8,8 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 import avsep
+from avsep.media.names import readable
 from avsep.records import TimedBox
-from avsep.separation.names import readable
 
 FILE_NAME = "manifest.json"
 RESIDUAL_NAME = "residual.wav"

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from avsep.data.dataset_categories import find_in
 from avsep.data.objects_file import read_objects
 from avsep.errors import InputError
+from avsep.media.names import readable
 from avsep.records import TimedBox, VisibleObject
-from avsep.separation.names import readable
 
 # What a caller may give: words as on the command line or objects, a list of them, or a file's path.
 Objects = Sequence[str | VisibleObject] | str | VisibleObject | os.PathLike[str]

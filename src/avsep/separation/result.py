@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from avsep.media.names import distinct, stem_files
 from avsep.records import TimedBox, VisibleObject
 from avsep.separation.manifest import (
     InputRecord,
@@ -15,7 +16,6 @@ from avsep.separation.manifest import (
     SeparatorSettings,
     versions,
 )
-from avsep.separation.names import distinct, stem_files
 from avsep.separation.passage import Passage
 from avsep.separation.scene import Scene
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from avsep.errors import InputError
 from avsep.media.audio import Sound, read_audio
 from avsep.media.frames import FrameSettings, iterate_frames, read_frames
+from avsep.media.names import readable
 from avsep.media.opening import Source, open_media, source_name
 from avsep.media.streams import choose_audio, choose_video
 from avsep.records import Clip, VisibleObject
 from avsep.separation.clip_arrays import checked_clip
-from avsep.separation.names import readable
 from avsep.vision.i3d import I3D
 from avsep.vision.looks import Look, LookSettings, look_at, look_at_pictures
 from avsep.vision.motion import MOTION_RATE_HZ, motion_of_pictures

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from avsep.errors import InputError
 from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import CPU, Contender
-from avsep.evaluation.protocol import SILENT_SUM
+from avsep.evaluation.protocol import is_silent
 from avsep.evaluation.results.examples import Example, make_example
 
 # The paper's own words.
@@ -135,7 +135,7 @@ def make_listening_test(
 def _can_be_told(example: Example, place: int) -> bool:
     """Whether there is a truth to hear, and a difference between the two answers."""
     one, other = (answer.waveforms[place] for answer in example.answers.values())
-    return not _is_silent(example.sources[place]) and not np.array_equal(one, other)
+    return not is_silent(example.sources[place]).all() and not np.array_equal(one, other)
 
 
 def _as_test(
@@ -179,14 +179,10 @@ def equally_loud(
     matched = []
     for sound in sounds:
         effective = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
-        matched.append(sound if _is_silent(sound) else sound * (wanted / effective))
+        matched.append(sound if is_silent(sound).all() else sound * (wanted / effective))
     peak = max(float(np.abs(sound).max(initial=0)) for sound in matched)
     gain = min(1.0, _HIGHEST_PEAK / peak) if peak > 0 else 1.0
     return [(sound * gain).astype(np.float32) for sound in matched]
-
-
-def _is_silent(sound: Float32[np.ndarray, "C N"]) -> bool:
-    return bool(np.abs(sound).sum(dtype=np.float64) <= SILENT_SUM)
 
 
 def _digest(trials: Sequence[Trial]) -> str:

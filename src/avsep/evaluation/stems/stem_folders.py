@@ -4,10 +4,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
 from avsep.errors import InputError
+from avsep.media.names import distinct
 
 # Files with these endings are stems; whether there is sound in one, reading it tells.
 SOUND_ENDINGS = frozenset({
@@ -148,7 +148,7 @@ def _song(wanted: Sequence[Path], tool: Path, place: Path, name: str, mixture: P
     return Song(
         tool=str(tool),
         name=name,
-        sources=tuple(_distinct(_without_number(_stem(path)) for path in wanted)),
+        sources=tuple(distinct(_without_number(_stem(path)) for path in wanted)),
         references=tuple(wanted),
         estimates=tuple(pairs[path] for path in wanted),
         mixture=mixture,
@@ -270,19 +270,6 @@ def _without_number(name: str) -> str:
     ('violin', '808-kick', '1st violin')
     """
     return re.sub(r"^[0-9]{2}-(?=.)", "", name)
-
-
-def _distinct(names: Iterable[str]) -> list[str]:
-    """The names, with a number behind those that were there before.
-
-    >>> _distinct(["violin", "horn", "violin", "violin-2"])
-    ['violin', 'horn', 'violin-2', 'violin-2-2']
-    """
-    found: dict[str, None] = {}
-    for name in names:
-        numbered = (f"{name}-{number}" for number in count(2))
-        found[name if name not in found else next(n for n in numbered if n not in found)] = None
-    return list(found)
 
 
 def _with_remarks(song: Song, mixtures: Sequence[Path]) -> Song:
