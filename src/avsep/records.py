@@ -97,6 +97,7 @@ class Cues:
         category: index of each source among the model's categories; -1 where it is not told.
         boxes: normalised x1 y1 x2 y2 in each frame.
         embedding: one vector a source, from a picture or a text.
+        pictured: false where nobody sees a source and its word alone tells; none: all are seen.
     """
 
     crops: UInt8[Tensor, "B S K 3 H W"] | None = None
@@ -108,15 +109,22 @@ class Cues:
     category: Int64[Tensor, "B S"] | None = None
     boxes: Float[Tensor, "B S K 4"] | None = None
     embedding: Float[Tensor, "B S D"] | None = None
+    pictured: Bool[Tensor, "B S"] | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Mixtures and, in training and evaluation, the truth: waveforms at the model's rate."""
+    """Mixtures and, in training and evaluation, the truth: waveforms at the model's rate.
+
+    Attributes:
+        start_frames: where each mixture begins in one long sound, in spectrogram frames; samplers
+            then draw the same noise for the same moment. None: mixtures of their own.
+    """
 
     mixture: Float[Tensor, "B C N"]
     sources: Float[Tensor, "B S C N"] | None = None
     cues: Cues = field(default_factory=Cues)
+    start_frames: Int64[Tensor, " B"] | None = None
 
 
 @dataclass(frozen=True)

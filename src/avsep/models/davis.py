@@ -1,0 +1,451 @@
+"""DAVIS: each source's magnitude is generated from noise, given the mixture and its pictures.
+
+Huang et al., High-quality visually-guided sound separation from diverse categories (2024), and
+their follow-up by flow matching. Axes beside those of records.py: N the sources of all mixtures
+in a row (B times S), R rows of the logarithmic axis, K pictures, D width of what they show.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Generator, Tensor, nn
+from torch.nn.functional import pad
+
+from avsep.diffusion.noise import NoiseField
+from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
+from avsep.diffusion.samplers import SAMPLERS, evaluations
+from avsep.diffusion.silence import as_released, equation_5
+from avsep.diffusion.targets import Target, data_from, target_of
+from avsep.errors import InputError, unknown_name
+from avsep.layers.separation_unet import SeparationUNet, SeparationUNetSettings
+from avsep.layers.temporal_transformer import TemporalTransformer, TemporalTransformerSettings
+from avsep.records import Batch, Cues, Separation
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
+from avsep.sound.masks import loss_weight, ratio_mask
+from avsep.sound.representation import represent, unrepresent
+from avsep.vision.frame_encoders import FrameEncoder, FrameEncoderName
+from avsep.vision.looks import LookSettings
+
+# The network counts time in as many steps, whatever the clock of the path.
+_TIMESTEPS = 1000
+# Numbers of noise steps that no sampler counts to: equation 5 draws its own.
+_SILENCE_NOISE = 1_000_000
+# Mixtures that are not cut from one sound lie this far apart in the noise.
+_FAR_FRAMES = 2**20
+
+
+class SamplingSettings(BaseModel):
+    """How an answer is drawn; the defaults are those of the released code on MUSIC."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampler: str = Field(default="ddim", description="a name of diffusion.SAMPLERS")
+    num_steps: int = Field(default=15, ge=1, description="from noise to sound")
+    eta: float = Field(default=1.0, ge=0, le=1, description="fresh noise in the steps of ddim")
+    silence: Literal["off", "released", "equation-5"] = Field(
+        default="released",
+        description="silent cells of the mixture take its value: in the estimate of the clean "
+        "sound, as released, or in what is still noisy (equation 5)",
+    )
+    silence_threshold: float = Field(
+        default=0.002, ge=0, description="a represented mixture below it is silent (Table 4)"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> "SamplingSettings":
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler '{self.sampler}' is none of {', '.join(SAMPLERS)}")
+        return self
+
+
+class DAVISSettings(BaseModel):
+    """Every number of the paper's sections 3 and 4, of its code where the paper has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    categories: tuple[str, ...] = Field(
+        default=(), description="words with a stored embedding each, to be told instead of pictures"
+    )
+    front_end: FrontEndSettings = FrontEndSettings()
+    looks: LookSettings = LookSettings(num_crops=11, crop_rate_hz=4.0, with_movement=False)
+    unet: SeparationUNetSettings = SeparationUNetSettings()
+    image_encoder: FrameEncoderName = Field(default="clip", description="of each picture; frozen")
+    encoder_categories: tuple[str, ...] = Field(
+        default=(), description="what the head of the image encoder 'small' tells apart"
+    )
+    transformer: TemporalTransformerSettings = TemporalTransformerSettings()
+    process: Literal["diffusion", "flow"] = Field(
+        default="diffusion", description="the path from noise to sound: DDPM's, or a straight line"
+    )
+    schedule: Literal["sigmoid", "cosine", "linear"] = Field(
+        default="sigmoid", description="of the diffusion's noise"
+    )
+    target: Target = Field(
+        default="noise",
+        description="what the network says: noise (DAVIS), data, velocity (DAVIS-Flow), or ours: "
+        "bounded, the part of the mixture's magnitude that is the source's",
+    )
+    loss: Literal["l1", "l2", "share"] = Field(
+        default="l1",
+        description="distance to the target: l1 (section 3.4), l2 (equation 4), or ours for "
+        "bounded: l1 between the parts of the mixture, louder cells counting more",
+    )
+    data_loss: float = Field(
+        default=0.0, ge=0, description="weight of the l1 distance of the clean sound beside it"
+    )
+    loss_scale: float = Field(default=1000.0, gt=0, description="factor of the whole loss")
+    noisiness: float = Field(
+        default=1.0, ge=1, description="ours: above 1 noisy times are trained more often"
+    )
+    own_estimate_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="ours: share of sources that are trained from the network's own first estimate "
+        "under noise instead of the truth, as sampling in several steps meets it",
+    )
+    word_probability: float = Field(
+        default=0.0, ge=0, le=1, description="ours: share of sources that are trained by their word"
+    )
+    target_gain: float = Field(
+        default=2.0,
+        gt=0,
+        description="level of targets over their level in the mixture: DAVIS has undivided sources "
+        "under the mean of two",
+    )
+    bound_by_mixture: bool = Field(
+        default=True, description="no answer exceeds the mixture's magnitude anywhere"
+    )
+    hearing_level: float | None = Field(
+        default=None,
+        gt=0,
+        description="ours: mixtures are heard at this RMS, whatever their level; none: as they are",
+    )
+    sampling: SamplingSettings = SamplingSettings()
+    qualities: dict[str, SamplingSettings] = Field(
+        default_factory=dict, description="of `--quality`; what is missing is `sampling`"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "DAVISSettings":
+        if (self.loss == "share") != (self.target == "bounded"):
+            raise ValueError("the loss 'share' is that of the target 'bounded', and only of it")
+        if self.own_estimate_probability and self.target not in ("data", "bounded"):
+            raise ValueError("own_estimate_probability needs the target 'data' or 'bounded'")
+        if self.word_probability and not self.categories:
+            raise ValueError("word_probability needs categories")
+        return self
+
+
+QUALITIES = ("fast", "balanced", "best")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the network is asked about N sources.
+
+    Attributes:
+        bound: the mixture's magnitude at the level of the targets.
+        heard: the mixture as it is represented.
+        seen: what is seen, or told, of each source.
+    """
+
+    bound: Float[Tensor, "N R T"]
+    heard: Float[Tensor, "N R T"]
+    seen: Float[Tensor, "N D"]
+
+
+class DAVIS(nn.Module):
+    """DAVIS (Figure 2): frame encoder, temporal transformer, Separation U-Net, sampler."""
+
+    Settings = DAVISSettings
+
+    def __init__(self, settings: DAVISSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings = settings or self.Settings()
+        self.front_end = FrontEnd(settings.front_end)
+        self.frames = FrameEncoder(settings.image_encoder, settings.encoder_categories)
+        width = self.frames.num_channels
+        self.transformer = TemporalTransformer(settings.transformer, width)
+        self.unet = SeparationUNet(settings.unet, settings.front_end.num_rows, width)
+        self.words = nn.Embedding(len(settings.categories), width) if settings.categories else None
+        is_flow = settings.process == "flow"
+        self.path: Path = FlowPath() if is_flow else DiffusionPath(settings.schedule, _TIMESTEPS)
+        self._clock = _TIMESTEPS if is_flow else 1
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The cues it reads: pictures; of the category it knows nothing (section 4.2)."""
+        return frozenset({"crops"})
+
+    def at_quality(self, quality: str) -> Self:
+        """The same model, sampling as fast, as balanced or as well as its settings have it."""
+        if quality not in QUALITIES:
+            raise unknown_name("quality", quality, QUALITIES)
+        sampling = self.settings.qualities.get(quality, self.settings.sampling)
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update={"sampling": sampling})
+        return other
+
+    def embed(self, cues: Cues) -> Cues:
+        """The cues with the frozen encoder's vectors instead of the pictures."""
+        if cues.appearance is not None or cues.crops is None:
+            return cues
+        with torch.no_grad():
+            vectors = self.frames(cues.crops.flatten(0, 2))
+        maps = vectors.unflatten(0, cues.crops.shape[:3])[..., None, None]
+        return replace(cues, crops=None, appearance=maps)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """What is trained: the U-Net, and what sees (temporal transformer, stored words)."""
+        seeing = list(self.transformer.parameters())
+        if self.words is not None:
+            seeing += list(self.words.parameters())
+        return {"unet": list(self.unet.parameters()), "seeing": seeing}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`total`: the distance to what the network should say, summed over sources."""
+        assert batch.sources is not None, "training needs the true sources"
+        num_sources = batch.sources.shape[1]
+        level = self._level(batch.mixture)
+        asked = self._ask(self.front_end.magnitude(batch.mixture[:, 0] * level), batch.cues)
+        sources = batch.sources[:, :, 0] * level[:, None] * self.settings.target_gain
+        rows = self._to_network(self.front_end.magnitude(sources.flatten(0, 1)))
+        clean, noise = represent(rows), torch.randn_like(rows)
+        time = self.path.draw_times(
+            len(rows), torch.default_generator, rows.device, self.settings.noisiness
+        )
+        noisy = self.path.noised(self._started_from(clean, noise, asked), noise, time)
+        said = self.unet(noisy, asked.heard, time * self._clock, asked.seen).float()
+        found = self._distance(said, asked, rows, noise, noisy, time) * num_sources
+        losses = {"separation": found * self.settings.loss_scale}
+        losses["total"] = losses["separation"]
+        return losses
+
+    def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
+        """Each source's magnitude, sampled; channels one by one, with the same cues and noise."""
+        cues, noise = self.embed(batch.cues), self._noise(batch, generator)
+        heard, phase = self.front_end.spectrogram(batch.mixture)  # B C F T
+        level = self._level(batch.mixture)
+        found = [
+            self._sample(heard[:, channel] * level[:, :, None], cues, noise)
+            / level[:, :, None, None]
+            for channel in range(heard.shape[1])
+        ]
+        magnitudes = torch.stack(found, dim=2)
+        energy = heard.square().sum((1, 2, 3))[:, None]
+        presence = magnitudes.square().sum((2, 3, 4)) / energy.clamp_min(1e-12)
+        sampling = self.settings.sampling
+        facts: dict[str, object] = {
+            "sampler": sampling.sampler,
+            "evaluations": evaluations(sampling.sampler, sampling.num_steps),
+        }
+        return Separation(magnitudes, presence.clamp(0, 1), phase, facts)
+
+    def _sample(
+        self, heard: Float[Tensor, "B F T"], cues: Cues, noise: Callable[[int], Tensor]
+    ) -> Float[Tensor, "B S F T"]:
+        """Magnitudes of all sources of one channel, at their level in what is heard."""
+        asked = self._ask(heard, cues)
+        sampling = self.settings.sampling
+        rows = SAMPLERS[sampling.sampler](
+            lambda noisy, time: self._estimate(noisy, time, asked),
+            noise(-1),
+            self.path,
+            sampling.num_steps,
+            noise=noise,
+            eta=sampling.eta,
+            after_step=self._after_step(asked, noise),
+        )
+        magnitude = unrepresent(rows)
+        num_mixtures = len(heard)
+        if self.settings.target == "bounded":
+            # The part of the mixture is carried to the linear axis: its magnitude is known there.
+            share = self._from_network(ratio_mask(magnitude, asked.bound, 1.0), heard.shape[-1])
+            return share.unflatten(0, (num_mixtures, -1)) * heard[:, None]
+        linear = self._from_network(magnitude, heard.shape[-1]) / self.settings.target_gain
+        found = linear.unflatten(0, (num_mixtures, -1))
+        return found.minimum(heard[:, None]) if self.settings.bound_by_mixture else found
+
+    def _estimate(
+        self, noisy: Float[Tensor, "N R T"], time: float, asked: _Asked
+    ) -> Float[Tensor, "N R T"]:
+        """The clean sound as the network has it at one time of the path."""
+        times = torch.full((len(noisy),), time, device=noisy.device)
+        said = self.unet(noisy, asked.heard, times * self._clock, asked.seen).float()
+        clean = self._clean(said, noisy, times, asked)
+        sampling = self.settings.sampling
+        if sampling.silence == "released":
+            return as_released(clean, asked.heard, sampling.silence_threshold)
+        return clean
+
+    def _clean(
+        self,
+        said: Float[Tensor, "N R T"],
+        noisy: Float[Tensor, "N R T"],
+        times: Float[Tensor, " N"],
+        asked: _Asked,
+    ) -> Float[Tensor, "N R T"]:
+        """What the network said, as an estimate of the clean sound."""
+        if self.settings.target == "bounded":
+            return represent(said.sigmoid() * asked.bound)
+        return data_from(self.settings.target, said, noisy, times, self.path).clamp(-1, 1)
+
+    def _after_step(
+        self, asked: _Asked, noise: Callable[[int], Tensor]
+    ) -> Callable[[Float[Tensor, "N R T"], float], Float[Tensor, "N R T"]] | None:
+        """Equation 5, where it is asked for."""
+        sampling = self.settings.sampling
+        if sampling.silence != "equation-5":
+            return None
+        steps = iter(range(_SILENCE_NOISE, _SILENCE_NOISE + _TIMESTEPS))
+        return lambda noisy, time: equation_5(
+            noisy, asked.heard, sampling.silence_threshold, self.path, time, noise(next(steps))
+        )
+
+    def _started_from(
+        self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], asked: _Asked
+    ) -> Float[Tensor, "N R T"]:
+        """What noise is added to in training: the truth, or the network's own first estimate."""
+        share = self.settings.own_estimate_probability
+        chosen = torch.rand(len(clean), device=clean.device) < share
+        if not self.training or not share or not bool(chosen.any()):
+            return clean
+        part = _Asked(asked.bound[chosen], asked.heard[chosen], asked.seen[chosen])
+        with torch.no_grad():
+            start = torch.randn_like(noise[chosen])
+            own = self._estimate(start, self.path.times(1)[0], part)
+        return clean.masked_scatter(chosen[:, None, None], own)
+
+    def _distance(
+        self,
+        said: Float[Tensor, "N R T"],
+        asked: _Asked,
+        rows: Float[Tensor, "N R T"],
+        noise: Float[Tensor, "N R T"],
+        noisy: Float[Tensor, "N R T"],
+        time: Float[Tensor, " N"],
+    ) -> Float[Tensor, ""]:
+        """The loss of what the network said, mean over sources and cells."""
+        settings = self.settings
+        if settings.loss == "share":
+            error = said.sigmoid() - ratio_mask(rows, asked.bound, 1.0)
+            mixture = asked.bound / settings.target_gain
+            return (error.abs() * loss_weight(mixture)).mean()
+        clean = represent(rows)
+        wanted = target_of(settings.target, clean, noise, time, self.path)
+        if settings.target == "bounded":
+            said, wanted = represent(said.sigmoid() * asked.bound), clean
+        error = said - wanted
+        found = error.abs().mean() if settings.loss == "l1" else error.square().mean()
+        if settings.data_loss:
+            data = data_from(settings.target, said, noisy, time, self.path)
+            found = found + settings.data_loss * (data - clean).abs().mean()
+        return found
+
+    def _ask(self, heard: Float[Tensor, "B F T"], cues: Cues) -> _Asked:
+        """What the network is asked: the mixture's magnitude once for each source, what is seen."""
+        seen = self._see(cues)
+        num_sources = seen.shape[1]
+        rows = self._to_network(heard).repeat_interleave(num_sources, dim=0)
+        return _Asked(rows * self.settings.target_gain, represent(rows), seen.flatten(0, 1))
+
+    def _see(self, cues: Cues) -> Float[Tensor, "B S D"]:
+        """One vector for each source, from its pictures or, where it is told, from its word."""
+        cues = self.embed(cues)
+        told = self._told(cues)
+        frames = cues.appearance
+        if frames is None and (told is None or not bool(told.all())):
+            raise InputError("this model reads `crops`: give it pictures of each object, or words")
+        frames = None if frames is None else frames.flatten(3).to(torch.float32)  # B S K D
+        if told is not None and bool(told.any()):
+            words = self._words(cues)[:, :, None]  # B S 1 D
+            frames = words if frames is None else torch.where(told[..., None, None], words, frames)
+        assert frames is not None, "there are pictures, or words for all"
+        return self.transformer(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def _told(self, cues: Cues) -> Bool[Tensor, "B S"] | None:
+        """Where a source is told by word; none: nowhere."""
+        told = None if cues.pictured is None else ~cues.pictured
+        if not self.training or not self.settings.word_probability or cues.category is None:
+            return told
+        drawn = torch.rand(cues.category.shape, device=cues.category.device)
+        chosen = (drawn < self.settings.word_probability) & (cues.category >= 0)
+        return chosen if told is None else chosen | told
+
+    def _words(self, cues: Cues) -> Float[Tensor, "B S D"]:
+        """Vectors of words: those given, else the stored ones of the categories that are told."""
+        if cues.embedding is not None:
+            return cues.embedding
+        if self.words is None or cues.category is None:
+            raise InputError("a source without pictures needs its word: give `embedding`")
+        if cues.pictured is not None and bool((cues.category[~cues.pictured] < 0).any()):
+            raise InputError(
+                "a source without pictures has no word that this model knows: "
+                f"{', '.join(self.settings.categories)}"
+            )
+        return self.words(cues.category.clamp_min(0))
+
+    def _noise(self, batch: Batch, generator: Generator | None) -> Callable[[int], Tensor]:
+        """The noise of each step for all sources; windows of one sound share it where they meet."""
+        num_mixtures, device = len(batch.mixture), batch.mixture.device
+        if batch.start_frames is None or generator is None:
+            place = torch.device("cpu") if generator is None else generator.device
+            drawn = torch.randint(2**62, (1,), generator=generator, device=place)
+            field, starts = NoiseField(int(drawn)), [_FAR_FRAMES * n for n in range(num_mixtures)]
+        else:
+            field, starts = NoiseField(generator.initial_seed()), batch.start_frames.tolist()
+        num_frames = self.settings.front_end.stft.num_frames(batch.mixture.shape[-1])
+        num_frames += -num_frames % self.settings.unet.cells[1]
+        num_rows = self.settings.front_end.num_rows
+        num_sources = _num_sources(batch.cues)
+        return lambda step: field.window(
+            starts, num_sources, num_rows, num_frames, step, device
+        ).flatten(0, 1)
+
+    def _level(self, mixture: Float[Tensor, "B C N"]) -> Float[Tensor, "B 1"]:
+        """The factor that brings each mixture to the level it is heard at."""
+        if self.settings.hearing_level is None:
+            return mixture.new_ones(len(mixture), 1)
+        loudness = mixture.square().mean((1, 2), keepdim=True)[:, 0].sqrt()
+        return self.settings.hearing_level / loudness.clamp_min(1e-5)
+
+    def _to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
+        """A magnitude on the logarithmic axis, in as many frames as the network can halve."""
+        rows = self.front_end.to_rows(magnitude)
+        return pad(rows, (0, -rows.shape[-1] % self.settings.unet.cells[1]))
+
+    def _from_network(
+        self, rows: Float[Tensor, "*batch R t"], num_frames: int
+    ) -> Float[Tensor, "*batch F T"]:
+        """A magnitude or share of the logarithmic axis on the linear one."""
+        return self.front_end.to_bins(rows[..., :num_frames])
+
+
+class DAVISFlowSettings(DAVISSettings):
+    """The released follow-up: a straight path, its velocity, two steps."""
+
+    process: Literal["diffusion", "flow"] = "flow"
+    target: Target = "velocity"
+    data_loss: float = 1.0
+    loss_scale: float = 1.0
+    sampling: SamplingSettings = SamplingSettings(sampler="euler", num_steps=2, silence="off")
+
+
+class DAVISFlow(DAVIS):
+    """DAVIS-Flow, by flow matching (Lipman et al., 2023): the same network on another path."""
+
+    Settings = DAVISFlowSettings
+
+
+def _num_sources(cues: Cues) -> int:
+    """How many sources the cues are of."""
+    for cue in (cues.appearance, cues.crops, cues.embedding, cues.category):
+        if cue is not None:
+            return cue.shape[1]
+    raise InputError("this model reads `crops`: give it pictures of each object, or words")
