@@ -146,7 +146,7 @@ class TimestepEmbedding(nn.Module):
         exponents = torch.arange(half, device=timestep.device, dtype=torch.float32) / (half - 1)
         angles = timestep.float()[:, None] * torch.exp(-math.log(_TIME_PERIOD) * exponents)
         sines = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        return self.layers(sines.to(self.layers[0].weight.dtype))
+        return self.layers(sines)
 
 
 class FeatureInteraction(nn.Module):
@@ -193,7 +193,7 @@ class MapAttention(nn.Module):
 
 
 class _Level(nn.Module):
-    """A Convolution-Attention block: three blocks in a row, the first taking skipped channels in."""
+    """A Convolution-Attention block: three blocks, the first taking skipped channels in."""
 
     def __init__(
         self,
