@@ -7,60 +7,34 @@ in a row (B times S), R rows of the logarithmic axis, K pictures, D width of wha
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
 from avsep.diffusion.noise import NoiseField
 from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
-from avsep.diffusion.samplers import SAMPLERS, evaluations
-from avsep.diffusion.silence import as_released, equation_5
+from avsep.diffusion.sampling import SamplingSettings, sample
 from avsep.diffusion.targets import Target, data_from, target_of
-from avsep.errors import InputError, unknown_name
+from avsep.errors import unknown_name
 from avsep.layers.separation_unet import SeparationUNet, SeparationUNetSettings
-from avsep.layers.temporal_transformer import TemporalTransformer, TemporalTransformerSettings
+from avsep.layers.temporal_transformer import TemporalTransformerSettings
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.masks import loss_weight, ratio_mask
 from avsep.sound.representation import represent, unrepresent
-from avsep.vision.frame_encoders import FrameEncoder, FrameEncoderName
+from avsep.vision.frame_encoders import FrameEncoderName
+from avsep.vision.frame_network import FrameNetwork, num_sources
 from avsep.vision.looks import LookSettings
 
 # The network counts time in as many steps, whatever the clock of the path.
 _TIMESTEPS = 1000
-# Numbers of noise steps that no sampler counts to: equation 5 draws its own.
-_SILENCE_NOISE = 1_000_000
 # Mixtures that are not cut from one sound lie this far apart in the noise.
 _FAR_FRAMES = 2**20
-
-
-class SamplingSettings(BaseModel):
-    """How an answer is drawn; the defaults are those of the released code on MUSIC."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sampler: str = Field(default="ddim", description="a name of diffusion.SAMPLERS")
-    num_steps: int = Field(default=15, ge=1, description="from noise to sound")
-    eta: float = Field(default=1.0, ge=0, le=1, description="fresh noise in the steps of ddim")
-    silence: Literal["off", "released", "equation-5"] = Field(
-        default="released",
-        description="silent cells of the mixture take its value: in the estimate of the clean "
-        "sound, as released, or in what is still noisy (equation 5)",
-    )
-    silence_threshold: float = Field(
-        default=0.002, ge=0, description="a represented mixture below it is silent (Table 4)"
-    )
-
-    @model_validator(mode="after")
-    def _known(self) -> "SamplingSettings":
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler '{self.sampler}' is none of {', '.join(SAMPLERS)}")
-        return self
 
 
 class DAVISSettings(BaseModel):
@@ -169,11 +143,15 @@ class DAVIS(nn.Module):
         super().__init__()
         self.settings = settings = settings or self.Settings()
         self.front_end = FrontEnd(settings.front_end)
-        self.frames = FrameEncoder(settings.image_encoder, settings.encoder_categories)
-        width = self.frames.num_channels
-        self.transformer = TemporalTransformer(settings.transformer, width)
-        self.unet = SeparationUNet(settings.unet, settings.front_end.num_rows, width)
-        self.words = nn.Embedding(len(settings.categories), width) if settings.categories else None
+        self.frames = FrameNetwork(
+            settings.image_encoder,
+            settings.encoder_categories,
+            settings.transformer,
+            settings.categories,
+        )
+        self.unet = SeparationUNet(
+            settings.unet, settings.front_end.num_rows, self.frames.num_channels
+        )
         is_flow = settings.process == "flow"
         self.path: Path = FlowPath() if is_flow else DiffusionPath(settings.schedule, _TIMESTEPS)
         self._clock = _TIMESTEPS if is_flow else 1
@@ -194,18 +172,11 @@ class DAVIS(nn.Module):
 
     def embed(self, cues: Cues) -> Cues:
         """The cues with the frozen encoder's vectors instead of the pictures."""
-        if cues.appearance is not None or cues.crops is None:
-            return cues
-        with torch.no_grad():
-            vectors = self.frames(cues.crops.flatten(0, 2))
-        maps = vectors.unflatten(0, cues.crops.shape[:3])[..., None, None]
-        return replace(cues, crops=None, appearance=maps)
+        return self.frames.embed(cues)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """What is trained: the U-Net, and what sees (temporal transformer, stored words)."""
-        seeing = list(self.transformer.parameters())
-        if self.words is not None:
-            seeing += list(self.words.parameters())
+        seeing = [one for one in self.frames.parameters() if one.requires_grad]
         return {"unet": list(self.unet.parameters()), "seeing": seeing}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -243,7 +214,7 @@ class DAVIS(nn.Module):
         sampling = self.settings.sampling
         facts: dict[str, object] = {
             "sampler": sampling.sampler,
-            "evaluations": evaluations(sampling.sampler, sampling.num_steps),
+            "evaluations": sampling.evaluations,
         }
         return Separation(magnitudes, presence.clamp(0, 1), phase, facts)
 
@@ -252,16 +223,11 @@ class DAVIS(nn.Module):
     ) -> Float[Tensor, "B S F T"]:
         """Magnitudes of all sources of one channel, at their level in what is heard."""
         asked = self._ask(heard, cues)
-        sampling = self.settings.sampling
-        rows = SAMPLERS[sampling.sampler](
-            lambda noisy, time: self._estimate(noisy, time, asked),
-            noise(-1),
-            self.path,
-            sampling.num_steps,
-            noise=noise,
-            eta=sampling.eta,
-            after_step=self._after_step(asked, noise),
-        )
+
+        def estimate(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
+            return self._estimate(noisy, time, asked)
+
+        rows = sample(self.settings.sampling, estimate, asked.heard, self.path, noise)
         magnitude = unrepresent(rows)
         num_mixtures = len(heard)
         if self.settings.target == "bounded":
@@ -278,35 +244,9 @@ class DAVIS(nn.Module):
         """The clean sound as the network has it at one time of the path."""
         times = torch.full((len(noisy),), time, device=noisy.device)
         said = self.unet(noisy, asked.heard, times * self._clock, asked.seen).float()
-        clean = self._clean(said, noisy, times, asked)
-        sampling = self.settings.sampling
-        if sampling.silence == "released":
-            return as_released(clean, asked.heard, sampling.silence_threshold)
-        return clean
-
-    def _clean(
-        self,
-        said: Float[Tensor, "N R T"],
-        noisy: Float[Tensor, "N R T"],
-        times: Float[Tensor, " N"],
-        asked: _Asked,
-    ) -> Float[Tensor, "N R T"]:
-        """What the network said, as an estimate of the clean sound."""
         if self.settings.target == "bounded":
             return represent(said.sigmoid() * asked.bound)
         return data_from(self.settings.target, said, noisy, times, self.path).clamp(-1, 1)
-
-    def _after_step(
-        self, asked: _Asked, noise: Callable[[int], Tensor]
-    ) -> Callable[[Float[Tensor, "N R T"], float], Float[Tensor, "N R T"]] | None:
-        """Equation 5, where it is asked for."""
-        sampling = self.settings.sampling
-        if sampling.silence != "equation-5":
-            return None
-        steps = iter(range(_SILENCE_NOISE, _SILENCE_NOISE + _TIMESTEPS))
-        return lambda noisy, time: equation_5(
-            noisy, asked.heard, sampling.silence_threshold, self.path, time, noise(next(steps))
-        )
 
     def _started_from(
         self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], asked: _Asked
@@ -338,10 +278,7 @@ class DAVIS(nn.Module):
             mixture = asked.bound / settings.target_gain
             return (error.abs() * loss_weight(mixture)).mean()
         clean = represent(rows)
-        wanted = target_of(settings.target, clean, noise, time, self.path)
-        if settings.target == "bounded":
-            said, wanted = represent(said.sigmoid() * asked.bound), clean
-        error = said - wanted
+        error = said - target_of(settings.target, clean, noise, time, self.path)
         found = error.abs().mean() if settings.loss == "l1" else error.square().mean()
         if settings.data_loss:
             data = data_from(settings.target, said, noisy, time, self.path)
@@ -350,46 +287,10 @@ class DAVIS(nn.Module):
 
     def _ask(self, heard: Float[Tensor, "B F T"], cues: Cues) -> _Asked:
         """What the network is asked: the mixture's magnitude once for each source, what is seen."""
-        seen = self._see(cues)
-        num_sources = seen.shape[1]
-        rows = self._to_network(heard).repeat_interleave(num_sources, dim=0)
+        share = self.settings.word_probability if self.training else 0.0
+        seen = self.frames(cues, share)
+        rows = self._to_network(heard).repeat_interleave(seen.shape[1], dim=0)
         return _Asked(rows * self.settings.target_gain, represent(rows), seen.flatten(0, 1))
-
-    def _see(self, cues: Cues) -> Float[Tensor, "B S D"]:
-        """One vector for each source, from its pictures or, where it is told, from its word."""
-        cues = self.embed(cues)
-        told = self._told(cues)
-        frames = cues.appearance
-        if frames is None and (told is None or not bool(told.all())):
-            raise InputError("this model reads `crops`: give it pictures of each object, or words")
-        frames = None if frames is None else frames.flatten(3).to(torch.float32)  # B S K D
-        if told is not None and bool(told.any()):
-            words = self._words(cues)[:, :, None]  # B S 1 D
-            frames = words if frames is None else torch.where(told[..., None, None], words, frames)
-        assert frames is not None, "there are pictures, or words for all"
-        return self.transformer(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-
-    def _told(self, cues: Cues) -> Bool[Tensor, "B S"] | None:
-        """Where a source is told by word; none: nowhere."""
-        told = None if cues.pictured is None else ~cues.pictured
-        if not self.training or not self.settings.word_probability or cues.category is None:
-            return told
-        drawn = torch.rand(cues.category.shape, device=cues.category.device)
-        chosen = (drawn < self.settings.word_probability) & (cues.category >= 0)
-        return chosen if told is None else chosen | told
-
-    def _words(self, cues: Cues) -> Float[Tensor, "B S D"]:
-        """Vectors of words: those given, else the stored ones of the categories that are told."""
-        if cues.embedding is not None:
-            return cues.embedding
-        if self.words is None or cues.category is None:
-            raise InputError("a source without pictures needs its word: give `embedding`")
-        if cues.pictured is not None and bool((cues.category[~cues.pictured] < 0).any()):
-            raise InputError(
-                "a source without pictures has no word that this model knows: "
-                f"{', '.join(self.settings.categories)}"
-            )
-        return self.words(cues.category.clamp_min(0))
 
     def _noise(self, batch: Batch, generator: Generator | None) -> Callable[[int], Tensor]:
         """The noise of each step for all sources; windows of one sound share it where they meet."""
@@ -403,10 +304,8 @@ class DAVIS(nn.Module):
         num_frames = self.settings.front_end.stft.num_frames(batch.mixture.shape[-1])
         num_frames += -num_frames % self.settings.unet.cells[1]
         num_rows = self.settings.front_end.num_rows
-        num_sources = _num_sources(batch.cues)
-        return lambda step: field.window(
-            starts, num_sources, num_rows, num_frames, step, device
-        ).flatten(0, 1)
+        shape = (num_sources(batch.cues), num_rows, num_frames)
+        return lambda step: field.window(starts, *shape, step, device).flatten(0, 1)
 
     def _level(self, mixture: Float[Tensor, "B C N"]) -> Float[Tensor, "B 1"]:
         """The factor that brings each mixture to the level it is heard at."""
@@ -441,11 +340,3 @@ class DAVISFlow(DAVIS):
     """DAVIS-Flow, by flow matching (Lipman et al., 2023): the same network on another path."""
 
     Settings = DAVISFlowSettings
-
-
-def _num_sources(cues: Cues) -> int:
-    """How many sources the cues are of."""
-    for cue in (cues.appearance, cues.crops, cues.embedding, cues.category):
-        if cue is not None:
-            return cue.shape[1]
-    raise InputError("this model reads `crops`: give it pictures of each object, or words")
