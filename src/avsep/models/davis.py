@@ -163,7 +163,10 @@ class DAVIS(nn.Module):
         """The same model, sampling as fast, as balanced or as well as its settings have it."""
         if quality not in QUALITIES:
             raise unknown_name("quality", quality, QUALITIES)
-        sampling = self.settings.qualities.get(quality, self.settings.sampling)
+        return self.sampled_by(self.settings.qualities.get(quality, self.settings.sampling))
+
+    def sampled_by(self, sampling: SamplingSettings) -> Self:
+        """The same model, its weights shared, sampling in another way."""
         other = copy.copy(self)
         other.settings = self.settings.model_copy(update={"sampling": sampling})
         return other
