@@ -36,13 +36,15 @@ class ClipFiles:
     """One video and the files beside it.
 
     Attributes:
-        video: a video file, or a folder of pictures 000001.jpg, 000002.jpg, ...
+        video: a video file, or a folder of pictures 000001.jpg, 000002.jpg, ...; of a clip that is
+            not seen, its sound.
         sources: the sound of each visible object, in the order of the objects.
         unseen: sounds in the mixture that no visible object makes.
         sound: where the clip's sound lies; none: in the video.
         frame_rate_hz: of a folder of pictures, the first of which is shown from time 0.
         motion: a file of motion features of the whole clip.
         split: of its data set: train, val or test; none where no list says.
+        is_seen: there are pictures; else its sources are heard, and known by their words alone.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ClipFiles:
     frame_rate_hz: float | None = None
     motion: Path | None = None
     split: str | None = None
+    is_seen: bool = True
 
 
 def split_clips(
@@ -75,7 +78,12 @@ def split_clips(
 
 
 def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
-    """A whole clip as a record: its sound at its own rate, the frames shown at these times."""
+    """A whole clip as a record: its sound at its own rate, the frames shown at these times.
+
+    Raises InputError for a clip that is heard and not seen.
+    """
+    if not files.is_seen:
+        raise InputError(f"clip '{files.name}' is heard and not seen: there is no picture to show")
     sound = read_audio(files.sound or files.video)
     if files.video.is_dir():
         frames = _pictures_at(files, frame_times_seconds)
@@ -143,6 +151,11 @@ def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
     [D, K, H, W].
     """
     path = files.motion
+    if path is None and not files.is_seen:
+        raise InputError(
+            f"clip '{files.name}' is heard and not seen, so nothing in it moves: leave its folder "
+            "out, or set the model's motion to 'none'"
+        )
     if path is None:
         raise InputError(
             f"clip '{files.name}' has no motion features: put them into features/motion, as "

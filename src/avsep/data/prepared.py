@@ -5,6 +5,8 @@ DIR/audio/<category>/<id>.wav                or .flac, .ogg, .mp3: the sound of 
 DIR/frames/<category>/<id>/000001.jpg        or .png: what is seen, at a steady rate from 0 s
 DIR/objects/<category>/<id>.json             boxes; without it, the whole picture
 DIR/features/motion/<category>/<id>.npy      or .safetensors: motion features, where wanted
+
+A line without a rate of pictures, whose clip has no frames, is a clip that is heard and not seen.
 """
 
 import csv
@@ -38,7 +40,9 @@ class IndexRow(BaseModel):
 
     id: str = Field(min_length=1, pattern=r"^[^/\\]+$", description="name of the files")
     category: str = Field(min_length=1, pattern=r"^[^/\\]+$", description="and of their folder")
-    frame_rate_hz: float = Field(gt=0, allow_inf_nan=False, description="of the pictures")
+    frame_rate_hz: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="of the pictures, where there are any"
+    )
     split: str | None = Field(default=None, description="train, val or test")
     num_frames: int | None = Field(default=None, ge=1, description="pictures, to be checked")
     duration_seconds: float | None = Field(
@@ -52,8 +56,14 @@ class IndexRow(BaseModel):
             raise ValueError(f"'{value}' is none of {', '.join(SPLITS)}")
         return value
 
+    @property
+    def tells_of_pictures(self) -> bool:
+        """The line counts on pictures; else its clip may be one that is heard and not seen."""
+        return self.frame_rate_hz is not None or self.num_frames is not None
+
 
 REQUIRED = [name for name, field in IndexRow.model_fields.items() if field.is_required()]
+_OPTIONAL = [name for name in IndexRow.model_fields if name not in REQUIRED]
 
 
 def read_prepared(folder: Path, split: str | None = None) -> tuple[ClipFiles, ...]:
@@ -112,7 +122,7 @@ def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
         if name not in line:
             raise InputError(
                 f"'{path}' has no column '{name}': its first line must name the columns "
-                f"{', '.join(REQUIRED)}, and may name split, num_frames, duration_seconds"
+                f"{', '.join(REQUIRED)}, and may name {', '.join(_OPTIONAL)}"
             )
     given = {
         name: value.strip()
@@ -144,6 +154,9 @@ def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
     name = f"{row.category}/{row.id}"
     frames = folder / "frames" / place
     label = " ".join(row.category.replace("_", " ").split())
+    if not (row.tells_of_pictures or frames.is_dir()):
+        sources = (SourceFile(sound, label, name, VisibleObject(label=label)),)
+        return ClipFiles(name, sound, sources, sound=sound, split=row.split, is_seen=False)
     visible = _object_of(folder / "objects" / place.with_name(f"{row.id}.json"), label)
     clip = ClipFiles(
         name=name,
@@ -164,6 +177,11 @@ def _check_frames(clip: ClipFiles, row: IndexRow) -> None:
         raise InputError(
             f"no pictures in '{clip.video}' (000001.jpg, ...), which {INDEX_NAME} lists: extract "
             "them, or remove the line"
+        )
+    if row.frame_rate_hz is None:
+        raise InputError(
+            f"'{clip.video}' holds {found} pictures and {INDEX_NAME} no rate for {clip.name}: say "
+            "in frame_rate_hz how many there are a second"
         )
     if row.num_frames is not None and found != row.num_frames:
         raise InputError(

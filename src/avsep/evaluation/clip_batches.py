@@ -101,7 +101,9 @@ class ClipReader:
             None if None in cues else torch.stack(cues, dim=1) for cues in zip(*seen, strict=True)
         )
         told = category_cue([part.source.category for part in parts], reading.categories)
-        cues = Cues(crops=crops, movement=movement, category=told[None])
+        is_seen = [part.clip.is_seen for part in parts]
+        pictured = None if all(is_seen) else torch.tensor([is_seen])
+        cues = Cues(crops=crops, movement=movement, category=told[None], pictured=pictured)
         if reading.with_motion:
             cues = self._with_motion(cues, [part.clip for part in parts])
         return cues

@@ -35,13 +35,22 @@ class MotionOutcome:
 
 
 def open_for_motion(folder: Path) -> tuple[ClipFiles, ...]:
-    """The clips of a prepared folder; an InputError for any other, toyband's among them."""
+    """The clips of a prepared folder that are seen.
+
+    An InputError for any other folder, toyband's among them, and for one of sounds alone.
+    """
     if not (folder / INDEX_NAME).is_file():
         raise InputError(
             f"'{folder}' holds no {INDEX_NAME}, the list of a prepared folder (docs/data.md): give "
             "one; motion features have no place in toyband folders and others"
         )
-    return read_prepared(folder)
+    clips = tuple(clip for clip in read_prepared(folder) if clip.is_seen)
+    if not clips:
+        raise InputError(
+            f"'{folder}' holds clips that are heard and not seen: motion features are made of "
+            "pictures, give a folder that has some"
+        )
+    return clips
 
 
 def add_motion(folder: Path, clips: Sequence[ClipFiles], model: I3D) -> Iterator[MotionOutcome]:

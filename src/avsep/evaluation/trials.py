@@ -13,7 +13,8 @@ from avsep.records import Cues
 
 # What an object is shown by; the rest of Cues is said of it in words.
 PICTURES = (
-    "crops", "appearance", "frames", "movement", "motion", "motion_padding", "boxes", "embedding",
+    "crops", "appearance", "frames", "movement", "motion", "motion_padding", "pictured", "boxes",
+    "embedding",
 )  # fmt: skip
 BLUR_SHARE = 1 / 10  # of a crop's side: an instrument becomes a patch of colour
 GREY = 128

@@ -108,13 +108,15 @@ class SourceLibrary:
 
     def paths_of(self, clip: ClipFiles) -> list[Path]:
         """Where each source of a clip is or will be; a file that is missing is an InputError."""
-        # How many crops a window is shown changes no file.
-        made_with = self.settings.model_dump_json(exclude={"looks": {"num_crops"}})
+        # Neither changes a file: how many crops a window is shown, a lone object whole but by box.
+        no_matter = {"looks": {"num_crops", "whole_when_alone"}}
+        made_with = self.settings.model_dump_json(exclude=no_matter)
+        visible = self.settings.looks.seen([source.visible for source in clip.sources])
         seen = file_facts(clip.video)
         motion = [] if clip.motion is None else file_facts(clip.motion)
         paths = []
-        for source in clip.sources:
-            boxes = source.visible.model_dump_json(include={"boxes"})
+        for source, one in zip(clip.sources, visible, strict=True):
+            boxes = one.model_dump_json(include={"boxes"})
             facts = [_FORMAT, made_with, clip.name, *seen, *motion, *file_facts(source.path), boxes]
             digest = hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()
             paths.append(self.folder / f"{digest[:32]}.safetensors")
@@ -198,6 +200,11 @@ class PreparedSource:
         """A piece of the sound."""
         steps: Int16[Tensor, " n"] = self._file.get_slice("waveform")[piece]
         return steps.numpy().astype(np.float32) / _FULL_SCALE * self._peak
+
+    @property
+    def is_pictured(self) -> bool:
+        """Somebody sees it; else its crops are black and only its word tells."""
+        return "unpictured" not in self._names
 
     @cached_property
     def motion(self) -> Float[Tensor, "D K"] | None:
@@ -323,7 +330,7 @@ def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
     end_seconds = max(len(sound) for sound in sounds) / settings.sample_rate_hz
     objects = [source.visible for source in clip.sources]
     looks = look_at_clip(clip, objects, settings.looks, end_seconds=end_seconds)
-    shared: Arrays = {}
+    shared: Arrays = {} if clip.is_seen else {"unpictured": np.array(True)}
     if settings.with_motion:
         shared["motion"] = read_motion(clip).astype(np.float16)
     found = []

@@ -1,7 +1,7 @@
 """Mixtures with their cues, made of prepared sources: what a model trains and is validated on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -100,6 +100,8 @@ class AudioVisualMixtures:
         category = torch.tensor([[self._category_of[place] for place in draw.shown]])
         motion, motion_padding = padded([source.motion for source in sounds[: len(draw.shown)]])
         stacked = {name: _stack([one[name] for one in seen]) for name in seen[0]}
+        is_seen = [source.is_pictured for source in sounds[: len(draw.shown)]]
+        stacked["pictured"] = None if all(is_seen) else torch.tensor([is_seen])
         return Cues(category=category, motion=motion, motion_padding=motion_padding, **stacked)
 
     def _seen(
@@ -150,7 +152,12 @@ def padded(
 
 
 def join_cues(cues: Sequence[Cues]) -> Cues:
-    """Cues of several batches as those of one; a cue that one of them lacks is left out."""
+    """Cues of several batches as those of one; a cue that one of them lacks is left out.
+
+    Where some say what is pictured, all is in those that do not.
+    """
+    if any(one.pictured is not None for one in cues):
+        cues = [replace(one, pictured=_pictured(one)) for one in cues]
     joined: dict[str, Tensor | None] = {}
     longest = max(0 if one.motion is None else one.motion.shape[3] for one in cues)
     for name in (field.name for field in fields(Cues)):
@@ -161,6 +168,15 @@ def join_cues(cues: Sequence[Cues]) -> Cues:
             values = [pad(value, (0, longest - value.shape[2]), value=True) for value in values]
         joined[name] = torch.cat(values) if len(values) == len(cues) else None
     return Cues(**joined)
+
+
+def _pictured(cues: Cues) -> Bool[Tensor, "B S"]:
+    """Which sources are seen, also where it is not said because all are."""
+    if cues.pictured is not None:
+        return cues.pictured
+    values = (getattr(cues, field.name) for field in fields(Cues))
+    known = next(value for value in values if value is not None)
+    return torch.ones(known.shape[:2], dtype=torch.bool, device=known.device)
 
 
 def _stack(values: Sequence[Tensor | None]) -> Tensor | None:

@@ -39,6 +39,15 @@ class LookSettings(BaseModel):
     movement_rate_hz: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     movement_pixels: int = Field(default=32, ge=2)  # side of the square grey picture
     with_movement: bool = True
+    # A clip that shows one source is seen whole, its box left aside (DAVIS: whole frames); in a
+    # clip of several each object's box is cut out.
+    whole_when_alone: bool = False
+
+    def seen(self, objects: Sequence[VisibleObject]) -> tuple[VisibleObject, ...]:
+        """All objects of a clip with the boxes that are cut out; none is the whole picture."""
+        if self.whole_when_alone and len(objects) == 1:
+            return (objects[0].model_copy(update={"boxes": ()}),)
+        return tuple(objects)
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def look_at(
 
     Args:
         video: path, bytes or file object.
-        objects: what to look at; the order is kept.
+        objects: all that the clip shows; the order is kept.
         settings: sizes and rates.
         end_seconds: length of the sound; none: the looks end with the pictures.
 
@@ -108,13 +117,22 @@ def look_at_pictures(
     settings: LookSettings | None = None,
     duration_seconds: float | None = None,
 ) -> tuple[Look, ...]:
-    """The look of each object in pictures that lie ready, each shown from its time on.
+    """The look of each object, of all in the clip, in pictures that lie ready.
 
+    Each picture is shown from its time on.
     Pictures are taken one at a time, so they may be read while they are looked at; their sizes
     may differ. Times must rise.
     """
     shown = zip(times_seconds, pictures, strict=True)
     return _look(shown, objects, settings or LookSettings(), duration_seconds)
+
+
+def nothing_to_see(num_objects: int, settings: LookSettings) -> tuple[Look, ...]:
+    """The looks of sources that nobody sees: one black crop each, and nothing that moves."""
+    crops = torch.zeros(1, 3, settings.crop_pixels, settings.crop_pixels, dtype=torch.uint8)
+    side = settings.movement_pixels
+    movement = torch.zeros(1, side, side, dtype=torch.uint8) if settings.with_movement else None
+    return (Look(crops, movement, settings),) * num_objects
 
 
 def cut_out(
@@ -160,6 +178,7 @@ def _look(
     end_seconds: float | None,
 ) -> tuple[Look, ...]:
     """Looks from pictures and the times from which on they are shown."""
+    objects = settings.seen(objects)
     crops = _Track(objects, settings.crop_rate_hz, cut_out, settings.crop_pixels)
     movement = _Track(objects, settings.movement_rate_hz, cut_out_grey, settings.movement_pixels)
     for until, picture in _spans(shown, end_seconds):

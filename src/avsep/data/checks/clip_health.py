@@ -28,6 +28,7 @@ EMPTY = "empty detections"
 MISFIT = "stems that do not add up to the sound of the video"
 MOTION = "wrong motion features"
 NO_MOTION = "clips without the motion features that others have"
+UNSEEN = "clips that are heard and not seen"
 SHORT = f"clips shorter than a window of {WINDOW_SECONDS:.2f} s"
 UNLISTED = "sounds that index.csv does not list"
 NO_VIDEO = "folders of clips without their video"
@@ -45,6 +46,7 @@ FAULT_KINDS: dict[str, bool] = {
     MISFIT: True,
     MOTION: True,
     NO_MOTION: False,
+    UNSEEN: False,
     SHORT: False,
     UNLISTED: False,
     NO_VIDEO: False,
@@ -67,12 +69,14 @@ class ClipHealth:
     Attributes:
         seconds: how long it sounds; none where it cannot be heard.
         motion_width: features a time of its motion file; none without one that can be read.
+        is_seen: there are pictures of which motion features could be made.
     """
 
     clip: str
     faults: tuple[Fault, ...] = ()
     seconds: float | None = None
     motion_width: int | None = None
+    is_seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def _odd_widths(clips: Sequence[ClipHealth]) -> Iterator[tuple[str, Fault]]:
     usual = max(widths, key=lambda width: (widths[width], width))
     for clip in clips:
         if clip.motion_width is None:
-            if not any(fault.kind == MOTION for fault in clip.faults):
+            if clip.is_seen and not any(fault.kind == MOTION for fault in clip.faults):
                 yield clip.clip, Fault(NO_MOTION, clip.clip)
         elif clip.motion_width != usual:
             why = f"{clip.motion_width} features a time, most clips have {usual}"

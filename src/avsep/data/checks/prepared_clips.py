@@ -17,6 +17,7 @@ from avsep.data.checks.clip_health import (
     SHORT,
     UNLISTED,
     UNREADABLE,
+    UNSEEN,
     UNUSABLE_LINE,
     WINDOW_SECONDS,
     ClipHealth,
@@ -91,14 +92,20 @@ def examine_prepared(folder: Path, row: IndexRow) -> ClipHealth:
         seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
         if seconds is not None and seconds < WINDOW_SECONDS:
             faults.append(Fault(SHORT, _name(row), f"{seconds:.2f} s"))
-    faults += _picture_faults(folder / "frames" / place, row, seconds)
-    faults += _object_faults(folder, place)
+    frames = folder / "frames" / place
+    is_seen = row.tells_of_pictures or frames.is_dir()
+    if is_seen:
+        faults += _picture_faults(frames, row, seconds)
+        faults += _object_faults(folder, place)
+    else:
+        faults.append(Fault(UNSEEN, _name(row)))
+        faults += _length_faults(row, seconds)
     motion = file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS)
     width = None
     if motion is not None:
         width, found = _motion_faults(motion, motion.relative_to(folder).as_posix())
         faults += found
-    return ClipHealth(_name(row), tuple(faults), seconds, width)
+    return ClipHealth(_name(row), tuple(faults), seconds, width, is_seen)
 
 
 def _name(row: IndexRow) -> str:
@@ -146,6 +153,9 @@ def _picture_faults(frames: Path, row: IndexRow, seconds: float | None) -> Itera
     if row.num_frames not in (None, len(pictures)):
         why = f"{len(pictures)} pictures, {INDEX_NAME} says {row.num_frames}"
         yield Fault(LENGTHS, name, why)
+    if row.frame_rate_hz is None:
+        yield Fault(UNUSABLE_LINE, name, f"{len(pictures)} pictures, and no frame_rate_hz")
+        return
     shown_seconds = len(pictures) / row.frame_rate_hz
     for sound_seconds, whose in ((seconds, "the sound"), (row.duration_seconds, INDEX_NAME)):
         if sound_seconds is not None and not lasts_alike(shown_seconds, sound_seconds):
@@ -155,6 +165,16 @@ def _picture_faults(frames: Path, row: IndexRow, seconds: float | None) -> Itera
             )
             yield Fault(LENGTHS, name, why)
             return
+
+
+def _length_faults(row: IndexRow, seconds: float | None) -> Iterator[Fault]:
+    """A sound without pictures that lasts longer or shorter than the index says."""
+    told_seconds = row.duration_seconds
+    if seconds is None or told_seconds is None:
+        return
+    if not lasts_alike(seconds, told_seconds):
+        why = f"the sound lasts {seconds:.2f} s, {INDEX_NAME} says {told_seconds:.2f} s"
+        yield Fault(LENGTHS, f"audio/{_name(row)}", why)
 
 
 def _object_faults(folder: Path, place: Path) -> Iterator[Fault]:
