@@ -98,7 +98,6 @@ class Cues:
         pictured: false where nobody sees a source and only its word tells; none: all are seen.
         boxes: normalised x1 y1 x2 y2 in each frame.
         embedding: one vector a source, from a picture or a text.
-        pictured: false where nobody sees a source and its word alone tells; none: all are seen.
     """
 
     crops: UInt8[Tensor, "B S K 3 H W"] | None = None
@@ -111,7 +110,6 @@ class Cues:
     pictured: Bool[Tensor, "B S"] | None = None
     boxes: Float[Tensor, "B S K 4"] | None = None
     embedding: Float[Tensor, "B S D"] | None = None
-    pictured: Bool[Tensor, "B S"] | None = None
 
 
 @dataclass(frozen=True)
