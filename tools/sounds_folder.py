@@ -29,7 +29,7 @@ HEAD = ("id", "category", "split")
 
 def main() -> None:
     """Make the folder and say what it holds."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Make a prepared folder of sounds alone.")
     parser.add_argument("sounds", type=Path, help="folder of folders of sounds")
     parser.add_argument("folder", type=Path, help="prepared folder to make")
     parser.add_argument("--train-folds", type=folds, default=(1, 2, 3), help="such as 1,2,3")

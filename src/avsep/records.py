@@ -95,9 +95,9 @@ class Cues:
         motion: motion features over time, computed once.
         motion_padding: where `motion` is padding.
         category: index of each source among the model's categories; -1 where it is not told.
+        pictured: false where nobody sees a source and only its word tells; none: all are seen.
         boxes: normalised x1 y1 x2 y2 in each frame.
         embedding: one vector a source, from a picture or a text.
-        pictured: false where nobody sees a source and its word alone tells; none: all are seen.
     """
 
     crops: UInt8[Tensor, "B S K 3 H W"] | None = None
@@ -107,9 +107,9 @@ class Cues:
     motion: Float[Tensor, "B S motion J"] | None = None
     motion_padding: Bool[Tensor, "B S J"] | None = None
     category: Int64[Tensor, "B S"] | None = None
+    pictured: Bool[Tensor, "B S"] | None = None
     boxes: Float[Tensor, "B S K 4"] | None = None
     embedding: Float[Tensor, "B S D"] | None = None
-    pictured: Bool[Tensor, "B S"] | None = None
 
 
 @dataclass(frozen=True)

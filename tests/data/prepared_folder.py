@@ -1,6 +1,7 @@
 """A prepared folder for tests: three solos as pictures and sounds, two of them with boxes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +42,10 @@ def make_prepared(folder: Path) -> None:
         path = folder / "objects" / f"{name}.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(objects), encoding="utf-8")
+
+
+def hide(folder: Path) -> None:
+    """Make the erhu one that is heard and not seen: no pictures, and no rate of any."""
+    shutil.rmtree(folder / "frames" / "erhu" / "b")
+    text = INDEX.replace("erhu,test,4", "erhu,test,")
+    (folder / "index.csv").write_text(text, encoding="utf-8")

@@ -91,3 +91,22 @@ def test_settings_that_no_list_can_serve() -> None:
         drawn(1, num_sources=4, unseen_probability=0.1)
     with pytest.raises(ValueError, match="together they must not exceed 1"):
         MixingSettings(own_clip_probability=0.6, same_category_probability=0.6)
+
+
+def test_sources_that_stand_alone_mix_with_all_others_and_clips_of_several_stay_whole() -> None:
+    """A list of duets and of sounds that are heard by themselves, as words without pictures are."""
+    clips = [f"duet{i // 2}" for i in range(8)] + [f"sound{i}" for i in range(8)]
+    categories = ["cello", "flute"] * 4 + ["rain", "dog bark"] * 4
+    settings = MixingSettings(own_clip_probability=0.5)
+    draws = Draws(clips, categories, settings)
+    found = [draws.draw(i % 16, np.random.default_rng([1, i])) for i in range(NUM_DRAWS)]
+    share = np.mean([one.is_one_clip for one in found])
+    assert share == pytest.approx(0.5, abs=TOLERANCE)
+    for index, one in enumerate(found):
+        shown = {clips[place] for place in one.shown}
+        if one.is_one_clip:
+            assert len(shown) == 1 and shown.pop().startswith("duet")
+        else:
+            assert len(shown) == 2 and one.shown[0] == index % 16
+    kinds = {tuple(sorted(place < 8 for place in one.shown)) for one in found}
+    assert kinds == {(True, True), (False, True), (False, False)}

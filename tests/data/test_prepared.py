@@ -1,6 +1,7 @@
 """Prepared folders: which files a line of the index names, and what is said of those amiss."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from avsep.data import open_dataset
 from avsep.data.clips import load_clip, read_motion
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
-from data.prepared_folder import INDEX, RATE_HZ, make_prepared
+from data.prepared_folder import INDEX, RATE_HZ, hide, make_prepared
 
 
 @pytest.fixture
@@ -74,8 +75,17 @@ def test_motion_features_lose_their_places(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("frame_rate_hz", "fps", r"has no column 'frame_rate_hz': its first line must name"),
-        ("id,category", "id,kind", r"has no column 'category'"),
+        ("frame_rate_hz", "fps", r"holds 12 pictures and index\.csv no rate for acoustic_guitar/a"),
+        (
+            "violin,,4",
+            "violin,,",
+            r"violin/c' holds 12 pictures and index\.csv no rate for violin/c",
+        ),
+        (
+            "id,category",
+            "id,kind",
+            r"has no column 'category': its first line must name .* and may",
+        ),
         ("erhu,test,4", "erhu,tset,4", r"line 3, split 'tset': 'tset' is none of train, val, test"),
         ("erhu,test,4", "erhu,test,fast", r"line 3, frame_rate_hz 'fast': Input should be a valid"),
         ("b,erhu", ",erhu", r"line 3, id '': String should have at least 1 character"),
@@ -106,6 +116,37 @@ def test_pictures_that_are_missing_or_damaged(folder: Path) -> None:
         path.unlink()
     with pytest.raises(InputError, match=r"no pictures in '.*violin/c' \(000001\.jpg, \.\.\.\)"):
         read_prepared(folder)
+
+
+def test_a_clip_without_pictures_and_their_rate_is_heard_and_not_seen(folder: Path) -> None:
+    before = read_prepared(folder)
+    hide(folder)
+    guitar, erhu, violin = read_prepared(folder)
+    assert (guitar, violin) == (before[0], before[2]) and guitar.is_seen
+    sound = folder / "audio/erhu/b.wav"
+    assert erhu.video == erhu.sound == erhu.sources[0].path == sound and not erhu.is_seen
+    # Its box lies there, and there is nothing to cut it out of.
+    assert erhu.sources[0].category == "erhu" == erhu.sources[0].visible.label
+    assert erhu.sources[0].visible.boxes == () and erhu.split == "test"
+    with pytest.raises(InputError, match="clip 'erhu/b' is heard and not seen: there is no pictur"):
+        load_clip(erhu, [0.0])
+
+
+@pytest.mark.parametrize("counts_on_pictures", ["4,,", ",12,"])
+def test_a_line_that_tells_of_pictures_needs_them(folder: Path, counts_on_pictures: str) -> None:
+    hide(folder)
+    text = INDEX.replace("b,erhu,test,4,,", f"b,erhu,test,{counts_on_pictures}")
+    (folder / "index.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"no pictures in '.*erhu/b'"):
+        read_prepared(folder)
+
+
+def test_an_index_of_sounds_alone_needs_no_column_for_pictures(folder: Path) -> None:
+    shutil.rmtree(folder / "frames")
+    (folder / "index.csv").write_text(
+        "id,category\na,acoustic_guitar\nc,violin\n", encoding="utf-8"
+    )
+    assert [clip.is_seen for clip in read_prepared(folder)] == [False, False]
 
 
 def test_spreadsheets_and_other_sounds_are_read(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """A small prepared folder of solos: noise of a band each, two grey pictures a second."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def make_solos(
         sound = folder / "audio" / f"{name}.wav"
         sound.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(sound, solo_sound(number, seconds), RATE_HZ, subtype="FLOAT")
+    (folder / "index.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def hide_solos(folder: Path, *names: str) -> None:
+    """Leave only the sounds of these: no pictures, and no rate of any in the index."""
+    lines = (folder / "index.csv").read_text(encoding="utf-8").splitlines()
+    for name in names:
+        shutil.rmtree(folder / "frames" / name)
+        category, clip_id = name.split("/")
+        place = next(i for i, line in enumerate(lines) if line.startswith(f"{clip_id},{category}"))
+        lines[place] = lines[place].removesuffix(str(FRAME_RATE_HZ))
     (folder / "index.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

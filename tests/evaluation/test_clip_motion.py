@@ -17,7 +17,7 @@ from avsep.evaluation.clip_motion import (
 )
 from avsep.separation.scene import Scene
 from avsep.vision.i3d import I3D, load_i3d, motion_features
-from data.prepared_folder import make_prepared
+from data.prepared_folder import hide, make_prepared
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,14 @@ def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
     np.testing.assert_array_equal(read_motion(first), motion_of_clip(first, model).numpy())
     written = {path.name for path in folder.glob("features/motion/**/*") if path.is_file()}
     assert written == {"a.npy", "b.npy"}
+
+
+def test_what_nobody_sees_has_no_motion(folder: Path) -> None:
+    hide(folder)
+    assert [clip.name for clip in open_for_motion(folder)] == ["acoustic_guitar/a", "violin/c"]
+    (folder / "index.csv").write_text("id,category\nb,erhu\n", encoding="utf-8")
+    with pytest.raises(InputError, match="solos' holds clips that are heard and not seen: motion"):
+        open_for_motion(folder)
 
 
 def test_a_clip_that_cannot_be_read_stops_no_other(folder: Path, model: I3D) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from avsep.checkpoint import save_checkpoint
 from avsep.evaluation.baselines import BASELINES
-from evaluation.solos import make_solos
+from evaluation.solos import SOLOS, hide_solos, make_solos
 from tiny_models import tiny_model
 
 
@@ -94,6 +94,20 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     drawn = run("evaluate", *words, "--limit", 3, "--set", "num_sources=3", "--json")
     clips = json.loads(drawn.out)["clips"]
     assert len(clips) == 3 and all(len(set(clip["videos"])) == 3 for clip in clips)
+
+
+def test_sounds_that_nobody_sees_are_drawn_and_scored(run, place: Path, tmp_path: Path) -> None:
+    make_solos(tmp_path / "solos", seconds=1.0)
+    hide_solos(tmp_path / "solos", *(name for name, _ in SOLOS))
+    words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "told"]
+    done = run("evaluate", *words, "--limit", 2, "-o", tmp_path / "out")
+    assert done.code == 0 and not done.err
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    strict = {name: row["strict"] for name, row in found["separators"].items()}
+    assert strict["mixture"]["sdr_db"] < strict["ideal-ratio-mask"]["sdr_db"]
+    assert all(row["num_pairs"] == 2 for row in strict.values())
+    page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 2 * 5 and "data:image/jpeg" not in page
 
 
 @pytest.mark.parametrize(

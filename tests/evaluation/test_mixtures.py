@@ -1,5 +1,8 @@
 """Mixtures of several clips: their middle windows added up, each source seen in its own video."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from avsep.evaluation.groups import groups_of
 from avsep.evaluation.mixtures import Mixture, Part, as_mixtures, middle_of, own_mixture
 from avsep.sound.front_end import FrontEndSettings
 from avsep.vision.looks import LookSettings
-from evaluation.solos import make_solos, solo_sound
+from evaluation.solos import hide_solos, make_solos, solo_sound
 
 FRONT_END = FrontEndSettings(window_samples=11025)  # a second
 LOOKS = LookSettings(crop_pixels=4, movement_pixels=4, num_crops=2, crop_rate_hz=2)
@@ -70,6 +73,29 @@ def test_each_source_is_seen_in_its_own_video(solos: dict[str, ClipFiles]) -> No
     swapped = Reading(LOOKS, CATEGORIES, trial="swapped")
     turned = reader.batch(0, FRONT_END, swapped)[1].cues
     assert torch.equal(turned.crops, there.cues.crops.flip(1))
+
+
+def test_what_nobody_sees_is_black_and_told(tmp_path: Path) -> None:
+    make_solos(tmp_path)
+    hide_solos(tmp_path, "cello/c", "flute/d")
+    solos = {clip.name: clip for clip in read_prepared(tmp_path)}
+    mixtures = [
+        pair(solos, "violin/a", "cello/c"),
+        pair(solos, "acoustic_guitar/-e.x", "violin/b"),
+        pair(solos, "flute/d", "violin/b"),
+    ]
+    reader, reading = ClipReader(mixtures), Reading(LOOKS, CATEGORIES)
+    # Two seconds are a window of five and of one: once the sound is repeated, once it is not.
+    for front_end in (FRONT_END, FrontEndSettings(window_samples=5 * 11025)):
+        item, batch = reader.batch(0, front_end, reading)
+        cues = batch.cues
+        assert cues.pictured.tolist() == [[True, False]] and cues.category.tolist() == [[0, 1]]
+        assert cues.crops[0, 0].any() and not cues.crops[0, 1].any()
+        assert cues.movement[0, 0].any() and not cues.movement[0, 1].any()
+        assert np.abs(item.sources).max(axis=1).min() > 0.05
+        assert reader.batch(1, front_end, reading)[1].cues.pictured is None
+    shown = reader.batch(1, FRONT_END, replace(reading, trial="wrong"))[1].cues.pictured
+    assert shown.tolist() == [[False, False]]  # flute and cello stand in for guitar and violin
 
 
 def test_strangers_come_from_other_mixtures(solos: dict[str, ClipFiles]) -> None:

@@ -1,6 +1,6 @@
 """Trials: what each changes of the cues, and what it leaves."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ def cues(seed: int, num_sources: int = 2) -> Cues:
         motion=torch.rand(1, num_sources, 4, 3, generator=generator),
         motion_padding=torch.zeros(1, num_sources, 3, dtype=torch.bool),
         category=torch.arange(num_sources)[None],
+        pictured=torch.arange(num_sources)[None] != seed,
     )
 
 
@@ -40,7 +41,7 @@ def changed(before: Cues, after: Cues) -> set[str]:
     [
         ("all", set()),
         ("no-motion", {"movement", "motion"}),
-        ("swapped", {"crops", "movement", "motion", "category"}),
+        ("swapped", {"crops", "movement", "motion", "category", "pictured"}),
         ("blurred", {"crops"}),
         ("hidden", {"crops"}),
     ],
@@ -66,11 +67,12 @@ def test_each_source_gets_the_next_ones_object() -> None:
 
 
 def test_wrong_pictures_leave_the_words() -> None:
-    given, others = cues(2), cues(3)
+    given, others = cues(2), replace(cues(3), pictured=torch.tensor([[True, False]]))
     mistaken = TRIALS["wrong"](given, lambda: others)
     assert torch.equal(mistaken.crops, others.crops)
     assert torch.equal(mistaken.movement, others.movement)
     assert torch.equal(mistaken.category, given.category)
+    assert torch.equal(mistaken.pictured, others.pictured)
 
 
 def test_a_blur_keeps_colour_and_loses_shape() -> None:

@@ -273,3 +273,23 @@ def test_progress_is_handed_every_window(tmp_path: Path) -> None:
     made = Separator(Brightness(), SeparatorSettings(sources_at_once=4))
     made.separate(video(tmp_path / "a.mkv"), [LEFT, RIGHT], progress=watch)  # type: ignore[arg-type]
     assert len(seen) == totals[0] == 7 and seen == sorted(seen)
+
+
+@pytest.mark.parametrize("as_clip", [False, True])
+@pytest.mark.parametrize("whole_when_alone", [False, True])
+def test_one_object_may_be_seen_whole_and_several_never(
+    tmp_path: Path, whole_when_alone: bool, as_clip: bool
+) -> None:
+    """A quarter left and half right: three eighths is how bright the whole picture is."""
+    model = Brightness()
+    looks = model.settings.looks.model_copy(update={"whole_when_alone": whole_when_alone})
+    model.settings = model.settings.model_copy(update={"looks": looks})
+    given: object = video(tmp_path / "a.mkv")
+    if as_clip:
+        pictures = np.stack(two_tone(0.25, 0.5))
+        given = Clip(noise(1, 2 * RATE_HZ), RATE_HZ, pictures, np.arange(50) / 25)
+    made = Separator(model, SeparatorSettings())
+    (alone,) = made.separate(given, [LEFT]).objects
+    assert alone.presence == pytest.approx(0.375 if whole_when_alone else 0.25, abs=BRIGHT)
+    both = made.separate(given, [LEFT, RIGHT]).objects
+    assert [one.presence for one in both] == pytest.approx([0.25, 0.5], abs=BRIGHT)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from avsep.data.clips import ClipFiles, read_sound
+from avsep.data.clips import ClipFiles, read_motion, read_sound
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.training.library import PreparationSettings, SourceLibrary, default_workers, fingerprint
 from avsep.vision.looks import Look
-from data.prepared_folder import make_prepared
+from data.prepared_folder import hide, make_prepared
 from tiny_models import tiny_model
 from training.duets import (
     FRONT_END,
@@ -206,6 +207,46 @@ def test_sources_that_are_not_prepared_or_damaged(clips: list[ClipFiles], tmp_pa
         path.write_bytes(b"cut off")
     with pytest.raises(InputError, match="remove it if it is there and run again"):
         library[0]
+
+
+def test_what_nobody_sees_is_black_and_marked(tmp_path: Path) -> None:
+    make_prepared(tmp_path / "solos")
+    hide(tmp_path / "solos")
+    clips = read_prepared(tmp_path / "solos")
+    library = prepared(clips, tmp_path / "cache", embedder="small")
+    assert [source.is_pictured for source in (library[0], library[1], library[2])] == [
+        True,
+        False,
+        True,
+    ]
+    heard = library[1]
+    rows = heard.crop_rows(1.0, 2.0)
+    crops, maps, movement = heard.crops(rows), heard.appearance(rows), heard.movement(1.0, 10)
+    assert crops is not None and maps is not None and movement is not None
+    assert not crops.any() and not maps.any() and not movement.any()
+    assert movement.shape == (10, 6, 6) and len(heard) == 3 * RATE_HZ and heard[:].any()
+    (clip,) = (clip for clip in clips if not clip.is_seen)
+    (tmp_path / "solos/features/motion/erhu/b.npy").unlink()
+    with pytest.raises(InputError, match="clip 'erhu/b' is heard and not seen, so nothing in it m"):
+        read_motion(replace(clip, motion=None))
+
+
+def test_a_solo_that_is_seen_whole_is_another_file_if_it_has_a_box(tmp_path: Path) -> None:
+    make_prepared(tmp_path / "solos")
+    clips = read_prepared(tmp_path / "solos")
+    duet = make_duet(tmp_path, "duet", ("cello", "harp"), 300)
+    whole = LOOKS.model_copy(update={"whole_when_alone": True})
+    cut = prepared([*clips, duet], tmp_path / "cache")
+    seen = SourceLibrary(
+        [*clips, duet], SETTINGS.model_copy(update={"looks": whole}), tmp_path / "cache"
+    )
+    # Without a box it was seen whole already; of a duet each is cut out in any case.
+    assert [clip.name for clip in seen.missing()] == ["erhu/b", "violin/c"]
+    list(seen.build(num_workers=0))
+    rows = np.array([0, 4])
+    for library, greys in ((cut, [0, 160]), (seen, [0, 80])):  # the left half is black
+        crops = library[2].crops(rows)
+        assert crops is not None and crops.float().mean((1, 2, 3)).tolist() == greys
 
 
 def test_pictures_in_folders_and_motion_features(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from avsep.errors import InputError
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.training.library import SourceLibrary
-from avsep.training.mixtures import AudioVisualItem, AudioVisualMixtures, choose_rows
-from data.prepared_folder import make_prepared
+from avsep.training.mixtures import AudioVisualItem, AudioVisualMixtures, choose_rows, join_cues
+from data.prepared_folder import hide, make_prepared
 from training.duets import CATEGORIES, FRONT_END, RATE_HZ, grey_of, make_duet, make_duets, prepared
 
 # Lossy video and the rounding of pictures, in steps of 255.
@@ -178,6 +178,35 @@ def test_motion_features_are_padded(tmp_path: Path) -> None:
     for motion, length in zip(cues.motion.flatten(0, 1), lengths.flatten().tolist(), strict=True):
         expected = torch.arange(3 * length).reshape(3, length).float()
         assert motion[:, :length].equal(expected) and not motion[:, length:].any()
+
+
+def test_what_is_not_seen_is_a_target_beside_what_is(tmp_path: Path) -> None:
+    make_prepared(tmp_path / "solos")
+    hide(tmp_path / "solos")
+    library = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache")
+    data = AudioVisualMixtures(
+        library, ("acoustic guitar", "erhu", "violin"), MixingSettings(**PLAIN), FRONT_END
+    )
+    items = [data.item(index) for index in range(9)]
+    is_hidden = [[category == "erhu" for category in item.mixed.categories] for item in items]
+    assert any(map(any, is_hidden)) and not all(map(any, is_hidden))
+    for item, hidden in zip(items, is_hidden, strict=True):
+        pictured, crops = item.cues.pictured, item.cues.crops
+        assert (pictured is None) == (not any(hidden)) and crops is not None
+        assert np.abs(item.mixed.sources).max(1).min() > 0.2  # both are heard
+        assert not crops[0, torch.tensor(hidden)].any()
+    cues = data.collate(items).cues
+    assert cues.pictured is not None and (~cues.pictured).tolist() == is_hidden
+
+
+def test_cues_that_do_not_say_are_of_what_is_seen() -> None:
+    told = Cues(
+        category=torch.zeros(1, 2, dtype=torch.int64), pictured=torch.tensor([[True, False]])
+    )
+    untold = Cues(category=torch.zeros(2, 2, dtype=torch.int64))
+    joined = join_cues([untold, told]).pictured
+    assert joined is not None and joined.tolist() == [[True, True], [True, True], [True, False]]
+    assert join_cues([untold, untold]).pictured is None
 
 
 def test_short_clips_fill_the_window(library: SourceLibrary, tmp_path: Path) -> None:

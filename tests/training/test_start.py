@@ -8,10 +8,12 @@ from safetensors.torch import save_file
 from avsep.checkpoint import save_checkpoint
 from avsep.errors import InputError
 from avsep.training.recipe import TrainRecipe
-from avsep.training.start import make_model, pinned
+from avsep.training.start import fill, make_model, pinned
+from avsep.vision.clip import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, save_image_encoder
 from tiny_models import CATEGORIES, tiny_model
 from training.noise_training import noise_recipe
+from vision.tiny_clip import TINY_IMAGE_SETTINGS, write_tiny_clip
 
 
 def recipe_with(part: str, source: Path | str) -> TrainRecipe:
@@ -54,6 +56,26 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         InputError, match="unknown part of the model 'fusoin'; did you mean 'fusion"
     ):
         make_model(recipe_with("fusoin", tmp_path / "x.safetensors"))
+
+
+def test_a_clip_starts_from_a_folder_in_the_form_of_a_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_clip(tmp_path / "clip")
+    part = ClipImageEncoder(TINY_IMAGE_SETTINGS)
+    fill(part, str(tmp_path / "clip"))
+    wanted = load_clip(str(tmp_path / "clip")).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in part.state_dict().items())
+    larger = ClipImageEncoder(TINY_IMAGE_SETTINGS.model_copy(update={"num_layers": 3}))
+    with pytest.raises(
+        InputError, match="other settings than the model's: num_layers is 2, needed"
+    ):
+        fill(larger, str(tmp_path / "clip"))
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_with("frames.encoder", "clip")
+    assert pinned(recipe).weights == {"frames.encoder": str(tmp_path / "clip")}
+    recipe = recipe_with("frames.encoder", "openai/clip-vit-base-patch32")
+    assert pinned(recipe).weights == recipe.weights
 
 
 def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from avsep.vision.looks import (
     cut_out_grey,
     look_at,
     look_at_pictures,
+    nothing_to_see,
 )
 from media.making import GREY_STEP, Track, Video, make, noise, numbered
 
@@ -232,3 +233,32 @@ def test_movement_within_repeats_the_ends() -> None:
     ]:
         found = look.movement_within(start, 3)
         assert found.shape == (3, 2, 2) and found[:, 0, 0].tolist() == expected
+
+
+def test_whoever_is_alone_is_seen_whole() -> None:
+    left, right = at((0.0, 0.0, 0.5, 1.0)), at((0.5, 0.0, 1.0, 1.0))
+    settings = SMALL.model_copy(update={"whole_when_alone": True})
+    pictures = [halves(RED, BLUE)]
+    (alone,) = look_at_pictures(pictures, [0.0], [left], settings)
+    (whole,) = look_at_pictures(pictures, [0.0], [WHOLE], SMALL)
+    assert alone.crops.equal(whole.crops) and alone.movement is not None
+    assert whole.movement is not None and alone.movement.equal(whole.movement)
+    for several in (settings, SMALL):
+        looks = look_at_pictures(pictures, [0.0], [left, right], several)
+        assert [look.crops[0, :, 8, 8].tolist() for look in looks] == [list(RED), list(BLUE)]
+    assert look_at_pictures(pictures, [0.0], [left], SMALL)[0].crops[0, :, 8, 15].tolist() == [*RED]
+
+
+@pytest.mark.parametrize("with_movement", [True, False])
+def test_what_nobody_sees_is_black_at_any_time(with_movement: bool) -> None:
+    settings = SMALL.model_copy(update={"with_movement": with_movement})
+    looks = nothing_to_see(2, settings)
+    assert len(looks) == 2
+    for look in looks:
+        assert not look.crops.any() and look.crops.shape[1:] == (3, 16, 16)
+        assert look.crops_within(7.0, 3.0).tolist() == [0]
+        if with_movement:
+            assert look.movement_within(-1.0, 5).shape == (5, 8, 8)
+            assert not look.movement_within(-1.0, 5).any()
+        else:
+            assert look.movement is None

@@ -33,8 +33,6 @@ from avsep.vision.looks import LookSettings
 
 # The network counts time in as many steps, whatever the clock of the path.
 _TIMESTEPS = 1000
-# Mixtures that are not cut from one sound lie this far apart in the noise.
-_FAR_FRAMES = 2**20
 
 
 class DAVISSettings(BaseModel):
@@ -165,7 +163,10 @@ class DAVIS(nn.Module):
         """The same model, sampling as fast, as balanced or as well as its settings have it."""
         if quality not in QUALITIES:
             raise unknown_name("quality", quality, QUALITIES)
-        sampling = self.settings.qualities.get(quality, self.settings.sampling)
+        return self.sampled_by(self.settings.qualities.get(quality, self.settings.sampling))
+
+    def sampled_by(self, sampling: SamplingSettings) -> Self:
+        """The same model, its weights shared, sampling in another way."""
         other = copy.copy(self)
         other.settings = self.settings.model_copy(update={"sampling": sampling})
         return other
@@ -292,22 +293,32 @@ class DAVIS(nn.Module):
         rows = self._to_network(heard).repeat_interleave(seen.shape[1], dim=0)
         return _Asked(rows * self.settings.target_gain, represent(rows), seen.flatten(0, 1))
 
-    def _noise(self, batch: Batch, generator: Generator | None) -> Callable[[int], Tensor]:
-        """The noise of each step for all sources; windows of one sound share it where they meet."""
-        num_mixtures, device = len(batch.mixture), batch.mixture.device
-        if batch.start_frames is None or generator is None:
-            place = torch.device("cpu") if generator is None else generator.device
-            drawn = torch.randint(2**62, (1,), generator=generator, device=place)
-            field, starts = NoiseField(int(drawn)), [_FAR_FRAMES * n for n in range(num_mixtures)]
+    def _noise(
+        self, batch: Batch, generator: Generator | None
+    ) -> Callable[[int], Float[Tensor, "N R T"]]:
+        """The noise of each step, the same for all sources and all mixtures of a batch.
+
+        Windows of one sound share it where they overlap.
+        """
+        starts = [0] * len(batch.mixture)
+        if batch.start_frames is not None and generator is not None:
+            starts, seed = batch.start_frames.tolist(), generator.initial_seed()
         else:
-            field, starts = NoiseField(generator.initial_seed()), batch.start_frames.tolist()
+            place = torch.device("cpu") if generator is None else generator.device
+            seed = int(torch.randint(2**62, (1,), generator=generator, device=place))
         num_samples, front_end = batch.mixture.shape[-1], self.settings.front_end
         num_columns = front_end.columns_of(num_samples)
         num_frames = front_end.stft.num_frames(num_samples)
         starts = [start * num_columns // num_frames for start in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
-        shape = (num_sources(batch.cues), front_end.num_rows, num_columns)
-        return lambda step: field.window(starts, *shape, step, device).flatten(0, 1)
+        shape = (1, front_end.num_rows, num_columns)
+        repeats, device = num_sources(batch.cues), batch.mixture.device
+
+        def noise(step: int) -> Float[Tensor, "N R T"]:
+            drawn = NoiseField(seed).window(starts, *shape, step, device)
+            return drawn.expand(-1, repeats, -1, -1).flatten(0, 1)
+
+        return noise
 
     def _level(self, mixture: Float[Tensor, "B C N"]) -> Float[Tensor, "B 1"]:
         """The factor that brings each mixture to the level it is heard at."""

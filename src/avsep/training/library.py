@@ -108,8 +108,7 @@ class SourceLibrary:
 
     def paths_of(self, clip: ClipFiles) -> list[Path]:
         """Where each source of a clip is or will be; a file that is missing is an InputError."""
-        # How many crops a window is shown changes no file.
-        # Nor does seeing a lone object whole, but for its box.
+        # Neither changes a file: how many crops a window is shown, a lone object whole but by box.
         no_matter = {"looks": {"num_crops", "whole_when_alone"}}
         made_with = self.settings.model_dump_json(exclude=no_matter)
         visible = self.settings.looks.seen([source.visible for source in clip.sources])

@@ -13,6 +13,7 @@ from avsep.checkpoint import find_checkpoint, load_model
 from avsep.errors import InputError, unknown_name
 from avsep.models import MODELS
 from avsep.training.recipe import TrainRecipe, model_settings
+from avsep.vision.clip import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, load_image_encoder
 from avsep.vision.resnet18 import ResNet18Dilated
 
@@ -63,13 +64,16 @@ def take_checkpoint(model: nn.Module, path: Path) -> None:
 def fill(part: nn.Module, source: str) -> None:
     """Load a file into a part of a model.
 
-    `image-encoder-mini` and `imagenet` name the weights of the two image encoders. Raises
-    InputError for a file that does not fit.
+    `image-encoder-mini`, `imagenet` and the hub's `owner/name` of a CLIP name the weights of the
+    image encoders. Raises InputError for a file that does not fit.
     """
     if isinstance(part, ResNet18Dilated):
         part.load_imagenet(None if source == IMAGENET else source)
-    elif isinstance(part, SmallImageEncoder):
-        found = load_image_encoder(None if source == SHIPPED_ENCODER else Path(source))
+    elif isinstance(part, SmallImageEncoder | ClipImageEncoder):
+        if isinstance(part, ClipImageEncoder):
+            found = load_clip(source)
+        else:
+            found = load_image_encoder(None if source == SHIPPED_ENCODER else Path(source))
         if found.settings != part.settings:
             raise InputError(
                 f"the image encoder '{source}' was made with other settings than the model's: "
@@ -93,8 +97,9 @@ def _part(model: nn.Module, name: str) -> nn.Module:
 
 
 def _whole(source: str) -> str:
-    """The whole path of a file; a name that is none stays."""
-    return str(Path(source).resolve()) if Path(source).is_file() else source
+    """The whole path of a file, or of a folder in the form of a hub; a name that is none stays."""
+    is_local = Path(source).is_file() or (Path(source) / "config.json").is_file()
+    return str(Path(source).resolve()) if is_local else source
 
 
 def _digest(path: Path) -> str:

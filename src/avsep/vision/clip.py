@@ -6,8 +6,10 @@ networks and the tokenizer are those of transformers, which is needed only where
 
 import importlib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Self
 
@@ -25,6 +27,7 @@ TEMPLATE = "a photo of a {}."
 # Of the pictures that CLIP learned from, 0..1, red, green, blue.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 class ClipImageSettings(BaseModel):
@@ -126,7 +129,7 @@ def embed_words(
     if num_tokens > longest:
         sentence = sentences[int(tokens["attention_mask"].sum(dim=1).argmax())]
         raise InputError(
-            f"'{sentence[:40]}…' makes {num_tokens} tokens and CLIP reads {longest}: use fewer words"
+            f"'{sentence[:40]}…' makes {num_tokens} tokens and CLIP reads {longest}: shorten it"
         )
     with torch.no_grad():
         found = network(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
@@ -168,6 +171,11 @@ def _image_network(settings: ClipImageSettings) -> Any:
 
 def _load(kind: str, name_or_path: str) -> Any:
     """One half of a CLIP, frozen, in float32; whatever code lies beside the weights is not run."""
+    if not Path(name_or_path).is_dir() and not _HUB_ID.fullmatch(name_or_path):
+        raise InputError(
+            f"cannot load CLIP '{name_or_path}': it is no folder here and no id of a hub, which is "
+            f"'owner/name'; give one of them, such as {CLIP_WEIGHTS}"
+        )
     with _no_weights_is_one_line(name_or_path) as transformers:
         network, report = getattr(transformers, kind).from_pretrained(
             name_or_path, use_safetensors=True, dtype=torch.float32, output_loading_info=True

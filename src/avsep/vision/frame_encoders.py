@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal, Self
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -34,8 +33,7 @@ class FrameEncoder(nn.Module):
 
     def forward(self, pictures: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
         """Vectors of pictures of any size, whole frames or crops."""
-        with torch.no_grad():
-            found = self.encoder(pictures)
+        found = self.encoder(pictures)
         return found if found.ndim == 2 else found.mean((2, 3))
 
     def train(self, mode: bool = True) -> Self:

@@ -11,13 +11,13 @@ import soundfile
 from PIL import Image
 
 from avsep.data.checks.check import open_check
-from avsep.data.checks.clip_health import FAULT_KINDS, SHORT, listen
+from avsep.data.checks.clip_health import FAULT_KINDS, SHORT, UNSEEN, listen
 from avsep.data.checks.findings import CheckReport, Finding
 from avsep.data.clips import read_motion
 from avsep.data.prepared import read_prepared
 from avsep.data.toyband.folder import ClipPaths
 from avsep.errors import InputError
-from data.prepared_folder import INDEX, RATE_HZ, make_prepared
+from data.prepared_folder import INDEX, RATE_HZ, hide, make_prepared
 
 
 @pytest.fixture
@@ -147,6 +147,12 @@ CASES = [
     (reindex("c,violin,,4", "c,violin,,1"), LENGTHS, "frames/violin/c", "the sound lasts 3.00 s"),
     (reindex("12,3.0", "12,9.0"), LENGTHS, "frames/acoustic_guitar/a", "index.csv says 9.00 s"),
     (
+        reindex("c,violin,,4", "c,violin,,"),
+        "lines of index.csv that cannot be used",
+        "frames/violin/c",
+        "12 pictures, and no frame_rate_hz",
+    ),
+    (
         reindex("c,violin,,4", "c,violin,tset,4"),
         "lines of index.csv that cannot be used",
         "line 4",
@@ -198,6 +204,19 @@ def test_notes_are_no_faults(solos: Path) -> None:
         "clips without the motion features that others have": ["violin/c"],
         SHORT: ["acoustic_guitar/a", "erhu/b", "violin/c"],
     }
+
+
+def test_a_clip_that_is_heard_and_not_seen_is_noted(solos: Path) -> None:
+    hide(solos)
+    remove("features/motion/erhu/b.npy")(solos)  # nobody misses them
+    report = check(solos)
+    notes = {one.what: [item.name for item in one.items] for one in report.findings}
+    assert report.is_well and list(notes) == [UNSEEN, SHORT] and notes[UNSEEN] == ["erhu/b"]
+    path = solos / "index.csv"
+    path.write_text(path.read_text().replace("erhu,test,,,", "erhu,test,,,9"))
+    report = check(solos)
+    assert faults(report) == {LENGTHS: ["audio/erhu/b"]}
+    assert finding(report, LENGTHS).items[0].why == "the sound lasts 3.00 s, index.csv says 9.00 s"
 
 
 def test_one_video_in_two_splits_of_an_index(solos: Path) -> None:

@@ -1,0 +1,116 @@
+"""The tool that makes a prepared folder of sounds alone: words, folds and takes."""
+
+import csv
+import importlib.util
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+
+from avsep.data.prepared import read_prepared
+from avsep.errors import InputError
+
+RATE_HZ = 8000
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    path = Path(__file__).parents[2] / "tools" / "sounds_folder.py"
+    spec = importlib.util.spec_from_file_location("sounds_folder", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """Two categories; in each of five folds ten recordings, every second one in two takes."""
+    folder = tmp_path / "sounds"
+    for category in ("001 - Dog bark", "010 - Fire crackling"):
+        (folder / category).mkdir(parents=True)
+        for fold in range(1, 6):
+            for recording in range(10):
+                for take in "AB"[: 1 + recording % 2]:
+                    path = folder / category / f"{fold}-{100 * fold + recording}-{take}.ogg"
+                    soundfile.write(path, 0.1 * np.sin(np.arange(800)), RATE_HZ)
+    (folder / "001 - Dog bark" / "notes.txt").write_text("not a sound")
+    (folder / "LICENSE").write_text("not a category")
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "index.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_folds_become_splits_and_takes_stay_together(
+    tool: ModuleType, sounds: Path, tmp_path: Path
+) -> None:
+    tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2, 3), (4,))
+    found = rows(tmp_path / "made")
+    assert {row["id"][0] for row in found if row["split"] == "test"} == {"4"}
+    assert {row["id"][0] for row in found if row["split"] != "test"} == {"1", "2", "3"}
+    splits: dict[str, set[str]] = {}
+    for row in found:
+        recording = f"{row['category']}/{row['id'].rpartition('-')[0]}"
+        splits.setdefault(recording, set()).add(row["split"])
+    assert all(len(found) == 1 for found in splits.values())
+    for category in ("dog bark", "fire crackling"):
+        counts = Counter(row["split"] for row in found if row["category"] == category)
+        assert counts["test"] == 15 and counts["train"] + counts["val"] == 45
+        assert 5 <= counts["val"] <= 6  # a tenth, and the second take of the last
+
+
+def test_what_it_makes_is_heard_and_not_seen_and_leaves_the_sounds_as_they_were(
+    tool: ModuleType, sounds: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in sounds.rglob("*.ogg")}
+    first = tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,))
+    clips = read_prepared(tmp_path / "made")
+    assert {clip.sources[0].category for clip in clips} == {"dog bark", "fire crackling"}
+    assert len(clips) == len(first) == 90 and not any(clip.is_seen for clip in clips)
+    # Once more over what is there: the same again.
+    assert tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,)) == first
+    assert read_prepared(tmp_path / "made") == clips
+    assert {path: path.read_bytes() for path in sounds.rglob("*.ogg")} == before
+
+
+def test_where_links_cannot_be_files_are_copied(
+    tool: ModuleType, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError("another file system")
+
+    monkeypatch.setattr("os.link", refuse)
+    tool.make_sounds_folder(sounds, tmp_path / "made", (1,), (2,))
+    source = sounds / "001 - Dog bark" / "1-100-A.ogg"
+    made = tmp_path / "made" / "audio" / "dog bark" / "1-100-A.ogg"
+    assert made.read_bytes() == source.read_bytes() and not made.samefile(source)
+
+
+def test_folds_that_are_in_both_lists_or_nowhere_are_told(
+    tool: ModuleType, sounds: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="fold 2 is to train on and to test with: leave it out"):
+        tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (2,))
+    with pytest.raises(InputError, match="holds no sounds '<number> - <category>/<fold>-"):
+        tool.make_sounds_folder(sounds, tmp_path / "made", (8,), (9,))
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_command_says_what_it_made(
+    tool: ModuleType,
+    sounds: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    words = [str(sounds), str(tmp_path / "made"), "--train-folds", "1", "--test-folds", "2,3"]
+    monkeypatch.setattr("sys.argv", ["sounds_folder.py", *words])
+    tool.main()
+    made = tmp_path / "made"
+    assert capsys.readouterr().out == f"{made}: 2 categories, 26 train, 4 val, 60 test\n"
