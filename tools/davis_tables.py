@@ -219,13 +219,11 @@ def silence_figures(folder: Path, device_name: str) -> dict[str, Figures]:
     for _ in build(library, recipe, model):
         pass
     batches = validation_of(library, recipe, model)
-    settings = model.settings
     for rule, threshold in missing:
         changed = {"silence": rule, "silence_threshold": threshold}
-        sampling = settings.sampling.model_copy(update=changed)
-        model.settings = settings.model_copy(update={"sampling": sampling})
+        sampling = model.settings.sampling.model_copy(update=changed)
         torch.manual_seed(0)
-        scored = validate(model, batches, device)
+        scored = validate(model.sampled_by(sampling), batches, device)
         figures = {figure: scored[f"validation/{figure}"] for figure in FIGURES}
         found[silence_name(rule, threshold)] = figures
         write_whole(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")

@@ -189,6 +189,20 @@ def test_windows_of_other_lengths() -> None:
     assert separate(make(), batch).shape == (2, 2, 1, 128, 35)
 
 
+def test_frames_resized_to_columns() -> None:
+    """As on AVE: the network meets 15 columns, filled up to 16; the answer has all 32 frames."""
+    model, shown = make(front_end=FRONT_END.model_copy(update={"num_columns": 15})), []
+    model.unet.register_forward_pre_hook(lambda module, given: shown.append(given[:2]))
+    batch = replace(make_batch(), start_frames=torch.tensor([160, 176]))
+    assert separate(model, batch).shape == (2, 2, 1, 128, 32)
+    noise, mixture = shown[0]
+    assert noise.shape == mixture.shape == (4, 32, 16)
+    assert mixture[:, :, :15].any(1).all() and not mixture[:, :, 15].any()
+    # The windows begin 75 and 82 columns into one noise.
+    assert torch.equal(noise[0, :, 7:], noise[2, :, :9])
+    assert model.losses(batch)["total"].isfinite()
+
+
 @pytest.mark.parametrize("silence", ["released", "equation-5"])
 def test_silence_is_taken_from_the_mixture(silence: str) -> None:
     """Where the mixture is silent so is the answer, but for the last step's noise in equation 5."""

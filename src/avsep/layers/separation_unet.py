@@ -70,6 +70,7 @@ class SeparationUNet(nn.Module):
 
     Departure: the paper halves five times, by convolutions of stride 2, down to a 32nd; its code
     four times, by pixel-unshuffle and a 1 x 1 convolution, down to a 16th, which is done here.
+
     Departure: the code holds a scale and shift by the timestep for the three blocks of the feature
     interaction module and never uses them: 3 x (256 x 1,024 + 1,024) = 789,504 of its 36,549,603
     parameters, left out here.

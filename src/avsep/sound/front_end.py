@@ -58,7 +58,7 @@ class FrontEnd:
         return istft(magnitude * phase, self.settings.stft, num_samples=num_samples)
 
     def to_rows(self, linear: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
-        """A magnitude on the logarithmic axis, its frames resized to the columns of the settings."""
+        """A magnitude on the logarithmic axis, its frames resized to `num_columns`."""
         return to_log_frequency(
             linear,
             self.settings.num_rows,

@@ -25,7 +25,9 @@ def to_log_frequency(
 ) -> Float[Tensor, "*batch R t"]:
     """The spectrogram on the logarithmic axis, R = `num_rows`.
 
-    Its frames are resized to t = `num_columns`; none: they stay as they are. `legacy_corners` exists to run weights of codes that call `grid_sample` without its argument
+    Its frames are resized to t = `num_columns`; none: they stay as they are.
+
+    `legacy_corners` exists to run weights of codes that call `grid_sample` without its argument
     (iQuery, LAVSS): it blends the outermost half cells with zeros and cannot be undone.
     """
     # Departure: the released codes differ in align_corners; true (as DAVIS) makes the two axes
