@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.log_frequency import (
     bins_of_rows,
     rows_of_bins,
@@ -108,6 +109,68 @@ def test_batches_gradients_and_peak() -> None:
     to_linear_frequency(rows).sum().backward()
     assert image.grad is not None
     assert torch.isfinite(image.grad).all() and (image.grad[..., :100, :] > 0).all()
+
+
+def waves(num_frames: int) -> torch.Tensor:
+    """One slow wave over all bins, five over all frames, however many there are."""
+    bins, frames = torch.linspace(0, 1, 512)[:, None], torch.linspace(0, 1, num_frames)
+    return 2 + torch.sin(6 * bins) + torch.sin(10 * torch.pi * frames)
+
+
+def test_frames_are_resized_and_come_back() -> None:
+    """DAVIS on AVE: 430 frames of 10 s at 11 kHz on 256 x 256."""
+    image = waves(430)
+    rows = to_log_frequency(image, num_columns=256)
+    assert rows.shape == (256, 256)
+    # Columns lie where so many frames would: first and last stay where they are.
+    assert torch.allclose(rows, to_log_frequency(waves(256)), atol=2e-3)
+    assert torch.allclose(rows[:, [0, -1]], to_log_frequency(image)[:, [0, -1]], atol=1e-5)
+    back = to_linear_frequency(rows, 512, num_frames=430)
+    assert back.shape == image.shape
+    assert torch.allclose(back, image, atol=5e-3)  # of 0 to 4
+    # One column alone: it fades towards its neighbours.
+    pulse = torch.zeros(256, 256)
+    pulse[:, 100] = 1
+    found = to_linear_frequency(pulse, 512, num_frames=430)[200]
+    middle = 100 * 429 / 255
+    expected = (1 - (torch.arange(430) - middle).abs() * 255 / 429).clamp_min(0)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_as_many_columns_as_frames_change_nothing(legacy: bool) -> None:
+    image = golden_image()
+    plain = to_log_frequency(image, legacy_corners=legacy)
+    assert to_log_frequency(image, num_columns=256, legacy_corners=legacy).equal(plain)
+    back = to_linear_frequency(plain, legacy_corners=legacy)
+    assert to_linear_frequency(plain, num_frames=256, legacy_corners=legacy).equal(back)
+
+
+def test_gradients_flow_through_resized_frames() -> None:
+    image = torch.rand(2, 512, 43, dtype=torch.float64, requires_grad=True)
+    to_linear_frequency(to_log_frequency(image, num_columns=32), num_frames=43).sum().backward()
+    assert image.grad is not None
+    # No frame is further than one from a column that is read.
+    assert torch.isfinite(image.grad).all() and (image.grad[:, :100] > 0).any(1).all()
+
+
+def test_a_front_end_resizes_both_ways() -> None:
+    """Only the columns are told; how many frames there were is known to who goes back."""
+    ave = FrontEndSettings(sample_rate_hz=11_000, window_samples=110_000, num_columns=256)
+    assert ave.stft.num_frames(ave.window_samples) == 430
+    assert ave.columns_of(110_000) == 256 and FrontEndSettings().columns_of(65_535) == 256
+    assert FrontEndSettings().columns_of(110_000) == 430
+    front_end = FrontEnd(ave)
+    tone = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(110_000) / 11_000)
+    magnitude = front_end.magnitude(tone)
+    rows = front_end.to_rows(magnitude)
+    assert rows.shape == (256, 256)
+    assert front_end.to_bins(rows, 430).shape == magnitude.shape == (512, 430)
+    assert front_end.to_bins(rows).shape == (512, 256)
+    # The tone lies on bin 41 of 512 throughout; what the rows lose is the same with 430 columns.
+    plain = FrontEnd(ave.model_copy(update={"num_columns": None}))
+    expected = plain.to_bins(plain.to_rows(magnitude))[41, 5:-5]
+    assert torch.allclose(front_end.to_bins(rows, 430)[41, 5:-5], expected, rtol=1e-3)
 
 
 def test_peak_of_a_tone_lands_on_its_row() -> None:

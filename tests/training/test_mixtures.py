@@ -1,6 +1,6 @@
 """Audio-visual mixtures: sound and cues of one window, the same for one seed and index."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +139,13 @@ def test_categories_are_the_models(library: SourceLibrary) -> None:
     assert others.item(0).cues.category.tolist() == [expected]
     with pytest.raises(InputError, match="unknown category 'flute'; known: cello, harp, tuba"):
         AudioVisualMixtures(library, ("cello", "harp", "tuba"), None, FRONT_END)
+
+
+def test_a_model_without_categories_is_told_none(library: SourceLibrary) -> None:
+    item = AudioVisualMixtures(library, (), MixingSettings(), FRONT_END).item(0)
+    assert item.cues.category.tolist() == [[-1, -1]]
+    assert set(item.mixed.categories) < {source.category for source in library.sources}
+    assert same(replace(item, cues=mixtures(library).item(0).cues), mixtures(library).item(0))
 
 
 def test_a_batch_is_its_items(library: SourceLibrary) -> None:

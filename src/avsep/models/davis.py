@@ -306,9 +306,12 @@ class DAVIS(nn.Module):
         else:
             place = torch.device("cpu") if generator is None else generator.device
             seed = int(torch.randint(2**62, (1,), generator=generator, device=place))
-        num_frames = self.settings.front_end.stft.num_frames(batch.mixture.shape[-1])
-        num_frames += -num_frames % self.settings.unet.cells[1]
-        shape = (1, self.settings.front_end.num_rows, num_frames)
+        num_samples, front_end = batch.mixture.shape[-1], self.settings.front_end
+        num_columns = front_end.columns_of(num_samples)
+        num_frames = front_end.stft.num_frames(num_samples)
+        starts = [start * num_columns // num_frames for start in starts]
+        num_columns += -num_columns % self.settings.unet.cells[1]
+        shape = (1, front_end.num_rows, num_columns)
         repeats, device = num_sources(batch.cues), batch.mixture.device
 
         def noise(step: int) -> Float[Tensor, "N R T"]:
@@ -325,7 +328,7 @@ class DAVIS(nn.Module):
         return self.settings.hearing_level / loudness.clamp_min(1e-5)
 
     def _to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
-        """A magnitude on the logarithmic axis, in as many frames as the network can halve."""
+        """A magnitude on the logarithmic axis, in as many columns as the network can halve."""
         rows = self.front_end.to_rows(magnitude)
         return pad(rows, (0, -rows.shape[-1] % self.settings.unet.cells[1]))
 
@@ -333,7 +336,8 @@ class DAVIS(nn.Module):
         self, rows: Float[Tensor, "*batch R t"], num_frames: int
     ) -> Float[Tensor, "*batch F T"]:
         """A magnitude or share of the logarithmic axis on the linear one."""
-        return self.front_end.to_bins(rows[..., :num_frames])
+        num_columns = self.settings.front_end.num_columns or num_frames
+        return self.front_end.to_bins(rows[..., :num_columns], num_frames)
 
 
 class DAVISFlowSettings(DAVISSettings):

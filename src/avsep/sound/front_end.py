@@ -17,9 +17,18 @@ class FrontEndSettings(BaseModel):
     window_samples: int = Field(default=65535, gt=0, description="one window, 5.944 seconds")
     stft: StftSettings = StftSettings()
     num_rows: int = Field(default=256, gt=1, description="rows R of the logarithmic axis")
+    num_columns: int | None = Field(
+        default=None,
+        gt=1,
+        description="columns that the frames are resized to; none: as many as there are frames",
+    )
     legacy_corners: bool = Field(
         default=False, description="only to run weights of codes that leave out align_corners"
     )
+
+    def columns_of(self, num_samples: int) -> int:
+        """Columns of what a network sees of a waveform."""
+        return self.num_columns or self.stft.num_frames(num_samples)
 
 
 class FrontEnd:
@@ -48,14 +57,25 @@ class FrontEnd:
         """The waveform of a magnitude with the mixture's phase; lengths as `istft` has them."""
         return istft(magnitude * phase, self.settings.stft, num_samples=num_samples)
 
-    def to_rows(self, linear: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R T"]:
-        """A magnitude on the logarithmic axis."""
+    def to_rows(self, linear: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
+        """A magnitude on the logarithmic axis, its frames resized to the columns of the settings."""
         return to_log_frequency(
-            linear, self.settings.num_rows, legacy_corners=self.settings.legacy_corners
+            linear,
+            self.settings.num_rows,
+            num_columns=self.settings.num_columns,
+            legacy_corners=self.settings.legacy_corners,
         )
 
-    def to_bins(self, rows: Float[Tensor, "*batch R T"]) -> Float[Tensor, "*batch F T"]:
-        """A mask or magnitude of the logarithmic axis, on the linear one."""
+    def to_bins(
+        self, rows: Float[Tensor, "*batch R t"], num_frames: int | None = None
+    ) -> Float[Tensor, "*batch F T"]:
+        """A mask or magnitude of the logarithmic axis, on the linear one.
+
+        Its columns are resized to `num_frames`; none: they stay as they are.
+        """
         return to_linear_frequency(
-            rows, self.settings.stft.num_bins, legacy_corners=self.settings.legacy_corners
+            rows,
+            self.settings.stft.num_bins,
+            num_frames=num_frames,
+            legacy_corners=self.settings.legacy_corners,
         )

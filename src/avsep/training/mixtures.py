@@ -44,7 +44,8 @@ class AudioVisualMixtures:
     ) -> None:
         """Mixtures of a library's sources; `categories` is the model's list.
 
-        Raises InputError for a category the model does not know, and sources that cannot be mixed.
+        A model without categories, such as DAVIS, is told none, whatever the labels are. Raises
+        InputError for a category the model does not know, and sources that cannot be mixed.
         """
         self.library = library
         self.settings = settings or MixingSettings()
@@ -56,7 +57,8 @@ class AudioVisualMixtures:
                 f"{self.front_end.sample_rate_hz} Hz: prepare them anew"
             )
         labels = [source.category for source in library.sources]
-        self._category_of = category_indices(labels, categories)
+        unknown = [-1] * len(labels)
+        self._category_of = category_indices(labels, categories) if categories else unknown
         self.draws = Draws(library.clip_of, labels, self.settings)
         self._order: tuple[int, Int64[np.ndarray, " sources"]] | None = None
 
