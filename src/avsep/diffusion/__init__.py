@@ -1,0 +1,1 @@
+"""From noise to data: schedules, training targets, samplers, flow matching; tensors alone."""

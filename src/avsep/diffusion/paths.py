@@ -1,0 +1,200 @@
+"""Paths between data and noise: how much of each stands in x at a time, for diffusion and flow."""
+
+import math
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from avsep.diffusion.schedules import SCHEDULES
+from avsep.errors import InputError, unknown_name
+
+
+@runtime_checkable
+class Path(Protocol):
+    """x_t = signal(t) x_0 + spread(t) noise, at times that a sampler visits from noise to data.
+
+    While data and noise are held, x divided by a scale is a straight line in the *noise level*.
+    Solvers step in it: it is spread / signal for diffusion (the sigma of EDM, Karras et al. 2022)
+    and the spread itself for a flow, where it is a straight line in time.
+    """
+
+    def signal(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+        """The data's weight at each time, in the time's dtype."""
+        ...
+
+    def spread(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+        """The noise's weight at each time, in the time's dtype."""
+        ...
+
+    def slope(
+        self, time: Float[Tensor, "*times"]
+    ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
+        """The weights of data and noise in the velocity that a network may be trained to say."""
+        ...
+
+    def noise_level(self, time: float) -> float:
+        """The variable in which solvers step; it falls from noise to data."""
+        ...
+
+    def time_at(self, noise_level: float) -> float:
+        """The time of a noise level."""
+        ...
+
+    def times(self, num_steps: int) -> tuple[float, ...]:
+        """The num_steps + 1 times that a sampler visits, from noise to data.
+
+        Raises InputError where there are not so many steps.
+        """
+        ...
+
+    def draw_times(
+        self, num: int, generator: Generator, device: torch.device, noisiness: float = 1.0
+    ) -> Float[Tensor, " num"]:
+        """Times to train at; even at noisiness 1, more of them noisy above it.
+
+        A time lies u ** (1 / noisiness) of the way from data to noise, u even in 0..1: the share of
+        times in the noisier half is 1 - 0.5 ** noisiness.
+        """
+        ...
+
+    def weights(self, time: float) -> tuple[float, float]:
+        """Signal and spread at one time, as numbers."""
+        at = torch.tensor(time, dtype=torch.float64)
+        return float(self.signal(at)), float(self.spread(at))
+
+    def noised(
+        self,
+        clean: Float[Tensor, "B *rest"],
+        noise: Float[Tensor, "B *rest"],
+        time: Float[Tensor, " B"],
+    ) -> Float[Tensor, "B *rest"]:
+        """x_t of a batch, each item at its own time."""
+        signal, spread = over(self.signal(time), clean), over(self.spread(time), clean)
+        return signal * clean + spread * noise
+
+
+class DiffusionPath(Path):
+    """The table of a discrete diffusion (Ho et al. 2020), where signal² + spread² = 1.
+
+    Times are 0 to num_times - 1, and -1 for clean data. Between them the logarithm of signal to
+    noise runs straight; between -1 and 0, where it has no bound, the noise level itself.
+    """
+
+    def __init__(self, schedule: str = "sigmoid", num_times: int = 1000) -> None:
+        if schedule not in SCHEDULES:
+            raise unknown_name("noise schedule", schedule, SCHEDULES)
+        self.num_times = num_times
+        self.beta = SCHEDULES[schedule](num_times)
+        self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)
+        self._log_level = (torch.log1p(-self.alpha_bar) - torch.log(self.alpha_bar)) / 2
+
+    def signal(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+        """The square root of alpha_bar."""
+        return torch.sigmoid(-2 * self._log_level_at(time)).sqrt().to(time.dtype)
+
+    def spread(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+        """The square root of 1 - alpha_bar."""
+        return torch.sigmoid(2 * self._log_level_at(time)).sqrt().to(time.dtype)
+
+    def slope(
+        self, time: Float[Tensor, "*times"]
+    ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
+        """The v of Salimans and Ho 2022: signal noise - spread data."""
+        return -self.spread(time), self.signal(time)
+
+    def noise_level(self, time: float) -> float:
+        """Spread / signal."""
+        return math.exp(self._log_level_at(torch.tensor(time, dtype=torch.float64)))
+
+    def time_at(self, noise_level: float) -> float:
+        """The time of a noise level; those beyond the noisiest are held there."""
+        table = self._log_level
+        if noise_level <= math.exp(table[0]):
+            return noise_level / math.exp(table[0]) - 1
+        log_level = torch.tensor(math.log(noise_level), dtype=torch.float64)
+        above = int(torch.searchsorted(table, log_level).clamp(max=self.num_times - 1))
+        low, high = float(table[above - 1]), float(table[above])
+        return above - 1 + min((float(log_level) - low) / (high - low), 1.0)
+
+    def times(self, num_steps: int) -> tuple[float, ...]:
+        """Evenly spaced whole times, rounded down, from num_times - 1 to -1."""
+        if not 1 <= num_steps <= self.num_times:
+            raise InputError(
+                f"{num_steps} sampling steps: this diffusion has 1 to {self.num_times}; "
+                f"take {min(max(num_steps, 1), self.num_times)}"
+            )
+        return tuple(
+            float(step * self.num_times // num_steps - 1) for step in range(num_steps, -1, -1)
+        )
+
+    def draw_times(
+        self, num: int, generator: Generator, device: torch.device, noisiness: float = 1.0
+    ) -> Float[Tensor, " num"]:
+        """Whole times from 0 to num_times - 1."""
+        ways = _ways_to_noise(num, generator, noisiness)
+        return (ways * self.num_times).floor().clamp(max=self.num_times - 1).to(device)
+
+    def _log_level_at(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+        # Float64 wherever there is such a thing.
+        finest = torch.float32 if time.device.type == "mps" else torch.float64
+        table = self._log_level.to(time.device, finest)
+        time = time.to(finest).clamp(-1, self.num_times - 1)
+        low = time.floor().clamp(min=0).long()
+        high = (low + 1).clamp(max=self.num_times - 1)
+        between = torch.lerp(table[low], table[high], (time - low).clamp(min=0))
+        return torch.where(time < 0, table[0] + torch.log(time + 1), between)
+
+
+class FlowPath(Path):
+    """Flow matching along straight lines (Lipman et al. 2023, section 4.1): 0 is noise, 1 data."""
+
+    def __init__(self, sigma_min: float = 1e-4) -> None:
+        self.sigma_min = sigma_min
+
+    def signal(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+        """The time itself."""
+        return time
+
+    def spread(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+        """1 - (1 - sigma_min) t, written so that sigma_min is left at 1 in any precision."""
+        return (1 - time) + self.sigma_min * time
+
+    def slope(
+        self, time: Float[Tensor, "*times"]
+    ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
+        """The flow's velocity, the same at all times: data - (1 - sigma_min) noise."""
+        return torch.ones_like(time), torch.full_like(time, self.sigma_min - 1)
+
+    def noise_level(self, time: float) -> float:
+        """The spread."""
+        return self.weights(time)[1]
+
+    def time_at(self, noise_level: float) -> float:
+        """The time of a noise level."""
+        return (1 - noise_level) / (1 - self.sigma_min)
+
+    def times(self, num_steps: int) -> tuple[float, ...]:
+        """Evenly spaced times from 0 to 1."""
+        if num_steps < 1:
+            raise InputError(f"{num_steps} sampling steps: a flow has 1 or more; take 2")
+        return tuple(step / num_steps for step in range(num_steps + 1))
+
+    def draw_times(
+        self, num: int, generator: Generator, device: torch.device, noisiness: float = 1.0
+    ) -> Float[Tensor, " num"]:
+        """Times in 0..1."""
+        return (1 - _ways_to_noise(num, generator, noisiness)).to(device)
+
+
+def over(weights: Float[Tensor, " B"], like: Float[Tensor, "B *rest"]) -> Float[Tensor, "B *ones"]:
+    """One weight an item, shaped to multiply a batch and in its dtype."""
+    return weights.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _ways_to_noise(num: int, generator: Generator, noisiness: float) -> Float[Tensor, " num"]:
+    if noisiness <= 0:
+        raise InputError(f"noisiness {noisiness} must be above 0; 1 draws times evenly")
+    even = torch.rand(num, generator=generator, device=generator.device)
+    return even ** (1 / noisiness)
