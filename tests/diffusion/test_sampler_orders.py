@@ -1,18 +1,18 @@
 """Samplers on normal data, whose flow is known: errors fall as their order says, moments are right.
 
 Steps are even in each sampler's own variable: the noise level, or for dpm-solver++ the logarithm of
-signal to noise, over a stretch that ends before clean data. One more step, not looked at, ends there.
+signal to noise, over a stretch that ends before clean data. One more step ends there, unseen.
 """
 
 import math
 
 import pytest
 import torch
-from diffusion.gaussian import ONE, TWO, Normals
 from torch import Tensor
 
 from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
 from avsep.diffusion.samplers import SAMPLERS
+from diffusion.gaussian import ONE, TWO, Normals
 
 ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "midpoint": 2, "dpm-solver++": 2}
 # What a measured order may differ from its own, 40 and 80 steps being far from endless.
@@ -52,7 +52,7 @@ def evenly(kind: type[Path], name: str) -> Path:
 
 
 def end_of_stretch(path: Path, name: str, data: Normals, start: Tensor, num_steps: int) -> Tensor:
-    """x at the last time but the clean one."""
+    """The x of the last time but the clean one."""
     seen = []
 
     def keep(noisy: Tensor, time: float) -> Tensor:

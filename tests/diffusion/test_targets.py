@@ -21,9 +21,9 @@ def example(path: Path, way: float) -> tuple[torch.Tensor, torch.Tensor, torch.T
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("way", [0.0, 0.2, 0.9, 0.999])
 def test_the_data_is_found_in_a_perfect_answer(path: Path, target: Target, way: float) -> None:
+    if target == "noise" and isinstance(path, FlowPath):
+        way = max(way, 1e-4)  # at its start the noise tells nothing of the data
     clean, noise, time = example(path, way)
-    if target == "noise" and float(path.signal(time)[0]) == 0:
-        pytest.skip("at a flow's start the noise tells nothing of the data")
     said = target_of(target, clean, noise, time, path)
     found = data_from(target, said, path.noised(clean, noise, time), time, path)
     # The cosine schedule's signal of 5e-5 takes five digits of the sixteen.

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -89,9 +90,12 @@ class _Course:
         self.path = path
         self.num_steps = num_steps
         self.times = path.times(num_steps)
-        self.weights = [*map(path.weights, self.times[:-1]), (1.0, 0.0)]
+        noisy = torch.tensor(self.times[:-1], dtype=torch.float64)
+        signals, spreads = path.signal(noisy).tolist(), path.spread(noisy).tolist()
+        self.weights = [*zip(signals, spreads, strict=True), (1.0, 0.0)]
 
     def is_last(self, step: int) -> bool:
+        """Whether a step ends in clean data."""
         return step == self.num_steps - 1
 
 
