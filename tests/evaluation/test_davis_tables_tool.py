@@ -1,0 +1,150 @@
+"""The tool of DAVIS' tables: what it makes of runs with known scores, and a run of its own."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from training.tiny_band import make_band
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    path = Path(__file__).parents[2] / "tools" / "davis_tables.py"
+    spec = importlib.util.spec_from_file_location("davis_tables", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["davis_tables"] = module  # where its data classes look for their own module
+    spec.loader.exec_module(module)
+    return module
+
+
+def leave_runs(tool: ModuleType, folder: Path, seeds: Sequence[int]) -> None:
+    """Runs of 9 steps: seed 0 scores as the paper does, each further seed two decibels more."""
+    for seed in seeds:
+        for row in (*tool.TABLES[2], *tool.TABLES[3]):
+            run = folder / "runs" / f"{row.run}-9-seed{seed}"
+            run.mkdir(parents=True, exist_ok=True)
+            (run / "last.safetensors").touch()
+            scores = [f"{value + 2 * seed:.6g}" for value in row.paper_db]
+            names = [f"validation/{figure}" for figure in tool.FIGURES]
+            lines = [["step", *names, "loss_total"], ["5", "1", "1", "1", "2"]]
+            lines += [["9", *scores, "1"], ["10", "", "", "", "1"]]
+            (run / "metrics.csv").write_text("\n".join(map(",".join, lines)), encoding="utf-8")
+        kept = {
+            tool.silence_name(*row): dict.fromkeys(tool.FIGURES, 10.0 * row[1] + seed)
+            for row in tool.SILENCE
+        }
+        path = folder / "runs" / f"{tool.DEFAULT}-9-seed{seed}" / "silence.json"
+        path.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def test_what_is_there_is_reported_and_not_made_again(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a finished run was launched again")
+
+    monkeypatch.setattr(tool.subprocess, "run", refuse)
+    monkeypatch.setattr(tool, "num_parameters", lambda folder: len(folder.name) * 1000)
+    leave_runs(tool, tmp_path, (0, 1))
+    words = ["davis_tables", "--data", "band", "--out", str(tmp_path), "--steps", "9"]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds", "2"])
+    tool.main()
+    report = json.loads((tmp_path / "tables.json").read_text(encoding="utf-8"))
+    assert [len(report["tables"][number]) for number in "234"] == [4, 5, 8]
+    sdr = report["tables"]["2"][0]["sdr_db"]
+    assert sdr["mean"] == pytest.approx(10.03) and sdr["spread"] == pytest.approx(2**0.5)
+    assert sdr["each"] == pytest.approx([9.03, 11.03])
+    text = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "9 steps each, 2 seeds" in text
+    ends = "12.88 ± 1.41 | 18.52 ± 1.41 | 17.12 ± 1.41 | 11.88 / 17.52 / 16.12 |"
+    assert f"| {{R, TF, T}} | 19,000 | 35.04 | {ends}" in text
+    assert f"| FIM (Local&Global) | 19,000 | {ends}" in text
+    assert (
+        "| released | 0.01 | 0.60 ± 0.71 | 0.60 ± 0.71 | 0.60 ± 0.71 | 11.15 / 18.21 / 14.69 |"
+        in text
+    )
+    assert "| off | — | 0.50 ± 0.71 |" in text
+
+    leave_runs(tool, tmp_path, (0,))
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds", "1", "--tables", "3"])
+    tool.main()
+    alone = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "one seed" in alone and "Table 2" not in alone and "±" not in alone.split("\n", 1)[1]
+
+
+def test_what_is_missing_is_launched(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[list[str]] = []
+
+    def note(command: list[str], **_: Any) -> None:
+        launched.append(command)
+        run = Path(command[command.index("--run") + 1])
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "last.safetensors" if "--resume" in command else run / "recipe.toml").touch()
+
+    monkeypatch.setattr(tool.subprocess, "run", note)
+    words = [
+        "--data",
+        "a",
+        "b",
+        "--out",
+        str(tmp_path),
+        "--steps",
+        "9",
+        "--set",
+        "mixing.repeats=2",
+    ]
+    options = tool.read_options(words)
+    with pytest.raises(SystemExit, match="table2-rrt-9-seed3 was stopped"):
+        tool.train(options, "table2-rrt", 3)
+    tool.train(options, "table2-rrt", 3)
+    tool.train(options, "table2-rrt", 3)
+    first, second = launched  # the third found it done
+    assert second == [*first, "--resume"]
+    assert first[first.index("train") + 1].endswith("ablations/davis-table2-rrt.toml")
+    assert [first[i + 1] for i, word in enumerate(first) if word == "--data"] == ["a", "b"]
+    changed = [first[i + 1] for i, word in enumerate(first) if word == "--set"]
+    assert changed == [
+        "training.max_steps=9", "training.seed=3", "training.validate_every_steps=9",
+        "mixing.repeats=2",
+    ]  # fmt: skip
+    assert tool.num_steps_of(tool.read_options(words[:5])) == 150
+
+
+# The network of the tables, smaller still.
+TINY = [
+    "settings.unet.channels=[8,16]", "settings.unet.fold=[16,16]", "training.batch_size=2",
+    "settings.transformer.feed_forward_width=16", "training.num_validation=2",
+    "training.num_workers=0", "training.num_samples=0", "training.validation_share=0.5",
+    "training.precision=32",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_table_from_nothing(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make_band(tmp_path / "band", 6)
+    words = ["--data", str(tmp_path / "band"), "--out", str(tmp_path / "out"), "--steps", "1"]
+    words += ["--seeds", "1", "--tables", "4", "--device", "cpu"]
+    words += [word for line in TINY for word in ("--set", line)]
+    monkeypatch.setattr(sys, "argv", ["davis_tables", *words])
+    tool.main()
+    report = json.loads((tmp_path / "out" / "tables.json").read_text(encoding="utf-8"))
+    found = {
+        (row["silence"], row["threshold"]): row["sdr_db"]["mean"] for row in report["tables"]["4"]
+    }
+    # Nothing is below zero, and what is bounded stays in 0..1 as it is.
+    assert found["off", 0.0] == found["released", 0.0]
+    assert len({found["off", 0.0], found["released", 0.01], found["equation-5", 0.01]}) == 3
+    [run] = (tmp_path / "out" / "runs").iterdir()
+    assert tool.num_parameters(run) > 1000 and set(tool.last_figures(run)) == set(tool.FIGURES)
