@@ -44,6 +44,11 @@ class SeparationUNetSettings(BaseModel):
         default="local+global", description="how what is heard meets what is seen (Table 3)"
     )
     attention: AttentionSettings = AttentionSettings()
+    input_gains: tuple[float, float] = Field(
+        default=(1.0, 1.0),
+        description="ours: of the mixture and of what is noisy, on their way in; represented sounds "
+        "are tenths, and noise of ones would drown them",
+    )
     seen_everywhere: bool = Field(
         default=False,
         description="ours: what is seen also scales and shifts every block, as the timestep does",
@@ -136,7 +141,9 @@ class SeparationUNet(nn.Module):
         time = self.time(timestep)
         if self.seen is not None:
             time = time + self.seen(seen)
-        pair = fold(torch.stack([mixture, noisy], dim=1), self.settings.fold)
+        of_mixture, of_noisy = self.settings.input_gains
+        pair = torch.stack([of_mixture * mixture, of_noisy * noisy], dim=1)
+        pair = fold(pair, self.settings.fold)
         entered = self.enter(pair.contiguous(memory_format=torch.channels_last))
         maps, skips = entered, []
         for level, shrink in zip(self.down, self.shrink, strict=True):
