@@ -41,6 +41,14 @@ def to_device(record: Any, device: torch.device) -> Any:
     return record
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, so that it is faster than float32 there."""
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for PyTorch's algebra and NumPy's: sums then come out the same everywhere.

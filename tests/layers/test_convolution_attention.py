@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from avsep.layers.convolution_attention import (
     AttentionSettings,
     ResNetBlock,
-    StandardisedConv2d,
+    StandardisedConvolution,
     TimeAttention,
     TimeFrequencyAttention,
 )
@@ -70,7 +70,7 @@ def test_the_timestep_and_the_memory_format(kind: str) -> None:
 
 def test_kernels_are_standardised() -> None:
     torch.manual_seed(0)
-    convolution = StandardisedConv2d(3, 4, 3, padding=1)
+    convolution = StandardisedConvolution(3, 4, 3, padding=1)
     kernel = convolution.kernel().flatten(1)
     torch.testing.assert_close(kernel.mean(1), torch.zeros(4), atol=1e-6, rtol=0)
     # The weight's variance is about 1/27, beside which the 1e-5 under the root is 3e-4.

@@ -19,8 +19,9 @@ flow) of both looks, the last from taking the second's alone: they differ by (xÌ
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,6 +31,7 @@ from avsep.errors import InputError, unknown_name
 Denoiser = Callable[[Tensor, float], Tensor]
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """From x at the noisiest time to data."""
 
@@ -82,15 +84,18 @@ class _Look:
 
 
 class _Course:
-    """The times of one sampling, with the weights of data and noise there; clean data at its end."""
+    """The times of one sampling and the weights of data and noise there, with clean data last."""
 
     def __init__(self, path: Path, num_steps: int) -> None:
         self.path = path
         self.num_steps = num_steps
         self.times = path.times(num_steps)
-        self.weights = [*map(path.weights, self.times[:-1]), (1.0, 0.0)]
+        noisy = torch.tensor(self.times[:-1], dtype=torch.float64)
+        signals, spreads = path.signal(noisy).tolist(), path.spread(noisy).tolist()
+        self.weights = [*zip(signals, spreads, strict=True), (1.0, 0.0)]
 
     def is_last(self, step: int) -> bool:
+        """Whether a step ends in clean data."""
         return step == self.num_steps - 1
 
 

@@ -32,6 +32,11 @@ class SamplingSettings(BaseModel):
         default=0.002, ge=0, description="a represented mixture below it is silent (Table 4)"
     )
 
+    reduced_precision: bool = Field(
+        default=False,
+        description="most convolutions in bfloat16, on devices with instructions for it",
+    )
+
     @model_validator(mode="after")
     def _known(self) -> "SamplingSettings":
         if self.sampler not in SAMPLERS:

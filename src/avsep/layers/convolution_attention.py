@@ -45,12 +45,26 @@ class ScaleShift(nn.Module):
         return torch.addcmul(shift, cells, 1 + scale)
 
 
-class StandardisedConv2d(nn.Conv2d):
-    """A convolution whose kernels have mean zero and variance one (Qiao et al., 2019)."""
+class Convolution(nn.Conv2d):
+    """A convolution that can be done in bfloat16, its input and output in float32 all the same."""
+
+    in_bfloat16 = False
 
     def forward(self, input: Float[Tensor, "B D f t"]) -> Float[Tensor, "B E f t"]:
         """The convolution of maps."""
-        return conv2d(input, self.kernel(), self.bias, self.stride, self.padding)
+        kernel, bias = self.kernel(), self.bias
+        if not self.in_bfloat16:
+            return conv2d(input, kernel, bias, self.stride, self.padding)
+        given = input.bfloat16(), kernel.bfloat16(), None if bias is None else bias.bfloat16()
+        return conv2d(*given, self.stride, self.padding).to(input.dtype)
+
+    def kernel(self) -> Float[Tensor, "E D k k"]:
+        """The weight that maps are convolved with."""
+        return self.weight
+
+
+class StandardisedConvolution(Convolution):
+    """A convolution whose kernels have mean zero and variance one (Qiao et al., 2019)."""
 
     def kernel(self) -> Float[Tensor, "E D k k"]:
         """The standardised weight, always computed in float32."""
@@ -68,10 +82,10 @@ class ResNetBlock(nn.Module):
 
     def __init__(self, num_before: int, num_after: int, time_width: int | None) -> None:
         super().__init__()
-        self.first = StandardisedConv2d(num_before, num_after, 3, padding=1)
+        self.first = StandardisedConvolution(num_before, num_after, 3, padding=1)
         self.first_norm = nn.GroupNorm(_NUM_GROUPS, num_after)
         self.condition = ScaleShift(num_after, time_width) if time_width else None
-        self.second = StandardisedConv2d(num_after, num_after, 3, padding=1)
+        self.second = StandardisedConvolution(num_after, num_after, 3, padding=1)
         self.second_norm = nn.GroupNorm(_NUM_GROUPS, num_after)
         self.shortcut: nn.Module = nn.Identity()
         if num_before != num_after:

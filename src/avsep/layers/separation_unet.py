@@ -17,6 +17,7 @@ from avsep.layers.convolution_attention import (
     AttentionSettings,
     BlockName,
     ChannelNorm,
+    Convolution,
     ResNetBlock,
     TimeAttention,
     TimeFrequencyAttention,
@@ -43,6 +44,15 @@ class SeparationUNetSettings(BaseModel):
         default="local+global", description="how what is heard meets what is seen (Table 3)"
     )
     attention: AttentionSettings = AttentionSettings()
+    input_gains: tuple[float, float] = Field(
+        default=(1.0, 1.0),
+        description="ours: of the mixture and of what is noisy, on their way in; represented sounds "
+        "are tenths, and noise of ones would drown them",
+    )
+    seen_everywhere: bool = Field(
+        default=False,
+        description="ours: what is seen also scales and shifts every block, as the timestep does",
+    )
     fold: tuple[int, int] = Field(
         default=(1, 1),
         description="ours: so many rows and frames are one cell of the network, their values its "
@@ -87,6 +97,7 @@ class SeparationUNet(nn.Module):
         widths = list(pairwise((first, *settings.channels)))  # before and behind each level
         rows = [num_rows // settings.fold[0] // 2**level for level in range(len(widths))]
         self.time = TimestepEmbedding(first, time_width)
+        self.seen = nn.Linear(seen_channels, time_width) if settings.seen_everywhere else None
         self.enter = nn.Conv2d(2 * num_folded, first, 1)
         self.down = nn.ModuleList(
             _Level(before, 0, settings, height, time_width)
@@ -104,10 +115,21 @@ class SeparationUNet(nn.Module):
             for (before, after), height in zip(widths[::-1], rows[::-1], strict=True)
         )
         self.grow = nn.ModuleList(
-            nn.Conv2d(after, before, 3, padding=1) for before, after in widths[::-1]
+            Convolution(after, before, 3, padding=1) for before, after in widths[::-1]
         )
         self.last = ResNetBlock(2 * first, first, time_width)
         self.leave = nn.Conv2d(first, num_folded, 1)
+
+    def reduce_precision(self, *, reduced: bool) -> None:
+        """Do most convolutions in bfloat16, or none.
+
+        The last ones stay in float32, and so does all between them: the output then is within 40 dB
+        of float32 throughout, which it is not under autocast (`benchmarks/bench_davis.py`).
+        """
+        precise = {*self.last.modules(), self.grow[-1]}
+        for module in self.modules():
+            if isinstance(module, Convolution):
+                module.in_bfloat16 = reduced and module not in precise
 
     def forward(
         self,
@@ -118,7 +140,11 @@ class SeparationUNet(nn.Module):
     ) -> Float[Tensor, "B R T"]:
         """What the network says of each cell; timesteps count 0..1000."""
         time = self.time(timestep)
-        pair = fold(torch.stack([mixture, noisy], dim=1), self.settings.fold)
+        if self.seen is not None:
+            time = time + self.seen(seen)
+        of_mixture, of_noisy = self.settings.input_gains
+        pair = torch.stack([of_mixture * mixture, of_noisy * noisy], dim=1)
+        pair = fold(pair, self.settings.fold)
         entered = self.enter(pair.contiguous(memory_format=torch.channels_last))
         maps, skips = entered, []
         for level, shrink in zip(self.down, self.shrink, strict=True):

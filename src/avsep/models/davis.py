@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
+from avsep.devices import computes_bfloat16
 from avsep.diffusion.noise import NoiseField
 from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
 from avsep.diffusion.sampling import SamplingSettings, sample
@@ -193,6 +194,7 @@ class DAVIS(nn.Module):
             len(rows), torch.default_generator, rows.device, self.settings.noisiness
         )
         noisy = self.path.noised(self._started_from(clean, noise, asked), noise, time)
+        self.unet.reduce_precision(reduced=False)
         said = self.unet(noisy, asked.heard, time * self._clock, asked.seen).float()
         found = self._distance(said, asked, rows, noise, noisy, time) * num_sources
         losses = {"separation": found * self.settings.loss_scale}
@@ -228,6 +230,8 @@ class DAVIS(nn.Module):
         def estimate(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
             return self._estimate(noisy, time, asked)
 
+        reduced = self.settings.sampling.reduced_precision and computes_bfloat16(heard.device)
+        self.unet.reduce_precision(reduced=reduced)
         rows = sample(self.settings.sampling, estimate, asked.heard, self.path, noise)
         magnitude = unrepresent(rows)
         num_mixtures = len(heard)

@@ -1,0 +1,52 @@
+"""Data from one normal distribution or two: the best denoiser and the flow are known."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avsep.diffusion.paths import Path
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Numbers from a mixture of normal distributions, all of one deviation, equally often."""
+
+    means: tuple[float, ...]
+    deviation: float
+
+    def denoiser(self, path: Path) -> Callable[[Tensor, float], Tensor]:
+        """The mean of the data given x."""
+
+        def denoise(noisy: Tensor, time: float) -> Tensor:
+            away, variance, signal = self._noisy(path, noisy, time)
+            chances = torch.softmax(-(away**2) / (2 * variance), dim=-1)
+            data = torch.tensor(self.means) + signal * self.deviation**2 / variance * away
+            return (chances * data).sum(-1)
+
+        return denoise
+
+    def flowed(self, path: Path, noisy: Tensor, time: float, end: float) -> Tensor:
+        """Where the probability flow takes x: numbers keep their order, so each its share below."""
+        share = self._share_below(path, noisy, time)
+        low, high = torch.full_like(noisy, -50), torch.full_like(noisy, 50)
+        for _ in range(100):
+            middle = (low + high) / 2
+            is_below = self._share_below(path, middle, end) < share
+            low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
+        return (low + high) / 2
+
+    def _share_below(self, path: Path, noisy: Tensor, time: float) -> Tensor:
+        away, variance, _ = self._noisy(path, noisy, time)
+        return torch.special.ndtr(away / variance**0.5).mean(-1)
+
+    def _noisy(self, path: Path, noisy: Tensor, time: float) -> tuple[Tensor, float, float]:
+        """How far x is from where each mean lies at a time, the variance there, the signal."""
+        signal, spread = path.weights(time)
+        away = noisy[..., None] - signal * torch.tensor(self.means)
+        return away, (signal * self.deviation) ** 2 + spread**2, signal
+
+
+ONE = Normals((0.3,), 0.4)
+TWO = Normals((-0.5, 0.7), 0.4)

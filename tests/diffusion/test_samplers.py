@@ -1,0 +1,235 @@
+"""Samplers: perfect denoisers, golden coefficients, what is asked when, and what is the same."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
+from avsep.diffusion.samplers import SAMPLERS, evaluations
+from avsep.diffusion.targets import Target, data_from, target_of
+from avsep.errors import InputError
+
+PATHS = [DiffusionPath("sigmoid"), DiffusionPath("cosine"), FlowPath()]
+# At a flow's start the noise tells nothing of the data.
+ANSWERS = [(path, "velocity") for path in PATHS] + [(path, "noise") for path in PATHS[:2]]
+STEPS = [1, 2, 15]
+SHAPE = (2, 3, 4, 5)
+
+
+def drawn(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(SHAPE, generator=generator, dtype=dtype)
+
+
+def fresh(step: int) -> Tensor:
+    return drawn(100 + step)
+
+
+def bent(noisy: Tensor, time: float) -> Tensor:
+    """Some denoiser that is neither linear nor right."""
+    return torch.tanh(1.3 * noisy + 0.1) * (0.5 + 0.3 * torch.sin(torch.tensor(0.01 * time)))
+
+
+def no_noise(step: int) -> Tensor:
+    raise AssertionError(f"noise was asked for step {step}")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("num_steps", STEPS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_perfect_denoiser_gives_the_clean_data(
+    path: Path, name: str, num_steps: int, dtype: torch.dtype
+) -> None:
+    clean = drawn(0, dtype)
+    found = SAMPLERS[name](
+        lambda noisy, time: clean,
+        drawn(1, dtype),
+        path,
+        num_steps,
+        noise=lambda step: fresh(step).to(dtype),
+        eta=0.5,
+    )
+    assert torch.equal(found, clean)
+
+
+@pytest.mark.parametrize(("path", "target"), ANSWERS)
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("num_steps", STEPS)
+def test_a_perfect_answer_gives_the_clean_data(
+    path: Path, name: str, num_steps: int, target: Target
+) -> None:
+    """The noise or velocity that x holds, whatever the sampler made of x."""
+    clean = drawn(0)
+
+    def denoise(noisy: Tensor, time: float) -> Tensor:
+        times = torch.full((len(noisy),), time, dtype=noisy.dtype)
+        signal, spread = path.weights(time)
+        noise = (noisy - signal * clean) / spread
+        said = target_of(target, clean, noise, times, path)
+        return data_from(target, said, noisy, times, path)
+
+    # A start that holds its share of the data, as x at the noisiest time does.
+    times = torch.full((2,), path.times(1)[0], dtype=torch.float64)
+    start = path.noised(clean, drawn(1), times)
+    found = SAMPLERS[name](denoise, start, path, num_steps, noise=fresh, eta=0.5)
+    # The cosine schedule's signal of 5e-5 takes five digits of sixteen, Heun's first step of two
+    # another three.
+    torch.testing.assert_close(found, clean, atol=1e-7, rtol=0)
+
+
+def test_ddim_at_eta_1_has_the_coefficients_of_davis(golden: dict) -> None:
+    """Each read off alone: x, the estimate or the noise is all there is, and stays what it was."""
+    path, steps = DiffusionPath(), golden["davis"]["ddim_steps_[t,tnext,sqrt_ab_next,c,sigma]_eta1"]
+    times = list(path.times(15))
+
+    def after_each_step(start_of: int, data: float, noise: float) -> list[float]:
+        """What each step makes of an x of this size (0 the signal, 1 the spread, 2 nothing)."""
+        weights = [(*path.weights(time), 0.0)[start_of] for time in times]
+        start = torch.tensor(weights, dtype=torch.float64)
+        seen = []
+
+        def start_anew(noisy: Tensor, time: float) -> Tensor:
+            seen.append(float(noisy))
+            return start[times.index(time)]
+
+        SAMPLERS["ddim"](
+            lambda noisy, time: torch.full_like(noisy, data), start[0], path, 15,
+            noise=lambda step: torch.tensor(noise, dtype=torch.float64),
+            eta=1.0, after_step=start_anew,
+        )  # fmt: skip
+        return seen
+
+    approx = {"rel": 1e-9}
+    assert len(steps) == 14
+    assert after_each_step(0, 1.0, 0.0) == pytest.approx([row[2] for row in steps], **approx)
+    assert after_each_step(1, 0.0, 0.0) == pytest.approx([row[3] for row in steps], **approx)
+    assert after_each_step(2, 0.0, 1.0) == pytest.approx([row[4] for row in steps], **approx)
+
+
+@pytest.mark.parametrize("num_steps", [7, 50])
+def test_ddpm_has_the_posterior_of_ho(num_steps: int) -> None:
+    """Equations 6 and 7 of Ho et al. 2020, for betas between the visited times."""
+    path = DiffusionPath("linear", 50)
+    times, noisy = path.times(num_steps), drawn(1)
+    bars = [path.weights(time)[0] ** 2 for time in times]
+    for step in range(num_steps):
+        bar, next_bar = bars[step], bars[step + 1]
+        beta = 1 - bar / next_bar
+        data = bent(noisy, times[step])
+        mean = next_bar**0.5 * beta / (1 - bar) * data
+        mean = mean + (bar / next_bar) ** 0.5 * (1 - next_bar) / (1 - bar) * noisy
+        deviation = ((1 - next_bar) / (1 - bar) * beta) ** 0.5
+        noisy = mean + (deviation * fresh(step) if deviation > 0 else 0)
+    found = SAMPLERS["ddpm"](bent, drawn(1), path, num_steps, noise=fresh)
+    torch.testing.assert_close(found, noisy, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("num_steps", STEPS)
+def test_ddim_is_ddpm_at_1_and_euler_at_0(path: Path, num_steps: int) -> None:
+    found = {
+        (name, eta): SAMPLERS[name](bent, drawn(1), path, num_steps, noise=fresh, eta=eta)
+        for name, eta in [("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0), ("euler", 1.0)]
+    }
+    assert torch.equal(found["ddim", 1.0], found["ddpm", 0.0])
+    assert torch.equal(found["ddim", 0.0], found["euler", 1.0])
+    assert num_steps == 1 or not torch.allclose(found["ddim", 0.0], found["ddim", 1.0])
+
+
+def test_euler_heun_and_midpoint_are_those_of_any_book_on_a_flow() -> None:
+    """In the flow's own time, with its velocity."""
+    path, num_steps = FlowPath(sigma_min=0.0), 5
+    step = 1 / num_steps
+
+    def velocity(x: Tensor, time: float) -> Tensor:
+        data = bent(x, time)
+        return data - (x - time * data) / (1 - time)
+
+    euler, heun, midpoint = (drawn(1) for _ in range(3))
+    for time in path.times(num_steps)[:-1]:
+        euler = euler + step * velocity(euler, time)
+        first = velocity(heun, time)
+        if time + step < 0.999:
+            first = (first + velocity(heun + step * first, time + step)) / 2
+        heun = heun + step * first
+        half = midpoint + step / 2 * velocity(midpoint, time)
+        midpoint = midpoint + step * velocity(half, time + step / 2)
+    for name, expected in [("euler", euler), ("heun", heun), ("midpoint", midpoint)]:
+        found = SAMPLERS[name](bent, drawn(1), path, num_steps, noise=no_noise)
+        torch.testing.assert_close(found, expected)
+
+
+def test_midpoint_of_a_diffusion_looks_half_way_in_sigma() -> None:
+    path = DiffusionPath()
+    times = path.times(6)
+    y = drawn(1) / path.weights(999)[0]
+
+    def slope(y: Tensor, sigma: float) -> Tensor:
+        time = path.time_at(sigma)
+        return (y - bent(path.weights(time)[0] * y, time)) / sigma
+
+    for here, there in pairwise(times):
+        sigma, step = path.noise_level(here), path.noise_level(there) - path.noise_level(here)
+        half = y + step / 2 * slope(y, sigma)
+        y = y + step * slope(half, sigma + step / 2)
+    found = SAMPLERS["midpoint"](bent, drawn(1), path, 6, noise=no_noise)
+    # y of size 1800 at the start costs this way of writing three digits.
+    torch.testing.assert_close(found, y, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("num_steps", STEPS)
+def test_the_network_is_asked_as_often_as_is_said(path: Path, name: str, num_steps: int) -> None:
+    asked, after, noises = [], [], []
+
+    def denoise(noisy: Tensor, time: float) -> Tensor:
+        asked.append(time)
+        return bent(noisy, time)
+
+    def after_step(noisy: Tensor, time: float) -> Tensor:
+        after.append(time)
+        return noisy
+
+    def noise(step: int) -> Tensor:
+        noises.append(step)
+        return fresh(step)
+
+    SAMPLERS[name](denoise, drawn(1), path, num_steps, noise=noise, after_step=after_step)
+    assert len(asked) == evaluations(name, num_steps)
+    assert sorted(asked, key=path.noise_level, reverse=True) == asked
+    assert tuple(after) == path.times(num_steps)[1:-1]
+    assert noises == (list(range(num_steps - 1)) if name == "ddpm" else [])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_what_is_done_after_a_step_is_what_the_next_sees(name: str) -> None:
+    seen = []
+
+    def denoise(noisy: Tensor, time: float) -> Tensor:
+        seen.append(noisy)
+        return bent(noisy, time)
+
+    replaced = torch.full(SHAPE, 7.0, dtype=torch.float64)
+    SAMPLERS[name](
+        denoise, drawn(1), FlowPath(), 2, noise=fresh, after_step=lambda noisy, time: replaced
+    )
+    assert seen[evaluations(name, 2) // 2 if name == "midpoint" else -1] is replaced
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("path", PATHS[1:])
+def test_items_of_a_batch_know_nothing_of_each_other(name: str, path: Path) -> None:
+    whole = SAMPLERS[name](bent, drawn(1), path, 4, noise=fresh)
+    alone = SAMPLERS[name](bent, drawn(1)[1:], path, 4, noise=lambda step: fresh(step)[1:])
+    assert torch.equal(whole[1:], alone)
+
+
+def test_errors_say_what_may_be_given() -> None:
+    with pytest.raises(InputError, match=r"eta 1.5 must be 0 \(no fresh noise\) to 1 \(as ddpm\)"):
+        SAMPLERS["ddim"](bent, drawn(1), FlowPath(), 2, noise=fresh, eta=1.5)
+    with pytest.raises(InputError, match="unknown sampler 'ddin'; did you mean 'ddim'"):
+        evaluations("ddin", 2)
