@@ -4,6 +4,9 @@ import torch
 from torch import nn
 
 from avsep.layers.audio_unet import UNetSettings
+from avsep.layers.convolution_attention import AttentionSettings
+from avsep.layers.separation_unet import SeparationUNetSettings
+from avsep.layers.temporal_transformer import TemporalTransformerSettings
 from avsep.models import MODELS
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -30,6 +33,21 @@ _SMALL = {
     "feed_forward_width": 16,
 }
 _CHANNELS = {"channels": (8, 16, 16, 16, 16), "num_features": 8, "num_layers_after_middle": 2}
+_GENERATING = {
+    "categories": CATEGORIES,
+    "front_end": FRONT_END,
+    "looks": LOOKS,
+    "image_encoder": "small",
+    "encoder_categories": CATEGORIES,
+    "transformer": TemporalTransformerSettings(
+        num_heads=2, num_encoder_layers=1, feed_forward_width=16
+    ),
+    "unet": SeparationUNetSettings(
+        channels=(8, 16, 16),
+        attention=AttentionSettings(num_heads=2, head_width=4, column_width=16),
+        fold=(1, 1),
+    ),
+}
 TINY = {
     "dgfnet": {
         **_SMALL,
@@ -37,6 +55,8 @@ TINY = {
         "unet": UNetSettings(**_CHANNELS, audio_attention=True, attention_groups=4),
     },
     "iquery": {**_SMALL, "unet": UNetSettings(**_CHANNELS)},
+    "davis": _GENERATING | {"word_probability": 0.5},
+    "davis-flow": _GENERATING | {"word_probability": 0.5},
 }
 
 

@@ -43,7 +43,8 @@ class VisibleObject(BaseModel):
         boxes: its boxes, in order of time; empty means the whole picture.
         confidence: of whoever found it, 0..1.
         azimuth_degrees: direction as heard, positive to the right, or none.
-        prompt: the text that asked for it, or none.
+        prompt: the text that asked for it, or none; without boxes nobody sees it, and its word
+            alone tells.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +55,11 @@ class VisibleObject(BaseModel):
     confidence: float = Field(default=1.0, ge=0, le=1)
     azimuth_degrees: float | None = Field(default=None, ge=-180, le=180)
     prompt: str | None = None
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the picture shows it; else it is known by its word alone."""
+        return self.prompt is None or bool(self.boxes)
 
     def box_at(self, time_seconds: float) -> Box:
         """The box at a time: interpolated between known ones, held beyond both ends."""

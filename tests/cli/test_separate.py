@@ -70,6 +70,21 @@ def test_an_unknown_word_is_a_warning(run: Callable, place: Path, model: Path) -
     )
 
 
+def test_words_and_quality_reach_the_model(run: Callable, place: Path) -> None:
+    save_checkpoint(
+        tiny_model("davis-flow"), place / "d.safetensors", model_name="davis-flow", facts={}
+    )
+    words = ["--object", "@0.5,0,1,1", "--text", "fiddle", "--model", "d.safetensors"]
+    done = run("separate", "duet.mkv", *words, "--quality", "best", "-o", "out")
+    assert done.code == 0 and not done.err
+    assert "stored word" in done.out and "seen" in done.out
+    manifest = Manifest.model_validate_json((place / "out/duet/manifest.json").read_text())
+    assert [one.file for one in manifest.objects] == ["01-object.wav", "02-fiddle.wav"]
+    assert manifest.objects[1].known_by == "stored word" and manifest.settings.quality == "best"
+    alone = run("separate", "duet.mkv", "--text", "tuba", "--model", "d.safetensors", "-o", "out")
+    assert alone.code == 0 and (place / "out/duet/01-tuba.wav").is_file()
+
+
 def test_objects_come_from_a_file_or_the_one_beside(
     run: Callable, place: Path, model: Path
 ) -> None:
@@ -97,6 +112,9 @@ def test_objects_come_from_a_file_or_the_one_beside(
         (["--object", "harp", "--seed", str(2**70)], "avsep separate: seed: Input should be less"),
         (["--object", "objects.json"], "write --objects objects.json, in Python pathlib.Path("),
         (["--objects", "nothing.json"], "cannot read objects from 'nothing.json'"),
+        (["--text", "harp"], "looks at every object and cannot go by the word 'harp' alone: show"),
+        (["--text", "harp@0,0,1,1"], "words alone have no box; write --object 'harp@0,0,1,1'"),
+        (["--object", "harp", "--quality", "good"], "'good' is not one of 'fast', 'balanced', 'b"),
     ],
 )
 def test_wrong_words_are_one_line_and_leave_nothing(

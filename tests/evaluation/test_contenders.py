@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -127,6 +129,52 @@ def test_exchanged_objects_exchange_the_scores_sources(duet: ClipFiles) -> None:
     found = next(iter(score_clips([duet], [straight, swapped])))
     used = found.categories_used
     assert used[swapped.name] == tuple(reversed(used[straight.name]))
+
+
+def test_a_model_that_reads_no_category_has_a_row_by_picture_and_one_by_word(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(tiny_model("davis-flow"), path, model_name="davis-flow", facts={})
+    name = f"{tmp_path.name}/model"
+    for labels in ("both", "told", "picture"):
+        rows = find_contenders(
+            [str(path)], labels, ["all", "word", "swapped"], with_baselines=False
+        )
+        assert [row.name for row in rows] == [
+            f"{name} (picture)",
+            f"{name} (word)",
+            f"{name} (picture, swapped)",
+        ]
+        assert [row.reads for row in rows] == ["picture", "word", "picture"]
+        assert not any(row.reading.is_told for row in rows if row.reading is not None)
+
+
+@pytest.mark.parametrize("name", ["dgfnet", "davis"])
+def test_without_stored_words_there_is_no_row_by_word(name: str) -> None:
+    model = tiny_model(name, **{"categories": (), "word_probability": 0} if name == "davis" else {})
+    with pytest.raises(InputError) as caught:
+        list(model_contenders("tiny", model, "both", ["word"]))
+    assert str(caught.value) == (
+        "the cues 'word' are for models with stored words, and 'tiny' has none: leave it out, or "
+        "choose other cues"
+    )
+
+
+def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
+    model = tiny_model("davis-flow", categories=("harp", "piano", "violin"))
+    by_picture, by_word, hidden = model_contenders("tiny", model, "both", ["all", "word", "hidden"])
+    (seen,) = score_clips([duet], [by_picture, by_word, hidden])
+    scores = {name: pair.scores_db.tolist() for name, pair in seen.scores.items()}
+    assert scores["tiny (picture)"] != scores["tiny (word)"]
+    assert scores["tiny (picture)"] != scores["tiny (picture, hidden)"]
+    assert seen.categories_used == {}
+    # Sounds that nobody sees are told by their words in the row by picture too.
+    (heard,) = score_clips([replace(duet, is_seen=False)], [by_picture, by_word])
+    for row in (by_picture, by_word):
+        expected = seen.scores["tiny (word)"].scores_db
+        # Three words that are one and the same, added up in another order.
+        np.testing.assert_allclose(heard.scores[row.name].scores_db, expected, atol=1e-2)
 
 
 def test_the_gate_is_measured_for_each_source(duet: ClipFiles) -> None:

@@ -75,6 +75,16 @@ def test_wrong_pictures_leave_the_words() -> None:
     assert torch.equal(mistaken.pictured, others.pictured)
 
 
+def test_words_alone_leave_nothing_to_see() -> None:
+    told = TRIALS["word"](cues(0), never)
+    assert torch.equal(told.category, cues(0).category)
+    assert told.pictured.tolist() == [[False, False]]
+    given = {field.name for field in fields(Cues) if getattr(told, field.name) is not None}
+    assert given == {"category", "pictured"}
+    # The picture decides of what is seen, and of nothing else here.
+    assert torch.equal(untold(told).category, told.category)
+
+
 def test_a_blur_keeps_colour_and_loses_shape() -> None:
     pictures = torch.zeros(1, 3, 40, 40, dtype=torch.uint8)
     pictures[:, 0, :, ::2] = 200  # red stripes
@@ -97,3 +107,5 @@ def test_hidden_crops_are_grey_and_need_crops() -> None:
 def test_untold_leaves_the_pictures() -> None:
     given = cues(0)
     assert untold(given).category is None and untold(given).crops is given.crops
+    some = replace(given, pictured=torch.tensor([[True, False]]))
+    assert untold(some).category.tolist() == [[-1, 1]]

@@ -35,6 +35,18 @@ def test_boxes_follow_the_time() -> None:
     assert (clip.frames == 128).all()
 
 
+def test_what_nobody_sees_is_drawn_nowhere_and_keeps_its_number() -> None:
+    clip = grey_clip()
+    unseen = VisibleObject(label="violin", prompt="violin")
+    alone = replace(clip, objects=(unseen,))
+    assert (np.asarray(draw_boxes(clip.frames[0], alone, 0.0)) == 128).all()
+    first, second = (
+        np.asarray(draw_boxes(clip.frames[0], replace(clip, objects=objects), 0.0, number))
+        for objects, number in [((unseen, *clip.objects), 0), (clip.objects, 1)]
+    )
+    assert (first == second).all()
+
+
 @pytest.mark.parametrize(
     "box", [(0.5, 0.5, 0.5001, 0.5001), (0.0, 0.0, 0.001, 1.0), (0.9999, 0.9999, 1.0, 1.0)]
 )

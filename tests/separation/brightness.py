@@ -44,6 +44,9 @@ class Brightness:
         self.front_end = FrontEnd(self.settings.front_end)
         self.needs = frozenset(needs)
 
+    def at_quality(self, quality: str) -> "Brightness":
+        return self
+
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
         magnitude, phase = self.front_end.spectrogram(batch.mixture)  # B 1 F T
         crops, told = batch.cues.crops, batch.cues.category

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from avsep.errors import InputError
 from avsep.records import VisibleObject
-from avsep.separation.objects import alike, find_objects, parse_object, with_categories
+from avsep.separation.objects import (
+    alike,
+    find_objects,
+    parse_object,
+    parse_text,
+    with_categories,
+)
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -128,7 +134,57 @@ def test_objects_that_are_the_same_to_the_model_are_remarked() -> None:
     words = ["drums", "drums@0,0,0.5,1", "drums", "harp", "drums@0,0,1,1", "drums@0,0,0.4,1"]
     objects = [parse_object(word) for word in words]
     assert alike(objects, [None if word == "harp" else "drums" for word in words]) == (
-        "objects 1 and 3 and 5 are the same to the model, drums in one place, and get equal "
-        'stems; give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
+        "objects 1 and 3 and 5 are the same to the model, drums in one place, and cannot be told "
+        'apart; give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
     )
     assert not alike(objects[:2], ["drums", "drums"]) and not alike([], [])
+
+
+def test_words_alone_are_the_same_where_they_mean_the_same() -> None:
+    objects = [
+        parse_text("Violin"),
+        parse_object("violin"),
+        parse_text("fiddle"),
+        parse_text("tuba"),
+    ]
+    # What stands for each among the stored words; a word that is seen means nothing to the model.
+    assert alike(objects, ["violin", None, "violin", "tuba"]) == (
+        "objects 1 and 3 are the same to the model, violin by its word, and cannot be told apart; "
+        'give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
+    )
+    # In the language of CLIP other words are others.
+    assert not alike(objects, [None] * 4)
+    assert len(alike([parse_text("Violin"), parse_text("violin")], [None, None])) == 1
+
+
+def test_words_stand_behind_the_objects_and_replace_the_file(tmp_path: Path) -> None:
+    (tmp_path / "duet").mkdir()
+    (tmp_path / "duet" / "objects.json").write_text('[{"label": "tuba"}]')
+    video, other = tmp_path / "duet.mp4", tmp_path / "other.json"
+    other.write_text('[{"box": [0, 0, 0.5, 1]}]')
+
+    def found(given: object, *words: str) -> list[tuple[str | None, bool]]:
+        objects = find_objects(given, video, "v", (VisibleObject(label="flute"),), words)  # type: ignore[arg-type]
+        return [(one.label, one.is_seen) for one in objects]
+
+    assert found(None, " harp ") == [("harp", False)]
+    assert found("violin", "harp", "cello") == [("violin", True), ("harp", False), ("cello", False)]
+    assert found(other, "harp") == [(None, True), ("harp", False)]
+    assert find_objects(None, video, "v", (), "harp") == (parse_text("harp"),)  # one word
+    assert [one.label for one in find_objects(None, video, "v")] == ["tuba"]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("  ", "--text '  ' holds no word; write one, such as --text violin"),
+        (
+            "violin@0,0,1,1",
+            "--text 'violin@0,0,1,1': words alone have no box; write --object 'violin@0,0,1,1'",
+        ),
+    ],
+)
+def test_a_text_that_is_no_word_is_told(word: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        find_objects("harp", "a.mp4", "a", (), [word])
+    assert str(error.value) == message

@@ -162,8 +162,8 @@ def test_the_picture_decides_once_where_no_label_is_known(tmp_path: Path) -> Non
     assert [found.is_told for found in result.objects] == [False, False, True]
     assert result.remarks == (
         "'kazoo' is no category of this model, so the picture decides; known: harp, tuba, violin",
-        "objects 2 and 3 are the same to the model, tuba in one place, and get equal stems; give "
-        'each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
+        "objects 2 and 3 are the same to the model, tuba in one place, and cannot be told apart; "
+        'give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
     )
     records = result.manifest.objects
     assert [one.category_from for one in records] == ["picture", "picture", "label"]
@@ -249,6 +249,8 @@ def test_a_model_that_needs_other_cues_is_refused() -> None:
     ("settings", "message"),
     [
         ({"rate": "x"}, "separate: rate: Input should be 'native' or 'model'; given: 'x'"),
+        ({"quality": "good"}, "separate: quality: Input should be 'fast', 'balanced' or 'best'; "),
+        ({"qualty": "best"}, "separate: unknown setting 'qualty'; did you mean 'quality'? known: "),
         ({"seed": 2**70}, "separate: seed: Input should be less than 9223372036854775808; given: "),
         ({"seed": -1}, "separate: seed: Input should be greater than or equal to 0; given: -1"),
         ({"i3d": 3}, "separate: i3d: "),

@@ -44,8 +44,8 @@ Overrides = Annotated[
 CueTrials = Annotated[
     list[str] | None,
     typer.Option(
-        help="Change what models see: all (nothing), no-motion, swapped, wrong, blurred, hidden. "
-        "Several: a row each."
+        help="Change what models see: all (nothing), no-motion, swapped, wrong, blurred, hidden, "
+        "word (no picture, for models that know words). Several: a row each."
     ),
 ]
 Limit = Annotated[

@@ -8,7 +8,10 @@ import typer
 Device = Annotated[str, typer.Option(help="auto, cpu, or as PyTorch names it.")]
 Labels = Annotated[
     str,
-    typer.Option(help="What tells a model the category: told (the label), picture, or both."),
+    typer.Option(
+        help="What tells a model the category: told (the label), picture, or both. A model that "
+        "reads none goes by the picture."
+    ),
 ]
 Pairs = Annotated[
     Path | None,

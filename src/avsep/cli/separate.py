@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from avsep.separation.batch import Outcome
 
 
+class Quality(StrEnum):
+    """What `--quality` takes."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    BEST = "best"
+
+
 class Rate(StrEnum):
     """What `--rate` takes."""
 
@@ -41,9 +49,21 @@ def separate(
             help='The same as JSON: [{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}, ...]',
         ),
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD",
+            help="An object by its word alone, no box and no picture, for a model that knows "
+            "words: --text violin. Once for each; goes with --object.",
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="A name that `avsep models` lists, or a checkpoint.")
     ] = "dgfnet-mini",
+    quality: Annotated[
+        Quality,
+        typer.Option(help="How long models that sample take for an answer; others have one way."),
+    ] = Quality.FAST,
     rate: Annotated[
         Rate, typer.Option(help="The video's rate and channels, or the model's and one channel.")
     ] = Rate.NATIVE,
@@ -64,13 +84,16 @@ def separate(
     toyband clips have. A video that fails leaves the others alone; the exit code is 2 then.
 
     Example: `avsep separate duet.mp4 --object "violin@0.1,0.2,0.5,0.9" --object piano -o out`
+
+    Example: `avsep separate duet.mp4 --text violin --quality best --model FILE -o out`
     """
     from avsep.recipe import check_settings
     from avsep.separation.batch import separate_files
     from avsep.separation.manifest import SeparatorSettings
     from avsep.separation.separator import Separator
 
-    given = {"rate": rate.value, "seed": seed, "device": device, "i3d": i3d}
+    given = {"rate": rate.value, "quality": quality.value, "seed": seed}
+    given |= {"device": device, "i3d": i3d}
     settings = check_settings(given, SeparatorSettings, "avsep separate")
     done = []
     outcomes = separate_files(
@@ -79,6 +102,7 @@ def separate(
         out,
         Separator(model, settings),
         lambda video: lambda windows, total: track(windows, total, f"{video.name}, windows"),
+        text or (),
     )
     for outcome in outcomes:
         _say_outcome(outcome, with_table=not as_json)

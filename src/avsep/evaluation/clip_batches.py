@@ -41,7 +41,7 @@ class Reading:
 
     Attributes:
         categories: the separator's own list, which the clip's words are looked up in.
-        is_told: it is told the true category; else the picture alone decides.
+        is_told: it is told the true category; else the picture alone decides of what is seen.
         trial: a name of TRIALS.
         with_motion: it reads motion features, which lie beside a clip.
     """

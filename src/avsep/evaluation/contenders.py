@@ -11,12 +11,14 @@ from avsep.checkpoint import SUFFIX, load_model, shipped_names
 from avsep.errors import InputError, unknown_name
 from avsep.evaluation.baselines import BASELINES, READS
 from avsep.evaluation.clip_batches import Reading
-from avsep.evaluation.trials import TRIALS
+from avsep.evaluation.trials import TRIALS, WORD
 from avsep.records import Separates
 from avsep.sound.front_end import FrontEnd
 
 CPU = torch.device("cpu")
 Labels = Literal["both", "told", "picture"]
+# Where a model has the category from, and what that is called in tables.
+_WAYS = {"told": "true category", "picture": "picture"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def find_contenders(
     way it learns of the category and every trial, and is loaded onto the device.
 
     Raises:
-        InputError: an unknown name, way or trial, with the known ones; nobody asked.
+        InputError: an unknown name, way or trial, with the known ones; nobody asked; a model that
+            does not go by words alone, asked to.
     """
     if labels not in get_args(Labels):
         raise unknown_name("labels", labels, get_args(Labels))
@@ -87,18 +90,41 @@ def model_names(names: Sequence[str]) -> list[str]:
 def model_contenders(
     name: str, model: Any, labels: str = "both", trials: Sequence[str] = ("all",)
 ) -> Iterator[Contender]:
-    """The rows of one model of the contract, in eval mode; it stays as it is."""
+    """The rows of one model of the contract, in eval mode; it stays as it is.
+
+    One that does not read the category goes by the picture, whatever the labels.
+    """
     settings = model.settings
     front_end = FrontEnd(settings.front_end)
-    for is_told, word, reads in ((True, "told", "true category"), (False, "picture", "picture")):
-        if labels not in ("both", word):
-            continue
+    ways = tuple(_WAYS) if labels == "both" else (labels,)
+    for way in ways if "category" in model.needs else ("picture",):
         for trial in dict.fromkeys(trials):
+            if trial == WORD:
+                _check_stored_words(name, model)
             reading = Reading(
-                settings.looks, settings.categories, is_told, trial, "motion" in model.needs
+                settings.looks,
+                settings.categories,
+                is_told=way == "told",
+                trial=trial,
+                with_motion="motion" in model.needs,
             )
-            row = f"{name} ({word})" if trial == "all" else f"{name} ({word}, {trial})"
-            yield Contender(row, model, front_end, reads, reading)
+            reads = "word" if trial == WORD else _WAYS[way]
+            yield Contender(_row(name, way, trial), model, front_end, reads, reading)
+
+
+def _row(name: str, way: str, trial: str) -> str:
+    """What a row is called, such as "dgfnet-mini (told, swapped)"."""
+    if trial == WORD:
+        return f"{name} ({WORD})"
+    return f"{name} ({way})" if trial == "all" else f"{name} ({way}, {trial})"
+
+
+def _check_stored_words(name: str, model: Any) -> None:
+    if "category" in model.needs or not model.settings.categories:
+        raise InputError(
+            f"the cues '{WORD}' are for models with stored words, and '{name}' has none: leave it "
+            "out, or choose other cues"
+        )
 
 
 def _short(names: Sequence[str]) -> list[str]:

@@ -25,8 +25,13 @@ Trial = Callable[[Cues, Callable[[], Cues]], Cues]
 
 
 def untold(cues: Cues) -> Cues:
-    """The cues without the category: the picture alone decides."""
-    return replace(cues, category=None)
+    """The cues without the category of what is seen: the picture alone decides.
+
+    What nobody sees keeps its word, which is all that tells of it.
+    """
+    if cues.category is None or cues.pictured is None:
+        return replace(cues, category=None)
+    return replace(cues, category=cues.category.masked_fill(cues.pictured, -1))
 
 
 def all_cues(cues: Cues, strangers: Callable[[], Cues]) -> Cues:
@@ -71,6 +76,17 @@ def hidden(cues: Cues, strangers: Callable[[], Cues]) -> Cues:
     return replace(cues, crops=torch.full_like(_crops(cues), GREY), appearance=None)
 
 
+def word_alone(cues: Cues, strangers: Callable[[], Cues]) -> Cues:
+    """Nobody sees a source: its word alone tells."""
+    assert cues.category is not None, "words are told"
+    nothing = dict.fromkeys(PICTURES)
+    return replace(
+        cues, **nothing | {"pictured": torch.zeros_like(cues.category, dtype=torch.bool)}
+    )
+
+
+# The trial for models that know words.
+WORD = "word"
 # Name -> trial, as `avsep evaluate --cues` takes it.
 TRIALS: dict[str, Trial] = {
     "all": all_cues,
@@ -79,6 +95,7 @@ TRIALS: dict[str, Trial] = {
     "wrong": wrong,
     "blurred": blurred,
     "hidden": hidden,
+    WORD: word_alone,
 }
 
 

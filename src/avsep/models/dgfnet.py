@@ -5,7 +5,7 @@ E the channels of the final features, N the sources of all mixtures in a row (B 
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -156,6 +156,10 @@ class DGFNet(nn.Module):
         """The cues it reads; the category only where it is told."""
         motion = {"i3d": {"motion"}, "movement": {"movement"}, "none": set()}
         return frozenset({"crops", "category"} | motion[self.settings.motion])
+
+    def at_quality(self, quality: str) -> Self:
+        """Itself: it answers in one pass, whatever quality is asked for."""
+        return self
 
     def embed(self, cues: Cues) -> Cues:
         """The cues with the frozen encoder's maps instead of the crops, so that it runs once."""

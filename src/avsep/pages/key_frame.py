@@ -25,6 +25,8 @@ def draw_boxes(
 ) -> Image.Image:
     """The frame with each object's box at a time; an object without boxes is the whole picture.
 
+    One that is known by its word alone is drawn nowhere, and keeps its number.
+
     Objects are numbered, and coloured, from `first_number` on: where those of one mixture stand in
     different videos, each has its place in the mixture.
     """
@@ -34,6 +36,8 @@ def draw_boxes(
     thickness = max(2, height // 150)
     font = ImageFont.load_default(size=max(11, height // 22))
     for index, visible in enumerate(clip.objects, first_number):
+        if not visible.is_seen:
+            continue
         colour = COLOURS[index % len(COLOURS)]
         x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))
         corner = (x1 * width, y1 * height)

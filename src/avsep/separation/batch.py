@@ -6,7 +6,7 @@ from pathlib import Path
 
 from avsep.errors import InputError
 from avsep.separation.folder import check_place, choose_folder, folder_name, write_result
-from avsep.separation.manifest import Manifest
+from avsep.separation.manifest import Manifest, ObjectRecord
 from avsep.separation.objects import Objects
 from avsep.separation.separator import Progress, Separator
 
@@ -35,7 +35,7 @@ class Outcome:
             [
                 found.file,
                 found.category or "-",
-                {"label": "told", "picture": "seen", None: "-"}[found.category_from],
+                _how_known(found),
                 f"{100 * found.energy_share:.0f}",
             ]
             for found in self.manifest.objects
@@ -51,6 +51,7 @@ def separate_files(
     out: Path,
     separator: Separator,
     progress: Callable[[Path], Progress],
+    text: Sequence[str] = (),
 ) -> Iterator[Outcome]:
     """Separate and write each video in turn, each into a folder of its name.
 
@@ -66,7 +67,7 @@ def separate_files(
         try:
             folder = choose_folder(out, video, taken)
             taken.add(folder)
-            result = separator.separate(video, objects, progress=progress(video))
+            result = separator.separate(video, objects, text=text, progress=progress(video))
             yield Outcome(video, folder, write_result(result, folder))
         except InputError as error:
             yield Outcome(video, folder, error=str(error))
@@ -74,3 +75,10 @@ def separate_files(
             # Of the machine: a full disk, no rights. The next video may lie elsewhere.
             where = error.filename or video
             yield Outcome(video, folder, error=f"'{where}': {error.strerror or error}")
+
+
+def _how_known(found: ObjectRecord) -> str:
+    """In a word: what told the model of an object."""
+    if found.known_by != "picture":
+        return found.known_by
+    return "told" if found.category_from == "label" else "seen"

@@ -16,6 +16,9 @@ RESIDUAL_NAME = "residual.wav"
 PREVIEW_NAME = "preview.mp4"
 REPORT_NAME = "report.html"
 
+# How an object is known: it is seen, or its word alone tells, in CLIP's language or a model's own.
+KnownBy = Literal["picture", "text (CLIP)", "stored word"]
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +31,11 @@ class SeparatorSettings(_Record):
         default="native",
         description="of the stems: the video's own rate and channels, or one channel at the "
         "model's rate, which is what papers score",
+    )
+    quality: Literal["fast", "balanced", "best"] = Field(
+        default="fast",
+        description="how long models that sample take for an answer, as each has it; others answer "
+        "in one pass",
     )
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="part that a window shares with the next"
@@ -73,11 +81,19 @@ class ModelRecord(_Record):
     facts: dict[str, object] = {}
 
 
+class SamplingRecord(_Record):
+    """How a model that samples drew its answers, as it tells itself."""
+
+    sampler: str
+    evaluations: int = Field(description="passes of its network for each window")
+
+
 class ObjectRecord(_Record):
-    """One object; an empty list of boxes means the whole picture."""
+    """One object; an empty list of boxes means the whole picture, of one that is seen."""
 
     label: str
     file: str
+    known_by: KnownBy
     category: str | None = Field(description="of the model's list, the one that was used")
     category_from: Literal["label", "picture"] | None
     presence: float = Field(description="how much the model says it sounds, 0..1")
@@ -99,6 +115,7 @@ class Manifest(_Record):
     input: InputRecord
     model: ModelRecord
     settings: SeparatorSettings
+    sampling: SamplingRecord | None = Field(description="none for a model that answers in one pass")
     sample_rate_hz: int = Field(description="of the stems")
     num_channels: int = Field(description="of the stems")
     num_samples: int = Field(description="of the stems")

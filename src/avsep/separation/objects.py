@@ -15,24 +15,31 @@ from avsep.records import TimedBox, VisibleObject
 
 # What a caller may give: words as on the command line or objects, a list of them, or a file's path.
 Objects = Sequence[str | VisibleObject] | str | VisibleObject | os.PathLike[str]
-_EXAMPLE = '"violin@0.1,0.2,0.5,0.9"'
+EXAMPLE = '"violin@0.1,0.2,0.5,0.9"'
 _BESIDE = "objects.json"
 _ENDING = ".json"
 
 
 def find_objects(
-    given: Objects | None, video: object, name: str, known: Sequence[VisibleObject] = ()
+    given: Objects | None,
+    video: object,
+    name: str,
+    known: Sequence[VisibleObject] = (),
+    text: Sequence[str] | str = (),
 ) -> tuple[VisibleObject, ...]:
-    """The objects of a video, in the order given.
+    """The objects of a video, in the order given, then those that are known by words alone.
 
-    What is given replaces all else; then come those `known` of a clip, and objects.json in the
-    folder that has the video's name without its ending.
+    What is given replaces all else, be it objects or words; then come those `known` of a clip, and
+    objects.json in the folder that has the video's name without its ending.
 
     Raises:
         InputError: none are given and there is no file; the message says what to type.
     """
+    by_word = tuple(parse_text(word) for word in ([text] if isinstance(text, str) else text))
     if isinstance(given, str | VisibleObject):
         given = [given]
+    if given is None and by_word:
+        given = []
     if given is None and not known and isinstance(video, str | os.PathLike):
         beside = Path(video).with_suffix("") / _BESIDE
         given = beside if beside.is_file() else None
@@ -40,16 +47,31 @@ def find_objects(
         found = read_objects(Path(given))
         if not found:
             raise InputError(f"'{os.fspath(given)}' holds no objects; add one, or name it: "
-                             f"--object {_EXAMPLE}")  # fmt: skip
-        return found
+                             f"--object {EXAMPLE}")  # fmt: skip
+        return (*found, *by_word)
     if given is not None:
         known = [parse_object(one) if isinstance(one, str) else one for one in given]
+    known = (*known, *by_word)
     if not known:
         raise InputError(
             f"{name}: which objects? name each one with its box, x1,y1,x2,y2 from 0 to 1: "
-            f"--object {_EXAMPLE} (--object violin: the whole picture), or give --objects FILE.json"
+            f"--object {EXAMPLE} (--object violin: the whole picture), or give --objects FILE.json"
         )
-    return tuple(known)
+    return known
+
+
+def parse_text(text: str) -> VisibleObject:
+    """An object that is known by its word alone, no box and no picture.
+
+    >>> parse_text("violin").is_seen
+    False
+    """
+    word = text.strip()
+    if not word:
+        raise InputError(f"--text '{text}' holds no word; write one, such as --text violin")
+    if "@" in word:
+        raise InputError(f"--text '{text}': words alone have no box; write --object '{text}'")
+    return VisibleObject(label=word, prompt=word)
 
 
 def parse_object(text: str) -> VisibleObject:
@@ -72,7 +94,7 @@ def parse_object(text: str) -> VisibleObject:
         label, box = text, ""
     if not at and not label.strip():
         raise InputError(
-            f"--object '{text}' names nothing; write a label, a box or both: {_EXAMPLE}"
+            f"--object '{text}' names nothing; write a label, a box or both: {EXAMPLE}"
         )
     boxes: tuple[TimedBox, ...] = ()
     if box.strip():
@@ -82,7 +104,7 @@ def parse_object(text: str) -> VisibleObject:
         except (ValidationError, ValueError) as error:
             raise InputError(
                 f"--object '{text}': '{box}' is no box; write x1,y1,x2,y2 with 0 <= x1 < x2 <= 1 "
-                f"and 0 <= y1 < y2 <= 1, such as {_EXAMPLE}"
+                f"and 0 <= y1 < y2 <= 1, such as {EXAMPLE}"
             ) from error
     return VisibleObject(label=label.strip() or None, boxes=boxes)
 
@@ -107,19 +129,28 @@ def with_categories(
 
 
 def alike(objects: Sequence[VisibleObject], categories: Sequence[str | None]) -> tuple[str, ...]:
-    """A remark on objects of one category, told or seen, in one place: none can tell them apart."""
+    """A remark on objects that nothing tells apart: one category in one place, or one word.
+
+    `categories` are those the model goes by, told or seen; none where it goes by the picture alone.
+    """
     groups: dict[object, list[int]] = {}
     for index, (visible, category) in enumerate(zip(objects, categories, strict=True)):
-        moving = len(visible.boxes) > 1
-        place = visible.boxes if moving else visible.box_at(0)
-        groups.setdefault((category, place), []).append(index)
+        groups.setdefault((category, *_place(visible, category)), []).append(index)
     remarks = []
     for group in groups.values():
         if len(group) > 1:
             numbers = " and ".join(str(index + 1) for index in group)
             word = categories[group[0]] or objects[group[0]].label or "object"
+            known = "in one place" if objects[group[0]].is_seen else "by its word"
             remarks.append(
-                f"objects {numbers} are the same to the model, {word} in one place, and get "
-                f"equal stems; give each a box of its own, such as {_EXAMPLE}"
+                f"objects {numbers} are the same to the model, {word} {known}, and cannot be told "
+                f"apart; give each a box of its own, such as {EXAMPLE}"
             )
     return tuple(remarks)
+
+
+def _place(visible: VisibleObject, category: str | None) -> tuple[object, ...]:
+    """Where an object is; of one that nobody sees, the word, unless its category says it all."""
+    if not visible.is_seen:
+        return "word", category or (visible.prompt or "").casefold()
+    return "place", visible.boxes if len(visible.boxes) > 1 else visible.box_at(0)

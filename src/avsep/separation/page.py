@@ -65,6 +65,8 @@ def _words(record: ObjectRecord) -> str:
     if record.category is not None:
         source = "as told" if record.category_from == "label" else "by its picture"
         words.insert(0, f"{record.category}, {source}")
+    if record.known_by != "picture":
+        words.insert(0, f"by its word alone, {record.known_by}")
     return "; ".join(words)
 
 
@@ -99,9 +101,15 @@ def _key_frame(result: Result) -> bytes:
 
 
 def _footer(manifest: Manifest) -> str:
-    model = manifest.model
+    model, sampling = manifest.model, manifest.sampling
     system = f" ({model.system})" if model.system else ""
+    drawn = ""
+    if sampling is not None:
+        drawn = (
+            f", {manifest.settings.quality}: sampler {sampling.sampler}, passes a window "
+            f"{sampling.evaluations}, seed {manifest.settings.seed}"
+        )
     return (
         f"avsep {manifest.versions['avsep']}, model {model.name}{system}, which heard "
-        f"{manifest.heard}; sounds at {manifest.sample_rate_hz} Hz"
+        f"{manifest.heard}{drawn}; sounds at {manifest.sample_rate_hz} Hz"
     )

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Generator, Tensor
 
 from avsep.devices import to_device
 from avsep.records import Batch, Cues, Separation
+from avsep.separation.manifest import SamplingRecord
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.full_band import FullBand
 from avsep.sound.masks import FLOOR, ratio_mask
@@ -33,6 +34,10 @@ class SeparationModel(Protocol):
         """The cues it reads."""
         ...
 
+    def at_quality(self, quality: str) -> Self:
+        """The same model, fast, balanced or best; itself where that makes no difference."""
+        ...
+
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """One answer for each mixture of the batch."""
         ...
@@ -50,6 +55,8 @@ class Passage:
         starts: where windows begin, in samples of `target`.
         band: carries the model's answers to the rate of `target`.
         motion: motion features of the whole video, for a model that reads them.
+        pictured: false where nobody sees an object and its word alone tells.
+        embedding: of each word in the language of the model's image encoder, where it has one.
     """
 
     target: Float32[np.ndarray, "C N"]
@@ -59,6 +66,8 @@ class Passage:
     starts: tuple[int, ...]
     band: FullBand
     motion: Float32[Tensor, "D J"] | None = None
+    pictured: Bool[Tensor, " S"] | None = None
+    embedding: Float32[Tensor, "S D"] | None = None
 
     @property
     def window_seconds(self) -> float:
@@ -69,6 +78,15 @@ class Passage:
     def seconds(self, start: int) -> float:
         """The time of a sample of `target`."""
         return start / self.band.sample_rate_hz
+
+    def start_frames(self, starts: Sequence[int]) -> Int64[Tensor, " B"]:
+        """The frame of the whole sound's spectrogram, as the model has it, nearest to each start.
+
+        Samplers then draw the same noise for the same moment in every window that holds it.
+        """
+        front_end = self.band.front_end
+        frames_per_second = front_end.sample_rate_hz / front_end.stft.hop_samples
+        return torch.tensor([round(self.seconds(start) * frames_per_second) for start in starts])
 
     def hear(self, starts: Sequence[int]) -> Float[Tensor, "B 1 N"]:
         """Windows as the model hears them."""
@@ -84,9 +102,14 @@ class Passage:
         return torch.from_numpy(np.stack(windows))
 
     def see(self, starts: Sequence[int], needs: frozenset[str]) -> Cues:
-        """What the same windows show."""
+        """What the same windows show, and what words tell."""
+        if self.pictured is not None and not bool(self.pictured.any()):
+            needs = needs - {"crops", "movement"}
         times = [self.seconds(start) for start in starts]
         cues = window_cues(self.looks, times, self.window_seconds, self.category, needs)
+        for name in ("pictured", "embedding"):
+            if (one := getattr(self, name)) is not None:
+                cues = replace(cues, **{name: one.expand(len(starts), *one.shape)})
         if self.motion is None:
             return cues
         # Of the whole video, for every window and source alike, as in the papers.
@@ -103,6 +126,7 @@ class Answer:
         energy: of the window as it was heard.
         category: the model's index of each object; none for a model without categories.
         gate: as in `Separation`; none for a model without a gate.
+        sampling: how it was drawn; none for a model that answers in one pass.
     """
 
     start: int
@@ -111,6 +135,7 @@ class Answer:
     energy: float
     category: Int64[np.ndarray, " S"] | None
     gate: Float32[np.ndarray, "S h w"] | None
+    sampling: SamplingRecord | None = None
 
 
 class Network:
@@ -131,7 +156,7 @@ class Network:
         cues = passage.see(passage.starts[:1], self.model.needs)
         duration_seconds = passage.seconds(passage.target.shape[1])
         crops = crops_of(passage.looks, 0.0, duration_seconds, _DECIDING_CROPS)
-        answer = self._ask(passage.hear(passage.starts[:1]), replace(cues, crops=crops[None]))
+        answer = self._ask(_batch(passage, passage.starts[:1], replace(cues, crops=crops[None])))
         found = _rows(answer.facts.get("category"))
         if found is None:
             return passage.category
@@ -143,23 +168,23 @@ class Network:
         at_once = max(1, sources_at_once // len(passage.looks))
         for first in range(0, len(passage.starts), at_once):
             starts = passage.starts[first : first + at_once]
-            mixture = passage.hear(starts)
-            answer = self._ask(mixture, passage.see(starts, self.model.needs))
+            batch = _batch(passage, starts, passage.see(starts, self.model.needs))
+            answer = self._ask(batch)
             category, gate = (_rows(answer.facts.get(name)) for name in ("category", "gate"))
             for row, start in enumerate(starts):
                 yield Answer(
                     start=start,
-                    parts=self._parts(passage, start, answer, mixture, row),
+                    parts=self._parts(passage, start, answer, batch.mixture, row),
                     presence=answer.presence[row].float().cpu().numpy(),
-                    energy=float(mixture[row].square().sum()),
+                    energy=float(batch.mixture[row].square().sum()),
                     category=None if category is None else category[row].astype(np.int64),
                     gate=None if gate is None else gate[row].astype(np.float32),
+                    sampling=_sampling(answer),
                 )
 
-    def _ask(self, mixture: Float[Tensor, "B 1 N"], cues: Cues) -> Separation:
-        batch = Batch(mixture.to(self.device), cues=to_device(cues, self.device))
+    def _ask(self, batch: Batch) -> Separation:
         with torch.inference_mode():
-            return self.model.separate(batch, generator=self._generator)
+            return self.model.separate(to_device(batch, self.device), generator=self._generator)
 
     def _parts(
         self,
@@ -190,6 +215,18 @@ def no_more_than(
     cell, and are scored like that. Here what is left would become an upside-down copy of the stems.
     """
     return magnitudes / (magnitudes.sum(dim=0) / (heard + FLOOR)).clamp(min=1)
+
+
+def _batch(passage: Passage, starts: Sequence[int], cues: Cues) -> Batch:
+    return Batch(passage.hear(starts), cues=cues, start_frames=passage.start_frames(starts))
+
+
+def _sampling(answer: Separation) -> SamplingRecord | None:
+    if "sampler" not in answer.facts:
+        return None
+    return SamplingRecord(
+        sampler=str(answer.facts["sampler"]), evaluations=int(str(answer.facts["evaluations"]))
+    )
 
 
 def _rows(fact: object) -> np.ndarray | None:

@@ -10,9 +10,11 @@ from avsep.media.names import distinct, stem_files
 from avsep.records import TimedBox, VisibleObject
 from avsep.separation.manifest import (
     InputRecord,
+    KnownBy,
     Manifest,
     ModelRecord,
     ObjectRecord,
+    SamplingRecord,
     SeparatorSettings,
     versions,
 )
@@ -27,6 +29,7 @@ class SeparatedObject:
     Attributes:
         visible: as it was given; its category is an index into the model's list.
         label: what it was called, else the category that the picture shows.
+        known_by: its picture, or its word alone.
         stem: its sound at the rate and with the channels of the result.
         presence: how much the model says it sounds, 0..1, mean over the sound's energy.
         category: the category that the model used, or none for a model without categories.
@@ -37,6 +40,7 @@ class SeparatedObject:
 
     visible: VisibleObject
     label: str
+    known_by: KnownBy
     stem: Float32[np.ndarray, "C N"]
     presence: float
     category: str | None = None
@@ -51,11 +55,12 @@ class SeparatedObject:
 
 @dataclass(frozen=True)
 class Account:
-    """How a separation was done: by which model and settings, and from which channels."""
+    """How a separation was done: by which model and settings, from which channels, how drawn."""
 
     model: ModelRecord
     settings: SeparatorSettings
     heard: str
+    sampling: SamplingRecord | None
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class Result:
                 input=_input_record(scene),
                 model=account.model,
                 settings=account.settings,
+                sampling=account.sampling,
                 sample_rate_hz=passage.band.sample_rate_hz,
                 num_channels=mixture.shape[0],
                 num_samples=mixture.shape[1],
@@ -156,6 +162,7 @@ def _object_records(
         ObjectRecord(
             label=found.label,
             file=file,
+            known_by=found.known_by,
             category=found.category,
             category_from=None
             if found.category is None

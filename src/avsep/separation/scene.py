@@ -24,7 +24,7 @@ from avsep.media.streams import choose_audio, choose_video
 from avsep.records import Clip, VisibleObject
 from avsep.separation.clip_arrays import checked_clip
 from avsep.vision.i3d import I3D
-from avsep.vision.looks import Look, LookSettings, look_at, look_at_pictures
+from avsep.vision.looks import Look, LookSettings, look_at, look_at_pictures, nothing_to_see
 from avsep.vision.motion import MOTION_RATE_HZ, motion_of_pictures
 
 _LONGEST_SIDE_PIXELS = 640
@@ -81,7 +81,21 @@ class Scene:
         return self.sound.waveform.shape[1] / self.sound.sample_rate_hz
 
     def look(self, objects: Sequence[VisibleObject], settings: LookSettings) -> tuple[Look, ...]:
-        """Each object as seen while the sound lasts; damage is passed over, with a remark."""
+        """Each object as seen while the sound lasts; damage is passed over, with a remark.
+
+        Of those that are known by their words alone there is nothing to see.
+        """
+        seen = [visible for visible in objects if visible.is_seen]
+        looks = iter(self._look(seen, settings) if seen else ())
+        (nothing,) = nothing_to_see(1, settings)
+        return tuple(next(looks) if visible.is_seen else nothing for visible in objects)
+
+    def _look(self, objects: Sequence[VisibleObject], settings: LookSettings) -> tuple[Look, ...]:
+        if settings.seen(objects) != tuple(objects):
+            self.remarks.append(
+                "this model looks at the whole picture where one object is named, so its box is "
+                "left aside; name all that can be seen to have it looked at"
+            )
         if isinstance(self.pictures, Clip):
             clip = self.pictures
             times = clip.frame_times_seconds.tolist()

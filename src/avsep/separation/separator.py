@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from avsep.recipe import check_settings
 from avsep.records import Clip, VisibleObject
 from avsep.separation.cues import check_needs
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
-from avsep.separation.objects import Objects, alike, find_objects, with_categories
+from avsep.separation.objects import Objects, alike, find_objects
 from avsep.separation.passage import Answer, Network, Passage, SeparationModel
 from avsep.separation.result import Account, Result, SeparatedObject
 from avsep.separation.scene import Scene
+from avsep.separation.words import embedding, known_by, pictured, tell
 from avsep.sound.full_band import FullBand
 from avsep.sound.resample import resample
 from avsep.sound.windows import overlap_add, window_starts
@@ -34,15 +35,23 @@ _CANCELLED = 0.1
 Progress = Callable[[Iterable[Answer], int], Iterable[Answer]]
 
 
+class Choices(TypedDict, total=False):
+    """What may be chosen of `SeparatorSettings` in the call of `separate`."""
+
+    rate: Literal["native", "model"]
+    quality: Literal["fast", "balanced", "best"]
+    seed: int
+    device: str
+    i3d: str | os.PathLike[str] | None
+
+
 def separate(
     video: Source | Clip,
     objects: Objects | None = None,
     *,
+    text: Sequence[str] | str = (),
     model: str | os.PathLike[str] | SeparationModel = DEFAULT_MODEL,
-    rate: Literal["native", "model"] = "native",
-    seed: int = 0,
-    device: str = "auto",
-    i3d: str | os.PathLike[str] | None = None,
+    **choices: Unpack[Choices],
 ) -> Result:
     """The sound of each visible object of a video, and what is left.
 
@@ -50,19 +59,21 @@ def separate(
         video: path, bytes, file object, or arrays as a `Clip`.
         objects: words as on the command line ("violin@0.1,0.2,0.5,0.9"), `VisibleObject`s, or the
             path (`pathlib.Path`) of an objects.json; none: the file beside the video, the clip's.
+        text: a word for each object that is known by its word alone, for a model that knows words.
         model: a name that `avsep models` lists, a checkpoint, or a loaded model.
-        rate: of the stems: the video's own with all channels, or the model's with one.
+        rate: of the stems: "native", the video's own with all channels, or "model", with one.
+        quality: "fast", "balanced" or "best", of models that sample.
         seed: of models that draw at random.
         device: as PyTorch names it; auto is the fastest here.
         i3d: file of I3D's weights, for a model that reads motion features.
 
     Raises:
-        InputError: no such rate or seed, no objects, no sound, no pictures, damaged sound, an
-            unknown model, weights of I3D missing, unfit or not read by the model.
+        InputError: no such rate, quality or seed, no objects, a word that the model does not know,
+            no sound, no pictures, damaged sound, an unknown model, weights of I3D missing, unfit or
+            not read by the model.
     """
-    given = {"rate": rate, "seed": seed, "device": device, "i3d": i3d}
-    settings = check_settings(given, SeparatorSettings, "separate")
-    return Separator(model, settings).separate(video, objects)
+    settings = check_settings(dict(choices), SeparatorSettings, "separate")
+    return Separator(model, settings).separate(video, objects, text=text)
 
 
 class Separator:
@@ -76,9 +87,10 @@ class Separator:
         self.settings = settings or SeparatorSettings()
         self._device = find_device(self.settings.device)
         if isinstance(model, str | os.PathLike):
-            self.model, self.record = _load(model, self._device)
+            loaded, self.record = _load(model, self._device)
         else:
-            self.model, self.record = model, ModelRecord(name=type(model).__name__.lower())
+            loaded, self.record = model, ModelRecord(name=type(model).__name__.lower())
+        self.model = loaded.at_quality(self.settings.quality)
         i3d = self.settings.i3d
         check_needs(self.model.needs, self.record.name, i3d)
         self._i3d = None if i3d is None else load_i3d(i3d).to(self._device)
@@ -88,14 +100,15 @@ class Separator:
         video: Source | Clip,
         objects: Objects | None = None,
         *,
+        text: Sequence[str] | str = (),
         progress: Progress | None = None,
     ) -> Result:
         """As the function `separate` has it; `progress` is handed the windows and their number."""
         is_clip = isinstance(video, Clip)
         name = f"clip '{video.name}'" if is_clip else source_name(video)
-        visible = find_objects(objects, video, name, video.objects if is_clip else ())
+        visible = find_objects(objects, video, name, video.objects if is_clip else (), text)
+        visible, remarks = tell(visible, self.model, self.record.name)
         scene = Scene.open(video)
-        visible, remarks = with_categories(visible, self.model.settings.categories)
         scene.remarks.extend(remarks)
         passage, heard = self._passage(scene, visible)
         network = Network(self.model, self._device, self.settings.seed)
@@ -115,7 +128,8 @@ class Separator:
         for block in overlap_add(parts(), stems.shape[-1]):
             stems[..., written : written + block.shape[-1]] = block
             written += block.shape[-1]
-        account = Account(self.record, self.settings.as_recorded(self._device), heard)
+        settings = self.settings.as_recorded(self._device)
+        account = Account(self.record, settings, heard, answers[0].sampling)
         return Result.of(scene, self._objects(visible, stems, passage, answers), passage, account)
 
     def _passage(self, scene: Scene, visible: Sequence[VisibleObject]) -> tuple[Passage, str]:
@@ -140,6 +154,8 @@ class Separator:
             starts=window_starts(target.shape[1], band.window_samples, self.settings.overlap),
             band=band,
             motion=None if self._i3d is None else scene.motion(self._i3d),
+            pictured=pictured(visible),
+            embedding=embedding(visible, self.model),
         )
         return passage, heard
 
@@ -162,6 +178,7 @@ class Separator:
                 SeparatedObject(
                     visible=one,
                     label=one.label or category or "object",
+                    known_by=known_by(one, self.model),
                     stem=stems[index],
                     presence=float(presence[index].clip(0, 1)),
                     category=category,

@@ -1,0 +1,174 @@
+"""Models that draw at random, through the real Separator: one noise for the whole sound."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avsep.diffusion.sampling import SamplingSettings
+from avsep.records import Clip
+from avsep.separation.manifest import SeparatorSettings
+from avsep.separation.passage import Passage
+from avsep.separation.result import Result
+from avsep.separation.separator import Separator
+from avsep.sound.front_end import FrontEndSettings
+from avsep.sound.full_band import FullBand
+from avsep.sound.stft import StftSettings
+from avsep.sound.windows import window_starts
+from media.making import noise
+from separation.brightness import Brightness
+from tiny_models import FRONT_END, tiny_model
+
+# Fresh noise in every step, and few steps.
+DDIM = SamplingSettings(sampler="ddim", num_steps=3, eta=1.0)
+SAMPLING = {"davis": {"sampling": DDIM}, "davis-flow": {}}
+LEFT, RIGHT = "violin@0,0,0.5,1", "@0.5,0,1,1"
+WINDOWS = FRONT_END.model_copy(
+    update={
+        "window_samples": 8191,  # 32 frames, a second
+        "stft": StftSettings(fft_samples=1022, hop_samples=256),
+    }
+)
+
+
+@pytest.fixture(params=SAMPLING)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    return tiny_model(request.param, **SAMPLING[request.param])
+
+
+def clip(num_samples: int, rate_hz: int = 8000, num_channels: int = 1, seed: int = 0) -> Clip:
+    """Noise to hear, and other noise to see."""
+    generator = np.random.default_rng(seed)
+    pictures = generator.integers(0, 256, (3, 24, 48, 3), dtype=np.uint8)
+    return Clip(noise(num_channels, num_samples), rate_hz, pictures, np.array([0.0, 0.3, 0.6]))
+
+
+def run(
+    model: nn.Module, video: Clip, objects: object = (LEFT, RIGHT), **settings: object
+) -> Result:
+    return Separator(model, SeparatorSettings(**settings)).separate(video, objects)  # type: ignore[arg-type]
+
+
+def test_windows_in_one_batch_or_many_give_the_same_stems(model: nn.Module) -> None:
+    # At a rate at which windows begin between two frames of the model.
+    video = clip(20_001, 22_050, num_channels=2)
+    one, many = (run(model, video, sources_at_once=number) for number in (1, 16))
+    for found, other in zip(one.objects, many.objects, strict=True):
+        assert np.abs(found.stem).max() > 0.01
+        # Convolutions of another batch size add up in another order.
+        np.testing.assert_allclose(found.stem, other.stem, atol=1e-4)
+
+
+def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
+    video = clip(6000)
+    first, again, other = (run(model, video, seed=seed) for seed in (5, 5, 6))
+    for index in range(2):
+        stems = [result.objects[index].stem for result in (first, again, other)]
+        assert (stems[0] == stems[1]).all()
+        assert np.abs(stems[0] - stems[2]).max() > 1e-3
+    total = sum(found.stem for found in first.objects) + first.residual
+    # One rounding of float32 is 6e-8 of the sample.
+    np.testing.assert_allclose(total, video.waveform, atol=2e-7)
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_no_level_shows_where_windows_begin(name: str) -> None:
+    # Where two windows with noise of their own meet half and half they partly cancel each other,
+    # and the level pumps up and down with every window.
+    sound = clip(60 * 8000)
+    step = round(WINDOWS.window_samples / 2)
+    made = pumping(name, sound, step)
+    assert abs(made) < 3, f"{made:.1f} standard errors"
+
+
+def pumping(name: str, sound: Clip, step: int) -> float:
+    """How much louder stems of noise are at borders than between them, in standard errors."""
+    # Heard loud, so that the mixture bounds few cells; a network that says little leaves the noise
+    # it began with in its answer.
+    model = tiny_model(name, front_end=WINDOWS, hearing_level=50.0, **SAMPLING[name])
+    with torch.no_grad():
+        model.unet.leave.weight *= 0.1
+        model.unet.leave.bias *= 0.1
+    made = Separator(model, SeparatorSettings(rate="model", sources_at_once=16))  # type: ignore[arg-type]
+    stem = made.separate(sound, text="harp").objects[0].stem[0]
+    borders = np.arange(step, len(stem) - 2 * step, step)  # but for the last, pulled back
+    levels_db = [
+        np.concatenate([level_db(stem, sound, place + before) for before in (-step // 4, 0)])
+        for place in (borders, borders + step // 2)
+    ]
+    at_borders, between = (levels.mean() for levels in levels_db)
+    error = np.sqrt(sum(levels.var(ddof=1) / len(levels) for levels in levels_db))
+    return float((at_borders - between) / error)
+
+
+def level_db(stem: np.ndarray, sound: Clip, starts: np.ndarray) -> np.ndarray:
+    """The level of a quarter of a step from each start on, over that of the mixture."""
+    pieces = starts[:, None] + np.arange(round(WINDOWS.window_samples / 8))
+    energies = (np.square(one[pieces]).sum(axis=1) for one in (stem, sound.waveform[0]))
+    return 10 * np.log10(next(energies) / next(energies))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11_025, 44_100, 48_000])
+def test_starts_are_told_in_frames_of_the_model(rate_hz: int) -> None:
+    front_end = FrontEndSettings()
+    band = FullBand(front_end, rate_hz)
+    starts = window_starts(60 * rate_hz, band.window_samples)
+    nothing = np.zeros((1, 1), np.float32)
+    passage = Passage(nothing, nothing, (), torch.zeros(0, dtype=torch.int64), starts, band)
+    frames = passage.start_frames(starts)
+    seconds = frames * front_end.stft.hop_samples / front_end.sample_rate_hz
+    half_a_frame = front_end.stft.hop_samples / front_end.sample_rate_hz / 2
+    assert (seconds - torch.tensor(starts) / rate_hz).abs().max() <= half_a_frame * (1 + 1e-6)
+    # Neighbours share half a window, whatever the rate; the last one is pulled back.
+    assert set(frames.diff()[:-1].tolist()) == {128}
+
+
+def test_quality_is_what_the_model_has_of_that_name() -> None:
+    best = SamplingSettings(sampler="ddim", num_steps=2)
+    model = tiny_model("davis", sampling=DDIM, qualities={"best": best})
+    for quality, expected in (("fast", DDIM), ("balanced", DDIM), ("best", best)):
+        manifest = run(model, clip(2000), quality=quality).manifest
+        assert manifest.settings.quality == quality and manifest.sampling is not None
+        assert manifest.sampling.sampler == expected.sampler
+        assert manifest.sampling.evaluations == expected.evaluations
+    plain = Separator(Brightness()).separate(clip(6000), [LEFT, RIGHT])
+    assert plain.manifest.settings.quality == "fast" and plain.manifest.sampling is None
+
+
+def test_a_label_names_the_stem_and_tells_a_model_without_categories_nothing() -> None:
+    model, video = tiny_model("davis-flow"), clip(3000)
+    results = [run(model, video, [f"{label}@0,0,0.5,1", RIGHT]) for label in ("harp", "kazoo")]
+    assert [result.objects[0].label for result in results] == ["harp", "kazoo"]
+    assert (results[0].objects[0].stem == results[1].objects[0].stem).all()
+    for result in results:
+        assert not result.remarks
+        assert [one.known_by for one in result.manifest.objects] == ["picture", "picture"]
+        assert {(one.category, one.category_from) for one in result.manifest.objects} == {
+            (None, None)
+        }
+    twice = run(model, video, ["harp@0,0,0.5,1", "kazoo@0,0,0.5,1"])
+    assert twice.remarks[0].startswith("objects 1 and 2 are the same to the model, harp in one pl")
+
+
+def test_one_object_is_seen_whole_where_the_model_is_used_to_that() -> None:
+    looks = tiny_model("davis-flow").settings.looks.model_copy(update={"whole_when_alone": True})
+    model, video = tiny_model("davis-flow", looks=looks), clip(3000)
+    boxed, whole = run(model, video, [LEFT]), run(model, video, ["violin"])
+    assert (boxed.objects[0].stem == whole.objects[0].stem).all()
+    assert not whole.remarks
+    assert boxed.remarks == (
+        "this model looks at the whole picture where one object is named, so its box is left "
+        "aside; name all that can be seen to have it looked at",
+    )
+    both = run(model, video, [LEFT, RIGHT])
+    without = run(model, video, ["violin", RIGHT])
+    assert not both.remarks
+    assert (both.objects[0].stem != without.objects[0].stem).any()
+    plain = run(tiny_model("davis-flow"), video, [LEFT])
+    assert not plain.remarks and (plain.objects[0].stem != boxed.objects[0].stem).any()
+    # What nobody sees does not count.
+    video = replace(video, objects=())
+    mixed = Separator(model).separate(video, [LEFT], text="harp")  # type: ignore[arg-type]
+    assert mixed.remarks == boxed.remarks
