@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench bench-samplers clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test    all tests (make test quick=1: the quick set only)"
 	@echo "make check   style, types and the rules of the house"
 	@echo "make bench   speed, as ratios against peers"
+	@echo "make bench-samplers   how well DAVIS samples in how many steps: table and plot"
 	@echo "make clean   remove .venv and out/"
 
 demo: $(VENV)/.runtime
@@ -31,6 +32,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_bss_eval.py
 	$(BIN)/python benchmarks/bench_toyband.py
 	$(BIN)/python benchmarks/bench_separate.py
+	$(BIN)/python benchmarks/bench_davis.py
+
+bench-samplers: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_samplers.py
 
 FAILED_INSTALL := { echo "Installing failed, see above: pip needs a package index it can reach (about"; \
   echo "3 GB, mostly torch) and 6 GB of disk. Then type the same again; what is done is kept."; exit 1; }

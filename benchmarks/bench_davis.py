@@ -111,7 +111,7 @@ def _parts(network: SeparationUNet, given: tuple[Tensor, ...], *, reduced: bool)
         spent[name] = spent.get(name, 0.0) + time.perf_counter() - begun[id(module)]
 
     watched = [
-        *(block for level in (*network.down, *network.up) for block in level.blocks),
+        *(one for level in (*network.down, *network.up) for one in _blocks(level)),
         *(network.enter, *network.shrink, network.interaction, *network.grow),
         *(network.last, network.leave),
     ]
@@ -122,6 +122,10 @@ def _parts(network: SeparationUNet, given: tuple[Tensor, ...], *, reduced: bool)
     for hook in hooks:
         hook.remove()
     return spent
+
+
+def _blocks(level: nn.Module) -> list[nn.Module]:
+    return [block for group in level.children() for block in group.children()]
 
 
 # The same network as one would first write it: maps channel by channel in memory, heads apart,

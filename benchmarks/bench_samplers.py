@@ -117,9 +117,17 @@ def _measure(name: str, model: DAVIS, sampling: SamplingSettings, batches: list[
         assert batch.sources is not None, "the truth is known"
         references = batch.sources[0, :, 0, : estimates.shape[-1]].numpy()
         scores.append(bss_eval(references, estimates).table_db.mean(0))
-    means = np.mean(scores, axis=0).tolist()
-    calls = (sampling.num_steps, sampling.evaluations)
-    return Row(name, sampling.sampler, *calls, *means, seconds / len(batches))
+    sdr_db, sir_db, sar_db = np.mean(scores, axis=0).tolist()
+    return Row(
+        model=name,
+        sampler=sampling.sampler,
+        num_steps=sampling.num_steps,
+        evaluations=sampling.evaluations,
+        sdr_db=sdr_db,
+        sir_db=sir_db,
+        sar_db=sar_db,
+        seconds=seconds / len(batches),
+    )
 
 
 def chosen(rows: Sequence[Row]) -> list[str]:

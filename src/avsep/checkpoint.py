@@ -79,7 +79,7 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> 
     weights, card = _read(path)
     if card.model not in MODELS:
         raise unknown_name(f"model of '{path}'", card.model, MODELS)
-    cls = MODELS[card.model]
+    cls: Any = MODELS[card.model]
     model = cls(check_settings(card.settings, cls.Settings, f"'{path}'"))
     _check_fit(model, weights, path)
     model.load_state_dict(weights)

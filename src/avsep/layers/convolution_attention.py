@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, layer_norm, prelu, scaled_dot_product_attention, silu
+from torch.nn.functional import layer_norm, prelu, scaled_dot_product_attention, silu
 
 BlockName = Literal["R", "TF", "T"]
 _NUM_GROUPS = 8
@@ -54,9 +54,9 @@ class Convolution(nn.Conv2d):
         """The convolution of maps."""
         kernel, bias = self.kernel(), self.bias
         if not self.in_bfloat16:
-            return conv2d(input, kernel, bias, self.stride, self.padding)
-        given = input.bfloat16(), kernel.bfloat16(), None if bias is None else bias.bfloat16()
-        return conv2d(*given, self.stride, self.padding).to(input.dtype)
+            return self._conv_forward(input, kernel, bias)
+        bias = None if bias is None else bias.bfloat16()
+        return self._conv_forward(input.bfloat16(), kernel.bfloat16(), bias).to(input.dtype)
 
     def kernel(self) -> Float[Tensor, "E D k k"]:
         """The weight that maps are convolved with."""

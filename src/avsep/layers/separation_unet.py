@@ -46,8 +46,8 @@ class SeparationUNetSettings(BaseModel):
     attention: AttentionSettings = AttentionSettings()
     input_gains: tuple[float, float] = Field(
         default=(1.0, 1.0),
-        description="ours: of the mixture and of what is noisy, on their way in; represented sounds "
-        "are tenths, and noise of ones would drown them",
+        description="ours: of the mixture and of what is noisy, on their way in; represented "
+        "sounds are tenths, and noise of ones would drown them",
     )
     seen_everywhere: bool = Field(
         default=False,
