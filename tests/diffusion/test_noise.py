@@ -46,6 +46,10 @@ def test_steps_seeds_and_far_frames_have_noise_of_their_own(other: dict[str, int
     assert (one != another).all()
 
 
+def test_frames_before_the_sound_are_no_mirror_of_those_after() -> None:
+    assert (window(-64) != window(64)).all()
+
+
 def test_sources_have_noise_of_their_own() -> None:
     first, second = window(0)
     assert (first != second).all()
