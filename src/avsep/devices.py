@@ -46,7 +46,7 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.amp.is_autocast_available(device.type)
 
 
 @contextmanager

@@ -114,7 +114,6 @@ def test_objects_come_from_a_file_or_the_one_beside(
         (["--objects", "nothing.json"], "cannot read objects from 'nothing.json'"),
         (["--text", "harp"], "looks at every object and cannot go by the word 'harp' alone: show"),
         (["--text", "harp@0,0,1,1"], "words alone have no box; write --object 'harp@0,0,1,1'"),
-        (["--object", "harp", "--quality", "good"], "'good' is not one of 'fast', 'balanced', 'b"),
     ],
 )
 def test_wrong_words_are_one_line_and_leave_nothing(

@@ -13,8 +13,9 @@ from avsep.models import MODELS
 from avsep.records import Batch, Cues, Separates, Separation
 from tiny_models import CATEGORIES, FRONT_END, TINY, tiny_batch, tiny_model
 
-# Rounding of float32 in another order; magnitudes are about 1, and a sampler carries it on.
-ROUNDING = 1e-4
+# Rounding of float32 in another order, absolute and relative; a sampler carries it on.
+ROUNDING = 5e-4
+DIFFERENT = 1e-3
 
 
 @pytest.fixture(params=MODELS)
@@ -114,7 +115,7 @@ def test_exchanged_cues_are_exchanged_estimates(model: nn.Module) -> None:
             expected = straight.magnitudes.roll(-first, dims=1)
             torch.testing.assert_close(exchanged, expected, atol=ROUNDING, rtol=0)
         # They do differ, or this would say nothing.
-        is_same = torch.allclose(exchanged[:, 0], straight.magnitudes[:, 0], atol=10 * ROUNDING)
+        is_same = torch.allclose(exchanged[:, 0], straight.magnitudes[:, 0], atol=DIFFERENT)
         assert is_same == (first == 0)
 
 
@@ -213,6 +214,8 @@ def test_a_step_down_the_gradient_lowers_the_loss(model: nn.Module) -> None:
     trained = [p for group in model.parameter_groups().values() for p in group]
     before = total_loss(model, batch)
     before.backward()
+    # In eval mode nobody is told by a word, so stored words are not reached.
+    trained = [p for p in trained if p.grad is not None]
     with torch.no_grad():
         norm = torch.stack([p.grad.square().sum() for p in trained]).sum().sqrt()
         for parameter in trained:

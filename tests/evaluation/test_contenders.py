@@ -162,7 +162,7 @@ def test_without_stored_words_there_is_no_row_by_word(name: str) -> None:
 
 
 def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
-    model = tiny_model("davis-flow", categories=("harp", "piano", "violin"))
+    model = tiny_model("davis", categories=("harp", "piano", "violin"))
     by_picture, by_word, hidden = model_contenders("tiny", model, "both", ["all", "word", "hidden"])
     (seen,) = score_clips([duet], [by_picture, by_word, hidden])
     scores = {name: pair.scores_db.tolist() for name, pair in seen.scores.items()}

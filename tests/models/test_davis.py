@@ -14,13 +14,13 @@ from avsep.diffusion.targets import target_of
 from avsep.errors import InputError
 from avsep.layers.convolution_attention import AttentionSettings
 from avsep.layers.separation_unet import SeparationUNetSettings
-from avsep.layers.temporal_transformer import TemporalTransformerSettings
 from avsep.models.davis import DAVIS, DAVISFlow
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.sound.representation import represent, unrepresent
 from avsep.sound.stft import StftSettings
 from avsep.vision.looks import LookSettings
+from avsep.vision.temporal_transformer import TemporalTransformerSettings
 
 FRONT_END = FrontEndSettings(
     sample_rate_hz=8000,
@@ -66,6 +66,9 @@ class Oracle(nn.Module):
     def __init__(self, model: DAVIS, clean: Tensor) -> None:
         super().__init__()
         self.model, self.clean = model, clean
+
+    def reduce_precision(self, *, reduced: bool) -> None:
+        """It has no convolutions."""
 
     def forward(self, noisy: Tensor, mixture: Tensor, timestep: Tensor, seen: Tensor) -> Tensor:
         """The target, whose noise is what noisy holds beside the clean sound."""
@@ -224,9 +227,8 @@ def test_silence_is_taken_from_the_mixture(silence: str) -> None:
 def test_words() -> None:
     """A source that nobody sees is known by its stored word; a given vector goes before it."""
     model, batch = make(), make_batch()
-    by_word = Cues(
-        pictured=torch.zeros(2, 2, dtype=torch.bool), category=torch.tensor([[0, 2]] * 2)
-    )
+    unseen = torch.zeros(2, 2, dtype=torch.bool)
+    by_word = Cues(pictured=unseen, category=torch.tensor([[0, 2]] * 2))
     told = separate(model, replace(batch, cues=by_word))
     # Without any pictures, and with pictures that are not looked at.
     ignored = replace(by_word, crops=batch.cues.crops)

@@ -105,7 +105,8 @@ def test_objects_together_take_no_more_than_there_is(tmp_path: Path, rate: str) 
     pictures = two_tone(1, 0.2, 20) + two_tone(0.9, 0.9, 10) + two_tone(0, 1, 20)
     result = run(video(tmp_path / "a.mkv", pictures, noise(1, 32_000), 16000), rate=rate)
     assert energy(result.residual) < energy(result.mixture)
-    assert share(result.residual, result.mixture) > 0
+    # Nothing is left where the model hears; rounding may fall on either side of that.
+    assert share(result.residual, result.mixture) > -1e-6
     for found in result.objects:
         assert (result.residual * found.stem).sum() > -0.01 * energy(result.mixture)
 

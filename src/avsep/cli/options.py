@@ -13,6 +13,14 @@ Labels = Annotated[
         "reads none goes by the picture."
     ),
 ]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORD",
+        help="An object by its word alone, no box and no picture, for a model that knows words: "
+        "--text violin. Once for each; goes with --object.",
+    ),
+]
 Pairs = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Mix the solos that a published pair file lists."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avsep.cli.console import say_error, say_json, say_table, track
-from avsep.cli.options import Device
+from avsep.cli.options import Device, Text
 
 if TYPE_CHECKING:
     from avsep.separation.batch import Outcome
@@ -49,20 +49,12 @@ def separate(
             help='The same as JSON: [{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}, ...]',
         ),
     ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WORD",
-            help="An object by its word alone, no box and no picture, for a model that knows "
-            "words: --text violin. Once for each; goes with --object.",
-        ),
-    ] = None,
+    text: Text = None,
     model: Annotated[
         str, typer.Option(help="A name that `avsep models` lists, or a checkpoint.")
     ] = "dgfnet-mini",
     quality: Annotated[
-        Quality,
-        typer.Option(help="How long models that sample take for an answer; others have one way."),
+        Quality, typer.Option(help="How long models that sample take for an answer.")
     ] = Quality.FAST,
     rate: Annotated[
         Rate, typer.Option(help="The video's rate and channels, or the model's and one channel.")
@@ -92,9 +84,8 @@ def separate(
     from avsep.separation.manifest import SeparatorSettings
     from avsep.separation.separator import Separator
 
-    given = {"rate": rate.value, "quality": quality.value, "seed": seed}
-    given |= {"device": device, "i3d": i3d}
-    settings = check_settings(given, SeparatorSettings, "avsep separate")
+    given = {"rate": rate.value, "quality": quality.value, "seed": seed, "device": device}
+    settings = check_settings(given | {"i3d": i3d}, SeparatorSettings, "avsep separate")
     done = []
     outcomes = separate_files(
         videos,

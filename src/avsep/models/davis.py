@@ -23,7 +23,6 @@ from avsep.diffusion.sampling import SamplingSettings, sample
 from avsep.diffusion.targets import Target, data_from, target_of
 from avsep.errors import unknown_name
 from avsep.layers.separation_unet import SeparationUNet, SeparationUNetSettings
-from avsep.layers.temporal_transformer import TemporalTransformerSettings
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.masks import loss_weight, ratio_mask
@@ -31,6 +30,7 @@ from avsep.sound.representation import represent, unrepresent
 from avsep.vision.frame_encoders import FrameEncoderName
 from avsep.vision.frame_network import FrameNetwork, num_sources
 from avsep.vision.looks import LookSettings
+from avsep.vision.temporal_transformer import TemporalTransformerSettings
 
 # The network counts time in as many steps, whatever the clock of the path.
 _TIMESTEPS = 1000
@@ -184,8 +184,7 @@ class DAVIS(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """`total`: the distance to what the network should say, summed over sources."""
         assert batch.sources is not None, "training needs the true sources"
-        num_sources = batch.sources.shape[1]
-        level = self._level(batch.mixture)
+        num_sources, level = batch.sources.shape[1], self._level(batch.mixture)
         asked = self._ask(self.front_end.magnitude(batch.mixture[:, 0] * level), batch.cues)
         sources = batch.sources[:, :, 0] * level[:, None] * self.settings.target_gain
         rows = self._to_network(self.front_end.magnitude(sources.flatten(0, 1)))
@@ -197,28 +196,21 @@ class DAVIS(nn.Module):
         self.unet.reduce_precision(reduced=False)
         said = self.unet(noisy, asked.heard, time * self._clock, asked.seen).float()
         found = self._distance(said, asked, rows, noise, noisy, time) * num_sources
-        losses = {"separation": found * self.settings.loss_scale}
-        losses["total"] = losses["separation"]
-        return losses
+        loss = found * self.settings.loss_scale
+        return {"separation": loss, "total": loss}
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """Each source's magnitude, sampled; channels one by one, with the same cues and noise."""
         cues, noise = self.embed(batch.cues), self._noise(batch, generator)
         heard, phase = self.front_end.spectrogram(batch.mixture)  # B C F T
         level = self._level(batch.mixture)
-        found = [
-            self._sample(heard[:, channel] * level[:, :, None], cues, noise)
-            / level[:, :, None, None]
-            for channel in range(heard.shape[1])
-        ]
-        magnitudes = torch.stack(found, dim=2)
+        channels = (heard * level[..., None, None]).unbind(1)
+        found = [self._sample(channel, cues, noise) for channel in channels]
+        magnitudes = torch.stack(found, dim=2) / level[..., None, None, None]
         energy = heard.square().sum((1, 2, 3))[:, None]
         presence = magnitudes.square().sum((2, 3, 4)) / energy.clamp_min(1e-12)
         sampling = self.settings.sampling
-        facts: dict[str, object] = {
-            "sampler": sampling.sampler,
-            "evaluations": sampling.evaluations,
-        }
+        facts = {"sampler": sampling.sampler, "evaluations": sampling.evaluations}
         return Separation(magnitudes, presence.clamp(0, 1), phase, facts)
 
     def _sample(
@@ -233,8 +225,7 @@ class DAVIS(nn.Module):
         reduced = self.settings.sampling.reduced_precision and computes_bfloat16(heard.device)
         self.unet.reduce_precision(reduced=reduced)
         rows = sample(self.settings.sampling, estimate, asked.heard, self.path, noise)
-        magnitude = unrepresent(rows)
-        num_mixtures = len(heard)
+        magnitude, num_mixtures = unrepresent(rows), len(heard)
         if self.settings.target == "bounded":
             # The part of the mixture is carried to the linear axis: its magnitude is known there.
             share = self._from_network(ratio_mask(magnitude, asked.bound, 1.0), heard.shape[-1])
@@ -312,8 +303,7 @@ class DAVIS(nn.Module):
             seed = int(torch.randint(2**62, (1,), generator=generator, device=place))
         num_samples, front_end = batch.mixture.shape[-1], self.settings.front_end
         num_columns = front_end.columns_of(num_samples)
-        num_frames = front_end.stft.num_frames(num_samples)
-        starts = [start * num_columns // num_frames for start in starts]
+        starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
         shape = (1, front_end.num_rows, num_columns)
         repeats, device = num_sources(batch.cues), batch.mixture.device

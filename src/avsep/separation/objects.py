@@ -71,6 +71,7 @@ def parse_text(text: str) -> VisibleObject:
         raise InputError(f"--text '{text}' holds no word; write one, such as --text violin")
     if "@" in word:
         raise InputError(f"--text '{text}': words alone have no box; write --object '{text}'")
+    word = readable(word)
     return VisibleObject(label=word, prompt=word)
 
 

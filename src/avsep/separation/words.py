@@ -69,7 +69,7 @@ def embedding(
 
     Zeros stand for the others.
     """
-    words = tuple(visible.prompt or "" for visible in objects if not visible.is_seen)
+    words = tuple(one.prompt or "" for one in objects if not one.is_seen)
     if not words or _by_word(model) != "text (CLIP)":
         return None
     vectors = iter(_embedded(words))

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from avsep.errors import InputError
-from avsep.layers.temporal_transformer import TemporalTransformer, TemporalTransformerSettings
 from avsep.records import Cues
 from avsep.vision.frame_encoders import FrameEncoder, FrameEncoderName
+from avsep.vision.temporal_transformer import TemporalTransformer, TemporalTransformerSettings
 
 _NOTHING = "this model reads `crops`: give it pictures of each source, or its word"
 
