@@ -124,7 +124,7 @@ TINY = [
     "settings.unet.channels=[8,16]", "settings.unet.fold=[16,16]", "training.batch_size=2",
     "settings.transformer.feed_forward_width=16", "training.num_validation=2",
     "training.num_workers=0", "training.num_samples=0", "training.validation_share=0.5",
-    "training.precision=32",
+    'training.precision="32"',
 ]  # fmt: skip
 
 
