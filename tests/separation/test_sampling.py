@@ -23,12 +23,16 @@ from tiny_models import FRONT_END, tiny_model
 
 # Fresh noise in every step, and few steps.
 DDIM = SamplingSettings(sampler="ddim", num_steps=3, eta=1.0)
-SAMPLING = {"davis": {"sampling": DDIM}, "davis-flow": {}}
+# Both processes, each network saying what the paper's says.
+SAMPLING = {
+    "davis": {"sampling": DDIM, "target": "noise", "loss": "l1"},
+    "davis-flow": {},
+}
 LEFT, RIGHT = "violin@0,0,0.5,1", "@0.5,0,1,1"
 WINDOWS = FRONT_END.model_copy(
     update={
         "window_samples": 8191,  # 32 frames, a second
-        "stft": StftSettings(fft_samples=1022, hop_samples=256),
+        "stft": StftSettings(fft_samples=512, hop_samples=256),
     }
 )
 
@@ -57,8 +61,8 @@ def test_windows_in_one_batch_or_many_give_the_same_stems(model: nn.Module) -> N
     one, many = (run(model, video, sources_at_once=number) for number in (1, 16))
     for found, other in zip(one.objects, many.objects, strict=True):
         assert np.abs(found.stem).max() > 0.01
-        # Convolutions of another batch size add up in another order.
-        np.testing.assert_allclose(found.stem, other.stem, atol=1e-4)
+        # Convolutions of another batch size add up in another order; sampling carries that on.
+        np.testing.assert_allclose(found.stem, other.stem, atol=1e-3)
 
 
 def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
@@ -75,32 +79,25 @@ def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_no_level_shows_where_windows_begin(name: str) -> None:
-    # Where two windows with noise of their own meet half and half they partly cancel each other,
-    # and the level pumps up and down with every window.
-    sound = clip(60 * 8000)
-    step = round(WINDOWS.window_samples / 2)
-    made = pumping(name, sound, step)
-    assert abs(made) < 3, f"{made:.1f} standard errors"
-
-
-def pumping(name: str, sound: Clip, step: int) -> float:
-    """How much louder stems of noise are at borders than between them, in standard errors."""
-    # Heard loud, so that the mixture bounds few cells; a network that says little leaves the noise
-    # it began with in its answer.
+    # With noise of its own for every window, two that meet half and half partly cancel each other:
+    # the level of what is steady would rise at every border, and fall between.
+    sound, step = clip(60 * 8000), round(WINDOWS.window_samples / 2)
+    # A network that says nothing answers with the noise that it is given. The mixture is heard
+    # loud, so that it bounds few cells.
     model = tiny_model(name, front_end=WINDOWS, hearing_level=50.0, **SAMPLING[name])
-    with torch.no_grad():
-        model.unet.leave.weight *= 0.1
-        model.unet.leave.bias *= 0.1
+    for parameter in model.unet.leave.parameters():
+        nn.init.zeros_(parameter)
     made = Separator(model, SeparatorSettings(rate="model", sources_at_once=16))  # type: ignore[arg-type]
     stem = made.separate(sound, text="harp").objects[0].stem[0]
     borders = np.arange(step, len(stem) - 2 * step, step)  # but for the last, pulled back
-    levels_db = [
-        np.concatenate([level_db(stem, sound, place + before) for before in (-step // 4, 0)])
-        for place in (borders, borders + step // 2)
-    ]
-    at_borders, between = (levels.mean() for levels in levels_db)
-    error = np.sqrt(sum(levels.var(ddof=1) / len(levels) for levels in levels_db))
-    return float((at_borders - between) / error)
+    # Just before and just behind each border, and the same in the middle between two.
+    at_borders, between = (
+        np.concatenate([level_db(stem, sound, places + offset) for offset in (-step // 4, 0)])
+        for places in (borders, borders + step // 2)
+    )
+    errors_db = (levels.std(ddof=1) / len(levels) ** 0.5 for levels in (at_borders, between))
+    assert len(at_borders) > 200 and at_borders.std() > 0.1
+    assert abs(at_borders.mean() - between.mean()) < 3 * np.hypot(*errors_db)
 
 
 def level_db(stem: np.ndarray, sound: Clip, starts: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from avsep.errors import InputError
-from avsep.records import Clip
+from avsep.records import Clip, VisibleObject
 from avsep.separation import words
 from avsep.separation.folder import write_result
 from avsep.separation.result import Result
@@ -148,3 +148,6 @@ def test_signs_that_no_file_can_hold_are_marked(by_clip: nn.Module) -> None:
     result = Separator(by_clip).separate(clip(), text="r\ud800ain")  # type: ignore[arg-type]
     assert result.objects[0].label == "r?ain" == result.manifest.objects[0].label
     result.manifest.model_dump_json()
+    given = VisibleObject(label="rain", prompt="r\ud800ain")
+    result = Separator(by_clip).separate(clip(), given)  # type: ignore[arg-type]
+    assert result.manifest.objects[0].prompt == "r?ain"

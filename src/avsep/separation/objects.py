@@ -71,7 +71,6 @@ def parse_text(text: str) -> VisibleObject:
         raise InputError(f"--text '{text}' holds no word; write one, such as --text violin")
     if "@" in word:
         raise InputError(f"--text '{text}': words alone have no box; write --object '{text}'")
-    word = readable(word)
     return VisibleObject(label=word, prompt=word)
 
 
@@ -118,7 +117,9 @@ def with_categories(
     for visible in objects:
         label = readable(visible.label).strip() if visible.label else ""
         index = find_in(categories, label) if label else None
-        found.append(visible.model_copy(update={"label": label or None, "category": index}))
+        prompt = visible.prompt and readable(visible.prompt)
+        changes = {"label": label or None, "category": index, "prompt": prompt}
+        found.append(visible.model_copy(update=changes))
         if label and index is None:
             near = difflib.get_close_matches(label.lower(), categories, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""

@@ -42,11 +42,11 @@ def tell(
         elif by_word is None:
             raise InputError(
                 f"model '{name}' looks at every object and cannot go by the word "
-                f"'{one.label or visible.prompt}' alone: show it where, --object {EXAMPLE}, or "
+                f"'{one.label or one.prompt}' alone: show it where, --object {EXAMPLE}, or "
                 "choose a model that knows words with --model, see `avsep models`"
             )
         elif by_word == "stored word":
-            one = one.model_copy(update={"category": _stored(visible.prompt or "", known, name)})
+            one = one.model_copy(update={"category": _stored(one.prompt or "", known, name)})
         found.append(one)
     return tuple(found), tuple(dict.fromkeys(remarks))
 
