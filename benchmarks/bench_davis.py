@@ -5,9 +5,13 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
@@ -22,44 +26,70 @@ from avsep.layers.separation_unet import MapAttention, SeparationUNet, Separatio
 
 REQUIRED_RATE, REQUIRED_MEMORY, REQUIRED_SNR_DB = 1.8, 0.75, 40.0
 RUNS = 5
+NETWORKS = {
+    "plain": "plain float32",
+    "float32": "ours, float32",
+    "autocast": "ours, autocast to bfloat16",
+    "ours": "ours, as `sampling.reduced_precision` has it",
+}
 
 
 def main() -> None:
-    """Print seconds, peak memory and the distance of both outputs; exit 1 if less than required."""
+    """Print seconds, peak memory and the distance of outputs; exit 1 if less than required."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.only:
-        print(json.dumps(measure(arguments.only)))
+    parser.add_argument("--only", choices=NETWORKS, help=argparse.SUPPRESS)
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(measure(options.only, options.answer)))
         return
-    plain, ours = (_in_own_process(name) for name in ("plain", "ours"))
-    table = Table("network", "seconds", "GFLOP/s", "peak MB", "precision")
-    for name, found in (("plain float32", plain), ("ours", ours)):
-        rate = f"{found['gflop'] / found['seconds']:.0f}"
-        table.add_row(
-            name, f"{found['seconds']:.2f}", rate, f"{found['megabytes']:.0f}", found["precision"]
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        found = {name: _in_own_process(name, Path(folder)) for name in NETWORKS}
     console = Console()
-    console.print(table)
+    console.print(_table(found), _parts_table(found["ours"]["parts"]))
+    plain, ours = found["plain"], found["ours"]
     rate = plain["seconds"] / ours["seconds"]
     memory = ours["megabytes"] / plain["megabytes"]
     console.print(
         f"{rate:.2f} times the rate (required {REQUIRED_RATE}), {memory:.2f} of the peak memory "
         f"(required at most {REQUIRED_MEMORY}), output {ours['snr_db']:.1f} dB from float32 "
-        f"(required {REQUIRED_SNR_DB:.0f})"
+        f"(required {REQUIRED_SNR_DB:.0f}); {ours['precision']}"
     )
     good = rate >= REQUIRED_RATE and memory <= REQUIRED_MEMORY
     sys.exit(0 if good and ours["snr_db"] >= REQUIRED_SNR_DB else 1)
 
 
-def _in_own_process(name: str) -> dict:
-    """Peak memory is a process's, so each has its own."""
-    words = [sys.executable, __file__, "--only", name]
+def _table(found: dict[str, dict]) -> Table:
+    table = Table("network", "seconds", "GFLOP/s", "peak MB", "dB from plain float32")
+    for name, label in NETWORKS.items():
+        one = found[name]
+        rate = f"{one['gflop'] / one['seconds']:.0f}"
+        distance = "-" if name == "plain" else f"{one['snr_db']:.1f}"
+        table.add_row(label, f"{one['seconds']:.2f}", rate, f"{one['megabytes']:.0f}", distance)
+    return table
+
+
+def _parts_table(parts: dict[str, float]) -> Table:
+    """Where the time of one evaluation goes."""
+    whole = sum(parts.values())
+    table = Table("part of ours", "seconds", "share")
+    for name, seconds in sorted(parts.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{seconds:.3f}", f"{seconds / whole:.0%}")
+    return table
+
+
+def _in_own_process(name: str, folder: Path) -> dict:
+    """Peak memory is a process's, so each has its own; outputs are compared by their files."""
+    answer = folder / f"{name}.npy"
+    words = [sys.executable, __file__, "--only", name, "--answer", str(answer)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    expected, found = np.load(folder / "plain.npy"), np.load(answer)
+    error = np.square(found - expected).sum()
+    snr_db = 10 * np.log10(np.square(expected).sum() / max(error, 1e-30))
+    return json.loads(done.stdout) | {"snr_db": float(snr_db)}
 
 
-def measure(name: str) -> dict:
+def measure(name: str, answer: Path) -> dict:
     """Seconds, peak memory and output of one network, in a process that has done nothing else."""
     torch.manual_seed(0)
     network = SeparationUNet(SeparationUNetSettings(), 256, 512).eval()
@@ -71,23 +101,19 @@ def measure(name: str) -> dict:
     else:
         network.to(memory_format=torch.channels_last)
         network.reduce_precision(reduced=reduced)
-    with torch.inference_mode():
-        answer = network(*given)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=name == "autocast"):
+        np.save(answer, network(*given).float().numpy())
         seconds = min(_seconds(network, given) for _ in range(RUNS))
         megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         counter = FlopCounterMode(display=False)
         with counter:
             network(*given)
-        network.reduce_precision(reduced=False)
-        error = answer - network(*given)
-    snr_db = 10 * torch.log10(answer.square().sum() / error.square().sum().clamp_min(1e-30))
     return {
         "seconds": seconds,
         "megabytes": megabytes,
         "gflop": counter.get_total_flops() / 1e9,
-        "snr_db": float(snr_db),
-        "precision": "bfloat16 where it may be" if reduced else "float32",
-        "parts": _parts(network, given, reduced=reduced) if name == "ours" else {},
+        "precision": "convolutions in bfloat16" if reduced else "no bfloat16 here: all in float32",
+        "parts": _parts(network, given) if name == "ours" else {},
     }
 
 
@@ -97,31 +123,36 @@ def _seconds(network: nn.Module, given: tuple[Tensor, ...]) -> float:
     return time.perf_counter() - start
 
 
-def _parts(network: SeparationUNet, given: tuple[Tensor, ...], *, reduced: bool) -> dict:
+def _parts(network: SeparationUNet, given: tuple[Tensor, ...]) -> dict[str, float]:
     """Seconds of each kind of block, by hooks around them."""
-    network.reduce_precision(reduced=reduced)
-    spent: dict[str, float] = {}
+    spent: Counter[str] = Counter()
     begun: dict[int, float] = {}
 
     def before(module: nn.Module, _: object) -> None:
         begun[id(module)] = time.perf_counter()
 
     def after(module: nn.Module, _: object, __: object) -> None:
-        name = type(module).__name__
-        spent[name] = spent.get(name, 0.0) + time.perf_counter() - begun[id(module)]
+        spent[names[module]] += time.perf_counter() - begun[id(module)]
 
-    watched = [
-        *(one for level in (*network.down, *network.up) for one in _blocks(level)),
-        *(network.enter, *network.shrink, network.interaction, *network.grow),
-        *(network.last, network.leave),
-    ]
-    hooks = [module.register_forward_pre_hook(before) for module in watched]
-    hooks += [module.register_forward_hook(after) for module in watched]
+    names = _names(network)
+    hooks = [module.register_forward_pre_hook(before) for module in names]
+    hooks += [module.register_forward_hook(after) for module in names]
     with torch.inference_mode():
         network(*given)
     for hook in hooks:
         hook.remove()
-    return spent
+    return dict(spent)
+
+
+def _names(network: SeparationUNet) -> dict[nn.Module, str]:
+    """The parts of the network that are timed, none within another."""
+    blocks = [one for level in (*network.down, *network.up) for one in _blocks(level)]
+    between = [network.enter, *network.shrink, *network.grow, network.leave]
+    return (
+        {block: type(block).__name__ for block in blocks}
+        | dict.fromkeys(between, "between levels")
+        | {network.interaction: "feature interaction", network.last: "last ResNetBlock"}
+    )
 
 
 def _blocks(level: nn.Module) -> list[nn.Module]:

@@ -1,11 +1,13 @@
 """Errors for the user: one line, the nearest known name, everything known."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.data.categories import ALIASES, CATEGORIES, category_index, find_category
-from avsep.errors import InputError, unknown_name
+from avsep.errors import InputError, require_package, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,20 @@ def test_the_nearest_name_is_offered(given_name: str, known: list[str], message:
     assert str(unknown_name("protocol", given_name, known)) == (
         f"unknown protocol '{given_name}'{message}"
     )
+
+
+def test_a_missing_package_is_one_line() -> None:
+    with pytest.raises(InputError, match="fad needs a package: pip install no_such_package"):
+        require_package("no_such_package", "fad")
+
+
+def test_a_broken_package_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_installed.py").write_text("import what_it_needs\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        InputError, match=r"needs a package \(No module named 'what_it_needs'\): pip"
+    ):
+        require_package("half_installed", "fad")
 
 
 def test_of_many_known_names_some_are_listed() -> None:

@@ -10,18 +10,14 @@ OUT/tables.md and .json hold the results.
 import argparse
 import csv
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from ablation_runs import FIGURES, path_of, plus_minus, spread_of, train_once
 from avsep.checkpoint import load_model
 from avsep.devices import find_device
 from avsep.media.whole_file import write_whole
@@ -30,7 +26,6 @@ from avsep.training.recipe import load_training
 from avsep.training.session import default_cache
 from avsep.training.validation import validate
 
-FIGURES = ("sdr_db", "sir_db", "sar_db")
 DEFAULT = "table2-rtft"  # the paper's network, which is the last row of both tables
 
 
@@ -107,21 +102,15 @@ def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tables", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3, 4])
     parser.add_argument("--steps", type=int, help="a run; without it, as the recipes have it")
     parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, ...")
-    parser.add_argument("--device", default="auto", help="a name that PyTorch has for it")
     parser.add_argument("--set", action="append", default=[], help="a setting of all runs, a.b=c")
     return parser.parse_args(words)
-
-
-def recipe_of(run: str) -> str:
-    """The path of a row's recipe."""
-    return str(files("avsep") / "recipes" / "ablations" / f"davis-{run}.toml")
 
 
 def num_steps_of(options: argparse.Namespace) -> int:
     """Steps of every run."""
     if options.steps is not None:
         return options.steps
-    found = load_training(recipe_of(DEFAULT), options.set).training.max_steps
+    found = load_training(path_of(f"davis-{DEFAULT}"), options.set).training.max_steps
     assert found is not None, "the recipes of the tables end at a number of steps"
     return found
 
@@ -136,49 +125,27 @@ def trained_rows(options: argparse.Namespace, table: Sequence[Row]) -> Iterator[
     for row in table:
         each = [last_figures(folders[row.run, seed]) for seed in range(options.seeds)]
         found = {"label": row.label, "parameters": num_parameters(folders[row.run, 0])}
-        yield found | {"paper_mebi": row.paper_mebi, "paper_db": row.paper_db} | spread_of(each)
+        yield found | {"paper_mebi": row.paper_mebi, "paper_db": row.paper_db} | spreads_of(each)
 
 
 def silence_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rows of Table 4."""
-    each = [
-        silence_figures(train(options, DEFAULT, seed), options.device)
-        for seed in range(options.seeds)
-    ]
+    each = [silence_figures(train(options, DEFAULT, seed)) for seed in range(options.seeds)]
     for (rule, threshold), paper_db in SILENCE.items():
         figures = [found[silence_name(rule, threshold)] for found in each]
         found = {"silence": rule, "threshold": threshold, "paper_db": paper_db}
-        yield found | spread_of(figures)
+        yield found | spreads_of(figures)
 
 
 # A run
 
 
 def train(options: argparse.Namespace, run: str, seed: int) -> Path:
-    """The folder of a run that reached its last step; one that is there is not repeated."""
+    """The folder of a finished run of a row, trained unless it is there."""
     num_steps = num_steps_of(options)
-    folder = options.out / "runs" / f"{run}-{num_steps}-seed{seed}"
-    end = folder / "last.safetensors"
-    if not end.is_file():
-        settings = {"max_steps": num_steps, "seed": seed, "validate_every_steps": num_steps}
-        begun = time.perf_counter()
-        launch(options, run, folder, [f"training.{k}={v}" for k, v in settings.items()])
-        if not end.is_file():
-            sys.exit(f"{folder.name} was stopped; the same command goes on with it")
-        print(f"{folder.name}: {(time.perf_counter() - begun) / 60:.1f} minutes", flush=True)
-    return folder
-
-
-def launch(options: argparse.Namespace, run: str, folder: Path, settings: Sequence[str]) -> None:
-    """One run of `avsep train`, new or gone on with, in a process of its own."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "avsep", "train", recipe_of(run), "--run", str(folder)]
-    command += ["--device", options.device]
-    command += [word for data in options.data for word in ("--data", str(data))]
-    command += [word for line in [*settings, *options.set] for word in ("--set", line)]
-    if (folder / "recipe.toml").is_file():
-        command.append("--resume")
-    subprocess.run(command, check=True)
+    settings = [f"training.seed={seed}", f"training.validate_every_steps={num_steps}"]
+    name = f"{run}-{num_steps}-seed{seed}"
+    return train_once(options, f"davis-{run}", name, num_steps, settings)
 
 
 def last_figures(folder: Path) -> Figures:
@@ -202,7 +169,7 @@ def silence_name(rule: str, threshold: float) -> str:
     return f"{rule} {threshold:g}"
 
 
-def silence_figures(folder: Path, device_name: str) -> dict[str, Figures]:
+def silence_figures(folder: Path) -> dict[str, Figures]:
     """The scores of a run's last model under each rule for silence; each is kept once it is there.
 
     All rows are scored on the run's own validation mixtures and begin from the same noise.
@@ -212,7 +179,7 @@ def silence_figures(folder: Path, device_name: str) -> dict[str, Figures]:
     missing = [row for row in SILENCE if silence_name(*row) not in found]
     if not missing:
         return found
-    device = find_device(device_name)
+    device = find_device("auto")
     recipe = load_training(folder / "recipe.toml")
     model = load_model(folder / "last.safetensors", device)
     library = library_of(read_lists(recipe).validation, model, default_cache())
@@ -233,14 +200,9 @@ def silence_figures(folder: Path, device_name: str) -> dict[str, Figures]:
 # What is written
 
 
-def spread_of(each: Sequence[Figures]) -> dict[str, dict[str, Any]]:
-    """Figure -> mean over the seeds, spread (standard deviation), and each seed's."""
-    found = {}
-    for figure in FIGURES:
-        values = [one[figure] for one in each]
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        found[figure] = {"mean": float(np.mean(values)), "spread": spread, "each": values}
-    return found
+def spreads_of(each: Sequence[Figures]) -> dict[str, dict[str, Any]]:
+    """Every figure over the seeds."""
+    return {figure: spread_of([one[figure] for one in each]) for figure in FIGURES}
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -265,12 +227,6 @@ def row_heads(number: str, row: dict[str, Any]) -> list[str]:
         return [row["silence"], f"{row['threshold']:g}" if row["silence"] != "off" else "—"]
     cells = [row["label"], f"{row['parameters']:,}"]
     return [*cells, f"{row['paper_mebi']:.2f}"] if number == "2" else cells
-
-
-def plus_minus(figure: dict[str, Any]) -> str:
-    """A figure with its spread, where there is one."""
-    spread = "" if figure["spread"] is None else f" ± {figure['spread']:.2f}"
-    return f"{figure['mean']:.2f}{spread}"
 
 
 def published_db(figures: Sequence[float] | None) -> str:

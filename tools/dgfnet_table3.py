@@ -9,12 +9,9 @@ more seeds may be asked for later. OUT/table3.md and .json hold the results, bes
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.resources import files
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ablation_runs import FIGURES, launch, plus_minus, spread_of, train_once
 from avsep.checkpoint import load_model
 from avsep.data import open_dataset
 from avsep.data.clips import ClipFiles
@@ -39,7 +37,6 @@ VARIANTS = {
     "gate": ("+ DGFM", (11.17, 15.97, 14.41)),
     "full": ("DGFNet", (11.25, 16.22, 14.39)),
 }
-FIGURES = ("sdr_db", "sir_db", "sar_db")
 GATE_TRIALS = ("all", "blurred", "hidden")
 # Two runs are timed, one of twice these steps: start and end of a run fall out.
 NUM_TIMED_STEPS = 40
@@ -110,7 +107,7 @@ def calibrated_steps(options: argparse.Namespace) -> int:
             shutil.rmtree(folder, ignore_errors=True)  # of a timing that was stopped
             begun = time.perf_counter()
             short = [f"training.max_steps={num_steps}", "training.num_validation=1"]
-            launch(options, "full", folder, short)
+            launch(options, "dgfnet-table3-full", folder, short)
             seconds.append(time.perf_counter() - begun)
         per_step = max(seconds[2] - seconds[1], 1e-3) / NUM_TIMED_STEPS
         write_whole(kept, json.dumps({"seconds_per_step": per_step}) + "\n")
@@ -118,32 +115,11 @@ def calibrated_steps(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace, variant: str, seed: int, num_steps: int) -> Path:
-    """The model of the last step of a run; a run that reached it is not repeated."""
-    folder = options.out / "runs" / f"{variant}-{num_steps}-seed{seed}"
-    end = folder / "last.safetensors"
-    if not end.is_file():
-        every = max(1, num_steps // 2)
-        settings = {"max_steps": num_steps, "seed": seed, "validate_every_steps": every}
-        begun = time.perf_counter()
-        launch(options, variant, folder, [f"training.{k}={v}" for k, v in settings.items()])
-        if not end.is_file():
-            sys.exit(f"{folder.name} was stopped; the same command goes on with it")
-        print(f"{folder.name}: {(time.perf_counter() - begun) / 60:.1f} minutes", flush=True)
-    return end
-
-
-def launch(
-    options: argparse.Namespace, variant: str, folder: Path, settings: Sequence[str]
-) -> None:
-    """One run of `avsep train`, new or gone on with, in a process of its own."""
-    recipe = files("avsep") / "recipes" / "ablations" / f"dgfnet-table3-{variant}.toml"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "avsep", "train", str(recipe), "--run", str(folder)]
-    command += [word for data in options.data for word in ("--data", str(data))]
-    command += [word for line in [*settings, *options.set] for word in ("--set", line)]
-    if (folder / "recipe.toml").is_file():
-        command.append("--resume")
-    subprocess.run(command, check=True)
+    """The model of the last step of a run, trained unless it is there."""
+    settings = [f"training.seed={seed}", f"training.validate_every_steps={max(1, num_steps // 2)}"]
+    name = f"{variant}-{num_steps}-seed{seed}"
+    recipe = f"dgfnet-table3-{variant}"
+    return train_once(options, recipe, name, num_steps, settings) / "last.safetensors"
 
 
 # Scores
@@ -191,8 +167,7 @@ def table_rows(found: dict[str, Any], num_seeds: int) -> dict[str, dict[str, Any
                 found["separators"][f"{run_name(variant, seed)} (told)"]["strict"][figure]
                 for seed in range(num_seeds)
             ]
-            spread = float(np.std(each, ddof=1)) if num_seeds > 1 else None
-            rows[variant][figure] = {"mean": float(np.mean(each)), "spread": spread, "each": each}
+            rows[variant][figure] = spread_of(each)
     return rows
 
 
@@ -324,12 +299,6 @@ def markdown(report: dict[str, Any]) -> str:
             lines.append(f"| {found['seed']} | {trial} | {mean} | {moved} | {lower} |")
     lines += ["", "Differences are paired, source by source; ± is half a 95 % interval."]
     return "\n".join(lines) + "\n"
-
-
-def plus_minus(figure: dict[str, Any]) -> str:
-    """A figure with its spread, where there is one."""
-    spread = "" if figure["spread"] is None else f" ± {figure['spread']:.2f}"
-    return f"{figure['mean']:.2f}{spread}"
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ SOURCE = ROOT / "src" / "avsep"
 PAGE = ROOT / "docs" / "architecture.md"
 # Folders in the order a file meets them; the order of the layers is tests/architecture's.
 STAGES = [
-    "sound", "media", "vision", "data", "layers", "models", "pages", "evaluation", "training",
-    "separation", "cli",
+    "sound", "media", "vision", "data", "layers", "diffusion", "models", "pages", "evaluation",
+    "training", "separation", "cli",
 ]  # fmt: skip
 HEAD = """# The house
 
 Made from the captions of the files by `python tools/draw_architecture.py`; a test keeps it in step.
 Imports only go down: `errors, recipe, records, devices, workers` < `sound, media` < `vision, data,
-layers` < `models` < `checkpoint` < `pages` < `evaluation` < `training, separation` < `cli`, and a
-test enforces it.
+layers, diffusion` < `models` < `checkpoint` < `pages` < `evaluation` < `training, separation` <
+`cli`, and a test enforces it.
 
 ```
  video file ──► media ──► waveform [C, N], frames [K, H, W, 3], boxes           = Clip
@@ -29,7 +29,7 @@ test enforces it.
                              │
                 sound: STFT ──► magnitude, phase ──► logarithmic rows ──► network's input
                              │
-          vision: crops, movement    layers, models
+          vision: crops, movement    layers, diffusion, models
               (what is seen)  ──►  separate(batch): one magnitude a source        = Separation
                              │
                 sound: back to bins ──► mixture's phase ──► waveforms

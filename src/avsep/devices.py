@@ -46,7 +46,8 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
-    return torch.amp.is_autocast_available(device.type)
+    asked = getattr(torch.get_device_module(device), "is_bf16_supported", None)
+    return asked is not None and asked(including_emulation=False)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ H height, W width, D width of a feature, Q queries.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Float32, Float64, Int64, UInt8
@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor
 
 Box = tuple[float, float, float, float]
+# How much time an answer may take; a model that samples has its own way for each.
+Quality = Literal["fast", "balanced", "best"]
 
 
 class TimedBox(BaseModel):

@@ -13,8 +13,9 @@ from avsep.models import MODELS
 from avsep.records import Batch, Cues, Separates, Separation
 from tiny_models import CATEGORIES, FRONT_END, TINY, tiny_batch, tiny_model
 
-# Rounding of float32 in another order, absolute and relative; a sampler carries it on.
-ROUNDING = 5e-4
+# Convolutions of another batch size add up in another order: absolute, and of the value. Models
+# that sample ask their network several times, each with the rounding of the last.
+ROUNDING = 5e-5
 DIFFERENT = 1e-3
 
 
@@ -85,9 +86,11 @@ def test_a_batch_of_two_is_two_batches_of_one(model: nn.Module) -> None:
         alone = separate(model, item(batch, index))
         # Convolutions of another batch size add up in another order.
         torch.testing.assert_close(
-            whole.magnitudes[index], alone.magnitudes[0], atol=ROUNDING, rtol=0
+            whole.magnitudes[index], alone.magnitudes[0], atol=ROUNDING, rtol=ROUNDING
         )
-        torch.testing.assert_close(whole.presence[index], alone.presence[0], atol=ROUNDING, rtol=0)
+        torch.testing.assert_close(
+            whole.presence[index], alone.presence[0], atol=ROUNDING, rtol=ROUNDING
+        )
 
 
 def of_sources(cues: Cues, sources: list[int]) -> Cues:
@@ -110,9 +113,9 @@ def test_exchanged_cues_are_exchanged_estimates(model: nn.Module) -> None:
         turned = of_sources(batch.cues, [(first + step) % 3 for step in range(3)])
         exchanged = separate(model, replace(batch, cues=turned)).magnitudes
         alone = separate(model, replace(batch, cues=of_sources(batch.cues, [first]))).magnitudes
-        torch.testing.assert_close(exchanged[:, 0], alone[:, 0], atol=ROUNDING, rtol=0)
+        torch.testing.assert_close(exchanged[:, 0], alone[:, 0], atol=ROUNDING, rtol=ROUNDING)
         expected = straight.magnitudes.roll(-first, dims=1)
-        torch.testing.assert_close(exchanged, expected, atol=ROUNDING, rtol=0)
+        torch.testing.assert_close(exchanged, expected, atol=ROUNDING, rtol=ROUNDING)
         # They do differ, or this would say nothing.
         is_same = torch.allclose(exchanged[:, 0], straight.magnitudes[:, 0], atol=DIFFERENT)
         assert is_same == (first == 0)

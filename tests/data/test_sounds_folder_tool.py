@@ -1,25 +1,14 @@
 """The tool that makes a prepared folder of sounds alone: words, folds and takes."""
 
 import csv
-import importlib.util
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+import sounds_folder
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    path = Path(__file__).parents[2] / "tools" / "sounds_folder.py"
-    spec = importlib.util.spec_from_file_location("sounds_folder", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -43,10 +32,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_folds_become_splits_and_takes_stay_together(
-    tool: ModuleType, sounds: Path, tmp_path: Path
-) -> None:
-    tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2, 3), (4,))
+def test_folds_become_splits_and_takes_stay_together(sounds: Path, tmp_path: Path) -> None:
+    sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2, 3), (4,))
     found = rows(tmp_path / "made")
     assert {row["id"][0] for row in found if row["split"] == "test"} == {"4"}
     assert {row["id"][0] for row in found if row["split"] != "test"} == {"1", "2", "3"}
@@ -62,44 +49,41 @@ def test_folds_become_splits_and_takes_stay_together(
 
 
 def test_what_it_makes_is_heard_and_not_seen_and_leaves_the_sounds_as_they_were(
-    tool: ModuleType, sounds: Path, tmp_path: Path
+    sounds: Path, tmp_path: Path
 ) -> None:
     before = {path: path.read_bytes() for path in sounds.rglob("*.ogg")}
-    first = tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,))
+    first = sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,))
     clips = read_prepared(tmp_path / "made")
     assert {clip.sources[0].category for clip in clips} == {"dog bark", "fire crackling"}
     assert len(clips) == len(first) == 90 and not any(clip.is_seen for clip in clips)
     # Once more over what is there: the same again.
-    assert tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,)) == first
+    assert sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,)) == first
     assert read_prepared(tmp_path / "made") == clips
     assert {path: path.read_bytes() for path in sounds.rglob("*.ogg")} == before
 
 
 def test_where_links_cannot_be_files_are_copied(
-    tool: ModuleType, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError("another file system")
 
     monkeypatch.setattr("os.link", refuse)
-    tool.make_sounds_folder(sounds, tmp_path / "made", (1,), (2,))
+    sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1,), (2,))
     source = sounds / "001 - Dog bark" / "1-100-A.ogg"
     made = tmp_path / "made" / "audio" / "dog bark" / "1-100-A.ogg"
     assert made.read_bytes() == source.read_bytes() and not made.samefile(source)
 
 
-def test_folds_that_are_in_both_lists_or_nowhere_are_told(
-    tool: ModuleType, sounds: Path, tmp_path: Path
-) -> None:
+def test_folds_that_are_in_both_lists_or_nowhere_are_told(sounds: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fold 2 is to train on and to test with: leave it out"):
-        tool.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (2,))
+        sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (2,))
     with pytest.raises(InputError, match="holds no sounds '<number> - <category>/<fold>-"):
-        tool.make_sounds_folder(sounds, tmp_path / "made", (8,), (9,))
+        sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (8,), (9,))
     assert not (tmp_path / "made").exists()
 
 
 def test_the_command_says_what_it_made(
-    tool: ModuleType,
     sounds: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -107,7 +91,7 @@ def test_the_command_says_what_it_made(
 ) -> None:
     words = [str(sounds), str(tmp_path / "made"), "--train-folds", "1", "--test-folds", "2,3"]
     monkeypatch.setattr("sys.argv", ["sounds_folder.py", *words])
-    tool.main()
+    sounds_folder.main()
     made = tmp_path / "made"
     counts = Counter(row["split"] for row in rows(made))
     assert counts["train"] + counts["val"] == 30 and counts["val"] > 0

@@ -1,61 +1,50 @@
 """The tool of DAVIS' tables: what it makes of runs with known scores, and a run of its own."""
 
-import importlib.util
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+import ablation_runs
+import davis_tables as tables
 from training.tiny_band import make_band
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    path = Path(__file__).parents[2] / "tools" / "davis_tables.py"
-    spec = importlib.util.spec_from_file_location("davis_tables", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["davis_tables"] = module  # where its data classes look for their own module
-    spec.loader.exec_module(module)
-    return module
-
-
-def leave_runs(tool: ModuleType, folder: Path, seeds: Sequence[int]) -> None:
+def leave_runs(folder: Path, seeds: Sequence[int]) -> None:
     """Runs of 9 steps: seed 0 scores as the paper does, each further seed two decibels more."""
     for seed in seeds:
-        for row in (*tool.TABLES[2], *tool.TABLES[3]):
+        for row in (*tables.TABLES[2], *tables.TABLES[3]):
             run = folder / "runs" / f"{row.run}-9-seed{seed}"
             run.mkdir(parents=True, exist_ok=True)
             (run / "last.safetensors").touch()
             scores = [f"{value + 2 * seed:.6g}" for value in row.paper_db]
-            names = [f"validation/{figure}" for figure in tool.FIGURES]
+            names = [f"validation/{figure}" for figure in ablation_runs.FIGURES]
             lines = [["step", *names, "loss_total"], ["5", "1", "1", "1", "2"]]
             lines += [["9", *scores, "1"], ["10", "", "", "", "1"]]
             (run / "metrics.csv").write_text("\n".join(map(",".join, lines)), encoding="utf-8")
         kept = {
-            tool.silence_name(*row): dict.fromkeys(tool.FIGURES, 10.0 * row[1] + seed)
-            for row in tool.SILENCE
+            tables.silence_name(*row): dict.fromkeys(ablation_runs.FIGURES, 10.0 * row[1] + seed)
+            for row in tables.SILENCE
         }
-        path = folder / "runs" / f"{tool.DEFAULT}-9-seed{seed}" / "silence.json"
+        path = folder / "runs" / f"{tables.DEFAULT}-9-seed{seed}" / "silence.json"
         path.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def test_what_is_there_is_reported_and_not_made_again(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a finished run was launched again")
 
-    monkeypatch.setattr(tool.subprocess, "run", refuse)
-    monkeypatch.setattr(tool, "num_parameters", lambda folder: len(folder.name) * 1000)
-    leave_runs(tool, tmp_path, (0, 1))
+    monkeypatch.setattr(ablation_runs.subprocess, "run", refuse)
+    monkeypatch.setattr(tables, "num_parameters", lambda folder: len(folder.name) * 1000)
+    leave_runs(tmp_path, (0, 1))
     words = ["davis_tables", "--data", "band", "--out", str(tmp_path), "--steps", "9"]
     monkeypatch.setattr(sys, "argv", [*words, "--seeds", "2"])
-    tool.main()
+    tables.main()
     report = json.loads((tmp_path / "tables.json").read_text(encoding="utf-8"))
     assert [len(report["tables"][number]) for number in "234"] == [4, 5, 8]
     sdr = report["tables"]["2"][0]["sdr_db"]
@@ -72,16 +61,14 @@ def test_what_is_there_is_reported_and_not_made_again(
     )
     assert "| off | — | 0.50 ± 0.71 |" in text
 
-    leave_runs(tool, tmp_path, (0,))
+    leave_runs(tmp_path, (0,))
     monkeypatch.setattr(sys, "argv", [*words, "--seeds", "1", "--tables", "3"])
-    tool.main()
+    tables.main()
     alone = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert "one seed" in alone and "Table 2" not in alone and "±" not in alone.split("\n", 1)[1]
 
 
-def test_what_is_missing_is_launched(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_missing_is_launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[list[str]] = []
 
     def note(command: list[str], **_: Any) -> None:
@@ -90,7 +77,7 @@ def test_what_is_missing_is_launched(
         run.mkdir(parents=True, exist_ok=True)
         (run / "last.safetensors" if "--resume" in command else run / "recipe.toml").touch()
 
-    monkeypatch.setattr(tool.subprocess, "run", note)
+    monkeypatch.setattr(ablation_runs.subprocess, "run", note)
     words = [
         "--data",
         "a",
@@ -102,11 +89,11 @@ def test_what_is_missing_is_launched(
         "--set",
         "mixing.repeats=2",
     ]
-    options = tool.read_options(words)
+    options = tables.read_options(words)
     with pytest.raises(SystemExit, match="table2-rrt-9-seed3 was stopped"):
-        tool.train(options, "table2-rrt", 3)
-    tool.train(options, "table2-rrt", 3)
-    tool.train(options, "table2-rrt", 3)
+        tables.train(options, "table2-rrt", 3)
+    tables.train(options, "table2-rrt", 3)
+    tables.train(options, "table2-rrt", 3)
     first, second = launched  # the third found it done
     assert second == [*first, "--resume"]
     assert first[first.index("train") + 1].endswith("ablations/davis-table2-rrt.toml")
@@ -116,7 +103,7 @@ def test_what_is_missing_is_launched(
         "training.max_steps=9", "training.seed=3", "training.validate_every_steps=9",
         "mixing.repeats=2",
     ]  # fmt: skip
-    assert tool.num_steps_of(tool.read_options(words[:5])) == 150
+    assert tables.num_steps_of(tables.read_options(words[:5])) == 150
 
 
 # The network of the tables, smaller still.
@@ -129,16 +116,14 @@ TINY = [
 
 
 @pytest.mark.slow
-def test_a_table_from_nothing(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     make_band(tmp_path / "band", 6)
     words = ["--data", str(tmp_path / "band"), "--out", str(tmp_path / "out"), "--steps", "1"]
-    words += ["--seeds", "1", "--tables", "4", "--device", "cpu"]
+    words += ["--seeds", "1", "--tables", "4"]
     words += [word for line in TINY for word in ("--set", line)]
     monkeypatch.setattr(sys, "argv", ["davis_tables", *words])
-    tool.main()
+    tables.main()
     report = json.loads((tmp_path / "out" / "tables.json").read_text(encoding="utf-8"))
     found = {
         (row["silence"], row["threshold"]): row["sdr_db"]["mean"] for row in report["tables"]["4"]
@@ -147,4 +132,6 @@ def test_a_table_from_nothing(
     assert found["off", 0.0] == found["released", 0.0]
     assert len({found["off", 0.0], found["released", 0.01], found["equation-5", 0.01]}) == 3
     [run] = (tmp_path / "out" / "runs").iterdir()
-    assert tool.num_parameters(run) > 1000 and set(tool.last_figures(run)) == set(tool.FIGURES)
+    assert tables.num_parameters(run) > 1000 and set(tables.last_figures(run)) == set(
+        ablation_runs.FIGURES
+    )

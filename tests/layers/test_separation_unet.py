@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from avsep.layers.convolution_attention import AttentionSettings
+from avsep.layers.convolution_attention import AttentionSettings, Convolution
 from avsep.layers.separation_unet import (
     SeparationUNet,
     SeparationUNetSettings,
@@ -139,7 +139,7 @@ def test_fold_and_unfold(cell: tuple[int, int]) -> None:
 COMPILED = """
 import torch
 from avsep.layers.separation_unet import SeparationUNet, SeparationUNetSettings
-from avsep.layers.convolution_attention import AttentionSettings
+from avsep.layers.convolution_attention import AttentionSettings, Convolution
 torch.manual_seed(0)
 small = AttentionSettings(num_heads=2, head_width=4, column_width=32)
 network = SeparationUNet(SeparationUNetSettings(channels=(8, 16), attention=small), 8, 6).eval()
@@ -157,3 +157,39 @@ def test_it_compiles_as_one_graph() -> None:
         [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["1", "0"]
+
+
+# Reduced precision.
+
+
+def snr_db(expected: Tensor, found: Tensor) -> float:
+    error = (found - expected).square().sum()
+    return float(10 * torch.log10(expected.square().sum() / error))
+
+
+def test_most_convolutions_in_bfloat16_are_heard_in_the_fourth_decimal_and_no_more() -> None:
+    network, given = small().eval(), inputs()
+    with torch.inference_mode():
+        exact = network(*given)
+        network.reduce_precision(reduced=True)
+        reduced = network(*given)
+        with torch.autocast("cpu", torch.bfloat16):
+            autocast = network(*given)
+        network.reduce_precision(reduced=False)
+        again = network(*given)
+    assert reduced.dtype == torch.float32
+    assert not torch.equal(reduced, exact) and torch.equal(again, exact)
+    assert snr_db(exact, reduced) > max(40.0, snr_db(exact, autocast.float()))
+
+
+def test_the_last_convolutions_stay_exact() -> None:
+    network = small()
+    network.reduce_precision(reduced=True)
+    flags = {
+        name: module.in_bfloat16
+        for name, module in network.named_modules()
+        if isinstance(module, Convolution)
+    }
+    exact = {name for name, in_bfloat16 in flags.items() if not in_bfloat16}
+    assert exact == {"last.first", "last.second", f"grow.{len(network.grow) - 1}"}
+    assert len(flags) > 2 * len(exact)

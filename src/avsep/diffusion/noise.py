@@ -1,35 +1,21 @@
-"""Noise for samplers: drawn by a generator, or a field that windows of one long sound share."""
+"""Noise for samplers: a field over time, which windows of one long sound share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from torch import Generator, Tensor
+from torch import Tensor
 
 _BLOCK_FRAMES = 64
-
-
-def drawn(
-    shape: Sequence[int], generator: Generator, device: torch.device
-) -> Callable[[int], Tensor]:
-    """Normal noise of a step, -1 for the start; every call draws anew, in the order of calls.
-
-    The generator's own device draws, so one on the CPU gives every device the same.
-    """
-
-    def noise(step: int) -> Float[Tensor, "*shape"]:
-        return torch.randn(*shape, generator=generator, device=generator.device).to(device)
-
-    return noise
 
 
 @dataclass(frozen=True)
 class NoiseField:
     """Normal noise over an endless spectrogram, the same from wherever it is looked at.
 
-    A cell hangs on seed, source, step, row and its frame from the start of the whole sound alone.
+    A cell hangs on seed, step, row and its frame from the start of the whole sound alone.
     Windows that overlap therefore start from, and are given, the same noise where they do, and
     separate it alike. NumPy makes it: PyTorch's generator for the CPU keeps 32 bits of a seed, too
     few to tell all blocks of a long sound apart.
@@ -43,33 +29,29 @@ class NoiseField:
     def window(
         self,
         start_frames: Sequence[int],
-        num_sources: int,
         num_rows: int,
         num_frames: int,
         step: int,
         device: torch.device,
-    ) -> Float[Tensor, "B S R T"]:
+    ) -> Float[Tensor, "B R T"]:
         """The noise of a step (-1 for the start) in windows that begin at these frames.
 
         A window may begin before the sound does, at a negative frame.
         """
-        blocks: dict[tuple[int, int], Float32[np.ndarray, "R 64"]] = {}
-        windows = np.empty((len(start_frames), num_sources, num_rows, num_frames), np.float32)
+        blocks: dict[int, Float32[np.ndarray, "R 64"]] = {}
+        windows = np.empty((len(start_frames), num_rows, num_frames), np.float32)
         for index, start in enumerate(start_frames):
             first, skipped = divmod(start, _BLOCK_FRAMES)
-            end = -(-(start + num_frames) // _BLOCK_FRAMES)
-            for source in range(num_sources):
-                for place in range(first, end):
-                    if (source, place) not in blocks:
-                        blocks[source, place] = self._block(source, place, num_rows, step)
-                whole = np.concatenate([blocks[source, place] for place in range(first, end)], 1)
-                windows[index, source] = whole[:, skipped : skipped + num_frames]
+            places = range(first, -(-(start + num_frames) // _BLOCK_FRAMES))
+            for place in places:
+                if place not in blocks:
+                    blocks[place] = self._block(place, num_rows, step)
+            whole = np.concatenate([blocks[place] for place in places], axis=1)
+            windows[index] = whole[:, skipped : skipped + num_frames]
         return torch.from_numpy(windows).to(device)
 
-    def _block(
-        self, source: int, place: int, num_rows: int, step: int
-    ) -> Float32[np.ndarray, "R 64"]:
+    def _block(self, place: int, num_rows: int, step: int) -> Float32[np.ndarray, "R 64"]:
         # Row after row, so that a row is the same however many follow it.
-        key = (source, step + 1, place % 2**32)
+        key = (step + 1, place % 2**32)
         generator = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
         return generator.standard_normal((num_rows, _BLOCK_FRAMES), dtype=np.float32)

@@ -31,7 +31,6 @@ class SamplingSettings(BaseModel):
     silence_threshold: float = Field(
         default=0.002, ge=0, description="a represented mixture below it is silent (Table 4)"
     )
-
     reduced_precision: bool = Field(
         default=False,
         description="most convolutions in bfloat16, on devices with instructions for it",

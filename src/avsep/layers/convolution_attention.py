@@ -120,8 +120,8 @@ class TimeFrequencyAttention(nn.Module):
     """TF: every cell looks at every other, in linear time (Shen et al., Efficient attention, 2021).
 
     Keys are normalised over cells and meet the values first, so that no cell-by-cell matrix is
-    ever held. The heads go through one matrix product and what crosses between them is dropped,
-    which costs less than bringing each head's numbers together in memory.
+    ever held. The heads go through one matrix product and what crosses between them is dropped, so
+    that no head's numbers need to be brought together in memory.
     """
 
     heads: Float[Tensor, "inner inner"]

@@ -150,7 +150,7 @@ class SeparationUNet(nn.Module):
         for level, shrink in zip(self.down, self.shrink, strict=True):
             maps = level(maps, time)
             skips.append(maps)
-            maps = shrink(maps if len(skips) == len(self.down) else _halved(maps))
+            maps = shrink(maps if len(skips) == len(self.down) else pixel_unshuffle(maps, 2))
         maps = self.interaction(maps, seen)
         for level, grow in zip(self.up, self.grow, strict=True):
             maps = level(torch.cat([maps, skips.pop()], dim=1), time)
@@ -269,20 +269,16 @@ def unfold(maps: Float[Tensor, "B E f t"], cell: tuple[int, int]) -> Float[Tenso
     return parts.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
 
 
-def _halved(maps: Float[Tensor, "B D f t"]) -> Float[Tensor, "B E g u"]:
-    return pixel_unshuffle(maps, 2)
-
-
 def _interaction_layers(settings: SeparationUNetSettings, seen_channels: int) -> list[nn.Module]:
     """The rows of Table 3; where it does not say how channels become fewer, a 1 x 1 convolution."""
     own, size = settings.channels[-1], settings.attention
     both = own + seen_channels
-    fewer, local = nn.Conv2d(both, own, 1), ResNetBlock(both, own, None)
-    found: dict[FusionName, list[nn.Module]] = {
-        "concat": [fewer],
-        "point-wise": [fewer, nn.SiLU(), nn.Conv2d(own, own, 1), nn.SiLU(), nn.Conv2d(own, own, 1)],
-        "local": [local, ResNetBlock(own, own, None), ResNetBlock(own, own, None)],
-        "global": [fewer, *(MapAttention(own, size) for _ in range(3))],
-        "local+global": [local, MapAttention(own, size), ResNetBlock(own, own, None)],
-    }
-    return found[settings.fusion]
+    if settings.fusion == "concat":
+        return [nn.Conv2d(both, own, 1)]
+    if settings.fusion == "point-wise":
+        second, third = nn.Conv2d(own, own, 1), nn.Conv2d(own, own, 1)
+        return [nn.Conv2d(both, own, 1), nn.SiLU(), second, nn.SiLU(), third]
+    if settings.fusion == "global":
+        return [nn.Conv2d(both, own, 1), *(MapAttention(own, size) for _ in range(3))]
+    between = ResNetBlock(own, own, None) if settings.fusion == "local" else MapAttention(own, size)
+    return [ResNetBlock(both, own, None), between, ResNetBlock(own, own, None)]

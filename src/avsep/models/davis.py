@@ -8,7 +8,7 @@ in a row (B times S), R rows of the logarithmic axis, K pictures, D width of wha
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 from jaxtyping import Float
@@ -23,8 +23,9 @@ from avsep.diffusion.sampling import SamplingSettings, sample
 from avsep.diffusion.targets import Target, data_from, target_of
 from avsep.errors import unknown_name
 from avsep.layers.separation_unet import SeparationUNet, SeparationUNetSettings
-from avsep.records import Batch, Cues, Separation
+from avsep.records import Batch, Cues, Quality, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
+from avsep.sound.hearing_level import hearing_factor
 from avsep.sound.masks import loss_weight, ratio_mask
 from avsep.sound.representation import represent, unrepresent
 from avsep.vision.frame_encoders import FrameEncoderName
@@ -63,10 +64,10 @@ class DAVISSettings(BaseModel):
         description="what the network says: noise (DAVIS), data, velocity (DAVIS-Flow), or ours: "
         "bounded, the part of the mixture's magnitude that is the source's",
     )
-    loss: Literal["l1", "l2", "share"] = Field(
+    loss: Literal["l1", "l2"] = Field(
         default="l1",
-        description="distance to the target: l1 (section 3.4), l2 (equation 4), or ours for "
-        "bounded: l1 between the parts of the mixture, louder cells counting more",
+        description="distance to the target: l1 (section 3.4) or l2 (equation 4); of a bounded one "
+        "between the parts of the mixture, louder cells counting more",
     )
     data_loss: float = Field(
         default=0.0, ge=0, description="weight of the l1 distance of the clean sound beside it"
@@ -100,22 +101,17 @@ class DAVISSettings(BaseModel):
         description="ours: mixtures are heard at this RMS, whatever their level; none: as they are",
     )
     sampling: SamplingSettings = SamplingSettings()
-    qualities: dict[str, SamplingSettings] = Field(
+    qualities: dict[Quality, SamplingSettings] = Field(
         default_factory=dict, description="of `--quality`; what is missing is `sampling`"
     )
 
     @model_validator(mode="after")
     def _fits(self) -> "DAVISSettings":
-        if (self.loss == "share") != (self.target == "bounded"):
-            raise ValueError("the loss 'share' is that of the target 'bounded', and only of it")
         if self.own_estimate_probability and self.target not in ("data", "bounded"):
             raise ValueError("own_estimate_probability needs the target 'data' or 'bounded'")
         if self.word_probability and not self.categories:
             raise ValueError("word_probability needs categories")
         return self
-
-
-QUALITIES = ("fast", "balanced", "best")
 
 
 @dataclass(frozen=True)
@@ -162,9 +158,10 @@ class DAVIS(nn.Module):
 
     def at_quality(self, quality: str) -> Self:
         """The same model, sampling as fast, as balanced or as well as its settings have it."""
-        if quality not in QUALITIES:
-            raise unknown_name("quality", quality, QUALITIES)
-        return self.sampled_by(self.settings.qualities.get(quality, self.settings.sampling))
+        if quality not in get_args(Quality):
+            raise unknown_name("quality", quality, get_args(Quality))
+        found = {str(name): way for name, way in self.settings.qualities.items()}
+        return self.sampled_by(found.get(quality, self.settings.sampling))
 
     def sampled_by(self, sampling: SamplingSettings) -> Self:
         """The same model, its weights shared, sampling in another way."""
@@ -184,7 +181,8 @@ class DAVIS(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """`total`: the distance to what the network should say, summed over sources."""
         assert batch.sources is not None, "training needs the true sources"
-        num_sources, level = batch.sources.shape[1], self._level(batch.mixture)
+        num_sources = batch.sources.shape[1]
+        level = hearing_factor(batch.mixture, self.settings.hearing_level)
         asked = self._ask(self.front_end.magnitude(batch.mixture[:, 0] * level), batch.cues)
         sources = batch.sources[:, :, 0] * level[:, None] * self.settings.target_gain
         rows = self._to_network(self.front_end.magnitude(sources.flatten(0, 1)))
@@ -203,7 +201,7 @@ class DAVIS(nn.Module):
         """Each source's magnitude, sampled; channels one by one, with the same cues and noise."""
         cues, noise = self.embed(batch.cues), self._noise(batch, generator)
         heard, phase = self.front_end.spectrogram(batch.mixture)  # B C F T
-        level = self._level(batch.mixture)
+        level = hearing_factor(batch.mixture, self.settings.hearing_level)
         channels = (heard * level[..., None, None]).unbind(1)
         found = [self._sample(channel, cues, noise) for channel in channels]
         magnitudes = torch.stack(found, dim=2) / level[..., None, None, None]
@@ -240,9 +238,19 @@ class DAVIS(nn.Module):
         """The clean sound as the network has it at one time of the path."""
         times = torch.full((len(noisy),), time, device=noisy.device)
         said = self.unet(noisy, asked.heard, times * self._clock, asked.seen).float()
+        return self._data(said, noisy, times, asked).clamp(-1, 1)
+
+    def _data(
+        self,
+        said: Float[Tensor, "N R T"],
+        noisy: Float[Tensor, "N R T"],
+        times: Float[Tensor, " N"],
+        asked: _Asked,
+    ) -> Float[Tensor, "N R T"]:
+        """The clean sound that the network's answer stands for."""
         if self.settings.target == "bounded":
             return represent(said.sigmoid() * asked.bound)
-        return data_from(self.settings.target, said, noisy, times, self.path).clamp(-1, 1)
+        return data_from(self.settings.target, said, noisy, times, self.path)
 
     def _started_from(
         self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], asked: _Asked
@@ -268,16 +276,16 @@ class DAVIS(nn.Module):
         time: Float[Tensor, " N"],
     ) -> Float[Tensor, ""]:
         """The loss of what the network said, mean over sources and cells."""
-        settings = self.settings
-        if settings.loss == "share":
+        settings, clean, weight = self.settings, represent(rows), rows.new_ones(())
+        if settings.target == "bounded":
             error = said.sigmoid() - ratio_mask(rows, asked.bound, 1.0)
-            mixture = asked.bound / settings.target_gain
-            return (error.abs() * loss_weight(mixture)).mean()
-        clean = represent(rows)
-        error = said - target_of(settings.target, clean, noise, time, self.path)
-        found = error.abs().mean() if settings.loss == "l1" else error.square().mean()
+            weight = loss_weight(asked.bound / settings.target_gain)
+        else:
+            error = said - target_of(settings.target, clean, noise, time, self.path)
+        error = error.abs() if settings.loss == "l1" else error.square()
+        found = (weight * error).mean()
         if settings.data_loss:
-            data = data_from(settings.target, said, noisy, time, self.path)
+            data = self._data(said, noisy, time, asked)
             found = found + settings.data_loss * (data - clean).abs().mean()
         return found
 
@@ -305,21 +313,14 @@ class DAVIS(nn.Module):
         num_columns = front_end.columns_of(num_samples)
         starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
-        shape = (1, front_end.num_rows, num_columns)
-        repeats, device = num_sources(batch.cues), batch.mixture.device
+        shape, device = (front_end.num_rows, num_columns), batch.mixture.device
+        repeats = num_sources(batch.cues)
 
         def noise(step: int) -> Float[Tensor, "N R T"]:
             drawn = NoiseField(seed).window(starts, *shape, step, device)
-            return drawn.expand(-1, repeats, -1, -1).flatten(0, 1)
+            return drawn.repeat_interleave(repeats, dim=0)
 
         return noise
-
-    def _level(self, mixture: Float[Tensor, "B C N"]) -> Float[Tensor, "B 1"]:
-        """The factor that brings each mixture to the level it is heard at."""
-        if self.settings.hearing_level is None:
-            return mixture.new_ones(len(mixture), 1)
-        loudness = mixture.square().mean((1, 2), keepdim=True)[:, 0].sqrt()
-        return self.settings.hearing_level / loudness.clamp_min(1e-5)
 
     def _to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
         """A magnitude on the logarithmic axis, in as many columns as the network can halve."""

@@ -20,6 +20,7 @@ from avsep.layers.gated_fusion import GatedFusion
 from avsep.layers.query_transformer import QueryTransformer
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
+from avsep.sound.hearing_level import hearing_factor
 from avsep.sound.masks import log1p_input, loss_weight, ratio_mask
 from avsep.vision.looks import LookSettings
 from avsep.vision.movement import MovementEncoder
@@ -181,7 +182,7 @@ class DGFNet(nn.Module):
         code, it is their mean over sources and cells, weighted by the mixture's log1p.
         """
         assert batch.sources is not None, "training needs the true sources"
-        level = self._level(batch.mixture)
+        level = hearing_factor(batch.mixture, self.settings.hearing_level)
         sources = self.front_end.magnitude(batch.sources[:, :, 0] * level[:, None])
         rows = self._to_network(self.front_end.magnitude(batch.mixture[:, 0] * level))
         fused = self._masks(rows, batch.cues)
@@ -210,7 +211,7 @@ class DGFNet(nn.Module):
         return Separation(magnitudes, presence, phase, answers[0].facts)
 
     def _separate(self, mixture: Float[Tensor, "B N"], cues: Cues) -> Separation:
-        level = self._level(mixture[:, None])
+        level = hearing_factor(mixture[:, None], self.settings.hearing_level)
         magnitude, phase = self.front_end.spectrogram(mixture * level)
         fused = self._masks(self._to_network(magnitude), cues)
         masks = self._from_network(fused.masks.float(), magnitude.shape[-1])
@@ -224,14 +225,6 @@ class DGFNet(nn.Module):
         if fused.gate is not None:
             facts["gate"] = fused.gate.float()
         return Separation(magnitudes[:, :, None], presence.clamp(0, 1), phase[:, None], facts)
-
-    def _level(self, mixture: Float[Tensor, "B 1 N"]) -> Float[Tensor, "B 1"]:
-        """The factor that brings each mixture to the level it is heard at."""
-        sound = mixture[:, 0]
-        if self.settings.hearing_level is None:
-            return torch.ones_like(sound[:, :1])
-        loudness = sound.square().mean(dim=1, keepdim=True).sqrt()
-        return self.settings.hearing_level / loudness.clamp_min(1e-5)
 
     def _to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
         """A magnitude as the network sees it: logarithmic rows, `time_stride` frames in one."""

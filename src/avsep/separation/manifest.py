@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import avsep
 from avsep.media.names import readable
-from avsep.records import TimedBox
+from avsep.records import Quality, TimedBox
 
 FILE_NAME = "manifest.json"
 RESIDUAL_NAME = "residual.wav"
@@ -32,7 +32,7 @@ class SeparatorSettings(_Record):
         description="of the stems: the video's own rate and channels, or one channel at the "
         "model's rate, which is what papers score",
     )
-    quality: Literal["fast", "balanced", "best"] = Field(
+    quality: Quality = Field(
         default="fast",
         description="how long models that sample take for an answer, as each has it; others answer "
         "in one pass",

@@ -86,16 +86,13 @@ class Scene:
         Of those that are known by their words alone there is nothing to see.
         """
         seen = [visible for visible in objects if visible.is_seen]
+        # Whoever gives a box points at something, be it the only one that is named.
+        settings = settings.model_copy(update={"whole_when_alone": False})
         looks = iter(self._look(seen, settings) if seen else ())
         (nothing,) = nothing_to_see(1, settings)
         return tuple(next(looks) if visible.is_seen else nothing for visible in objects)
 
     def _look(self, objects: Sequence[VisibleObject], settings: LookSettings) -> tuple[Look, ...]:
-        if settings.seen(objects) != tuple(objects):
-            self.remarks.append(
-                "this model looks at the whole picture where one object is named, so its box is "
-                "left aside; name all that can be seen to have it looked at"
-            )
         if isinstance(self.pictures, Clip):
             clip = self.pictures
             times = clip.frame_times_seconds.tolist()

@@ -14,7 +14,7 @@ from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.media.opening import Source, source_name
 from avsep.recipe import check_settings
-from avsep.records import Clip, VisibleObject
+from avsep.records import Clip, Quality, VisibleObject
 from avsep.separation.cues import check_needs
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
 from avsep.separation.objects import Objects, alike, find_objects
@@ -39,7 +39,7 @@ class Choices(TypedDict, total=False):
     """What may be chosen of `SeparatorSettings` in the call of `separate`."""
 
     rate: Literal["native", "model"]
-    quality: Literal["fast", "balanced", "best"]
+    quality: Quality
     seed: int
     device: str
     i3d: str | os.PathLike[str] | None

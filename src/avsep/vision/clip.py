@@ -4,7 +4,6 @@ Radford et al., Learning transferable visual models from natural language superv
 networks and the tokenizer are those of transformers, which is needed only where CLIP is used.
 """
 
-import importlib
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from avsep.errors import InputError
+from avsep.errors import InputError, require_package
+from avsep.recipe import check_settings
 
 CLIP_WEIGHTS = "openai/clip-vit-base-patch32"
 # What the paper asks words in, section 3.1.4.
@@ -27,6 +27,17 @@ TEMPLATE = "a photo of a {}."
 # Of the pictures that CLIP learned from, 0..1, red, green, blue.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+# Our settings -> what transformers calls them.
+_THEIR_NAMES = {
+    "picture_pixels": "image_size",
+    "patch_pixels": "patch_size",
+    "num_layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "feed_forward_width": "intermediate_size",
+    "activation": "hidden_act",
+    "num_channels": "projection_dim",
+}
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -90,17 +101,8 @@ def load_clip(name_or_path: str = CLIP_WEIGHTS) -> ClipImageEncoder:
             reached and did not send these weights before.
     """
     published = _load("CLIPVisionModelWithProjection", name_or_path)
-    shape = published.config
-    settings = ClipImageSettings(
-        picture_pixels=shape.image_size,
-        patch_pixels=shape.patch_size,
-        num_layers=shape.num_hidden_layers,
-        width=shape.hidden_size,
-        num_heads=shape.num_attention_heads,
-        feed_forward_width=shape.intermediate_size,
-        activation=shape.hidden_act,
-        num_channels=shape.projection_dim,
-    )
+    shape = {ours: getattr(published.config, theirs) for ours, theirs in _THEIR_NAMES.items()}
+    settings = check_settings(shape, ClipImageSettings, f"CLIP '{name_or_path}'")
     encoder = ClipImageEncoder(settings)
     encoder.network.load_state_dict(published.state_dict())
     return encoder
@@ -155,18 +157,9 @@ def _at_one_length(vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
 
 
 def _image_network(settings: ClipImageSettings) -> Any:
-    transformers = _transformers()
-    shape = transformers.CLIPVisionConfig(
-        image_size=settings.picture_pixels,
-        patch_size=settings.patch_pixels,
-        num_hidden_layers=settings.num_layers,
-        hidden_size=settings.width,
-        num_attention_heads=settings.num_heads,
-        intermediate_size=settings.feed_forward_width,
-        hidden_act=settings.activation,
-        projection_dim=settings.num_channels,
-    )
-    return transformers.CLIPVisionModelWithProjection(shape)
+    transformers = require_package("transformers", "CLIP")
+    shape = {theirs: getattr(settings, ours) for ours, theirs in _THEIR_NAMES.items()}
+    return transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**shape))
 
 
 def _load(kind: str, name_or_path: str) -> Any:
@@ -203,7 +196,7 @@ def _load_tokenizer(name_or_path: str, num_known: int) -> Any:
 @contextmanager
 def _no_weights_is_one_line(name_or_path: str) -> Iterator[ModuleType]:
     """Give transformers, kept quiet; whatever fails inside becomes an InputError."""
-    transformers = _transformers()
+    transformers = require_package("transformers", "CLIP")
     log = transformers.utils.logging
     verbosity, shows_progress = log.get_verbosity(), log.is_progress_bar_enabled()
     # It reports the other half of CLIP as left over.
@@ -222,12 +215,3 @@ def _no_weights_is_one_line(name_or_path: str) -> Iterator[ModuleType]:
         log.set_verbosity(verbosity)
         if shows_progress:
             log.enable_progress_bar()
-
-
-def _transformers() -> ModuleType:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "transformers"
-        why = "" if missing else f" ({error})"
-        raise InputError(f"CLIP needs a package{why}: pip install transformers") from error

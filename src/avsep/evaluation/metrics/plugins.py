@@ -1,6 +1,5 @@
 """Scores of packages that are not installed with avsep: PESQ of speech, CLAP score and FAD."""
 
-import importlib
 import math
 import os
 from functools import lru_cache
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Shaped
 
-from avsep.errors import InputError
+from avsep.errors import InputError, require_package
 from avsep.sound.resample import resample
 
 # The weights that make CLAP scores and FAD, unless AVSEP_CLAP names a folder or another hub id.
@@ -21,19 +20,6 @@ PESQ_RATE_HZ = 16000
 # PESQ is made for some ten seconds, and its code holds 50 utterances.
 _LONGEST_PESQ_SECONDS = 20
 _SHORTEST_PESQ_SECONDS = 0.25
-
-
-def require_package(name: str, for_what: str) -> ModuleType:
-    """An optional package, imported.
-
-    Raises:
-        InputError: it is not installed; the line says what to type.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        why = "" if isinstance(error, ModuleNotFoundError) and error.name == name else f" ({error})"
-        raise InputError(f"{for_what} needs a package{why}: pip install {name}") from error
 
 
 # Speech.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from avsep.errors import InputError, unknown_name
+from avsep.errors import InputError, require_package, unknown_name
 from avsep.evaluation.metrics.binaural_errors import ild_error_db, itd_error_us
-from avsep.evaluation.metrics.plugins import ClapEmbedder, clap_score, pesq_mos, require_package
+from avsep.evaluation.metrics.plugins import ClapEmbedder, clap_score, pesq_mos
 from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, sdr_improvement_db, si_bss_eval
 from avsep.evaluation.metrics.spectral_distance import spectral_distance
 

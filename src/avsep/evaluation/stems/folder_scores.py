@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
-from avsep.errors import InputError
+from avsep.errors import InputError, require_package
 from avsep.evaluation.metrics.framewise import median_over_frames
-from avsep.evaluation.metrics.plugins import ClapEmbedder, frechet_audio_distance, require_package
+from avsep.evaluation.metrics.plugins import ClapEmbedder, frechet_audio_distance
 from avsep.evaluation.metrics.registry import SET_METRICS, mean_figures
 from avsep.evaluation.stems.file_scores import Column, FileScores, ScoreSettings, score_files
 from avsep.evaluation.stems.stem_folders import Song
