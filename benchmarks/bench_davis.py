@@ -21,11 +21,11 @@ from torch.nn.functional import silu
 from torch.utils.flop_counter import FlopCounterMode
 
 from avsep.devices import computes_bfloat16
-from avsep.layers.convolution_attention import TimeAttention, TimeFrequencyAttention
+from avsep.layers.convolution_attention import ResNetBlock, TimeAttention, TimeFrequencyAttention
 from avsep.layers.separation_unet import MapAttention, SeparationUNet, SeparationUNetSettings
 
 REQUIRED_RATE, REQUIRED_MEMORY, REQUIRED_SNR_DB = 1.8, 0.75, 40.0
-RUNS = 5
+RUNS, PROCESSES = 5, 3
 NETWORKS = {
     "plain": "plain float32",
     "float32": "ours, float32",
@@ -49,23 +49,28 @@ def main() -> None:
     console.print(_table(found), _parts_table(found["ours"]["parts"]))
     plain, ours = found["plain"], found["ours"]
     rate = plain["seconds"] / ours["seconds"]
-    memory = ours["megabytes"] / plain["megabytes"]
+    memory = ours["own_megabytes"] / plain["own_megabytes"]
+    whole = ours["megabytes"] / plain["megabytes"]
     console.print(
-        f"{rate:.2f} times the rate (required {REQUIRED_RATE}), {memory:.2f} of the peak memory "
-        f"(required at most {REQUIRED_MEMORY}), output {ours['snr_db']:.1f} dB from float32 "
-        f"(required {REQUIRED_SNR_DB:.0f}); {ours['precision']}"
+        f"{rate:.2f} times the rate (required {REQUIRED_RATE})\n"
+        f"{memory:.2f} of the peak memory beside what imports alone hold (required at most "
+        f"{REQUIRED_MEMORY}), {whole:.2f} with it\n"
+        f"output {ours['snr_db']:.1f} dB from float32 (required {REQUIRED_SNR_DB:.0f})\n"
+        f"{ours['precision']}"
     )
     good = rate >= REQUIRED_RATE and memory <= REQUIRED_MEMORY
     sys.exit(0 if good and ours["snr_db"] >= REQUIRED_SNR_DB else 1)
 
 
 def _table(found: dict[str, dict]) -> Table:
-    table = Table("network", "seconds", "GFLOP/s", "peak MB", "dB from plain float32")
+    heads = ("network", "seconds", "GFLOP/s", "peak MB", "beside imports", "dB from plain float32")
+    table = Table(*heads)
     for name, label in NETWORKS.items():
         one = found[name]
         rate = f"{one['gflop'] / one['seconds']:.0f}"
         distance = "-" if name == "plain" else f"{one['snr_db']:.1f}"
-        table.add_row(label, f"{one['seconds']:.2f}", rate, f"{one['megabytes']:.0f}", distance)
+        memory = (f"{one['megabytes']:.0f}", f"{one['own_megabytes']:.0f}")
+        table.add_row(label, f"{one['seconds']:.2f}", rate, *memory, distance)
     return table
 
 
@@ -79,18 +84,23 @@ def _parts_table(parts: dict[str, float]) -> Table:
 
 
 def _in_own_process(name: str, folder: Path) -> dict:
-    """Peak memory is a process's, so each has its own; outputs are compared by their files."""
+    """Best time and median memory of some processes, as peak memory is one's; outputs by files."""
     answer = folder / f"{name}.npy"
     words = [sys.executable, __file__, "--only", name, "--answer", str(answer)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    expected, found = np.load(folder / "plain.npy"), np.load(answer)
-    error = np.square(found - expected).sum()
+    done = [subprocess.run(words, check=True, capture_output=True) for _ in range(PROCESSES)]
+    found = sorted((json.loads(one.stdout) for one in done), key=lambda one: one["seconds"])
+    memory = {
+        m: float(np.median([one[m] for one in found])) for m in ("megabytes", "own_megabytes")
+    }
+    expected, given = np.load(folder / "plain.npy"), np.load(answer)
+    error = np.square(given - expected).sum()
     snr_db = 10 * np.log10(np.square(expected).sum() / max(error, 1e-30))
-    return json.loads(done.stdout) | {"snr_db": float(snr_db)}
+    return found[0] | memory | {"snr_db": float(snr_db)}
 
 
 def measure(name: str, answer: Path) -> dict:
     """Seconds, peak memory and output of one network, in a process that has done nothing else."""
+    imported = _peak_megabytes()
     torch.manual_seed(0)
     network = SeparationUNet(SeparationUNetSettings(), 256, 512).eval()
     noisy, mixture = torch.randn(1, 256, 256), torch.rand(1, 256, 256) ** 4
@@ -104,17 +114,22 @@ def measure(name: str, answer: Path) -> dict:
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=name == "autocast"):
         np.save(answer, network(*given).float().numpy())
         seconds = min(_seconds(network, given) for _ in range(RUNS))
-        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        megabytes = _peak_megabytes()
         counter = FlopCounterMode(display=False)
         with counter:
             network(*given)
     return {
         "seconds": seconds,
         "megabytes": megabytes,
+        "own_megabytes": megabytes - imported,
         "gflop": counter.get_total_flops() / 1e9,
         "precision": "convolutions in bfloat16" if reduced else "no bfloat16 here: all in float32",
         "parts": _parts(network, given) if name == "ours" else {},
     }
+
+
+def _peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _seconds(network: nn.Module, given: tuple[Tensor, ...]) -> float:
@@ -167,6 +182,7 @@ def make_plain(network: SeparationUNet) -> None:
     """Put the plain forward passes in place of ours; the weights stay."""
     network.to(memory_format=torch.contiguous_format)
     plain: dict[type, Callable] = {
+        ResNetBlock: _plain_resnet,
         TimeFrequencyAttention: _plain_time_frequency,
         TimeAttention: _plain_time,
         MapAttention: _plain_map,
@@ -197,6 +213,21 @@ def _joined(block: nn.Module, answer: Tensor, maps: Tensor) -> Float[Tensor, "B 
     weight, bias = block.from_heads.weight[:, :, None, None], block.from_heads.bias  # type: ignore[union-attr,index]
     cells = answer.flatten(1, 2).unflatten(2, maps.shape[2:])
     return torch.conv2d(cells, weight, bias)  # type: ignore[arg-type]
+
+
+def _plain_resnet(self: ResNetBlock, maps: Tensor, time: Tensor) -> Float[Tensor, "B D f t"]:
+    hidden = self.first_norm(_plain_convolution(self.first, maps))
+    if self.condition is not None:
+        hidden = _condition(self, hidden, time)
+    hidden = self.second_norm(_plain_convolution(self.second, silu(hidden)))
+    return silu(hidden) + self.shortcut(maps)
+
+
+def _plain_convolution(layer: nn.Conv2d, maps: Tensor) -> Float[Tensor, "B D f t"]:
+    mean = layer.weight.mean((1, 2, 3), keepdim=True)
+    variance = layer.weight.var((1, 2, 3), keepdim=True, correction=0)
+    kernel = (layer.weight - mean) * (variance + 1e-5).rsqrt()
+    return torch.conv2d(maps, kernel, layer.bias, padding=1)
 
 
 def _plain_time_frequency(

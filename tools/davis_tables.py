@@ -2,20 +2,23 @@
 
 Run `python tools/davis_tables.py --data band --out out/davis`. The rows of Tables 2 and 3 are
 trained for the same number of steps with every seed and scored on the validation list, as in the
-paper; of Table 4 one trained model is scored with other rules for silence. What is there already is
-not made again: a run that was stopped goes on, and more seeds may be asked for later.
+paper; of Table 4 one trained model is scored with other rules for silence, and of "bound", a table
+of ours, one that may answer with more than the mixture holds, kept to it and not. What is there
+already is not made again: a run that was stopped goes on, and more seeds may be asked for later.
 OUT/tables.md and .json hold the results.
 """
 
 import argparse
+import copy
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from ablation_runs import FIGURES, path_of, plus_minus, spread_of, train_once
 from avsep.checkpoint import load_model
@@ -46,13 +49,13 @@ class Row:
 
 
 TABLES = {
-    2: (
+    "2": (
         Row("{R, R, R}", "table2-rrr", (9.03, 14.05, 13.20), 51.76),
         Row("{R, R, T}", "table2-rrt", (11.78, 17.91, 15.44), 43.85),
         Row("{R, R, TF}", "table2-rrtf", (11.50, 18.01, 15.21), 42.95),
         Row("{R, TF, T}", DEFAULT, (11.88, 17.52, 16.12), 35.04),
     ),
-    3: (
+    "3": (
         Row("Concat", "table3-concat", (10.85, 17.62, 15.52)),
         Row("FIM (Point-wise)", "table3-point-wise", (11.06, 17.37, 15.44)),
         Row("FIM (Local)", "table3-local", (11.56, 17.02, 16.28)),
@@ -72,11 +75,15 @@ SILENCE: dict[tuple[str, float], tuple[float, float, float] | None] = {
     ("equation-5", 0.001): None,
     ("equation-5", 0.002): None,
 }
+# Whether answers are kept below the mixture's magnitude; the network says the clean sound itself.
+BOUND = {"at most the mixture": True, "as they come": False}
+UNBOUNDED = "bound"
 # The first columns of each table.
 HEADS = {
     "2": ("blocks", "parameters", "paper's, Mi"),
     "3": ("fusion", "parameters"),
     "4": ("rule", "threshold"),
+    "bound": ("answers",),
 }
 Figures = dict[str, float]
 
@@ -86,9 +93,10 @@ def main() -> None:
     options = read_options()
     options.out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"steps": num_steps_of(options), "seeds": options.seeds, "tables": {}}
-    for number in options.tables:
-        rows = silence_rows(options) if number == 4 else trained_rows(options, TABLES[number])
-        report["tables"][str(number)] = list(rows)
+    sampled = {"4": silence_rows, "bound": bound_rows}
+    for name in options.tables:
+        rows = sampled[name](options) if name in sampled else trained_rows(options, TABLES[name])
+        report["tables"][name] = list(rows)
     write_whole(options.out / "tables.json", json.dumps(report, indent=1) + "\n")
     write_whole(options.out / "tables.md", markdown(report))
     print((options.out / "tables.md").read_text(encoding="utf-8"))
@@ -99,7 +107,7 @@ def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders to train on")
     parser.add_argument("--out", type=Path, required=True, help="where everything is written")
-    parser.add_argument("--tables", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3, 4])
+    parser.add_argument("--tables", nargs="+", choices=list(HEADS), default=list(HEADS))
     parser.add_argument("--steps", type=int, help="a run; without it, as the recipes have it")
     parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, ...")
     parser.add_argument("--set", action="append", default=[], help="a setting of all runs, a.b=c")
@@ -137,6 +145,18 @@ def silence_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield found | spreads_of(figures)
 
 
+def bound_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Answers kept to the mixture and not, of one model."""
+    ways = {label: {"bound_by_mixture": bound} for label, bound in BOUND.items()}
+    each = [
+        figures_of_ways(train(options, UNBOUNDED, seed), "bound.json", ways)
+        for seed in range(options.seeds)
+    ]
+    for label in BOUND:
+        found = {"label": label, "paper_db": None}
+        yield found | spreads_of([figures[label] for figures in each])
+
+
 # A run
 
 
@@ -170,13 +190,27 @@ def silence_name(rule: str, threshold: float) -> str:
 
 
 def silence_figures(folder: Path) -> dict[str, Figures]:
-    """The scores of a run's last model under each rule for silence; each is kept once it is there.
+    """The scores of a run's last model under each rule for silence."""
+    ways = {
+        silence_name(*row): {"sampling": {"silence": row[0], "silence_threshold": row[1]}}
+        for row in SILENCE
+    }
+    return figures_of_ways(folder, "silence.json", ways)
 
-    All rows are scored on the run's own validation mixtures and begin from the same noise.
+
+# One model in several ways
+
+
+def figures_of_ways(
+    folder: Path, file_name: str, ways: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Figures]:
+    """The scores of a run's last model with other settings; each is kept once it is there.
+
+    All are scored on the run's own validation mixtures and begin from the same noise.
     """
-    kept = folder / "silence.json"
+    kept = folder / file_name
     found = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    missing = [row for row in SILENCE if silence_name(*row) not in found]
+    missing = [name for name in ways if name not in found]
     if not missing:
         return found
     device = find_device("auto")
@@ -186,15 +220,23 @@ def silence_figures(folder: Path) -> dict[str, Figures]:
     for _ in build(library, recipe, model):
         pass
     batches = validation_of(library, recipe, model)
-    for rule, threshold in missing:
-        changed = {"silence": rule, "silence_threshold": threshold}
-        sampling = model.settings.sampling.model_copy(update=changed)
+    for name in missing:
+        changed = copy.copy(model)
+        changed.settings = revised(model.settings, ways[name])
         torch.manual_seed(0)
-        scored = validate(model.sampled_by(sampling), batches, device)
-        figures = {figure: scored[f"validation/{figure}"] for figure in FIGURES}
-        found[silence_name(rule, threshold)] = figures
+        scored = validate(changed, batches, device)
+        found[name] = {figure: scored[f"validation/{figure}"] for figure in FIGURES}
         write_whole(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found
+
+
+def revised(settings: BaseModel, changes: Mapping[str, Any]) -> BaseModel:
+    """The settings with these in place; those of a group are changed one by one."""
+    new = {
+        name: revised(getattr(settings, name), value) if isinstance(value, Mapping) else value
+        for name, value in changes.items()
+    }
+    return settings.model_copy(update=new)
 
 
 # What is written
@@ -209,24 +251,27 @@ def markdown(report: dict[str, Any]) -> str:
     """The tables as they stand in docs/papers/davis.md."""
     seeds = f"{report['seeds']} seeds" if report["seeds"] > 1 else "one seed"
     lines = [f"{report['steps']} steps each, {seeds}: mean ± standard deviation over the seeds."]
-    for number, rows in report["tables"].items():
-        heads = HEADS[number]
-        published = f"paper, on MUSIC's {'test' if number == '4' else 'validation'} list"
-        lines += ["", f"### Table {number} (dB)", ""]
+    for name, rows in report["tables"].items():
+        heads = HEADS[name]
+        published = f"paper, on MUSIC's {'test' if name == '4' else 'validation'} list"
+        title = "Bound by the mixture" if name == "bound" else f"Table {name}"
+        lines += ["", f"### {title} (dB)", ""]
         lines.append(f"| {' | '.join([*heads, 'SDR', 'SIR', 'SAR', published])} |")
         lines.append("|---|" + "---:|" * (len(heads) + 2) + "---|")
         for row in rows:
-            cells = [*row_heads(number, row), *(plus_minus(row[figure]) for figure in FIGURES)]
+            cells = [*row_heads(name, row), *(plus_minus(row[figure]) for figure in FIGURES)]
             lines.append(f"| {' | '.join([*cells, published_db(row['paper_db'])])} |")
     return "\n".join(lines) + "\n"
 
 
-def row_heads(number: str, row: dict[str, Any]) -> list[str]:
+def row_heads(name: str, row: dict[str, Any]) -> list[str]:
     """The first cells of a row."""
-    if number == "4":
+    if name == "bound":
+        return [row["label"]]
+    if name == "4":
         return [row["silence"], f"{row['threshold']:g}" if row["silence"] != "off" else "—"]
     cells = [row["label"], f"{row['parameters']:,}"]
-    return [*cells, f"{row['paper_mebi']:.2f}"] if number == "2" else cells
+    return [*cells, f"{row['paper_mebi']:.2f}"] if name == "2" else cells
 
 
 def published_db(figures: Sequence[float] | None) -> str:

@@ -16,7 +16,7 @@ from training.tiny_band import make_band
 def leave_runs(folder: Path, seeds: Sequence[int]) -> None:
     """Runs of 9 steps: seed 0 scores as the paper does, each further seed two decibels more."""
     for seed in seeds:
-        for row in (*tables.TABLES[2], *tables.TABLES[3]):
+        for row in (*tables.TABLES["2"], *tables.TABLES["3"]):
             run = folder / "runs" / f"{row.run}-9-seed{seed}"
             run.mkdir(parents=True, exist_ok=True)
             (run / "last.safetensors").touch()
@@ -31,6 +31,14 @@ def leave_runs(folder: Path, seeds: Sequence[int]) -> None:
         }
         path = folder / "runs" / f"{tables.DEFAULT}-9-seed{seed}" / "silence.json"
         path.write_text(json.dumps(kept), encoding="utf-8")
+        unbounded = folder / "runs" / f"bound-9-seed{seed}"
+        unbounded.mkdir(exist_ok=True)
+        (unbounded / "last.safetensors").touch()
+        kept = {
+            label: dict.fromkeys(ablation_runs.FIGURES, 3.0 + bound)
+            for label, bound in tables.BOUND.items()
+        }
+        (unbounded / "bound.json").write_text(json.dumps(kept), encoding="utf-8")
 
 
 def test_what_is_there_is_reported_and_not_made_again(
@@ -46,7 +54,8 @@ def test_what_is_there_is_reported_and_not_made_again(
     monkeypatch.setattr(sys, "argv", [*words, "--seeds", "2"])
     tables.main()
     report = json.loads((tmp_path / "tables.json").read_text(encoding="utf-8"))
-    assert [len(report["tables"][number]) for number in "234"] == [4, 5, 8]
+    counts = {name: len(rows) for name, rows in report["tables"].items()}
+    assert counts == {"2": 4, "3": 5, "4": 8, "bound": 2}
     sdr = report["tables"]["2"][0]["sdr_db"]
     assert sdr["mean"] == pytest.approx(10.03) and sdr["spread"] == pytest.approx(2**0.5)
     assert sdr["each"] == pytest.approx([9.03, 11.03])
@@ -60,6 +69,8 @@ def test_what_is_there_is_reported_and_not_made_again(
         in text
     )
     assert "| off | — | 0.50 ± 0.71 |" in text
+    bound = "| at most the mixture | 4.00 ± 0.00 | 4.00 ± 0.00 | 4.00 ± 0.00 | — |"
+    assert "### Bound by the mixture (dB)" in text and bound in text
 
     leave_runs(tmp_path, (0,))
     monkeypatch.setattr(sys, "argv", [*words, "--seeds", "1", "--tables", "3"])
@@ -103,7 +114,7 @@ def test_what_is_missing_is_launched(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "training.max_steps=9", "training.seed=3", "training.validate_every_steps=9",
         "mixing.repeats=2",
     ]  # fmt: skip
-    assert tables.num_steps_of(tables.read_options(words[:5])) == 150
+    assert tables.num_steps_of(tables.read_options(words[:5])) == 200
 
 
 # The network of the tables, smaller still.
@@ -120,7 +131,7 @@ def test_a_table_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     make_band(tmp_path / "band", 6)
     words = ["--data", str(tmp_path / "band"), "--out", str(tmp_path / "out"), "--steps", "1"]
-    words += ["--seeds", "1", "--tables", "4"]
+    words += ["--seeds", "1", "--tables", "4", "bound"]
     words += [word for line in TINY for word in ("--set", line)]
     monkeypatch.setattr(sys, "argv", ["davis_tables", *words])
     tables.main()
@@ -131,7 +142,9 @@ def test_a_table_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # Nothing is below zero, and what is bounded stays in 0..1 as it is.
     assert found["off", 0.0] == found["released", 0.0]
     assert len({found["off", 0.0], found["released", 0.01], found["equation-5", 0.01]}) == 3
-    [run] = (tmp_path / "out" / "runs").iterdir()
+    at_most, free = (row["sdr_db"]["mean"] for row in report["tables"]["bound"])
+    assert at_most != free
+    run = tmp_path / "out" / "runs" / f"{tables.DEFAULT}-1-seed0"
     assert tables.num_parameters(run) > 1000 and set(tables.last_figures(run)) == set(
         ablation_runs.FIGURES
     )

@@ -127,6 +127,40 @@ def test_time_attention_in_words() -> None:
 
 
 @pytest.mark.parametrize("kind", ["TF", "T"])
+@pytest.mark.parametrize("num_cells", [1, 14, 50, 10_000])
+def test_portions_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, kind: str, num_cells: int
+) -> None:
+    """Neither the answer, in place or not, nor the gradients, of one portion or many."""
+    layer, (maps, time) = block(kind), inputs()
+    maps = maps.contiguous(memory_format=torch.channels_last)
+
+    def asked() -> tuple[Tensor, list[Tensor]]:
+        answer = layer(maps, time)
+        return answer, list(torch.autograd.grad(answer.sin().sum(), list(layer.parameters())))
+
+    answer, gradients = asked()
+    monkeypatch.setattr("avsep.layers.convolution_attention._PORTION_CELLS", num_cells)
+    again, others = asked()
+    torch.testing.assert_close(again, answer)
+    torch.testing.assert_close(others, gradients)
+    with torch.no_grad():
+        given = maps.clone(memory_format=torch.channels_last)
+        torch.testing.assert_close(layer(given, time), answer)
+        assert not torch.equal(given, maps)  # written over
+
+
+def test_keys_as_large_as_they_may_be_do_not_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The softmax over cells is carried on from portion to portion at the largest key so far."""
+    layer, (maps, time) = block("TF").float(), inputs()
+    maps, time = maps.float(), time.float()
+    with torch.no_grad():
+        layer.to_heads.weight[8:16] *= 1000  # type: ignore[index,union-attr]
+        monkeypatch.setattr("avsep.layers.convolution_attention._PORTION_CELLS", 20)
+        assert bool(layer(maps.clone(), time).isfinite().all())
+
+
+@pytest.mark.parametrize("kind", ["TF", "T"])
 def test_attention_knows_no_order_of_frames(kind: str) -> None:
     layer, (maps, time) = block(kind), inputs()
     order = torch.randperm(NUM_FRAMES)

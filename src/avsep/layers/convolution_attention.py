@@ -1,9 +1,11 @@
 """Blocks of DAVIS' Separation U-Net: ResNet, time-frequency attention, time attention (Figure 3).
 
-Each is conditioned on the timestep by a scale and a shift of its features. Axes: D channels of a
-map, f t its rows and columns, W width of the timestep's embedding.
+Each is conditioned on the timestep by a scale and a shift of its features. Where no gradient is
+wanted the attentions write over the maps they are given. Axes: D channels of a map, f t its rows
+and columns, W width of the timestep's embedding.
 """
 
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Literal
 
@@ -16,6 +18,8 @@ from torch.nn.functional import layer_norm, prelu, scaled_dot_product_attention,
 BlockName = Literal["R", "TF", "T"]
 _NUM_GROUPS = 8
 _EPSILON = 1e-5
+# Cells that go through an attention at a time: what is made of them fits a processor's cache.
+_PORTION_CELLS = 4096
 
 
 class AttentionSettings(BaseModel):
@@ -41,8 +45,21 @@ class ScaleShift(nn.Module):
         self, cells: Float[Tensor, "B cells D"], time: Float[Tensor, "B W"]
     ) -> Float[Tensor, "B cells D"]:
         """Cells times one plus a scale, plus a shift, for each channel."""
-        scale, shift = self.linear(silu(time))[:, None].to(cells.dtype).chunk(2, dim=2)
-        return torch.addcmul(shift, cells, 1 + scale)
+        scale, shift = self._scale_and_shift(time)
+        return torch.addcmul(shift.to(cells.dtype), cells, scale.to(cells.dtype))
+
+    def before(
+        self, weight: Float[Tensor, "E D"], gain: Float[Tensor, " D"], time: Float[Tensor, "B W"]
+    ) -> tuple[Float[Tensor, "B D E"], Float[Tensor, "B 1 E"]]:
+        """A projection of each item's own that has the gain, scale and shift before it in it."""
+        scale, shift = self._scale_and_shift(time)
+        return (scale * gain).mT * weight.T, shift @ weight.T
+
+    def _scale_and_shift(
+        self, time: Float[Tensor, "B W"]
+    ) -> tuple[Float[Tensor, "B 1 D"], Float[Tensor, "B 1 D"]]:
+        scale, shift = self.linear(silu(time))[:, None].chunk(2, dim=2)
+        return 1 + scale, shift
 
 
 class Convolution(nn.Conv2d):
@@ -68,10 +85,9 @@ class StandardisedConvolution(Convolution):
 
     def kernel(self) -> Float[Tensor, "E D k k"]:
         """The standardised weight, always computed in float32."""
-        flat = self.weight.float().flatten(1)
-        flat = layer_norm(flat, flat.shape[1:], eps=_EPSILON)
-        kernel = flat.view_as(self.weight).to(self.weight.dtype)
-        return kernel.contiguous(memory_format=torch.channels_last)
+        weight = self.weight.float().permute(0, 2, 3, 1)  # as channels lie last in memory
+        kernel = layer_norm(weight, weight.shape[1:], eps=_EPSILON)
+        return kernel.permute(0, 3, 1, 2).to(self.weight.dtype)
 
 
 class ResNetBlock(nn.Module):
@@ -100,8 +116,8 @@ class ResNetBlock(nn.Module):
             assert time is not None, "a conditioned block needs the timestep"
             cells = self.condition(hidden.permute(0, 2, 3, 1).flatten(1, 2), time)
             hidden = cells.unflatten(1, hidden.shape[2:]).permute(0, 3, 1, 2)
-        hidden = self.second_norm(self.second(silu(hidden)))
-        return silu(hidden) + self.shortcut(maps)
+        hidden = self.second_norm(self.second(_silu(hidden)))
+        return _plus(_silu(hidden), self.shortcut(maps))
 
 
 class ChannelNorm(nn.Module):
@@ -120,11 +136,10 @@ class TimeFrequencyAttention(nn.Module):
     """TF: every cell looks at every other, in linear time (Shen et al., Efficient attention, 2021).
 
     Keys are normalised over cells and meet the values first, so that no cell-by-cell matrix is
-    ever held. The heads go through one matrix product and what crosses between them is dropped, so
-    that no head's numbers need to be brought together in memory.
+    ever held. Some thousand cells at a time go through all of it, once for what the values hold
+    and once for what the queries take of it: between the two passes only one matrix a head is kept,
+    and what a pass makes of its cells stays in the processor's cache.
     """
-
-    heads: Float[Tensor, "inner inner"]
 
     def __init__(self, num_channels: int, time_width: int, size: AttentionSettings) -> None:
         super().__init__()
@@ -135,28 +150,72 @@ class TimeFrequencyAttention(nn.Module):
         self.to_heads = nn.Linear(num_channels, 3 * inner, bias=False)
         self.from_heads = nn.Linear(inner, num_channels)
         self.last_norm = ChannelNorm(num_channels)
-        head = torch.full((size.head_width, size.head_width), size.head_width**-0.5)
-        heads = torch.block_diag(*[head] * size.num_heads)
-        self.register_buffer("heads", heads, persistent=False)
 
     def forward(
         self, maps: Float[Tensor, "B D f t"], time: Float[Tensor, "B W"]
     ) -> Float[Tensor, "B D f t"]:
         """Maps after the block, the residual included."""
         cells = maps.permute(0, 2, 3, 1).flatten(1, 2)  # channels lie last in memory: no copy
-        projected = self.to_heads(self.condition(self.norm(cells), time))
-        queries, keys, values = projected.chunk(3, dim=2)
-        queries = queries.unflatten(2, (self.num_heads, -1)).softmax(-1).flatten(2)
-        context = keys.softmax(1).mT @ values  # B inner inner
-        answer = queries.to(context.dtype) @ (context * self.heads.to(context.dtype))
-        answer = self.last_norm(self.from_heads(answer)).unflatten(1, maps.shape[2:])
-        return maps + answer.permute(0, 3, 1, 2)
+        portions = cells.split(max(1, _PORTION_CELLS // len(cells)), dim=1)
+        weight, bias = self.condition.before(self.to_heads.weight, self.norm.gain, time)
+        context = self._context(portions, weight, bias)
+        answers = (self._answer(portion, weight, bias, context) for portion in portions)
+        answer = _replaced(cells, portions, answers, 1)
+        return answer.unflatten(1, maps.shape[2:]).permute(0, 3, 1, 2)
+
+    def _context(
+        self,
+        portions: Sequence[Float[Tensor, "B _ D"]],
+        weight: Float[Tensor, "B D projected"],
+        bias: Float[Tensor, "B 1 projected"],
+    ) -> Float[Tensor, "B inner D"]:
+        """What a query's channels take of all values, on its way out of the heads.
+
+        The softmax over cells goes on from portion to portion: sums so far are scaled to the
+        largest key so far. It is the same whatever is added to all keys, and its weights add up to
+        one, so that keys need no bias and values may have theirs at the end.
+        """
+        inner = self.from_heads.in_features
+        largest = bias.new_full((len(bias), 1, inner), -torch.inf)
+        total, context = torch.zeros_like(largest), bias.new_zeros(())
+        for portion in portions:
+            keys, values = (self._normed(portion) @ weight[..., inner:]).chunk(2, dim=2)
+            larger = torch.maximum(largest, keys.detach().amax(1, keepdim=True))
+            weights, kept = (keys - larger).exp(), (largest - larger).exp()
+            total = kept * total + weights.sum(1, keepdim=True)
+            met = torch.einsum("bnhk,bnhv->bhkv", self._parted(weights), self._parted(values))
+            context = self._parted(kept)[:, 0, ..., None] * context + met
+            largest = larger
+        context = context / self._parted(total)[:, 0, ..., None]
+        context = context + self._parted(bias[..., 2 * inner :])[:, 0, :, None]
+        out = self.from_heads.weight.T.unflatten(0, (self.num_heads, -1))  # heads head D
+        return (context @ out).flatten(1, 2) * context.shape[-1] ** -0.5
+
+    def _answer(
+        self,
+        portion: Float[Tensor, "B cells D"],
+        weight: Float[Tensor, "B D projected"],
+        bias: Float[Tensor, "B 1 projected"],
+        context: Float[Tensor, "B inner D"],
+    ) -> Float[Tensor, "B cells D"]:
+        """Cells after the block."""
+        inner = self.from_heads.in_features
+        queries = self._normed(portion) @ weight[..., :inner] + bias[..., :inner]
+        queries = self._parted(queries).softmax(-1).flatten(2)
+        return portion + self.last_norm(queries @ context + self.from_heads.bias)
+
+    def _normed(self, portion: Float[Tensor, "B cells D"]) -> Float[Tensor, "B cells D"]:
+        return layer_norm(portion, portion.shape[-1:], eps=_EPSILON)
+
+    def _parted(self, cells: Float[Tensor, "*batch inner"]) -> Float[Tensor, "*batch heads head"]:
+        return cells.unflatten(-1, (self.num_heads, -1))
 
 
 class TimeAttention(nn.Module):
     """T: whole columns look at each other along time (TF-GridNet, Wang et al., 2023).
 
     A head's query is all rows of a column with few channels each, so the number of rows is fixed.
+    Columns are projected some at a time, as in `TimeFrequencyAttention`.
     Departure: the paper says pre-norm; the released code counts no norm in front, its norms stand
     behind each projection, as in TF-GridNet.
     """
@@ -179,15 +238,34 @@ class TimeAttention(nn.Module):
         self, maps: Float[Tensor, "B D f t"], time: Float[Tensor, "B W"]
     ) -> Float[Tensor, "B D f t"]:
         """Maps after the block, the residual included."""
-        columns = self.condition(maps.permute(0, 3, 2, 1).flatten(1, 2), time)
-        columns = columns.unflatten(1, (maps.shape[3], -1))  # B t f D
-        queries, keys, values = (
-            project(columns).flatten(3) for project in (self.queries, self.keys, self.values)
-        )  # B heads t column
+        columns = maps.permute(0, 3, 2, 1)  # B t f D
+        size = max(1, _PORTION_CELLS // (len(maps) * maps.shape[2]))
+        portions = columns.split(size, dim=1)
+        seen = self._attended(portions, time).split(size, dim=1)
+        joined = (
+            (portion + self.join(part.flatten(3))[:, 0]).transpose(1, 2)  # B f t D
+            for portion, part in zip(portions, seen, strict=True)
+        )
+        rows = columns.transpose(1, 2)
+        return _replaced(rows, rows.split(size, dim=2), joined, 2).permute(0, 3, 1, 2)
+
+    def _attended(
+        self, portions: Sequence[Float[Tensor, "B _ f D"]], time: Float[Tensor, "B W"]
+    ) -> Float[Tensor, "B t f heads width"]:
+        """What each column takes of all others."""
+
+        def projected(part: _ColumnProjection) -> Float[Tensor, "B heads t column"]:
+            found = (part(self._conditioned(portion, time)).flatten(3) for portion in portions)
+            return _gathered(found, 2, sum(portion.shape[1] for portion in portions))
+
+        queries, keys, values = (projected(p) for p in (self.queries, self.keys, self.values))
         answer = scaled_dot_product_attention(queries, keys, values)
-        answer = answer.unflatten(3, (maps.shape[2], -1))  # B heads t f width
-        joined = self.join(answer.permute(0, 2, 3, 1, 4).flatten(3))[:, 0]  # B t f D
-        return maps + joined.permute(0, 3, 2, 1)
+        return answer.unflatten(3, (portions[0].shape[2], -1)).permute(0, 2, 3, 1, 4)
+
+    def _conditioned(
+        self, columns: Float[Tensor, "B t f D"], time: Float[Tensor, "B W"]
+    ) -> Float[Tensor, "B t f D"]:
+        return self.condition(columns.flatten(1, 2), time).unflatten(1, columns.shape[1:3])
 
 
 class _ColumnProjection(nn.Module):
@@ -208,3 +286,46 @@ class _ColumnProjection(nn.Module):
         hidden = hidden.unflatten(3, (len(self.slopes), -1)).permute(0, 3, 1, 2, 4)
         normed = layer_norm(hidden, hidden.shape[3:], eps=_EPSILON)
         return torch.addcmul(self.bias.to(normed.dtype), normed, self.gain.to(normed.dtype))
+
+
+# Where nothing is learnt, maps are written over and filled in place: fresh memory costs time, too.
+
+
+def _silu(maps: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """SiLU of maps that nobody needs any more."""
+    return silu(maps, inplace=not torch.is_grad_enabled())
+
+
+def _plus(maps: Float[Tensor, "*batch"], more: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """The sum, in place of maps that nobody needs any more."""
+    return maps + more if torch.is_grad_enabled() else maps.add_(more)
+
+
+def _replaced(
+    cells: Float[Tensor, "*whole"],
+    portions: Sequence[Float[Tensor, "..."]],
+    answers: Iterable[Float[Tensor, "..."]],
+    dim: int,
+) -> Float[Tensor, "*whole"]:
+    """The answers to all portions of cells along an axis, each in the place of its portion."""
+    if torch.is_grad_enabled():
+        return torch.cat(list(answers), dim)
+    for portion, answer in zip(portions, answers, strict=True):
+        portion.copy_(answer)
+    return cells
+
+
+def _gathered(
+    portions: Iterable[Float[Tensor, "..."]], dim: int, size: int
+) -> Float[Tensor, "*whole"]:
+    """Portions one after the other along an axis of this size."""
+    if torch.is_grad_enabled():
+        return torch.cat(list(portions), dim)
+    whole, end = None, 0
+    for portion in portions:
+        if whole is None:
+            whole = portion.new_empty((*portion.shape[:dim], size, *portion.shape[dim + 1 :]))
+        begin, end = end, end + portion.shape[dim]
+        whole.narrow(dim, begin, end - begin).copy_(portion)
+    assert whole is not None, "there is at least one portion"
+    return whole

@@ -147,15 +147,20 @@ class SeparationUNet(nn.Module):
         pair = fold(pair, self.settings.fold)
         entered = self.enter(pair.contiguous(memory_format=torch.channels_last))
         maps, skips = entered, []
+        # A caller holds on to what it gave, so maps go from block to block here, not in a module.
         for level, shrink in zip(self.down, self.shrink, strict=True):
-            maps = level(maps, time)
+            for block in _blocks(level):
+                maps = block(maps, time)
             skips.append(maps)
             maps = shrink(maps if len(skips) == len(self.down) else pixel_unshuffle(maps, 2))
         maps = self.interaction(maps, seen)
         for level, grow in zip(self.up, self.grow, strict=True):
-            maps = level(torch.cat([maps, skips.pop()], dim=1), time)
+            maps = torch.cat([maps, skips.pop()], dim=1)
+            for block in _blocks(level):
+                maps = block(maps, time)
             maps = grow(interpolate(maps, scale_factor=2.0, mode="nearest") if skips else maps)
-        maps = self.last(torch.cat([maps, entered], dim=1), time)
+        maps = torch.cat([maps, entered], dim=1)
+        maps = self.last(maps, time)
         return unfold(self.leave(maps), self.settings.fold)[:, 0]
 
 
@@ -220,7 +225,7 @@ class MapAttention(nn.Module):
 
 
 class _Level(nn.Module):
-    """A Convolution-Attention block: three blocks, the first taking skipped channels in."""
+    """A Convolution-Attention block: three in a row, the first of which takes skipped channels."""
 
     def __init__(
         self,
@@ -243,13 +248,10 @@ class _Level(nn.Module):
                 made.append(TimeAttention(num_channels, num_rows, time_width, size))
         self.blocks = nn.ModuleList(made)
 
-    def forward(
-        self, maps: Float[Tensor, "B D f t"], time: Float[Tensor, "B W"]
-    ) -> Float[Tensor, "B E f t"]:
-        """Maps behind the blocks."""
-        for block in self.blocks:
-            maps = block(maps, time)
-        return maps
+
+def _blocks(level: nn.Module) -> nn.ModuleList:
+    assert isinstance(level, _Level)
+    return level.blocks
 
 
 def fold(maps: Float[Tensor, "B D R T"], cell: tuple[int, int]) -> Float[Tensor, "B E f t"]:
