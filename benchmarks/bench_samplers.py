@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["davis-mini", "davis-flow-mini"])
     parser.add_argument("--mixtures", type=int, default=40, help="toyband duets (default 40)")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument(
+        "--reduced-precision", action="store_true", help="as `sampling.reduced_precision` has it"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/bench_samplers"))
     arguments = parser.parse_args()
     clips = _clips(arguments.out / "clips", arguments.mixtures)
@@ -67,7 +70,8 @@ def main() -> None:
     for name in arguments.models:
         model = load_model(name)
         batches = _batches(clips, model)
-        ways = list(_ways(model, arguments.steps))
+        precision = {"reduced_precision": arguments.reduced_precision}
+        ways = [way.model_copy(update=precision) for way in _ways(model, arguments.steps)]
         for sampling in track(ways, f"{name}: samplers and steps"):
             rows.append(_measure(Path(name).stem, model, sampling, batches))
             _write(arguments.out, rows, arguments.mixtures)

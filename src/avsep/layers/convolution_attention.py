@@ -20,6 +20,7 @@ _NUM_GROUPS = 8
 _EPSILON = 1e-5
 # Cells that go through an attention at a time: what is made of them fits a processor's cache.
 _PORTION_CELLS = 4096
+_EVERY = 2**31
 
 
 class AttentionSettings(BaseModel):
@@ -156,7 +157,7 @@ class TimeFrequencyAttention(nn.Module):
     ) -> Float[Tensor, "B D f t"]:
         """Maps after the block, the residual included."""
         cells = maps.permute(0, 2, 3, 1).flatten(1, 2)  # channels lie last in memory: no copy
-        portions = cells.split(max(1, _PORTION_CELLS // len(cells)), dim=1)
+        portions = cells.split(_at_a_time(cells, len(cells)), dim=1)
         weight, bias = self.condition.before(self.to_heads.weight, self.norm.gain, time)
         context = self._context(portions, weight, bias)
         answers = (self._answer(portion, weight, bias, context) for portion in portions)
@@ -180,6 +181,7 @@ class TimeFrequencyAttention(nn.Module):
         total, context = torch.zeros_like(largest), bias.new_zeros(())
         for portion in portions:
             keys, values = (self._normed(portion) @ weight[..., inner:]).chunk(2, dim=2)
+            keys = keys.to(torch.promote_types(keys.dtype, torch.float32))
             larger = torch.maximum(largest, keys.detach().amax(1, keepdim=True))
             weights, kept = (keys - larger).exp(), (largest - larger).exp()
             total = kept * total + weights.sum(1, keepdim=True)
@@ -239,7 +241,7 @@ class TimeAttention(nn.Module):
     ) -> Float[Tensor, "B D f t"]:
         """Maps after the block, the residual included."""
         columns = maps.permute(0, 3, 2, 1)  # B t f D
-        size = max(1, _PORTION_CELLS // (len(maps) * maps.shape[2]))
+        size = _at_a_time(maps, len(maps) * maps.shape[2])
         portions = columns.split(size, dim=1)
         seen = self._attended(portions, time).split(size, dim=1)
         joined = (
@@ -286,6 +288,11 @@ class _ColumnProjection(nn.Module):
         hidden = hidden.unflatten(3, (len(self.slopes), -1)).permute(0, 3, 1, 2, 4)
         normed = layer_norm(hidden, hidden.shape[3:], eps=_EPSILON)
         return torch.addcmul(self.bias.to(normed.dtype), normed, self.gain.to(normed.dtype))
+
+
+def _at_a_time(maps: Float[Tensor, "..."], num_cells: int) -> int:
+    """How many groups of so many cells to take; all on a GPU, where many small steps cost more."""
+    return max(1, _PORTION_CELLS // num_cells) if maps.device.type == "cpu" else _EVERY
 
 
 # Where nothing is learnt, maps are written over and filled in place: fresh memory costs time, too.

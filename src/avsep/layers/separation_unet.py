@@ -250,7 +250,7 @@ class _Level(nn.Module):
 
 
 def _blocks(level: nn.Module) -> nn.ModuleList:
-    assert isinstance(level, _Level)
+    assert isinstance(level, _Level), "the network goes down and up by levels"
     return level.blocks
 
 

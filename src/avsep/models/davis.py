@@ -313,11 +313,10 @@ class DAVIS(nn.Module):
         num_columns = front_end.columns_of(num_samples)
         starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
-        shape, device = (front_end.num_rows, num_columns), batch.mixture.device
-        repeats = num_sources(batch.cues)
+        repeats, device = num_sources(batch.cues), batch.mixture.device
 
         def noise(step: int) -> Float[Tensor, "N R T"]:
-            drawn = NoiseField(seed).window(starts, *shape, step, device)
+            drawn = NoiseField(seed).window(starts, front_end.num_rows, num_columns, step, device)
             return drawn.repeat_interleave(repeats, dim=0)
 
         return noise
