@@ -123,7 +123,9 @@ def measure(name: str, answer: Path) -> dict:
         "megabytes": megabytes,
         "own_megabytes": megabytes - imported,
         "gflop": counter.get_total_flops() / 1e9,
-        "precision": "convolutions in bfloat16" if reduced else "no bfloat16 here: all in float32",
+        "precision": "most convolutions and projections in bfloat16"
+        if reduced
+        else "no bfloat16 here: all in float32",
         "parts": _parts(network, given) if name == "ours" else {},
     }
 

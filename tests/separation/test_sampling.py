@@ -24,7 +24,7 @@ DDIM = SamplingSettings(sampler="ddim", num_steps=3, eta=1.0)
 # Both processes, each network saying what the paper's says.
 SAMPLING = {
     "davis": {"sampling": DDIM, "target": "noise", "loss": "l1"},
-    "davis-flow": {},
+    "davis-flow": {"target": "velocity"},
 }
 LEFT, RIGHT = "violin@0,0,0.5,1", "@0.5,0,1,1"
 WINDOWS = FRONT_END.model_copy(
@@ -59,8 +59,9 @@ def test_windows_in_one_batch_or_many_give_the_same_stems(model: nn.Module) -> N
     one, many = (run(model, video, sources_at_once=number) for number in (1, 16))
     for found, other in zip(one.objects, many.objects, strict=True):
         assert np.abs(found.stem).max() > 0.01
-        # Convolutions of another batch size add up in another order; sampling carries that on.
-        np.testing.assert_allclose(found.stem, other.stem, atol=1e-3)
+        # Convolutions of another batch size add up in another order; a random network that says
+        # noise carries that far in single samples, not in the whole.
+        assert np.linalg.norm(found.stem - other.stem) < 1e-3 * np.linalg.norm(found.stem)
 
 
 def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:

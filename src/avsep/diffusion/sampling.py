@@ -33,7 +33,8 @@ class SamplingSettings(BaseModel):
     )
     reduced_precision: bool = Field(
         default=False,
-        description="most convolutions in bfloat16, on devices with instructions for it",
+        description="most convolutions in bfloat16, and TF blocks' projections, on devices with "
+        "instructions for it",
     )
 
     @model_validator(mode="after")

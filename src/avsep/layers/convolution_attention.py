@@ -139,8 +139,11 @@ class TimeFrequencyAttention(nn.Module):
     Keys are normalised over cells and meet the values first, so that no cell-by-cell matrix is
     ever held. Some thousand cells at a time go through all of it, once for what the values hold
     and once for what the queries take of it: between the two passes only one matrix a head is kept,
-    and what a pass makes of its cells stays in the processor's cache.
+    and what a pass makes of its cells stays in the processor's cache. As of convolutions, the
+    projections can be done in bfloat16.
     """
+
+    in_bfloat16 = False
 
     def __init__(self, num_channels: int, time_width: int, size: AttentionSettings) -> None:
         super().__init__()
@@ -180,12 +183,12 @@ class TimeFrequencyAttention(nn.Module):
         largest = bias.new_full((len(bias), 1, inner), -torch.inf)
         total, context = torch.zeros_like(largest), bias.new_zeros(())
         for portion in portions:
-            keys, values = (self._normed(portion) @ weight[..., inner:]).chunk(2, dim=2)
+            keys, values = self._projected(portion, weight[..., inner:]).chunk(2, dim=2)
             keys = keys.to(torch.promote_types(keys.dtype, torch.float32))
             larger = torch.maximum(largest, keys.detach().amax(1, keepdim=True))
             weights, kept = (keys - larger).exp(), (largest - larger).exp()
             total = kept * total + weights.sum(1, keepdim=True)
-            met = torch.einsum("bnhk,bnhv->bhkv", self._parted(weights), self._parted(values))
+            met = self._parted(weights).permute(0, 2, 3, 1) @ self._parted(values).transpose(1, 2)
             context = self._parted(kept)[:, 0, ..., None] * context + met
             largest = larger
         context = context / self._parted(total)[:, 0, ..., None]
@@ -202,12 +205,18 @@ class TimeFrequencyAttention(nn.Module):
     ) -> Float[Tensor, "B cells D"]:
         """Cells after the block."""
         inner = self.from_heads.in_features
-        queries = self._normed(portion) @ weight[..., :inner] + bias[..., :inner]
+        queries = self._projected(portion, weight[..., :inner]) + bias[..., :inner]
         queries = self._parted(queries).softmax(-1).flatten(2)
         return portion + self.last_norm(queries @ context + self.from_heads.bias)
 
-    def _normed(self, portion: Float[Tensor, "B cells D"]) -> Float[Tensor, "B cells D"]:
-        return layer_norm(portion, portion.shape[-1:], eps=_EPSILON)
+    def _projected(
+        self, portion: Float[Tensor, "B cells D"], weight: Float[Tensor, "B D E"]
+    ) -> Float[Tensor, "B cells E"]:
+        """Normalised cells times a matrix."""
+        normed = layer_norm(portion, portion.shape[-1:], eps=_EPSILON)
+        if not self.in_bfloat16:
+            return normed @ weight
+        return (normed.bfloat16() @ weight.bfloat16()).to(normed.dtype)
 
     def _parted(self, cells: Float[Tensor, "*batch inner"]) -> Float[Tensor, "*batch heads head"]:
         return cells.unflatten(-1, (self.num_heads, -1))

@@ -121,14 +121,15 @@ class SeparationUNet(nn.Module):
         self.leave = nn.Conv2d(first, num_folded, 1)
 
     def reduce_precision(self, *, reduced: bool) -> None:
-        """Do most convolutions in bfloat16, or none.
+        """Do most convolutions, and the projections of TF blocks, in bfloat16, or none.
 
-        The last ones stay in float32, and so does all between them: the output then is within 40 dB
-        of float32 throughout, which it is not under autocast (`benchmarks/bench_davis.py`).
+        The last convolutions stay in float32, and so does all between them: the output then is
+        within 40 dB of float32 throughout, which it is not under autocast
+        (`benchmarks/bench_davis.py`).
         """
         precise = {*self.last.modules(), self.grow[-1]}
         for module in self.modules():
-            if isinstance(module, Convolution):
+            if isinstance(module, Convolution | TimeFrequencyAttention):
                 module.in_bfloat16 = reduced and module not in precise
 
     def forward(
