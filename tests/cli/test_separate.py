@@ -126,6 +126,18 @@ def test_wrong_words_are_one_line_and_leave_nothing(
 
 
 @pytest.mark.parametrize(
+    ("option", "allowed"),
+    [("--quality", ["fast", "balanced", "best"]), ("--rate", ["native", "model"])],
+)
+def test_a_choice_that_there_is_not_names_those_there_are(
+    run: Callable, place: Path, model: Path, option: str, allowed: list[str]
+) -> None:
+    done = run("separate", "duet.mkv", "--model", model, option, "good", "-o", "out")
+    assert done.code == 2 and option in done.err and not (place / "out").exists()
+    assert all(f"'{one}'" in done.err for one in ["good", *allowed])
+
+
+@pytest.mark.parametrize(
     ("kind", "message"),
     [("sound", "has no sound: streams: 1 video"), ("pictures", "has no video: streams: 1 audio")],
 )

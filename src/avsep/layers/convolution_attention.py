@@ -300,7 +300,7 @@ class _ColumnProjection(nn.Module):
 
 
 def _at_a_time(maps: Float[Tensor, "..."], num_cells: int) -> int:
-    """How many groups of so many cells to take; all on a GPU, where many small steps cost more."""
+    """How many groups of so many cells to take; all on a GPU, where every step is a launch."""
     return max(1, _PORTION_CELLS // num_cells) if maps.device.type == "cpu" else _EVERY
 
 

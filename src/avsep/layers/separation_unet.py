@@ -123,8 +123,8 @@ class SeparationUNet(nn.Module):
     def reduce_precision(self, *, reduced: bool) -> None:
         """Do most convolutions, and the projections of TF blocks, in bfloat16, or none.
 
-        The last convolutions stay in float32, and so does all between them: the output then is
-        within 40 dB of float32 throughout, which it is not under autocast
+        The last convolutions stay in float32, and so does all between them: the output is then
+        more than 40 dB from float32 throughout, which it is not under autocast
         (`benchmarks/bench_davis.py`).
         """
         precise = {*self.last.modules(), self.grow[-1]}

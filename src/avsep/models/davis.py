@@ -8,7 +8,7 @@ in a row (B times S), R rows of the logarithmic axis, K pictures, D width of wha
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, Self, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -160,8 +160,8 @@ class DAVIS(nn.Module):
         """The same model, sampling as fast, as balanced or as well as its settings have it."""
         if quality not in get_args(Quality):
             raise unknown_name("quality", quality, get_args(Quality))
-        found = {str(name): way for name, way in self.settings.qualities.items()}
-        return self.sampled_by(found.get(quality, self.settings.sampling))
+        known = self.settings.qualities
+        return self.sampled_by(known.get(cast("Quality", quality), self.settings.sampling))
 
     def sampled_by(self, sampling: SamplingSettings) -> Self:
         """The same model, its weights shared, sampling in another way."""
