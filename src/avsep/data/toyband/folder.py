@@ -57,6 +57,25 @@ class DistractorRecord(BaseModel):
     box: Box
 
 
+class DirectionRecord(BaseModel):
+    """Where a stem sounds from, seen from the middle of the head; to the right and up positive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    azimuth_degrees: float
+    elevation_degrees: float
+    distance_metres: float
+
+
+class EarsRecord(BaseModel):
+    """By which head a clip of two channels was heard, and each stem from where, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    head: str
+    directions: tuple[DirectionRecord, ...]
+
+
 class ClipRecord(BaseModel):
     """The whole of score.json."""
 
@@ -69,6 +88,7 @@ class ClipRecord(BaseModel):
     performers: tuple[PerformerRecord, ...]
     unseen: tuple[UnseenRecord, ...]
     distractors: tuple[DistractorRecord, ...]
+    ears: EarsRecord | None = Field(default=None, description="of a clip for two ears")
 
 
 @dataclass(frozen=True)
