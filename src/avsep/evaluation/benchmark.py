@@ -254,7 +254,7 @@ class Scorer:
         together: dict[tuple[object, int], list[str]] = {}
         for contender in self.contenders:
             settings = contender.front_end.settings
-            truth = settings.sample_rate_hz, settings.window_samples
+            truth = settings.sample_rate_hz, settings.window_samples, settings.num_channels
             num_samples = asked[contender.name].estimates.shape[-1]
             together.setdefault((truth, num_samples), []).append(contender.name)
         found: dict[str, PairScores] = {}
@@ -275,7 +275,7 @@ class Scorer:
             self.metrics,
             asked.references,
             asked.estimates,
-            asked.item.mixture[None, : asked.estimates.shape[-1]],
+            asked.item.mixture[:, : asked.estimates.shape[-1]],
             contender.front_end.settings.sample_rate_hz,
         )
         for name, figures in found.items():

@@ -94,16 +94,21 @@ class ClipReader:
         """Cues of parts, each in the middle window of its own clip."""
         looks = [self._looks(part.clip, reading.looks, front_end) for part in parts]
         seen = [
-            [None if cue is None else cue[:, part.place] for cue in (look.crops, look.movement)]
+            [
+                None if cue is None else cue[:, part.place]
+                for cue in (look.crops, look.movement, look.boxes)
+            ]
             for part, look in zip(parts, looks, strict=True)
         ]
-        crops, movement = (
+        crops, movement, boxes = (
             None if None in cues else torch.stack(cues, dim=1) for cues in zip(*seen, strict=True)
         )
         told = category_cue([part.source.category for part in parts], reading.categories)
         is_seen = [part.clip.is_seen for part in parts]
         pictured = None if all(is_seen) else torch.tensor([is_seen])
-        cues = Cues(crops=crops, movement=movement, category=told[None], pictured=pictured)
+        cues = Cues(
+            crops=crops, movement=movement, boxes=boxes, category=told[None], pictured=pictured
+        )
         if reading.with_motion:
             cues = self._with_motion(cues, [part.clip for part in parts])
         return cues
@@ -126,7 +131,8 @@ class ClipReader:
         """What is seen of all of a clip's sources in its middle window."""
         window = self._window(clip, front_end)
         window_seconds = front_end.window_samples / front_end.sample_rate_hz
-        needs = frozenset({"crops", "movement"} if settings.with_movement else {"crops"})
+        moving = {"movement"} if settings.with_movement else set()
+        needs = frozenset({"crops", "boxes", *moving})
 
         def look() -> Cues:
             objects = [source.visible for source in clip.sources]

@@ -55,8 +55,8 @@ class SphericalHead:
     """A rigid sphere with two points on it for ears.
 
     The exact solution for a point source (Duda and Martens, "Range dependence of the response of a
-    spherical head model", JASA 104(5), 1998, equations 2 to 4): delays, shadow, and for near sources
-    the growing difference of levels. No outer ears, so elevation changes little but the delay.
+    spherical head model", JASA 104(5), 1998, equations 2 to 4): delays, shadow, and for near
+    sources the growing difference of levels. No outer ears, so elevation changes little but the delay.
 
     Attributes:
         radius_metres: of the sphere; 0.0875 is about the mean of adults.

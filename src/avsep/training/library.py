@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from avsep.vision.looks import Look, LookSettings
 from avsep.workers import begin_worker
 
 # Changes with what the files hold, so that those of an older avsep are made again.
-_FORMAT = 1
+_FORMAT = 2
 _FULL_SCALE = 32767
 # As many crops go through the image encoder at once.
 _EMBED_AT_ONCE = 32
@@ -45,6 +45,7 @@ class PreparationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample_rate_hz: int = Field(default=11025, gt=0, description="rate the model works at")
+    num_channels: Literal[1, 2] = Field(default=1, description="that the model hears")
     looks: LookSettings = LookSettings()
     embedder: str = Field(
         default="", description="fingerprint of the image encoder whose maps are kept; none: crops"
@@ -82,6 +83,7 @@ class SourceLibrary:
         looks = settings.looks.model_copy(update={"with_movement": "movement" in needs})
         preparation = PreparationSettings(
             sample_rate_hz=settings.front_end.sample_rate_hz,
+            num_channels=settings.front_end.num_channels,
             looks=looks,
             embedder=fingerprint(model) if "crops" in needs else "",
             with_crops=with_crops,
@@ -192,14 +194,15 @@ class PreparedSource:
         self._names = set(self._file.keys())
         self._peak = float(self._file.get_tensor("peak")) if "peak" in self._names else 1.0
 
-    def __len__(self) -> int:
-        """Samples."""
+    @property
+    def num_samples(self) -> int:
+        """How long it sounds."""
         return self._num_rows("waveform")
 
-    def __getitem__(self, piece: slice) -> Float32[np.ndarray, " n"]:
-        """A piece of the sound."""
-        steps: Int16[Tensor, " n"] = self._file.get_slice("waveform")[piece]
-        return steps.numpy().astype(np.float32) / _FULL_SCALE * self._peak
+    def piece(self, start: int, stop: int) -> Float32[np.ndarray, "C n"]:
+        """A stretch of the sound."""
+        steps: Int16[Tensor, "n C"] = self._file.get_slice("waveform")[start:stop]
+        return steps.numpy().T.astype(np.float32) / _FULL_SCALE * self._peak
 
     @property
     def is_pictured(self) -> bool:
@@ -215,7 +218,9 @@ class PreparedSource:
         """Which crops lie in a window, as `Look.crops_within` has them."""
         shown = "appearance" if "appearance" in self._names else "crops"
         one_pixel = torch.empty(self._num_rows(shown), 3, 1, 1, dtype=torch.uint8)
-        return Look(one_pixel, None, self._looks).crops_within(start_seconds, window_seconds)
+        return Look(one_pixel, None, torch.empty(0, 4), self._looks).crops_within(
+            start_seconds, window_seconds
+        )
 
     def crops(self, rows: Int64[np.ndarray, " K"]) -> UInt8[Tensor, "K 3 H W"] | None:
         """These crops, where they were kept."""
@@ -224,6 +229,10 @@ class PreparedSource:
     def appearance(self, rows: Int64[np.ndarray, " K"]) -> Float[Tensor, "K D h w"] | None:
         """The image encoder's maps of these crops, where there are any."""
         return self._rows("appearance", rows)
+
+    def boxes(self, rows: Int64[np.ndarray, " K"]) -> Float[Tensor, "K 4"] | None:
+        """Where these crops were cut out."""
+        return self._rows("boxes", rows)
 
     def movement(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"] | None:
         """So many pictures of movement from a time on, the first and last repeated beyond.
@@ -326,8 +335,9 @@ def _read_all(reading: _Reading, num_workers: int | None) -> Iterator[list[Array
 
 
 def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
-    sounds = [read_sound(source.path, settings.sample_rate_hz) for source in clip.sources]
-    end_seconds = max(len(sound) for sound in sounds) / settings.sample_rate_hz
+    rate_hz, channels = settings.sample_rate_hz, settings.num_channels
+    sounds = [read_sound(source.path, rate_hz, channels) for source in clip.sources]
+    end_seconds = max(sound.shape[1] for sound in sounds) / rate_hz
     objects = [source.visible for source in clip.sources]
     looks = look_at_clip(clip, objects, settings.looks, end_seconds=end_seconds)
     shared: Arrays = {} if clip.is_seen else {"unpictured": np.array(True)}
@@ -336,8 +346,9 @@ def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
     found = []
     for sound, look in zip(sounds, looks, strict=True):
         peak = max(1.0, float(np.abs(sound).max()))
-        steps = np.rint(sound / peak * _FULL_SCALE).astype(np.int16)
+        steps = np.rint(sound.T / peak * _FULL_SCALE).astype(np.int16)
         arrays = {"waveform": steps, "crops": look.crops.numpy(), **shared}
+        arrays["boxes"] = look.boxes.numpy()
         if peak > 1:  # beyond full scale, as files of floats may be and resampled ones are
             arrays["peak"] = np.array(peak, np.float32)
         if look.movement is not None:
