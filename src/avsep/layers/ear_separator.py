@@ -5,7 +5,7 @@ Axes beside those of records.py: Z maps that go in, R t rows and columns of a ne
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Generic, Literal, Self, TypeVar
 
 import torch
 from jaxtyping import Complex, Float
@@ -101,12 +101,13 @@ class Heard:
     maps: Float[Tensor, "B D R t"]
 
 
-class EarSeparator(nn.Module, ABC):
+Chosen = TypeVar("Chosen", bound=EarSettings)
+
+
+class EarSeparator(nn.Module, ABC, Generic[Chosen]):
     """A network that is asked for each ear with the same weights, and for each source."""
 
-    settings: EarSettings
-
-    def __init__(self, settings: EarSettings) -> None:
+    def __init__(self, settings: Chosen) -> None:
         super().__init__()
         self.settings = settings
         self.front_end = FrontEnd(settings.front_end)

@@ -93,11 +93,10 @@ class LAVSSSettings(EarSettings):
         ]
 
 
-class LAVSS(EarSeparator):
+class LAVSS(EarSeparator[LAVSSSettings]):
     """Vision and position networks, audio embedding, fusion at the bottom, a mask per ear."""
 
     Settings = LAVSSSettings
-    settings: LAVSSSettings
 
     def __init__(self, settings: LAVSSSettings | None = None) -> None:
         settings = settings or self.Settings()
