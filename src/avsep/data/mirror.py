@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from avsep.errors import InputError
 from avsep.records import Batch, Box, Clip, Cues, TimedBox, VisibleObject
 
 
@@ -18,7 +19,7 @@ def mirrored(batch: Batch) -> Batch:
     """A batch whose ears and cues have changed sides; twice gives the same again.
 
     Maps of an image encoder are mirrored in place of the pictures, which is nearly the same.
-    Raises ValueError for motion features, which nobody can mirror.
+    Raises InputError for motion features, which nobody can mirror.
     """
     sources = None if batch.sources is None else batch.sources.flip(2)
     return replace(
@@ -29,7 +30,7 @@ def mirrored(batch: Batch) -> Batch:
 def mirrored_cues(cues: Cues) -> Cues:
     """What vision tells of the mirrored pictures."""
     if cues.motion is not None:
-        raise ValueError("motion features cannot be mirrored: compute them of mirrored pictures")
+        raise InputError("motion features cannot be mirrored: compute them of mirrored pictures")
     pictures = {
         name: value.flip(-1)
         for name in ("crops", "appearance", "frames", "movement")

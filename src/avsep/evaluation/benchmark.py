@@ -204,14 +204,14 @@ class Scorer:
 
     def __init__(
         self,
-        mixtures: Sequence[ClipFiles | Mixture],
+        mixtures: ClipReader | Sequence[ClipFiles | Mixture],
         contenders: Sequence[Contender],
         seed: int = 0,
         device: torch.device = CPU,
         metrics: Sequence[str] = (),
     ) -> None:
         self.metrics = tuple(metric.name for metric in choose_metrics(metrics))
-        self.reader = ClipReader(mixtures)
+        self.reader = mixtures if isinstance(mixtures, ClipReader) else ClipReader(mixtures)
         self.contenders = tuple(contenders)
         self.seed = seed
         self.device = device

@@ -72,7 +72,9 @@ class EarSettings(BaseModel):
             distance_metres,
         )
 
-    def centres(self, num_performers: int, generator: np.random.Generator) -> tuple[float, ...] | None:
+    def centres(
+        self, num_performers: int, generator: np.random.Generator
+    ) -> tuple[float, ...] | None:
         """Where in the width of the picture each performer stands; none: wherever there is room."""
         if self.azimuth_degrees is None:
             return None
