@@ -128,7 +128,7 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
         """
         assert batch.sources is not None, "training needs the true sources"
         settings = self.settings
-        heard, sources = self._hear(batch.mixture), batch.sources
+        heard, sources = self._hear(self._for_ears(batch.mixture)), self._for_ears(batch.sources)
         if settings.one_ear_a_step and self.training:
             heard, sources = _one_ear(heard, sources)
         sources = sources * heard.level[:, None, None]
@@ -154,11 +154,8 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """Each source's share of the mixture at each ear; one channel is heard by both."""
-        mixture = batch.mixture
-        num_given = mixture.shape[1]
-        if num_given < self.settings.front_end.num_channels:
-            mixture = mixture.expand(-1, 2, -1)
-        heard = self._hear(mixture)
+        num_given = batch.mixture.shape[1]
+        heard = self._hear(self._for_ears(batch.mixture))
         masks = self._from_network(
             self.logits(self._inputs(heard), batch.cues).float().sigmoid(), heard
         )
@@ -169,6 +166,11 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
         energy = magnitude.square().sum((1, 2, 3))[:, None].clamp_min(1e-12)
         presence = (magnitudes.square().sum((2, 3, 4)) / energy).clamp(0, 1)
         return Separation(magnitudes[:, :, :num_given], presence, heard.phase[:, :num_given])
+
+    def _for_ears(self, sound: Float[Tensor, "*axes C N"]) -> Float[Tensor, "*axes ears N"]:
+        """Sound of one channel, which both ears hear where there are two; else as it is."""
+        num_ears = max(sound.shape[-2], self.settings.front_end.num_channels)
+        return sound.expand(*sound.shape[:-2], num_ears, sound.shape[-1])
 
     def _hear(self, mixture: Float[Tensor, "B C N"]) -> Heard:
         level = hearing_factor(mixture, self.settings.hearing_level)
