@@ -104,7 +104,7 @@ def test_what_a_file_need_not_say(sofa: Path) -> None:
         (replace("Data.IR", np.ones((5, 2, 32))), r"\[5, 2, 32\] responses at \[4, 3\] positions"),
         (replace("SourcePosition", POSITIONS[:, :2]), r"at \[4, 2\] positions"),
         (spoil_one_sample, "holds NaN or infinite numbers"),
-        (replace("SourcePosition", POSITIONS + [0, 0, np.inf]), "holds NaN or infinite"),
+        (replace("SourcePosition", np.full((4, 3), np.inf)), "holds NaN or infinite"),
         (replace("Data.SamplingRate", [0.0]), r"Data.SamplingRate \[0.\] is no rate in hertz"),
         (replace("Data.SamplingRate", [44.1]), "is no rate in hertz"),
         (replace("Data.SamplingRate", [44100.0, 48000.0]), "is no rate in hertz"),

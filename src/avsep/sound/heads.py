@@ -7,7 +7,7 @@ positive upwards. The left ear comes first.
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Complex128, Float32, Float64
@@ -83,7 +83,7 @@ class SphericalHead:
     def responses(self, direction: Direction, sample_rate_hz: int) -> Float64[np.ndarray, "2 taps"]:
         """As `Head` has it; the level is that of the same sound at the middle without a head."""
         assert direction.distance_metres > self.radius_metres, "the source is outside the head"
-        taps = next_fast_len(math.ceil(RESPONSE_SECONDS * sample_rate_hz), real=True)
+        taps = cast(int, next_fast_len(math.ceil(RESPONSE_SECONDS * sample_rate_hz), real=True))
         omega = 2 * np.pi * np.fft.rfftfreq(taps, 1 / sample_rate_hz)
         ear = math.radians(self.ear_degrees)
         cosines = [

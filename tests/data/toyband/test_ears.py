@@ -117,7 +117,7 @@ def test_performers_stand_where_they_sound_from(drawn: bool, tmp_path: Path) -> 
         centres = ears.centres(2, generator)
         assert centres is not None
         stage = StageSettings(
-            width_pixels=1280, height_pixels=720, duration_seconds=0.5, centres=tuple(centres)
+            width_pixels=1280, height_pixels=720, duration_seconds=0.5, centres=centres
         )
         cast = [Role(name, (), np.full(stage.num_frames, 0.3)) for name in ("violin", "cello")]
         boxes = [one.box_at(0) for one in make_stage(cast, stage, generator, photos).objects()]
@@ -187,7 +187,7 @@ def test_every_file_tells_the_same_direction(duets: Path) -> None:
         objects = json.loads(paths.objects.read_text())
         assert len(objects) == len(record.directions) == 2
         for entry, told, source in zip(objects, record.directions, clip.sources, strict=True):
-            direction = ears.direction(entry["box"], ASPECT, told.distance_metres)
+            direction = ears.direction(tuple(entry["box"]), ASPECT, told.distance_metres)
             assert entry["azimuth_degrees"] == round(told.azimuth_degrees, 2)
             assert told.azimuth_degrees == pytest.approx(direction.azimuth_degrees)
             assert told.elevation_degrees == pytest.approx(direction.elevation_degrees)

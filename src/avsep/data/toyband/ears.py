@@ -85,14 +85,16 @@ class EarSettings(BaseModel):
         """The head where it hears: in the room, or as it is outdoors."""
         return head if self.room is None else RoomHead(head, self.room)
 
-    def centres(self, num_performers: int, generator: np.random.Generator) -> list[float] | None:
+    def centres(
+        self, num_performers: int, generator: np.random.Generator
+    ) -> tuple[float, ...] | None:
         """Where in the width of the picture each performer stands; none: wherever there is room."""
         if self.azimuth_degrees is None:
             return None
         edge = math.tan(math.radians(self.field_of_view_degrees / 2))
         degrees = generator.uniform(*self.azimuth_degrees, num_performers)
         sides = np.where(np.arange(num_performers) % 2 == generator.integers(2), 1, -1)
-        return (0.5 + 0.5 * sides * np.tan(np.radians(degrees)) / edge).tolist()
+        return tuple((0.5 + 0.5 * sides * np.tan(np.radians(degrees)) / edge).tolist())
 
 
 def draw_head(settings: EarSettings, generator: np.random.Generator) -> SphericalHead:
