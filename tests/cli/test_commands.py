@@ -84,7 +84,7 @@ def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
     (clip,) = read_toyband(tmp_path / "band")
     stems = [soundfile.info(path) for path in (clip.sources[0].path, *clip.unseen)]
     assert all(one.channels == 2 for one in stems)
-    assert all(one.object is not None and one.object.azimuth_degrees for one in clip.sources)
+    assert all(one.visible.azimuth_degrees for one in clip.sources)
     assert run("check", tmp_path / "band").code == 0
 
 

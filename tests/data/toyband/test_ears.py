@@ -112,7 +112,7 @@ def test_performers_stand_where_they_sound_from(drawn: bool, tmp_path: Path) -> 
     """Within half a degree of what was drawn, whole in the picture, clear of each other."""
     photos = None if drawn else read_photographs(photographs(tmp_path))
     ears = EarSettings(azimuth_degrees=(10, 45))
-    for seed in range(12):
+    for seed in range(6):
         generator = np.random.default_rng(seed)
         centres = ears.centres(2, generator)
         assert centres is not None
@@ -191,8 +191,7 @@ def test_every_file_tells_the_same_direction(duets: Path) -> None:
             assert entry["azimuth_degrees"] == round(told.azimuth_degrees, 2)
             assert told.azimuth_degrees == pytest.approx(direction.azimuth_degrees)
             assert told.elevation_degrees == pytest.approx(direction.elevation_degrees)
-            assert source.object is not None
-            assert source.object.azimuth_degrees == entry["azimuth_degrees"]
+            assert source.visible.azimuth_degrees == entry["azimuth_degrees"]
             # And so does the sound: the nearer ear hears louder and earlier.
             stem = soundfile.read(source.path)[0].T
             side = np.sign(sum(entry["box"][::2]) - 1)
