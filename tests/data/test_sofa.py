@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from avsep.data.sofa import read_head
 from avsep.errors import InputError
-from avsep.media.sofa import read_head
 from avsep.sound.heads import Direction
 
 # SOFA counts azimuth to the left: ahead, left, right (as 270) and right above.
