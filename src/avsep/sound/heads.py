@@ -6,7 +6,8 @@ positive upwards. The left ear comes first.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from functools import cached_property, lru_cache
+from typing import Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Complex128, Float32, Float64
@@ -20,8 +21,10 @@ SPEED_OF_SOUND = 343.0  # metres a second, at 20 degrees Celsius
 # earlier than that, and none may hear before the beginning.
 LEAD_SECONDS = 1e-3
 RESPONSE_SECONDS = 6e-3
-# Orders of the series beyond the wave number; further terms are below 1e-6 (checked in the tests).
-_MORE_ORDERS = 24
+# Orders of the series beyond the wave number: these at least, and for sources near the sphere as
+# many as leave out less than the share below; beyond the most, numbers do not hold the terms.
+_MORE_ORDERS, _MOST_MORE_ORDERS = 24, 128
+_LEFT_OUT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Direction:
         ahead = math.cos(elevation)
         return np.array([math.sin(azimuth) * ahead, math.cos(azimuth) * ahead, math.sin(elevation)])
 
+    @classmethod
+    def towards(cls, place_metres: Float64[np.ndarray, "3"]) -> Self:
+        """The direction of a place: so far to the right, ahead and upwards."""
+        right, ahead, up = place_metres.tolist()
+        return cls(
+            math.degrees(math.atan2(right, ahead)),
+            math.degrees(math.atan2(up, math.hypot(right, ahead))),
+            math.hypot(right, ahead, up),
+        )
+
 
 @runtime_checkable
 class Head(Protocol):
@@ -55,8 +68,9 @@ class SphericalHead:
     """A rigid sphere with two points on it for ears.
 
     The exact solution for a point source (Duda and Martens, "Range dependence of the response of a
-    spherical head model", JASA 104(5), 1998, equations 2 to 4): delays, shadow, and for near
-    sources the growing difference of levels. No outer ears, so elevation changes little but the delay.
+    spherical head model", JASA 104(5), 1998, equations 2 to 4): delays, shadow, and the greater
+    difference of levels of near sources, from 1.2 radii on. There are no outer ears: a sphere hears
+    the angle to each ear and nothing else, so up and down are alike.
 
     Attributes:
         radius_metres: of the sphere; 0.0875 is about the mean of adults.
@@ -107,15 +121,17 @@ class MeasuredHead:
 
     def responses(self, direction: Direction, sample_rate_hz: int) -> Float64[np.ndarray, "2 taps"]:
         """As `Head` has it; the delay is the measurement's own."""
-        units = np.stack([Direction(*pair).unit for pair in self.angles_degrees.tolist()])
-        near = units @ direction.unit
-        ears = self.measured[int(near.argmax())]
+        ears = self.measured[int((self._units @ direction.unit).argmax())]
         return np.stack([_resampled(ear, self.sample_rate_hz, sample_rate_hz) for ear in ears])
+
+    @cached_property
+    def _units(self) -> Float64[np.ndarray, "M 3"]:
+        return np.stack([Direction(*pair).unit for pair in self.angles_degrees.tolist()])
 
 
 def _resampled(
-    response: Float64[np.ndarray, " taps"], from_rate_hz: int, to_rate_hz: int
-) -> Float64[np.ndarray, " taps"]:
+    response: Float64[np.ndarray, " from_taps"], from_rate_hz: int, to_rate_hz: int
+) -> Float64[np.ndarray, " to_taps"]:
     """An impulse response at another rate: the same filter, so the sum of its samples stays."""
     if from_rate_hz == to_rate_hz:
         return response
@@ -145,21 +161,30 @@ def _on_the_sphere(
 
     Lengths are in radii. `cosines` are of the angles between the points and the source.
     """
-    num_orders = math.ceil(float(wave_number.max())) + _MORE_ORDERS
+    near = math.ceil(math.log(_LEFT_OUT) / -math.log(distance))
+    num_orders = math.ceil(float(wave_number.max())) + min(
+        max(_MORE_ORDERS, near), _MOST_MORE_ORDERS
+    )
     orders = np.arange(num_orders)[:, None]
     mu = wave_number[1:]
-    far = spherical_jn(orders, mu * distance) + 1j * spherical_yn(orders, mu * distance)
-    slope = spherical_jn(orders, mu, derivative=True) + 1j * spherical_yn(
-        orders, mu, derivative=True
-    )
     with np.errstate(invalid="ignore", over="ignore"):
-        ratio = far / slope
+        far = spherical_jn(orders, mu * distance) + 1j * spherical_yn(orders, mu * distance)
+        ratio = far / _slopes(num_orders, tuple(mu.tolist()))
     # Where both are beyond what a number holds, the term is far below all that counts.
     ratio = np.where(np.isfinite(ratio), ratio, 0.0)
     series = (_legendre(num_orders, cosines) * (2 * np.arange(num_orders) + 1)) @ ratio
     heard = -(distance / mu) * np.exp(-1j * mu * distance) * series
     # The source counts time forwards as e^(-i w t), FFTs as e^(i w t).
     return np.concatenate([np.ones((len(cosines), 1)), heard.conj()], axis=1)
+
+
+@lru_cache(maxsize=8)
+def _slopes(num_orders: int, mu: tuple[float, ...]) -> Complex128[np.ndarray, "orders F"]:
+    """Derivatives of Hankel's spherical functions on the sphere, which no direction changes."""
+    orders = np.arange(num_orders)[:, None]
+    return spherical_jn(orders, np.array(mu), derivative=True) + 1j * spherical_yn(
+        orders, np.array(mu), derivative=True
+    )
 
 
 def _legendre(

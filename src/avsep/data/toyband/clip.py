@@ -245,7 +245,7 @@ def by_two_ears(
     """
     if settings.binaural is None:
         return music, None
-    head = material.head or draw_head(settings.binaural, generator)
+    head = settings.binaural.in_room(material.head or draw_head(settings.binaural, generator))
     width, height = settings.pictures.picture_size
     boxes = [one.box_at(0.0) for one in objects]
     num_unseen = len(music.stems) - len(boxes)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avsep.records import Box
 from avsep.sound.heads import Direction, Head, SphericalHead, spatialise
+from avsep.sound.rooms import RoomHead, RoomSettings
 
 # Whom the picture does not show may sound from anywhere ahead, in it or beyond its edges.
 _UNSEEN_DEGREES = 80.0
@@ -22,7 +23,7 @@ _UNSEEN_DEGREES = 80.0
 class EarSettings(BaseModel):
     """How a band is heard by two ears."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     field_of_view_degrees: float = Field(
         default=100.0,
@@ -42,6 +43,9 @@ class EarSettings(BaseModel):
         default=(0.075, 0.1),
         description="of the spherical head of a clip, drawn from these; no matter with --head",
     )
+    room: RoomSettings | None = Field(
+        default=None, description="that all are in; none: outdoors, where nothing comes back"
+    )
 
     @model_validator(mode="after")
     def _in_the_picture(self) -> Self:
@@ -59,6 +63,11 @@ class EarSettings(BaseModel):
                 raise ValueError(f"{name} [{least:g}, {most:g}] must hold 0 < least <= greatest")
         if self.head_radius_metres[1] >= self.distance_metres[0]:
             raise ValueError("distance_metres must begin outside the head")
+        if self.room is not None and self.head_radius_metres[1] >= self.room.free_metres:
+            raise ValueError(
+                f"head_radius_metres must be less than {self.room.free_metres:.2f}: in a room of "
+                f"{list(self.room.size_metres)} metres, walls may be so near"
+            )
         return self
 
     def direction(self, box: Box, aspect: float, distance_metres: float) -> Direction:
@@ -71,6 +80,10 @@ class EarSettings(BaseModel):
             math.degrees(math.atan2(up, math.hypot(right, 1))),
             distance_metres,
         )
+
+    def in_room(self, head: Head) -> Head:
+        """The head where it hears: in the room, or as it is outdoors."""
+        return head if self.room is None else RoomHead(head, self.room)
 
     def centres(
         self, num_performers: int, generator: np.random.Generator
@@ -96,17 +109,19 @@ def directions_of(
     settings: EarSettings,
     generator: np.random.Generator,
 ) -> list[Direction]:
-    """Where each performer sounds from, then whatever is not seen."""
+    """Where each performer sounds from, then whatever is not seen; in a room, from inside it."""
     distances = generator.uniform(*settings.distance_metres, len(boxes) + num_unseen).tolist()
     seen = [
         settings.direction(box, aspect, distance)
         for box, distance in zip(boxes, distances, strict=False)
     ]
     azimuths = generator.uniform(-_UNSEEN_DEGREES, _UNSEEN_DEGREES, num_unseen).tolist()
-    return seen + [
+    unseen = [
         Direction(azimuth, 0.0, distance)
         for azimuth, distance in zip(azimuths, distances[len(boxes) :], strict=True)
     ]
+    within = settings.room.within if settings.room else lambda direction: direction
+    return [within(direction) for direction in (*seen, *unseen)]
 
 
 def hear(

@@ -7,7 +7,7 @@
     DIR/000001/stems/01-violin.wav      one a performer, in the order of objects.json
     DIR/000001/stems/03-unseen-rain.wav     what is heard and not seen comes last
 
-All stems add up to the sound of the video, to the sample.
+All stems add up to the sound of the video, to the sample; for two ears, in each channel.
 """
 
 from collections.abc import Sequence

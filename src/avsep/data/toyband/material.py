@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avsep.data.sofa import read_head
 from avsep.data.toyband.music.harmony import VoiceGrid, read_chorales
 from avsep.data.toyband.music.notes import NoteBank, read_note_bank
 from avsep.data.toyband.music.performance import read_noise_folder
 from avsep.data.toyband.pictures.photographs import Photographs, read_photographs
 from avsep.errors import InputError
-from avsep.media.sofa import read_head
 from avsep.sound.heads import Head
 
 
