@@ -176,7 +176,8 @@ class _Head(nn.Module):
         super().__init__()
         features, templates = settings.unet.num_features, settings.num_templates
         self.shape = (templates, settings.num_inputs - 1, settings.size[0])
-        self.templates = nn.Linear(settings.width, torch.Size(self.shape).numel())
+        num_weights = torch.Size(self.shape).numel()
+        self.templates = nn.Linear(settings.width, num_weights) if templates else None
         self.first = nn.Conv2d(features + templates, features, 3, padding=1)
         self.last = nn.Conv2d(features, 1, 3, padding=1)
 
@@ -187,7 +188,7 @@ class _Head(nn.Module):
         seen: Float[Tensor, "N W"],
     ) -> Float[Tensor, "N 1 R t"]:
         """Logits of masks; a template is a sum of the spatial maps, weighed for each row."""
-        if self.shape[0]:
+        if self.templates is not None:
             weights = self.templates(seen).unflatten(1, self.shape)  # N templates D R
             cells = maps.repeat_interleave(len(seen) // len(maps), dim=0)
             fits = torch.einsum("nkdr,ndrt->nkrt", weights, cells)

@@ -16,7 +16,8 @@ from avsep.data.mixing import MixedItem, centres_of, mix_drawn, to_batch, window
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.library import PreparedSource, SourceLibrary
+from avsep.training.library import SourceLibrary
+from avsep.training.prepared_source import PreparedSource
 
 
 @dataclass(frozen=True)
