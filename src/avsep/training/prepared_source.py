@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from avsep.errors import InputError
-from avsep.vision.looks import Look, LookSettings
+from avsep.vision.looks import LookSettings
 
 # What 16 bits hold: sounds are kept as these steps of their peak.
 FULL_SCALE = 32767
@@ -54,10 +54,7 @@ class PreparedSource:
     def crop_rows(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
         """Which crops lie in a window, as `Look.crops_within` has them."""
         shown = "appearance" if "appearance" in self._names else "crops"
-        one_pixel = torch.empty(self._num_rows(shown), 3, 1, 1, dtype=torch.uint8)
-        return Look(one_pixel, None, torch.empty(0, 4), self._looks).crops_within(
-            start_seconds, window_seconds
-        )
+        return self._looks.crops_within(self._num_rows(shown), start_seconds, window_seconds)
 
     def crops(self, rows: Int64[np.ndarray, " K"]) -> UInt8[Tensor, "K 3 H W"] | None:
         """These crops, where they were kept."""

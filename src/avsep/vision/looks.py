@@ -50,6 +50,18 @@ class LookSettings(BaseModel):
             return (objects[0].model_copy(update={"boxes": ()}),)
         return tuple(objects)
 
+    def crops_within(
+        self, num_crops: int, start_seconds: float, window_seconds: float
+    ) -> Int64[np.ndarray, " K"]:
+        """Which of so many crops lie in a window, as `Look.crops_within` has them."""
+        rate = self.crop_rate_hz
+        first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
+        beyond = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
+        if first < min(beyond, num_crops):
+            return np.arange(first, min(beyond, num_crops), dtype=np.int64)
+        nearest = round((start_seconds + window_seconds / 2) * rate)
+        return np.array([min(max(nearest, 0), num_crops - 1)], np.int64)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -69,13 +81,7 @@ class Look:
 
     def crops_within(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
         """Which crops lie in a window, in order; at least one: that nearest to its middle."""
-        rate, num_crops = self.settings.crop_rate_hz, len(self.crops)
-        first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
-        beyond = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
-        if first < min(beyond, num_crops):
-            return np.arange(first, min(beyond, num_crops), dtype=np.int64)
-        nearest = round((start_seconds + window_seconds / 2) * rate)
-        return np.array([min(max(nearest, 0), num_crops - 1)], np.int64)
+        return self.settings.crops_within(len(self.crops), start_seconds, window_seconds)
 
     def movement_within(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"]:
         """So many pictures of movement from a time on, the first and last repeated beyond."""
