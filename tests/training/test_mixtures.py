@@ -229,7 +229,9 @@ def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
 
 
 def test_a_library_of_another_rate(library: SourceLibrary) -> None:
-    with pytest.raises(InputError, match="sources prepared at 8000 Hz in 1 channels cannot be mixed at 11025"):
+    with pytest.raises(
+        InputError, match="sources prepared at 8000 Hz in 1 channels cannot be mixed at 11025"
+    ):
         AudioVisualMixtures(library, CATEGORIES)
 
 
