@@ -60,7 +60,7 @@ class Passage:
     """
 
     target: Float32[np.ndarray, "C N"]
-    heard: Float32[np.ndarray, "C M"]
+    heard: Float32[np.ndarray, "ears M"]
     looks: Sequence[Look]
     category: Int64[Tensor, " S"]
     starts: tuple[int, ...]
@@ -88,7 +88,7 @@ class Passage:
         frames_per_second = front_end.sample_rate_hz / front_end.stft.hop_samples
         return torch.tensor([round(self.seconds(start) * frames_per_second) for start in starts])
 
-    def hear(self, starts: Sequence[int]) -> Float[Tensor, "B C N"]:
+    def hear(self, starts: Sequence[int]) -> Float[Tensor, "B ears N"]:
         """Windows as the model hears them."""
         front_end = self.band.front_end
         windows = [
@@ -191,7 +191,7 @@ class Network:
         passage: Passage,
         start: int,
         answer: Separation,
-        mixture: Float[Tensor, "B C N"],
+        mixture: Float[Tensor, "B ears N"],
         row: int,
     ) -> Float32[np.ndarray, "S channels samples"]:
         """Each object's part of one window of the target."""
