@@ -5,6 +5,8 @@ from torch import nn
 
 from avsep.layers.audio_unet import UNetSettings
 from avsep.layers.convolution_attention import AttentionSettings
+from avsep.layers.cross_modal import AttentionSettings as CrossAttentionSettings
+from avsep.layers.ear_unet import EarUNetSettings
 from avsep.layers.separation_unet import SeparationUNetSettings
 from avsep.models import MODELS
 from avsep.records import Batch, Cues
@@ -58,6 +60,19 @@ TINY = {
     # A random network that says noise or a velocity carries rounding far; tests/models has these.
     "davis": _GENERATING | {"word_probability": 0.5, "target": "bounded"},
     "davis-flow": _GENERATING | {"word_probability": 0.5, "target": "bounded"},
+    "lavss": {
+        "front_end": FRONT_END.model_copy(update={"num_channels": 2}),
+        "looks": LOOKS,
+        "image_encoder": "small",
+        "encoder_categories": CATEGORIES,
+        "magnitude_input": "log1p",
+        "position_octaves": 4,
+        "position_width": 8,
+        "unet": EarUNetSettings(channels=(8, 16, 16, 16), num_features=4),
+        "attention": CrossAttentionSettings(num_heads=2, num_layers=2, hidden_width=16),
+        "guide_everywhere": True,
+        "num_templates": 2,
+    },
 }
 
 
@@ -67,7 +82,7 @@ def tiny_model(name: str, seed: int = 0, **changes: object) -> nn.Module:
         torch.manual_seed(seed)
         model = MODELS[name](MODELS[name].Settings(**TINY[name] | changes))
         for module in model.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight)
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 nn.init.uniform_(module.running_mean, -0.1, 0.1)
@@ -84,9 +99,14 @@ def tiny_batch(num_items: int = 2, num_sources: int = 2, seed: int = 0) -> Batch
     def pictures(*axes: int) -> torch.Tensor:
         return torch.randint(0, 256, (*shape, *axes), generator=generator, dtype=torch.uint8)
 
+    def boxes(*axes: int) -> torch.Tensor:
+        corner, size = torch.rand(2, *axes, 2, generator=generator) / 2
+        return torch.cat([corner, corner + size + 0.01], dim=-1).clamp(max=1)
+
     cues = Cues(
         crops=pictures(2, 3, 20, 20),
         movement=pictures(6, 16, 16),
         category=torch.randint(0, len(CATEGORIES), shape, generator=generator),
+        boxes=boxes(*shape, 2),
     )
     return Batch(sources.sum(1), sources, cues)

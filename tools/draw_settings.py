@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from avsep.data.draws import MixingSettings
 from avsep.data.toyband.clip import ToybandSettings
+from avsep.recipe import settings_group
 from avsep.training.recipe import TrainingSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -32,15 +33,20 @@ def redrawn(name: str) -> str:
 
 
 def rows(schema: type[BaseModel], group: str = "") -> Iterator[str]:
-    """A row for each field, those of groups with the group's name before them."""
+    """A row for each field, those of groups with the group's name before them.
+
+    A group that may be left out has a row of its own, which says what that means.
+    """
     for name, field in schema.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from rows(kind, f"{group}{name}.")
+        inner = settings_group(field.annotation)
+        if inner is not None and not field.description:
+            yield from rows(inner, f"{group}{name}.")
             continue
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         default = "none" if default is None else default
         yield f"| `{group}{name}` | {default} | {field.description} |\n"
+        if inner is not None:
+            yield from rows(inner, f"{group}{name}.")
 
 
 def main() -> int:

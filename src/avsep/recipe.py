@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -117,6 +118,17 @@ def check_settings(
         raise InputError(f"{where}: {field}: {message}; given: {first['input']!r}") from error
 
 
+def settings_group(annotation: object) -> type[BaseModel] | None:
+    """The settings that a field of this type holds, or may hold; none for a plain value.
+
+    >>> settings_group(BaseModel | None) is BaseModel, settings_group(int | None)
+    (True, None)
+    """
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    found = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+    return found[0] if found else None
+
+
 def _text(source: str) -> str:
     """The text of a file, for a path that ends in .toml, or of a recipe of the package."""
     path = Path(source)
@@ -175,10 +187,11 @@ def _known_at(schema: type[BaseModel], place: Sequence[int | str]) -> Iterator[s
 
 def _fields(schema: type[BaseModel], group: str = "") -> Iterator[str]:
     for name, field in schema.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, f"{group}{name}.")
-        else:
+        inner = settings_group(field.annotation)
+        if inner is None:
             yield f"{group}{name}"
+        else:
+            yield from _fields(inner, f"{group}{name}.")
 
 
 def _toml_lines(values: dict[str, Any], group: str) -> Iterator[str]:

@@ -67,12 +67,25 @@ def test_toyband_makes_clips_and_goes_on(run, tmp_path: Path) -> None:
         (["--noise", "nowhere"], "no folder of noise at nowhere"),
         (["--photos", "nowhere"], "nowhere"),
         (["--chorales", "nowhere.json"], "nowhere.json"),
+        (["--head", "any.sofa"], "a head, 'any.sofa', hears with two ears: add --binaural"),
+        (["--binaural", "--head", "nowhere.sofa"], "cannot read 'nowhere.sofa' as a SOFA file"),
+        (["--set", "binaural.room.order=9"], "binaural.room.order: Input should be less than or"),
     ],
 )
 def test_toyband_bad_input(run, tmp_path: Path, arguments: list[str], message: str) -> None:
     done = run("toyband", tmp_path / "band", "--clips", 1, *arguments)
     assert done.code == 2 and message in done.err
     assert done.err.count("\n") == 1 and not (tmp_path / "band").exists()
+
+
+def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
+    done = run("toyband", tmp_path / "band", "--clips", 1, "--binaural", "--workers", 1, *SMALL)
+    assert done.code == 0
+    (clip,) = read_toyband(tmp_path / "band")
+    stems = [soundfile.info(path) for path in (clip.sources[0].path, *clip.unseen)]
+    assert all(one.channels == 2 for one in stems)
+    assert all(one.visible.azimuth_degrees for one in clip.sources)
+    assert run("check", tmp_path / "band").code == 0
 
 
 def test_wrong_usage_is_two(run) -> None:

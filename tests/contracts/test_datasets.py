@@ -67,7 +67,7 @@ def test_sources_add_up_to_what_the_video_sounds_like(
         assert clip.objects == tuple(source.visible for source in files.sources)
         assert clip.frames.shape[0] == len(clip.frame_times_seconds) == 2
         # 16-bit steps, in which the files are written, add up without error.
-        np.testing.assert_allclose(clip.waveform.mean(0), item.mixture, atol=1e-6)
+        np.testing.assert_allclose(clip.waveform.mean(0), item.mixture[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", DATASETS)

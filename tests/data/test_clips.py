@@ -37,8 +37,21 @@ def test_sounds_come_as_one_channel_at_the_rate_asked_for(tmp_path: Path) -> Non
     stereo = np.stack([np.full(4000, 0.2), np.full(4000, 0.4)], axis=1)
     soundfile.write(tmp_path / "a.wav", stereo, 8000)
     mono = read_sound(tmp_path / "a.wav", 16000)
-    assert mono.shape == (8000,)
-    np.testing.assert_allclose(mono[1000:-1000], 0.3, atol=1e-4)
+    assert mono.shape == (1, 8000)
+    np.testing.assert_allclose(mono[0, 1000:-1000], 0.3, atol=1e-4)
+
+
+def test_two_ears_are_read_as_they_are_and_one_channel_for_both(tmp_path: Path) -> None:
+    stereo = np.stack([np.full(4000, 0.2), np.full(4000, 0.4)], axis=1)
+    soundfile.write(tmp_path / "a.wav", stereo, 8000, "FLOAT")
+    ears = read_sound(tmp_path / "a.wav", 8000, 2)
+    np.testing.assert_allclose(ears, stereo.T)
+    soundfile.write(tmp_path / "b.wav", stereo[:, 0], 8000, "FLOAT")
+    both = read_sound(tmp_path / "b.wav", 8000, 2)
+    assert both.shape == (2, 4000) and (both == np.float32(0.2)).all()
+    soundfile.write(tmp_path / "c.wav", np.zeros((10, 6)), 8000)
+    with pytest.raises(InputError, match=r"c\.wav' has 6 channels: two ears are needed"):
+        read_sound(tmp_path / "c.wav", 8000, 2)
 
 
 def test_sounds_of_which_nothing_is_left(tmp_path: Path) -> None:
@@ -46,7 +59,7 @@ def test_sounds_of_which_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.wav.* of which nothing can be decoded"):
         read_sound(tmp_path / "none.wav", 8000)
     soundfile.write(tmp_path / "click.wav", np.ones(1), 44100)
-    assert read_sound(tmp_path / "click.wav", 44100).shape == (1,)
+    assert read_sound(tmp_path / "click.wav", 44100).shape == (1, 1)
     with pytest.raises(
         InputError, match=r"click\.wav' is too short: nothing is left of it at 11025"
     ):
@@ -66,7 +79,7 @@ def test_sounds_of_any_form_come_alike(
     # An 8-bit step is 1/128, to which libsndfile cuts off; resampling rings a little on top.
     tolerance = 1.2 / 128 if subtype == "PCM_U8" else 1e-4
     found = read_sound(tmp_path / "a é.wav", 11025)
-    np.testing.assert_allclose(found, expected, atol=tolerance)
+    np.testing.assert_allclose(found[0], expected, atol=tolerance)
 
 
 def listed(names: list[str], split: str | None = None) -> list[ClipFiles]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.data.clips import SourceFile
-from avsep.data.mixing import MixAndSeparate, MixingSettings, crop, mix, to_batch
+from avsep.data.mixing import MixAndSeparate, MixingSettings, Waveform, crop, mix, to_batch
 from avsep.errors import InputError
 from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEndSettings
@@ -50,7 +50,7 @@ def test_clips_and_categories_differ(
     item = MixAndSeparate(sources, chosen, FRONT_END, seed=seed)[seed % 10]
     assert len(set(item.names)) == num_sources
     assert not distinct or len(set(item.categories)) == num_sources
-    assert item.sources.shape == (num_sources, 4001)
+    assert item.sources.shape == (num_sources, 1, 4001)
     assert item.names[0] == f"clip{seed % 10}"
 
 
@@ -86,7 +86,7 @@ def test_gain_is_drawn_and_clipped(sources: list[SourceFile]) -> None:
 
 def test_silent_sources(sources: list[SourceFile]) -> None:
     data = MixAndSeparate(sources, MixingSettings(silent_probability=0.9), FRONT_END)
-    num_silent = sum(int((~data[i].sources.any(axis=1)).sum()) for i in range(10))
+    num_silent = sum(int((~data[i].sources.any(axis=2)).sum()) for i in range(10))
     assert 5 <= num_silent <= 10  # of 20, and never both of a mixture
     assert all(data[i].sources.any() for i in range(10))
 
@@ -107,7 +107,7 @@ def test_an_equaliser_colours_each_sound_and_keeps_the_sum(tmp_path: Path) -> No
     for one, other in zip(after.sources, before.sources, strict=True):
         assert np.square(one).mean() == pytest.approx(np.square(other).mean(), rel=1e-3)
         # Octaves 6 dB apart and more take white noise far from itself.
-        assert np.corrcoef(one, other)[0, 1] < 0.98
+        assert np.corrcoef(one[0], other[0])[0, 1] < 0.98
 
 
 @given(num_samples=st.integers(1, 60), centre=st.integers(0, 60), window_samples=st.integers(2, 41))
@@ -115,7 +115,7 @@ def test_crop_is_the_slice_with_zeros_beyond(
     num_samples: int, centre: int, window_samples: int
 ) -> None:
     waveform = np.arange(1, num_samples + 1, dtype=np.float32)
-    found = crop(waveform, centre, window_samples)
+    found = crop(Waveform(waveform[None]), centre, window_samples)[0]
     half = window_samples // 2
     expected = np.zeros(window_samples)
     for offset in range(2 * half):
@@ -131,7 +131,7 @@ def test_short_files_are_repeated(tmp_path: Path, sources: list[SourceFile]) -> 
     short = SourceFile(path, "violin", "short", VisibleObject())
     still = MixingSettings(gain_range=(1, 1), rule="sum", position="middle")
     item = MixAndSeparate([short, *sources], still, FRONT_END)[0]
-    np.testing.assert_allclose(item.sources[0, :-1], 0.25, atol=1e-4)
+    np.testing.assert_allclose(item.sources[0, 0, :-1], 0.25, atol=1e-4)
 
 
 def test_a_broken_clip_is_an_error_that_names_it(tmp_path: Path, sources: list[SourceFile]) -> None:
@@ -157,7 +157,7 @@ def test_files_of_any_length_fill_the_window(
     soundfile.write(path, np.full(num_samples, 0.25), 8000)
     any_length = SourceFile(path, "violin", "any", VisibleObject())
     still = MixingSettings(gain_range=(1, 1), rule="sum", position=position)
-    first = MixAndSeparate([any_length, *sources], still, FRONT_END)[0].sources[0]
+    first = MixAndSeparate([any_length, *sources], still, FRONT_END)[0].sources[0, 0]
     np.testing.assert_allclose(first, [0.25] * 4000 + [0.0], atol=1e-4)
 
 
@@ -207,6 +207,33 @@ def test_lists_that_cannot_be_mixed(sources: list[SourceFile]) -> None:
         MixAndSeparate(sources)[10]
     with pytest.raises(ValueError, match="must hold 0 < lowest <= highest"):
         MixingSettings(gain_range=(2.0, 1.0))
+
+
+def test_two_ears_share_gain_and_colour(tmp_path: Path) -> None:
+    """Their difference of level tells where a sound is: no draw may change it."""
+    listed = []
+    for index in range(2):
+        noise = np.random.default_rng(index).uniform(-0.4, 0.4, 8000)
+        path = tmp_path / f"{index}.wav"
+        soundfile.write(path, np.stack([noise, 0.25 * noise], axis=1), 8000, "FLOAT")
+        listed.append(SourceFile(path, str(index), str(index), VisibleObject()))
+    two_ears = FRONT_END.model_copy(update={"num_channels": 2})
+    settings = MixingSettings(equaliser_db=6.0, gain_range=(0.5, 1.5))
+    for item in (MixAndSeparate(listed, settings, two_ears, seed=s)[0] for s in range(3)):
+        assert item.mixture.shape == (2, 4001) and item.sources.shape == (2, 2, 4001)
+        np.testing.assert_allclose(item.sources[:, 1], 0.25 * item.sources[:, 0], atol=1e-6)
+        np.testing.assert_allclose(item.sources.sum(0), item.mixture, atol=1e-6)
+    batch = to_batch([item, item])
+    assert batch.mixture.shape == (2, 2, 4001) and batch.sources is not None
+    assert batch.sources.shape == (2, 2, 2, 4001)
+
+
+def test_a_silent_source_counts_once_whatever_its_channels() -> None:
+    sounds = np.zeros((3, 2, 4), np.float32)
+    sounds[0, 0], sounds[1, 1] = 0.4, 0.2  # each in one ear
+    mixture, targets = mix(sounds, "mean")
+    np.testing.assert_allclose(mixture, sounds.sum(0) / 2)
+    np.testing.assert_allclose(targets, sounds / 2)
 
 
 def test_batches(sources: list[SourceFile]) -> None:

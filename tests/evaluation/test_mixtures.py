@@ -37,7 +37,7 @@ def test_the_middle_of_each_is_divided_by_their_number(solos: dict[str, ClipFile
     item, batch = ClipReader([mixture]).batch(0, FRONT_END)
     for source, number in zip(item.sources, (2, 0), strict=True):
         middle = solo_sound(number, 2.0)[22050 // 2 - 5512 :][:11024]
-        np.testing.assert_allclose(source[:11024], middle / 2, atol=1e-7)
+        np.testing.assert_allclose(source[0, :11024], middle / 2, atol=1e-7)
     np.testing.assert_array_equal(item.mixture, item.sources.sum(axis=0))
     assert item.names == ("cello/c", "violin/a") and item.categories == ("cello", "violin")
     assert batch.sources.shape == (1, 2, 1, 11025)
@@ -52,13 +52,13 @@ def test_a_short_solo_is_repeated_and_seen_again(solos: dict[str, ClipFiles]) ->
     assert window.repeated_seconds == 2.0 and window.start_seconds == pytest.approx(0.5, abs=1e-4)
     endless = np.tile(solo_sound(0, 2.0), 3)
     start = round(window.start_seconds * 11025)
-    np.testing.assert_array_equal(window.sounds[0, :55124], endless[start:][:55124])
+    np.testing.assert_array_equal(window.sounds[0, 0, :55124], endless[start:][:55124])
     reader = ClipReader([pair(solos, "violin/a", "cello/c")])
     _, batch = reader.batch(0, front_end, Reading(LOOKS, CATEGORIES))
     movement = batch.cues.movement[0, 0].float().mean((-1, -2))  # M, 10 a second
     assert torch.equal(movement[:20], movement[20:40]) and movement[:20].unique().numel() == 4
     alone = middle_of(solos["violin/a"], front_end, repeat=False)
-    assert alone.start_seconds < 0 and not alone.sounds[0, :1000].any()
+    assert alone.start_seconds < 0 and not alone.sounds[0, 0, :1000].any()
 
 
 def test_each_source_is_seen_in_its_own_video(solos: dict[str, ClipFiles]) -> None:
@@ -92,7 +92,7 @@ def test_what_nobody_sees_is_black_and_told(tmp_path: Path) -> None:
         assert cues.pictured.tolist() == [[True, False]] and cues.category.tolist() == [[0, 1]]
         assert cues.crops[0, 0].any() and not cues.crops[0, 1].any()
         assert cues.movement[0, 0].any() and not cues.movement[0, 1].any()
-        assert np.abs(item.sources).max(axis=1).min() > 0.05
+        assert np.abs(item.sources).max(axis=(1, 2)).min() > 0.05
         assert reader.batch(1, front_end, reading)[1].cues.pictured is None
     shown = reader.batch(1, FRONT_END, replace(reading, trial="wrong"))[1].cues.pictured
     assert shown.tolist() == [[False, False]]  # flute and cello stand in for guitar and violin

@@ -32,6 +32,7 @@ def two_timbres(num_samples: int = 30_000) -> np.ndarray:
 
 
 def batch_of(sources: np.ndarray) -> Batch:
+    sources = sources[:, None]
     item = MixedItem(sources.sum(axis=0), sources, ("a",), ("x",) * len(sources))
     return to_batch([item])
 

@@ -238,7 +238,7 @@ def test_damaged_pictures_are_passed_over_with_a_remark(tmp_path: Path) -> None:
 
 def test_a_model_that_needs_other_cues_is_refused() -> None:
     message = (
-        "model 'brightness' reads boxes, embedding, which is not computed from videos here; "
+        "model 'brightness' reads embedding, which is not computed from videos here; "
         "choose a model that reads crops and movement alone, see `avsep models`"
     )
     with pytest.raises(InputError) as error:

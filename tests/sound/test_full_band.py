@@ -37,7 +37,7 @@ def test_window_and_hop_last_as_long_at_every_rate(rate_hz: int) -> None:
 def test_taking_everything_gives_the_sound_back(rate_hz: int, num_samples: int) -> None:
     generator = torch.Generator().manual_seed(num_samples)
     sound = torch.rand((2, num_samples), generator=generator) - 0.5
-    parts = FullBand(FRONT_END, rate_hz).take(sound, torch.ones((3, NUM_BINS, NUM_FRAMES)))
+    parts = FullBand(FRONT_END, rate_hz).take(sound, torch.ones((3, 1, NUM_BINS, NUM_FRAMES)))
     assert parts.shape == (3, 2, num_samples)
     # The inverse of the transform is exact but for float32.
     torch.testing.assert_close(parts, sound.expand(3, -1, -1), atol=2e-6, rtol=0)
@@ -53,7 +53,7 @@ def test_at_the_models_rate_nothing_is_interpolated() -> None:
 @pytest.mark.parametrize("rate_hz", [rate for rate in RATES_HZ if rate != 11025])
 def test_frequencies_count_in_hertz(rate_hz: int) -> None:
     hertz = torch.arange(NUM_BINS) * 11025 / 1022
-    ratio = (hertz < 1000).float()[None, :, None].expand(1, -1, NUM_FRAMES)
+    ratio = (hertz < 1000).float()[None, None, :, None].expand(1, 1, -1, NUM_FRAMES)
     band = FullBand(FRONT_END, rate_hz)
     for frequency_hz, share in [(300, 1), (800, 1), (1300, 0), (3000, 0)]:
         sound = tone(frequency_hz, rate_hz)
@@ -66,7 +66,7 @@ def test_frequencies_count_in_hertz(rate_hz: int) -> None:
 @pytest.mark.parametrize("rate_hz", [8000, 48000])
 def test_frames_count_in_seconds(rate_hz: int) -> None:
     seconds = torch.arange(NUM_FRAMES) * 256 / 11025
-    ratio = (seconds < 1).float().expand(1, NUM_BINS, -1)
+    ratio = (seconds < 1).float().expand(1, 1, NUM_BINS, -1)
     sound = tone(440, rate_hz)
     part = FullBand(FRONT_END, rate_hz).take(sound[None], ratio)[0, 0]
     # A window is 93 ms long: what changes within one spreads over it.
@@ -96,12 +96,20 @@ def test_between_bins_and_frames_it_is_linear() -> None:
 def test_every_channel_keeps_its_own_phase() -> None:
     generator = torch.Generator().manual_seed(0)
     sound = torch.rand((2, 20_000), generator=generator) - 0.5
-    ratio = torch.rand((2, NUM_BINS, NUM_FRAMES), generator=generator)
+    ratio = torch.rand((2, 1, NUM_BINS, NUM_FRAMES), generator=generator)
     band = FullBand(FRONT_END, 32000)
     both = band.take(sound, ratio)
     for channel in range(2):
         alone = band.take(sound[channel : channel + 1], ratio)
         torch.testing.assert_close(both[:, channel : channel + 1], alone)
+
+
+def test_every_ear_is_taken_by_its_own_ratio() -> None:
+    sound = torch.rand((2, 20_000), generator=torch.Generator().manual_seed(0)) - 0.5
+    left_alone = torch.tensor([1.0, 0.0])[None, :, None, None].expand(1, 2, NUM_BINS, NUM_FRAMES)
+    part = FullBand(FRONT_END, 32000).take(sound, left_alone)[0]
+    torch.testing.assert_close(part[0], sound[0], atol=2e-6, rtol=0)
+    assert not part[1].any()
 
 
 def test_a_window_is_long_enough_for_the_models() -> None:

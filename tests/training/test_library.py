@@ -16,11 +16,14 @@ from safetensors import safe_open
 from avsep.data.clips import ClipFiles, read_motion, read_sound
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
+from avsep.sound.front_end import FrontEndSettings
 from avsep.training.library import PreparationSettings, SourceLibrary, default_workers, fingerprint
+from avsep.training.mixtures import AudioVisualMixtures
 from avsep.vision.looks import Look
 from data.prepared_folder import hide, make_prepared
 from tiny_models import tiny_model
 from training.duets import (
+    CATEGORIES,
     FRONT_END,
     LOOKS,
     RATE_HZ,
@@ -51,9 +54,12 @@ def test_a_source_is_its_stem_and_its_own_object(library: SourceLibrary) -> None
     for index, source in enumerate(library.sources):
         found = library[index]
         stem = read_sound(source.path, RATE_HZ)
-        assert len(found) == len(stem)
-        np.testing.assert_allclose(found[100:900], stem[100:900], atol=2**-15)
-        rows = np.array([0, 7, 3])
+        assert found.num_samples == stem.shape[1]
+        np.testing.assert_allclose(found.piece(100, 900), stem[:, 100:900], atol=2**-15)
+        rows, boxes = np.array([0, 7, 3]), found.boxes(np.array([0, 7, 3]))
+        wanted = [source.visible.box_at(row / 2) for row in rows]
+        assert boxes is not None
+        torch.testing.assert_close(boxes, torch.tensor(wanted))
         crops, movement = found.crops(rows), found.movement(0.0, 20)
         assert crops is not None and movement is not None and found.appearance(rows) is None
         for crop, row in zip(crops, rows, strict=True):
@@ -70,7 +76,7 @@ def test_sounds_beyond_full_scale_stay_as_loud(tmp_path: Path) -> None:
     soundfile.write(clip.sources[0].path, 5 * quiet, rate_hz, subtype="FLOAT")
     found = prepared([clip], tmp_path / "cache")
     # One step of 16 bits is twice as high, as the peak is at 2.
-    np.testing.assert_allclose(found[0][:], 5 * quiet, atol=2**-14)
+    np.testing.assert_allclose(found[0].piece(0, len(quiet))[0], 5 * quiet, atol=2**-14)
     for source, is_loud in zip(found.paths_of(clip), (True, False), strict=True):
         with safe_open(source, framework="np") as file:
             assert ("peak" in file.keys()) == is_loud  # noqa: SIM118
@@ -83,7 +89,7 @@ def test_rows_are_those_of_a_look(
     source = library[0]
     crops, movement = source.crops(np.arange(8)), source.movement(0, 20)
     assert crops is not None
-    look = Look(crops, movement, LOOKS)
+    look = Look(crops, movement, torch.zeros(8, 4), LOOKS)
     expected = look.crops_within(start_seconds, window_seconds)
     assert source.crop_rows(start_seconds, window_seconds).tolist() == expected.tolist()
     moved = source.movement(start_seconds, 10)
@@ -192,7 +198,7 @@ def test_clips_that_cannot_be_read_stop_or_are_left_out(
     assert sorted(names) == ["000", "001", "broken"]
     assert library.clips == (clips[0], clips[1]) and len(library) == 4
     assert len(library.skipped) == 1 and "broken.mp4" in library.skipped[0]
-    assert len(library[3]) == 4 * RATE_HZ
+    assert library[3].num_samples == 4 * RATE_HZ
     broken.video.unlink()
     with pytest.raises(InputError, match=r"cannot read '.*broken\.mp4': No such file"):
         SourceLibrary(listed, SETTINGS, tmp_path / "cache")
@@ -224,7 +230,8 @@ def test_what_nobody_sees_is_black_and_marked(tmp_path: Path) -> None:
     crops, maps, movement = heard.crops(rows), heard.appearance(rows), heard.movement(1.0, 10)
     assert crops is not None and maps is not None and movement is not None
     assert not crops.any() and not maps.any() and not movement.any()
-    assert movement.shape == (10, 6, 6) and len(heard) == 3 * RATE_HZ and heard[:].any()
+    assert movement.shape == (10, 6, 6) and heard.num_samples == 3 * RATE_HZ
+    assert heard.piece(0, heard.num_samples).any()
     (clip,) = (clip for clip in clips if not clip.is_seen)
     (tmp_path / "solos/features/motion/erhu/b.npy").unlink()
     with pytest.raises(InputError, match="clip 'erhu/b' is heard and not seen, so nothing in it m"):
@@ -271,7 +278,7 @@ def test_processes_make_no_difference(clips: list[ClipFiles], tmp_path: Path) ->
     assert torch.get_rng_state().equal(state)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
-    assert FRONT_END.window_samples < len(library[0])
+    assert FRONT_END.window_samples < library[0].num_samples
 
 
 def test_unless_told_a_process_a_core_prepares_and_eight_at_most(
@@ -280,3 +287,22 @@ def test_unless_told_a_process_a_core_prepares_and_eight_at_most(
     for num_cores, num_workers in ((None, 1), (2, 2), (64, 8)):
         monkeypatch.setattr("os.cpu_count", lambda found=num_cores: found)
         assert default_workers() == num_workers
+
+
+def test_two_ears_are_kept_in_a_file_of_their_own(clips: list[ClipFiles], tmp_path: Path) -> None:
+    stem = clips[0].sources[0].path
+    mono, rate_hz = soundfile.read(stem)
+    ears = tmp_path / "ears.wav"
+    soundfile.write(ears, np.stack([mono, 0.5 * mono[::-1]], axis=1), rate_hz, subtype="FLOAT")
+    sources = tuple(replace(source, path=ears) for source in clips[0].sources)
+    clip = replace(clips[0], sources=sources)
+    binaural = SETTINGS.model_copy(update={"num_channels": 2})
+    library = SourceLibrary([clip], binaural, tmp_path / "cache")
+    list(library.build(num_workers=0))
+    found = library[0].piece(0, library[0].num_samples)
+    np.testing.assert_allclose(found, read_sound(ears, RATE_HZ, 2), atol=2**-15)
+    alone = SourceLibrary([clip], SETTINGS, tmp_path / "cache")
+    assert not set(alone.paths_of(clip)) & set(library.paths_of(clip))
+    one_ear = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=2 * RATE_HZ)
+    with pytest.raises(InputError, match=r"Hz in 2 channels cannot be mixed at .* in 1 chan"):
+        AudioVisualMixtures(library, CATEGORIES, None, one_ear)

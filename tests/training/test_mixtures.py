@@ -74,7 +74,7 @@ def test_sound_and_pictures_are_of_one_window(library: SourceLibrary, position: 
                 i % 2 for i, s in enumerate(library.sources) if (s.clip, s.category) == names
             )
             # The stems grow louder from 0 to 0.4, the pictures brighter or darker: both are clocks.
-            middle_seconds = 4 * np.abs(sound[6000:10000]).max() / 0.4
+            middle_seconds = 4 * np.abs(sound[0, 6000:10000]).max() / 0.4
             moves = item.cues.movement[0, place].float().mean((1, 2))
             assert len(moves) == 10
             expected = grey_of(side, middle_seconds)
@@ -112,7 +112,7 @@ def test_one_clip_sounds_as_it_does(library: SourceLibrary) -> None:
         item = data.item(index)
         assert item.mixed.names[0] == item.mixed.names[1]
         sources, bare = item.mixed.sources, plain.item(index).mixed.sources
-        factors = np.abs(sources).max(1) / np.abs(bare).max(1)
+        factors = np.abs(sources).max((1, 2)) / np.abs(bare).max((1, 2))
         assert factors[0] == pytest.approx(factors[1], rel=1e-3) and 0.5 <= factors[0] <= 1.5
         # One window: the two grow in step, and of the pictures one brightens as the other darkens.
         assert np.abs(bare[0]).max() == pytest.approx(np.abs(bare[1]).max(), abs=0.01)
@@ -159,7 +159,7 @@ def test_a_batch_is_its_items(library: SourceLibrary) -> None:
     assert batch.cues.movement.shape == (3, 2, 10, 6, 6)
     for place, item in enumerate(items):
         assert batch.cues.crops[place].equal(item.cues.crops[0])
-        np.testing.assert_array_equal(batch.mixture[place, 0].numpy(), item.mixed.mixture)
+        np.testing.assert_array_equal(batch.mixture[place].numpy(), item.mixed.mixture)
     assert batch.cues.motion is None and batch.cues.appearance is None
 
 
@@ -193,7 +193,7 @@ def test_what_is_not_seen_is_a_target_beside_what_is(tmp_path: Path) -> None:
     for item, hidden in zip(items, is_hidden, strict=True):
         pictured, crops = item.cues.pictured, item.cues.crops
         assert (pictured is None) == (not any(hidden)) and crops is not None
-        assert np.abs(item.mixed.sources).max(1).min() > 0.2  # both are heard
+        assert np.abs(item.mixed.sources).max((1, 2)).min() > 0.2  # both are heard
         assert not crops[0, torch.tensor(hidden)].any()
     cues = data.collate(items).cues
     assert cues.pictured is not None and (~cues.pictured).tolist() == is_hidden
@@ -212,7 +212,7 @@ def test_cues_that_do_not_say_are_of_what_is_seen() -> None:
 def test_short_clips_fill_the_window(library: SourceLibrary, tmp_path: Path) -> None:
     long_window = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=10 * RATE_HZ)
     item = AudioVisualMixtures(library, CATEGORIES, MixingSettings(**PLAIN), long_window).item(0)
-    assert item.cues.movement.shape[2] == 50 and np.abs(item.mixed.sources[:, -8000:]).max() > 0.1
+    assert item.cues.movement.shape[2] == 50 and np.abs(item.mixed.sources[..., -8000:]).max() > 0.1
 
 
 def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
@@ -229,5 +229,30 @@ def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
 
 
 def test_a_library_of_another_rate(library: SourceLibrary) -> None:
-    with pytest.raises(InputError, match="sources prepared at 8000 Hz cannot be mixed at 11025"):
+    with pytest.raises(
+        InputError, match="sources prepared at 8000 Hz in 1 channels cannot be mixed at 11025"
+    ):
         AudioVisualMixtures(library, CATEGORIES)
+
+
+def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(library: SourceLibrary) -> None:
+    plain, mirrored = (
+        mixtures(library, mirror_probability=share, position="middle", **PLAIN) for share in (0, 1)
+    )
+    for index in range(4):
+        before, after = plain.item(index).cues, mirrored.item(index).cues
+        assert before.crops is not None and before.boxes is not None
+        assert torch.equal(after.crops, before.crops.flip(-1))
+        assert torch.equal(after.movement, before.movement.flip(-1))
+        x1, y1, x2, y2 = before.boxes.unbind(-1)
+        torch.testing.assert_close(after.boxes, torch.stack([1 - x2, y1, 1 - x1, y2], dim=-1))
+    together = mixtures(library, mirror_probability=0.5, own_clip_probability=1, **PLAIN)
+    straight = mixtures(library, own_clip_probability=1, **PLAIN)
+    seen = set()
+    for index in range(12):
+        generator = np.random.default_rng(index)
+        draw = straight.draws.draw(index % 8, generator)
+        drawn = together._mirrored(draw, generator)[: len(draw.shown)]
+        assert drawn.all() or not drawn.any()
+        seen.add(bool(drawn.all()))
+    assert seen == {True, False}

@@ -206,7 +206,8 @@ def test_movement_is_the_mean_of_an_area() -> None:
 
 
 def test_crops_within_a_window() -> None:
-    look = Look(torch.zeros(10, 3, 2, 2, dtype=torch.uint8), None, LookSettings())
+    crops = torch.zeros(10, 3, 2, 2, dtype=torch.uint8)
+    look = Look(crops, None, torch.zeros(10, 4), LookSettings())
     for start, window, expected in [
         (0.0, 3.0, [0, 1, 2]),
         (0.5, 3.0, [1, 2, 3]),
@@ -223,7 +224,8 @@ def test_crops_within_a_window() -> None:
 
 def test_movement_within_repeats_the_ends() -> None:
     frames = torch.arange(20, dtype=torch.uint8)[:, None, None].expand(20, 2, 2)
-    look = Look(torch.zeros(2, 3, 2, 2, dtype=torch.uint8), frames, LookSettings())
+    crops = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
+    look = Look(crops, frames, torch.zeros(2, 4), LookSettings())
     for start, expected in [
         (0.5, [5, 6, 7]),
         (-0.2, [0, 0, 0]),
@@ -262,3 +264,14 @@ def test_what_nobody_sees_is_black_at_any_time(with_movement: bool) -> None:
             assert not look.movement_within(-1.0, 5).any()
         else:
             assert look.movement is None
+
+
+def test_boxes_are_those_of_the_crops() -> None:
+    """A box that glides is told where it is at the time of each crop."""
+    ends = [(0.0, (0.0, 0.0, 0.2, 1.0)), (4.0, (0.8, 0.0, 1.0, 1.0))]
+    gliding = VisibleObject(boxes=tuple(TimedBox(time_seconds=t, box=box) for t, box in ends))
+    pictures = [np.zeros((10, 20, 3), np.uint8)] * 5
+    (look,) = look_at_pictures(pictures, range(5), [gliding], LookSettings(crop_pixels=4))
+    assert look.boxes.shape == (len(look.crops), 4)
+    expected = [0.2 * second for second in range(len(look.crops))]
+    torch.testing.assert_close(look.boxes[:, 0], torch.tensor(expected))

@@ -38,14 +38,16 @@ Overrides = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Mixing of solos: num_sources=3, same_category_probability=1, rule=sum. More columns: "
-        "metrics=si-sdr,sdri (sa-sdr, spectral, pesq, clap, ...). figure_pairs=NAME, workers=1.",
+        "metrics=si-sdr,sdri (sa-sdr, spectral, pesq, clap, ...; of two ears ild-error, itd-error, "
+        "sdr-left, ...). channels=2, mirrored=true, figure_pairs=NAME, workers=1.",
     ),
 ]
 CueTrials = Annotated[
     list[str] | None,
     typer.Option(
-        help="Change what models see: all (nothing), no-motion, swapped, wrong, blurred, hidden, "
-        "word (no picture, for models that know words). Several: a row each."
+        help="Change what models see: all (nothing), no-motion, swapped, "
+        "swapped-boxes, wrong, blurred, hidden, word (no picture, for models that know words). "
+        "Several: a row each."
     ),
 ]
 Limit = Annotated[
@@ -121,6 +123,8 @@ def evaluate(
         seed=seed,
         device=str(find_device(device)),
         metrics=settings.metrics,
+        num_channels=settings.channels,
+        mirrored=settings.mirrored,
     )
     drawn = choose_figures(plan.mixtures, figures, settings.figure_pairs, out)
     contenders = plan.contenders()

@@ -22,6 +22,12 @@ def toyband(
     photos: Annotated[Path | None, typer.Option(help="Folder of photographs to show.")] = None,
     noise: Annotated[Path | None, typer.Option(help="Folder of sounds without an object.")] = None,
     chorales: Annotated[Path | None, typer.Option(help="JSON of four-part scores to play.")] = None,
+    binaural: Annotated[
+        bool, typer.Option("--binaural", help="Two ears hear it; places are directions.")
+    ] = False,
+    head: Annotated[
+        Path | None, typer.Option(help="SOFA file of a measured head; else spheres are drawn.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 means one a core.")] = 0,
 ) -> None:
     """Make videos of musicians who move with their notes, the truth beside each.
@@ -39,7 +45,8 @@ def toyband(
     from avsep.recipe import load_recipe
 
     settings = load_recipe(recipe, "toyband", ToybandSettings, overrides or [])
-    material = Material.read(sounds, photos, noise, chorales)
+    settings = settings.for_ears(binaural, head)
+    material = Material.read(sounds, photos, noise, chorales, head)
     for remark in material.remarks():
         say(remark)
     names = make_toyband(folder, clips, seed, settings, material, num_workers=workers)

@@ -99,17 +99,28 @@ def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
     )
 
 
-def read_sound(path: Path, sample_rate_hz: int) -> Float32[np.ndarray, " N"]:
-    """A sound file as one channel at the rate asked for; several channels are averaged."""
+def read_sound(
+    path: Path, sample_rate_hz: int, num_channels: int = 1
+) -> Float32[np.ndarray, "C N"]:
+    """A sound file at the rate and in the channels asked for: all averaged to one, or two ears.
+
+    One channel is what both ears hear; more than two are an InputError where two are asked for.
+    """
     sound = read_audio(path)
-    mono = sound.waveform.mean(axis=0, keepdims=True, dtype=np.float32)
-    found = resample(mono, sound.sample_rate_hz, sample_rate_hz)[0]
-    if len(found) == 0:
+    waveform = sound.waveform
+    if num_channels == 1:
+        waveform = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
+    elif len(waveform) > num_channels:
+        raise InputError(
+            f"'{path}' has {len(waveform)} channels: two ears are needed, or one channel for both"
+        )
+    found = resample(waveform, sound.sample_rate_hz, sample_rate_hz)
+    if found.shape[1] == 0:
         raise InputError(
             f"'{path}' is too short: nothing is left of it at {sample_rate_hz} Hz; remove it "
             "from the data set or replace it"
         )
-    return found
+    return np.broadcast_to(found, (num_channels, found.shape[1]))
 
 
 def frame_paths(files: ClipFiles) -> list[Path]:

@@ -61,6 +61,13 @@ class MixingSettings(BaseModel):
         description="ours: each sound goes through an equaliser drawn anew, its octaves raised or "
         "lowered by this much (standard deviation); 0: none",
     )
+    mirror_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="ours: share of clips that are mixed as a mirror shows them, ears, boxes and "
+        "pictures alike; more than none needs a model that reads no motion features",
+    )
     silent_probability: float = Field(
         default=0.0, ge=0, lt=1, description="that a source, all but one, is silent though seen"
     )

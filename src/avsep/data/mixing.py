@@ -18,15 +18,32 @@ from avsep.sound.front_end import FrontEndSettings
 
 @runtime_checkable
 class Sound(Protocol):
-    """One channel that is read in slices: an array, or a prepared source in its file."""
+    """Sound that is read in slices: an array, or a prepared source in its file."""
 
-    def __len__(self) -> int:
-        """Samples."""
+    @property
+    def num_samples(self) -> int:
+        """How long it is."""
         ...
 
-    def __getitem__(self, piece: slice, /) -> Float32[np.ndarray, " n"]:
-        """A piece of it."""
+    def piece(self, start: int, stop: int) -> Float32[np.ndarray, "C n"]:
+        """A stretch of it."""
         ...
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Sound that is held whole."""
+
+    samples: Float32[np.ndarray, "C N"]
+
+    @property
+    def num_samples(self) -> int:
+        """How long it is."""
+        return self.samples.shape[1]
+
+    def piece(self, start: int, stop: int) -> Float32[np.ndarray, "C n"]:
+        """A stretch of it."""
+        return self.samples[:, start:stop]
 
 
 @dataclass(frozen=True)
@@ -38,8 +55,8 @@ class MixedItem:
         skipped: files that could not be read while this item was drawn, each with the reason.
     """
 
-    mixture: Float32[np.ndarray, " N"]
-    sources: Float32[np.ndarray, "S N"]
+    mixture: Float32[np.ndarray, "C N"]
+    sources: Float32[np.ndarray, "S C N"]
     names: tuple[str, ...]
     categories: tuple[str, ...]
     skipped: tuple[str, ...] = ()
@@ -98,8 +115,12 @@ class MixAndSeparate:
         self, draw: Draw, generator: np.random.Generator, skipped: tuple[str, ...]
     ) -> MixedItem:
         rate_hz, window_samples = self.front_end.sample_rate_hz, self.front_end.window_samples
-        sounds = [read_sound(self.sources[place].path, rate_hz) for place in draw.heard]
-        lengths = [len(sound) for sound in sounds]
+        channels = self.front_end.num_channels
+        sounds = [
+            Waveform(read_sound(self.sources[place].path, rate_hz, channels))
+            for place in draw.heard
+        ]
+        lengths = [sound.num_samples for sound in sounds]
         centres = centres_of(draw, lengths, window_samples, self.settings, generator)
         windows = windows_of(sounds, centres, window_samples)
         item = mix_drawn(draw, windows, self.sources, self.settings, generator)
@@ -111,12 +132,14 @@ def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = Fa
 
     The window in its middle, or all of it. The item has one name, the clip's.
     """
-    rate_hz = front_end.sample_rate_hz
-    sounds = [read_sound(path, rate_hz) for path in (*(s.path for s in clip.sources), *clip.unseen)]
-    if len({len(sound) for sound in sounds}) > 1:
+    rate_hz, channels = front_end.sample_rate_hz, front_end.num_channels
+    paths = (*(source.path for source in clip.sources), *clip.unseen)
+    sounds = [read_sound(path, rate_hz, channels) for path in paths]
+    if len({sound.shape[1] for sound in sounds}) > 1:
         raise InputError(f"the stems of clip '{clip.name}' differ in length: make the clip again")
     if not whole:
-        sounds = [crop(sound, len(sound) // 2, front_end.window_samples) for sound in sounds]
+        middle, num_samples = sounds[0].shape[1] // 2, front_end.window_samples
+        sounds = [crop(Waveform(sound), middle, num_samples) for sound in sounds]
     stems = np.stack(sounds)  # sources, then what is unseen
     categories = tuple(source.category for source in clip.sources)
     return MixedItem(stems.sum(axis=0), stems[: len(clip.sources)], (clip.name,), categories)
@@ -147,32 +170,37 @@ def centres_of(
 
 def windows_of(
     sounds: Sequence[Sound], centres: Sequence[int], window_samples: int
-) -> Float32[np.ndarray, "heard N"]:
+) -> Float32[np.ndarray, "heard C N"]:
     """A window around a sample of each sound; only what is needed is read.
 
     A sound that is shorter is repeated, as all codes of the field do.
     """
     windows = []
     for sound, centre in zip(sounds, centres, strict=True):
-        if len(sound) < window_samples:
-            sound = np.tile(sound[0 : len(sound)], -(-window_samples // len(sound)))
+        length = sound.num_samples
+        if length < window_samples:
+            sound = Waveform(np.tile(sound.piece(0, length), -(-window_samples // length)))
         windows.append(crop(sound, centre, window_samples))
     return np.stack(windows)
 
 
 def mix_drawn(
     draw: Draw,
-    windows: Float32[np.ndarray, "heard N"],
+    windows: Float32[np.ndarray, "heard C N"],
     sources: Sequence[SourceFile],
     settings: MixingSettings,
     generator: np.random.Generator,
 ) -> MixedItem:
-    """The mixture and its targets: windows of `draw.heard`, coloured and at levels drawn here."""
+    """The mixture and its targets: windows of `draw.heard`, coloured and at levels drawn here.
+
+    All channels of a sound have one gain and one colour. Departure: LAVSS's code draws a gain for
+    each ear, which destroys the level difference that tells where the sound is.
+    """
     num_shown = len(draw.shown)
     if settings.equaliser_db > 0:
         bands_db = generator.normal(0, settings.equaliser_db, (len(windows), NUM_BANDS))
         windows = equalise(windows, bands_db)
-    gains = generator.uniform(*settings.gain_range, size=(len(windows), 1))
+    gains = generator.uniform(*settings.gain_range, size=(len(windows), 1, 1))
     if draw.is_one_clip:
         gains[:num_shown] = gains[0]
     sounds = np.clip(windows * gains.astype(np.float32), -1, 1)
@@ -186,8 +214,8 @@ def mix_drawn(
 
 
 def mix(
-    sounds: Float32[np.ndarray, "S N"], rule: str
-) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, "S N"]]:
+    sounds: Float32[np.ndarray, "S *axes N"], rule: str
+) -> tuple[Float32[np.ndarray, "*axes N"], Float32[np.ndarray, "S *axes N"]]:
     """The mixture and its targets under a rule of `MixingSettings`; silent rows do not count.
 
     Departure: the papers write the plain sum; their codes divide, each in its own way (REFERENCE
@@ -195,28 +223,28 @@ def mix(
     """
     if rule == "sum":
         return sounds.sum(axis=0), sounds
-    num_sounding = max(1, int(np.any(sounds != 0, axis=1).sum()))
+    num_sounding = max(1, int(np.any(sounds != 0, axis=tuple(range(1, sounds.ndim))).sum()))
     divided = sounds / np.float32(num_sounding)
     return divided.sum(axis=0), sounds if rule == "mean-undivided" else divided
 
 
-def crop(waveform: Sound, centre: int, window_samples: int) -> Float32[np.ndarray, " M"]:
+def crop(sound: Sound, centre: int, window_samples: int) -> Float32[np.ndarray, "C M"]:
     """A window around a sample, zeros beyond both ends.
 
     An odd window is filled up to its last sample, which stays zero: 65,534 of 65,535, as all codes
     of the field cut it.
     """
     half = window_samples // 2
-    window = np.zeros(window_samples, dtype=np.float32)
-    start, stop = max(0, centre - half), min(len(waveform), centre + half)
-    if start < stop:
-        offset = start - (centre - half)
-        window[offset : offset + stop - start] = waveform[start:stop]
+    start, stop = max(0, centre - half), min(sound.num_samples, centre + half)
+    found = sound.piece(min(start, stop), max(stop, 0))
+    window = np.zeros((found.shape[0], window_samples), dtype=np.float32)
+    offset = start - (centre - half)
+    window[:, offset : offset + found.shape[1]] = found
     return window
 
 
 def to_batch(items: Sequence[MixedItem]) -> Batch:
-    """Items as one batch of one channel; they must have the same number of sources and samples."""
-    mixture = torch.from_numpy(np.stack([item.mixture for item in items]))[:, None]  # B 1 N
-    sources = torch.from_numpy(np.stack([item.sources for item in items]))[:, :, None]  # B S 1 N
+    """Items as one batch; they must have the same number of sources, channels and samples."""
+    mixture = torch.from_numpy(np.stack([item.mixture for item in items]))  # B C N
+    sources = torch.from_numpy(np.stack([item.sources for item in items]))  # B S C N
     return Batch(mixture, sources)

@@ -49,5 +49,5 @@ def ask(
             f"'{contender.name}' answers '{reader.mixtures[index].name}' with NaN or infinite "
             "samples: no score is defined; leave it out, or train it again"
         )
-    references = item.sources[:, None, : estimates.shape[-1]]
+    references = item.sources[..., : estimates.shape[-1]]
     return Asked(item, answer, estimates, references)

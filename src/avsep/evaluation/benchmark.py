@@ -204,14 +204,14 @@ class Scorer:
 
     def __init__(
         self,
-        mixtures: Sequence[ClipFiles | Mixture],
+        mixtures: ClipReader | Sequence[ClipFiles | Mixture],
         contenders: Sequence[Contender],
         seed: int = 0,
         device: torch.device = CPU,
         metrics: Sequence[str] = (),
     ) -> None:
         self.metrics = tuple(metric.name for metric in choose_metrics(metrics))
-        self.reader = ClipReader(mixtures)
+        self.reader = mixtures if isinstance(mixtures, ClipReader) else ClipReader(mixtures)
         self.contenders = tuple(contenders)
         self.seed = seed
         self.device = device
@@ -254,7 +254,7 @@ class Scorer:
         together: dict[tuple[object, int], list[str]] = {}
         for contender in self.contenders:
             settings = contender.front_end.settings
-            truth = settings.sample_rate_hz, settings.window_samples
+            truth = settings.sample_rate_hz, settings.window_samples, settings.num_channels
             num_samples = asked[contender.name].estimates.shape[-1]
             together.setdefault((truth, num_samples), []).append(contender.name)
         found: dict[str, PairScores] = {}
@@ -275,7 +275,7 @@ class Scorer:
             self.metrics,
             asked.references,
             asked.estimates,
-            asked.item.mixture[None, : asked.estimates.shape[-1]],
+            asked.item.mixture[:, : asked.estimates.shape[-1]],
             contender.front_end.settings.sample_rate_hz,
         )
         for name, figures in found.items():

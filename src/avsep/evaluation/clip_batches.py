@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from avsep.data.clips import ClipFiles, read_motion
 from avsep.data.dataset_categories import find_in
+from avsep.data.mirror import mirrored_cues, mirrored_ears
 from avsep.data.mixing import MixedItem, to_batch
 from avsep.errors import InputError
 from avsep.evaluation.clip_looks import look_at_clip
@@ -60,8 +62,10 @@ class ClipReader:
     the same video comes again and again.
     """
 
-    def __init__(self, mixtures: Sequence[ClipFiles | Mixture]) -> None:
+    def __init__(self, mixtures: Sequence[ClipFiles | Mixture], *, mirrored: bool = False) -> None:
+        """`mirrored`: all as a mirror shows it, ears, boxes and pictures."""
         self.mixtures = as_mixtures(mixtures)
+        self.mirrored = mirrored
         self._index = -1
         self._held: dict[object, object] = {}
         self._recent: OrderedDict[object, object] = OrderedDict()
@@ -88,25 +92,37 @@ class ClipReader:
 
     def _mix(self, front_end: FrontEndSettings) -> MixedItem:
         mixture = self.mixtures[self._index]
-        return mix_windows(mixture, [self._window(part.clip, front_end) for part in mixture.parts])
+        windows = [self._window(part.clip, front_end) for part in mixture.parts]
+        item = mix_windows(mixture, windows)
+        if not self.mirrored:
+            return item
+        mixed, sources = (
+            np.ascontiguousarray(mirrored_ears(sound)) for sound in (item.mixture, item.sources)
+        )
+        return replace(item, mixture=mixed, sources=sources)
 
     def _cues(self, parts: Sequence[Part], reading: Reading, front_end: FrontEndSettings) -> Cues:
         """Cues of parts, each in the middle window of its own clip."""
         looks = [self._looks(part.clip, reading.looks, front_end) for part in parts]
         seen = [
-            [None if cue is None else cue[:, part.place] for cue in (look.crops, look.movement)]
+            [
+                None if cue is None else cue[:, part.place]
+                for cue in (look.crops, look.movement, look.boxes)
+            ]
             for part, look in zip(parts, looks, strict=True)
         ]
-        crops, movement = (
+        crops, movement, boxes = (
             None if None in cues else torch.stack(cues, dim=1) for cues in zip(*seen, strict=True)
         )
         told = category_cue([part.source.category for part in parts], reading.categories)
         is_seen = [part.clip.is_seen for part in parts]
         pictured = None if all(is_seen) else torch.tensor([is_seen])
-        cues = Cues(crops=crops, movement=movement, category=told[None], pictured=pictured)
+        cues = Cues(
+            crops=crops, movement=movement, boxes=boxes, category=told[None], pictured=pictured
+        )
         if reading.with_motion:
             cues = self._with_motion(cues, [part.clip for part in parts])
-        return cues
+        return mirrored_cues(cues) if self.mirrored else cues
 
     def _with_motion(self, cues: Cues, clips: Sequence[ClipFiles]) -> Cues:
         """The cues and the motion features of the clips that the objects are from, padded."""
@@ -126,7 +142,8 @@ class ClipReader:
         """What is seen of all of a clip's sources in its middle window."""
         window = self._window(clip, front_end)
         window_seconds = front_end.window_samples / front_end.sample_rate_hz
-        needs = frozenset({"crops", "movement"} if settings.with_movement else {"crops"})
+        moving = {"movement"} if settings.with_movement else set()
+        needs = frozenset({"crops", "boxes", *moving})
 
         def look() -> Cues:
             objects = [source.visible for source in clip.sources]

@@ -1,7 +1,7 @@
 """Who is compared: baselines, ceilings and models by name, each a row of the table of results."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,7 @@ from avsep.evaluation.baselines import BASELINES, READS
 from avsep.evaluation.clip_batches import Reading
 from avsep.evaluation.trials import TRIALS, WORD
 from avsep.records import Separates
-from avsep.sound.front_end import FrontEnd
+from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
 CPU = torch.device("cpu")
 Labels = Literal["both", "told", "picture"]
@@ -49,11 +49,13 @@ def find_contenders(
     device: torch.device = CPU,
     *,
     with_baselines: bool = True,
+    num_channels: Literal[1, 2] | None = None,
 ) -> tuple[Contender, ...]:
     """The rows that names stand for, each name once: baselines first, all of them unless not asked.
 
     A name is a baseline, a shipped model or the path of a checkpoint. A model has a row for every
-    way it learns of the category and every trial, and is loaded onto the device.
+    way it learns of the category and every trial, and is loaded onto the device. All hear with as
+    many channels: those told, else two where one of the models has two ears.
 
     Raises:
         InputError: an unknown name, way or trial, with the known ones; nobody asked; a model that
@@ -66,15 +68,19 @@ def find_contenders(
             raise unknown_name("cues", trial, TRIALS)
     if not names and not with_baselines:
         raise InputError("nobody is asked: name a model of `avsep models` or a checkpoint")
-    models = model_names(names)
-    front_end = FrontEnd()
+    models = {name: load_model(name, device) for name in model_names(names)}
+    own = [model.settings.front_end.num_channels for model in models.values()]
+    channels: Literal[1, 2] = num_channels or max(own, default=1)
+    front_end = FrontEnd(FrontEndSettings(num_channels=channels))
     found = [
         Contender(name, make(front_end), front_end, READS[name])
         for name, make in BASELINES.items()
         if with_baselines or name in names
     ]
-    for name, short in zip(models, _short(models), strict=True):
-        found.extend(model_contenders(short, load_model(name, device), labels, trials))
+    for model, short in zip(models.values(), _short(list(models)), strict=True):
+        for row in model_contenders(short, model, labels, trials):
+            hears = row.front_end.settings.model_copy(update={"num_channels": channels})
+            found.append(replace(row, front_end=FrontEnd(hears)))
     return tuple(found)
 
 

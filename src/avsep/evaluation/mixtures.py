@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from avsep.data.clips import ClipFiles, SourceFile, read_sound
-from avsep.data.mixing import MixedItem, crop, mix, windows_of
+from avsep.data.mixing import MixedItem, Waveform, crop, mix, windows_of
 from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
 
@@ -72,7 +72,7 @@ class ClipWindow:
             does not.
     """
 
-    sounds: Float32[np.ndarray, "heard N"]
+    sounds: Float32[np.ndarray, "heard C N"]
     start_seconds: float
     repeated_seconds: float | None = None
 
@@ -85,8 +85,8 @@ def middle_of(clip: ClipFiles, front_end: FrontEndSettings, *, repeat: bool) -> 
     """
     rate_hz, num_samples = front_end.sample_rate_hz, front_end.window_samples
     paths = (*(source.path for source in clip.sources), *clip.unseen)
-    sounds = [read_sound(path, rate_hz) for path in paths]
-    lengths = {len(sound) for sound in sounds}
+    sounds = [Waveform(read_sound(path, rate_hz, front_end.num_channels)) for path in paths]
+    lengths = {sound.num_samples for sound in sounds}
     if len(lengths) > 1:
         raise InputError(f"the stems of clip '{clip.name}' differ in length: make the clip again")
     length = lengths.pop()

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -17,6 +18,7 @@ from avsep.checkpoint import find_checkpoint
 from avsep.data.clips import ClipFiles, file_facts
 from avsep.devices import one_thread
 from avsep.evaluation.benchmark import ScoredClip, Scorer
+from avsep.evaluation.clip_batches import ClipReader
 from avsep.evaluation.contenders import Contender, find_contenders, model_names
 from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.score_journal import Facts, ScoreJournal
@@ -35,6 +37,8 @@ class Plan:
         names, labels, trials, with_baselines: as `find_contenders` takes them.
         device: the models are on it.
         metrics: names of METRICS, beside SDR, SIR and SAR.
+        num_channels: that all hear; none: two where a model has two ears.
+        mirrored: all mixtures as a mirror shows them.
     """
 
     mixtures: tuple[Mixture, ...]
@@ -45,6 +49,8 @@ class Plan:
     seed: int = 0
     device: str = "cpu"
     metrics: tuple[str, ...] = ()
+    num_channels: Literal[1, 2] | None = None
+    mirrored: bool = False
 
     def contenders(self) -> tuple[Contender, ...]:
         """Everybody who is asked, models loaded."""
@@ -54,6 +60,17 @@ class Plan:
             self.trials,
             torch.device(self.device),
             with_baselines=self.with_baselines,
+            num_channels=self.num_channels,
+        )
+
+    def scorer(self, contenders: Sequence[Contender]) -> Scorer:
+        """What asks these contenders about the plan's mixtures."""
+        return Scorer(
+            ClipReader(self.mixtures, mirrored=self.mirrored),
+            contenders,
+            self.seed,
+            torch.device(self.device),
+            self.metrics,
         )
 
     def facts(self) -> Facts:
@@ -72,6 +89,8 @@ class Plan:
             "labels": self.labels,
             "cues": list(self.trials),
             "metrics": list(self.metrics),
+            "channels": self.num_channels,
+            "mirrored": self.mirrored,
             "data": _digest_of_mixtures(self.mixtures),
         }
 
@@ -128,7 +147,7 @@ def _scored(
         begin = partial(_begin, plan)
         yield from in_parallel(_score_in_worker, indices, num_workers, begin)
         return
-    scorer = Scorer(plan.mixtures, contenders, plan.seed, device, plan.metrics)
+    scorer = plan.scorer(contenders)
     for index in indices:
         with one_thread():
             scored = scorer.score(index)
@@ -141,8 +160,7 @@ _scorers: list[Scorer] = []
 
 def _begin(plan: Plan) -> None:
     torch.set_num_threads(1)
-    device = torch.device(plan.device)
-    scorer = Scorer(plan.mixtures, plan.contenders(), plan.seed, device, plan.metrics)
+    scorer = plan.scorer(plan.contenders())
     threadpool_limits(limits=1)  # of all that is loaded by now, and for good
     _scorers[:] = [scorer]
 

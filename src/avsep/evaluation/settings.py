@@ -1,5 +1,7 @@
 """Settings of an evaluation that few change: how solos are mixed, further metrics, processes."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from avsep.evaluation.mixture_lists import PairSettings
@@ -13,6 +15,14 @@ class EvaluationSettings(PairSettings):
     )
     figure_pairs: tuple[str, ...] = Field(
         default=(), description="names of mixtures to draw beside those of --figures"
+    )
+    channels: Literal[1, 2] | None = Field(
+        default=None,
+        description="1: all channels are averaged; 2: two ears, each scored; none: two where a "
+        "separator that is asked hears with two",
+    )
+    mirrored: bool = Field(
+        default=False, description="as a mirror shows all: ears, boxes and pictures change sides"
     )
     workers: int = Field(
         default=0, ge=0, description="processes; 0 means one a core, or one with a GPU"

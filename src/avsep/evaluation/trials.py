@@ -55,6 +55,13 @@ def swapped(cues: Cues, strangers: Callable[[], Cues]) -> Cues:
     return Cues(**{k: None if v is None else v.roll(-1, dims=1) for k, v in given.items()})
 
 
+def swapped_boxes(cues: Cues, strangers: Callable[[], Cues]) -> Cues:
+    """Each source is said to stand where the next one does; its pictures stay."""
+    if cues.boxes is None:
+        raise InputError("this trial changes the boxes, and the separator was given none")
+    return replace(cues, boxes=cues.boxes.roll(-1, dims=1))
+
+
 def wrong(cues: Cues, strangers: Callable[[], Cues]) -> Cues:
     """Each source is given pictures of an instrument that the clip does not hold.
 
@@ -92,6 +99,7 @@ TRIALS: dict[str, Trial] = {
     "all": all_cues,
     "no-motion": without_motion,
     "swapped": swapped,
+    "swapped-boxes": swapped_boxes,
     "wrong": wrong,
     "blurred": blurred,
     "hidden": hidden,

@@ -5,7 +5,7 @@ from pathlib import Path
 from avsep.errors import InputError
 
 # The cues that can be made of any video.
-AVAILABLE = frozenset({"crops", "movement", "category"})
+AVAILABLE = frozenset({"crops", "movement", "category", "boxes"})
 # The cue that takes the weights of I3D.
 MOTION = "motion"
 

@@ -95,18 +95,18 @@ def _separate(video: Path, item: MixedItem, front_end: FrontEnd) -> Iterator[Ans
     batch = to_batch([item])
     for name in ("mixture", *CEILINGS):
         answer = BASELINES[name](front_end).separate(batch)
-        yield _scored(name, waveforms(answer, front_end)[0, :, 0].numpy(), item)  # S N
+        yield _scored(name, waveforms(answer, front_end)[0].numpy(), item)
         if name == "mixture":
             result = Separator(DEFAULT_MODEL, SeparatorSettings(rate="model")).separate(video)
-            stems = np.concatenate([one.stem for one in result.objects])  # of one channel each
+            stems = np.stack([one.stem for one in result.objects])
             yield _scored(DEFAULT_MODEL, stems, item)
 
 
-def _scored(name: str, estimates: Float32[np.ndarray, "S N"], item: MixedItem) -> Answer:
+def _scored(name: str, estimates: Float32[np.ndarray, "S 1 N"], item: MixedItem) -> Answer:
     """Estimates and their scores over what both they and the truth cover, but for a frame."""
-    num_samples = min(estimates.shape[1], item.sources.shape[1])
-    estimates = estimates[:, :num_samples]
-    return Answer(name, estimates, bss_eval(item.sources[:, :num_samples], estimates))
+    num_samples = min(estimates.shape[-1], item.sources.shape[-1])
+    estimates, truth = estimates[:, 0, :num_samples], item.sources[:, 0, :num_samples]
+    return Answer(name, estimates, bss_eval(truth, estimates))
 
 
 def _write_sounds(
@@ -161,10 +161,10 @@ def _page(
 ) -> str:
     names = [source.path.stem for source in clip.sources]
     rate_hz = FrontEnd().settings.sample_rate_hz
-    heard = Section("What is heard", [Track("mixture", item.mixture[None], rate_hz)])
+    heard = Section("What is heard", [Track("mixture", item.mixture, rate_hz)])
     truth = Section(
         "The truth",
-        [Track(name, stem[None], rate_hz) for name, stem in zip(names, item.sources, strict=True)],
+        [Track(name, stem, rate_hz) for name, stem in zip(names, item.sources, strict=True)],
         "What each performer played: toyband knows.",
     )
     separated = [

@@ -49,7 +49,7 @@ class Passage:
 
     Attributes:
         target: the sound that the stems are taken from.
-        heard: the same sound as the model hears it, at the model's rate.
+        heard: the same sound as the model hears it, at the model's rate: one channel or two ears.
         looks: of each object.
         category: the model's index of each object, -1 where only the picture can tell.
         starts: where windows begin, in samples of `target`.
@@ -60,7 +60,7 @@ class Passage:
     """
 
     target: Float32[np.ndarray, "C N"]
-    heard: Float32[np.ndarray, "1 M"]
+    heard: Float32[np.ndarray, "ears M"]
     looks: Sequence[Look]
     category: Int64[Tensor, " S"]
     starts: tuple[int, ...]
@@ -88,7 +88,7 @@ class Passage:
         frames_per_second = front_end.sample_rate_hz / front_end.stft.hop_samples
         return torch.tensor([round(self.seconds(start) * frames_per_second) for start in starts])
 
-    def hear(self, starts: Sequence[int]) -> Float[Tensor, "B 1 N"]:
+    def hear(self, starts: Sequence[int]) -> Float[Tensor, "B ears N"]:
         """Windows as the model hears them."""
         front_end = self.band.front_end
         windows = [
@@ -191,17 +191,18 @@ class Network:
         passage: Passage,
         start: int,
         answer: Separation,
-        mixture: Float[Tensor, "B 1 N"],
+        mixture: Float[Tensor, "B ears N"],
         row: int,
     ) -> Float32[np.ndarray, "S channels samples"]:
         """Each object's part of one window of the target."""
-        heard = self._front_end.magnitude(mixture[row])  # 1 F T
-        magnitudes = no_more_than(heard, answer.magnitudes[row].float().cpu())  # S 1 F T
+        heard = self._front_end.magnitude(mixture[row])  # C F T
+        magnitudes = no_more_than(heard, answer.magnitudes[row].float().cpu())  # S C F T
         window_samples = passage.band.window_samples
         if passage.heard is passage.target:
             phase = answer.phase[row].cpu()
             return self._front_end.waveform(magnitudes, phase, window_samples).numpy()
-        ratio = ratio_mask(magnitudes, heard)[:, 0]
+        # What both ears hear alike of a sound of one channel is the same part of it.
+        ratio = ratio_mask(magnitudes, heard)[:, : len(passage.target)]
         window = torch.from_numpy(cut_window(passage.target, start, window_samples))
         return passage.band.take(window, ratio).numpy()
 

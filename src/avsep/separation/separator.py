@@ -31,6 +31,9 @@ DEFAULT_MODEL = "dgfnet-mini"
 # Channels whose mean has less than this part of the energy of unrelated ones cancel each other.
 _CANCELLED = 0.1
 
+# Channels that differ by less than this part of their energy, 60 dB, are the same.
+_SAME_EARS = 1e-6
+
 # Passes answers on while it shows how many of how many have gone by.
 Progress = Callable[[Iterable[Answer], int], Iterable[Answer]]
 
@@ -61,7 +64,8 @@ def separate(
             path (`pathlib.Path`) of an objects.json; none: the file beside the video, the clip's.
         text: a word for each object that is known by its word alone, for a model that knows words.
         model: a name that `avsep models` lists, a checkpoint, or a loaded model.
-        rate: of the stems: "native", the video's own with all channels, or "model", with one.
+        rate: of the stems: "native", the video's own with all channels, or "model", with those
+            that the model hears.
         quality: "fast", "balanced" or "best", of models that sample.
         seed: of models that draw at random.
         device: as PyTorch names it; auto is the fastest here.
@@ -136,17 +140,20 @@ class Separator:
         """The video as windows are cut from it, and which channels are heard."""
         settings = self.model.settings
         rate_hz = settings.front_end.sample_rate_hz
-        mono, heard = hear(scene.sound.waveform)
-        mono = resample(mono, scene.sound.sample_rate_hz, rate_hz)
+        if settings.front_end.num_channels == 2:
+            given, heard = hear_two_ears(scene)
+        else:
+            given, heard = hear(scene.sound.waveform)
+        given = resample(given, scene.sound.sample_rate_hz, rate_hz)
         target, target_rate_hz = scene.sound.waveform, scene.sound.sample_rate_hz
         if self.settings.rate == "model":
-            target, target_rate_hz = mono, rate_hz
-        if min(mono.shape[1], target.shape[1]) == 0:
+            target, target_rate_hz = given, rate_hz
+        if min(given.shape[1], target.shape[1]) == 0:
             raise InputError(f"'{scene.name}': its sound is too short to hear, less than a sample")
         band = FullBand(settings.front_end, target_rate_hz)
         passage = Passage(
             target=target,
-            heard=mono,
+            heard=given,
             looks=scene.look(visible, settings.looks),
             category=torch.tensor(
                 [-1 if one.category is None else one.category for one in visible]
@@ -210,6 +217,29 @@ def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N
     loudest = int(energies.argmax())
     words = f"channel {loudest + 1} of {num_channels}, the loudest, as their mean cancels out"
     return waveform[loudest : loudest + 1], words
+
+
+def hear_two_ears(scene: Scene) -> tuple[Float32[np.ndarray, "2 N"], str]:
+    """What a model with two ears is given of a scene's sound, and that in words.
+
+    A remark tells where both ears hear the same, so that nothing says where a sound is. More than
+    two channels are an InputError.
+    """
+    waveform = scene.sound.waveform
+    if len(waveform) > 2:
+        raise InputError(
+            f"'{scene.name}' has {len(waveform)} channels and this model hears with two ears: give "
+            "sound of two channels, left first, or choose another model with --model"
+        )
+    difference = float(np.square(waveform[0] - waveform[-1], dtype=np.float64).sum())
+    if difference <= _SAME_EARS * float(np.square(waveform, dtype=np.float64).sum()):
+        both = "its one channel" if len(waveform) == 1 else "its two channels are the same, which"
+        scene.remarks.append(
+            f"{both} tells nothing of where a sound comes from: this model, made for two ears, "
+            "goes by what it sees alone"
+        )
+    ears = np.broadcast_to(waveform, (2, waveform.shape[1]))
+    return ears, "its two channels, as left and right ear"
 
 
 def stitch_gates(

@@ -1,5 +1,7 @@
 """The front end as one piece: a waveform's way to what a network sees, and a mask's way back."""
 
+from typing import Literal
+
 from jaxtyping import Complex, Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -15,6 +17,9 @@ class FrontEndSettings(BaseModel):
 
     sample_rate_hz: int = Field(default=11025, gt=0, description="rate the model works at")
     window_samples: int = Field(default=65535, gt=0, description="one window, 5.944 seconds")
+    num_channels: Literal[1, 2] = Field(
+        default=1, description="one that all are averaged to, or two ears, left first"
+    )
     stft: StftSettings = StftSettings()
     num_rows: int = Field(default=256, gt=1, description="rows R of the logarithmic axis")
     num_columns: int | None = Field(

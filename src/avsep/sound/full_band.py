@@ -1,7 +1,8 @@
 """Ratios found at a model's rate, carried to the rate and channels that a sound really has.
 
-A model hears one channel at 11,025 Hz and tells for each cell of its spectrogram which part is a
-source's. The same parts are taken of every channel of the sound as it is, at its own rate.
+A model hears one channel, or two ears, at 11,025 Hz and tells for each cell of its spectrogram
+which part is a source's. The same parts are taken of the sound as it is, at its own rate: of every
+channel what was found in the one, or of each ear its own.
 """
 
 from math import ceil
@@ -48,11 +49,14 @@ class FullBand:
         )
 
     def take(
-        self, waveform: Float[Tensor, "C N"], ratio: Float[Tensor, "S F T"]
+        self, waveform: Float[Tensor, "C N"], ratio: Float[Tensor, "S #C F T"]
     ) -> Float[Tensor, "S C N"]:
-        """Each source's part of every channel, with that channel's phase."""
+        """Each source's part of every channel, with that channel's phase.
+
+        Ratios are one for all channels, or of each by itself.
+        """
         spectrum = stft(waveform, self.stft)  # C F T
-        parts = spectrum * self.carry(ratio, spectrum.shape[-1])[:, None]
+        parts = spectrum * self.carry(ratio, spectrum.shape[-1])
         return istft(parts, self.stft, num_samples=waveform.shape[-1])
 
     def carry(

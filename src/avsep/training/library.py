@@ -4,18 +4,16 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, Int16, Int64, Shaped, UInt8
+from jaxtyping import Float16, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_motion, read_sound
@@ -23,12 +21,12 @@ from avsep.errors import InputError
 from avsep.evaluation.clip_looks import look_at_clip
 from avsep.media.whole_file import make_folder, whole_file
 from avsep.records import Cues
-from avsep.vision.looks import Look, LookSettings
+from avsep.training.prepared_source import FULL_SCALE, PreparedSource
+from avsep.vision.looks import LookSettings
 from avsep.workers import begin_worker
 
 # Changes with what the files hold, so that those of an older avsep are made again.
-_FORMAT = 1
-_FULL_SCALE = 32767
+_FORMAT = 2
 # As many crops go through the image encoder at once.
 _EMBED_AT_ONCE = 32
 # So few missing clips are prepared before other processes would have started.
@@ -45,6 +43,7 @@ class PreparationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample_rate_hz: int = Field(default=11025, gt=0, description="rate the model works at")
+    num_channels: Literal[1, 2] = Field(default=1, description="that the model hears")
     looks: LookSettings = LookSettings()
     embedder: str = Field(
         default="", description="fingerprint of the image encoder whose maps are kept; none: crops"
@@ -82,6 +81,7 @@ class SourceLibrary:
         looks = settings.looks.model_copy(update={"with_movement": "movement" in needs})
         preparation = PreparationSettings(
             sample_rate_hz=settings.front_end.sample_rate_hz,
+            num_channels=settings.front_end.num_channels,
             looks=looks,
             embedder=fingerprint(model) if "crops" in needs else "",
             with_crops=with_crops,
@@ -177,77 +177,6 @@ class SourceLibrary:
                 save_file({name: np.ascontiguousarray(kept) for name, kept in arrays.items()}, part)
 
 
-class PreparedSource:
-    """One source in its file; of everything only the rows asked for are read."""
-
-    def __init__(self, path: Path, looks: LookSettings) -> None:
-        self._looks = looks
-        try:
-            self._file = safe_open(path, framework="pt")
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"'{path}' is not prepared or damaged ({error}): remove it if it is there and run "
-                "again"
-            ) from error
-        self._names = set(self._file.keys())
-        self._peak = float(self._file.get_tensor("peak")) if "peak" in self._names else 1.0
-
-    def __len__(self) -> int:
-        """Samples."""
-        return self._num_rows("waveform")
-
-    def __getitem__(self, piece: slice) -> Float32[np.ndarray, " n"]:
-        """A piece of the sound."""
-        steps: Int16[Tensor, " n"] = self._file.get_slice("waveform")[piece]
-        return steps.numpy().astype(np.float32) / _FULL_SCALE * self._peak
-
-    @property
-    def is_pictured(self) -> bool:
-        """Somebody sees it; else its crops are black and only its word tells."""
-        return "unpictured" not in self._names
-
-    @cached_property
-    def motion(self) -> Float[Tensor, "D K"] | None:
-        """Motion features of the whole clip, where it has some."""
-        return self._file.get_tensor("motion").float() if "motion" in self._names else None
-
-    def crop_rows(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
-        """Which crops lie in a window, as `Look.crops_within` has them."""
-        shown = "appearance" if "appearance" in self._names else "crops"
-        one_pixel = torch.empty(self._num_rows(shown), 3, 1, 1, dtype=torch.uint8)
-        return Look(one_pixel, None, self._looks).crops_within(start_seconds, window_seconds)
-
-    def crops(self, rows: Int64[np.ndarray, " K"]) -> UInt8[Tensor, "K 3 H W"] | None:
-        """These crops, where they were kept."""
-        return self._rows("crops", rows)
-
-    def appearance(self, rows: Int64[np.ndarray, " K"]) -> Float[Tensor, "K D h w"] | None:
-        """The image encoder's maps of these crops, where there are any."""
-        return self._rows("appearance", rows)
-
-    def movement(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"] | None:
-        """So many pictures of movement from a time on, the first and last repeated beyond.
-
-        A clip that is shorter than that begins anew, as its sound then does.
-        """
-        if "movement" not in self._names:
-            return None
-        first = round(start_seconds * self._looks.movement_rate_hz)
-        num_rows, rows = self._num_rows("movement"), np.arange(first, first + num_frames)
-        rows = rows % num_rows if num_rows < num_frames else rows.clip(0, num_rows - 1)
-        return self._rows("movement", rows)
-
-    def _rows(self, name: str, rows: Int64[np.ndarray, " K"]) -> Shaped[Tensor, "K *rest"] | None:
-        if name not in self._names:
-            return None
-        first = int(rows.min())
-        piece = self._file.get_slice(name)[first : int(rows.max()) + 1]
-        return piece[torch.from_numpy(rows - first)]
-
-    def _num_rows(self, name: str) -> int:
-        return self._file.get_slice(name).get_shape()[0]
-
-
 def fingerprint(model: nn.Module) -> str:
     """A digest of a model's frozen parts, on which alone what it makes of a crop may depend."""
     digest = hashlib.sha256()
@@ -326,8 +255,9 @@ def _read_all(reading: _Reading, num_workers: int | None) -> Iterator[list[Array
 
 
 def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
-    sounds = [read_sound(source.path, settings.sample_rate_hz) for source in clip.sources]
-    end_seconds = max(len(sound) for sound in sounds) / settings.sample_rate_hz
+    rate_hz, channels = settings.sample_rate_hz, settings.num_channels
+    sounds = [read_sound(source.path, rate_hz, channels) for source in clip.sources]
+    end_seconds = max(sound.shape[1] for sound in sounds) / rate_hz
     objects = [source.visible for source in clip.sources]
     looks = look_at_clip(clip, objects, settings.looks, end_seconds=end_seconds)
     shared: Arrays = {} if clip.is_seen else {"unpictured": np.array(True)}
@@ -336,8 +266,9 @@ def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
     found = []
     for sound, look in zip(sounds, looks, strict=True):
         peak = max(1.0, float(np.abs(sound).max()))
-        steps = np.rint(sound / peak * _FULL_SCALE).astype(np.int16)
+        steps = np.rint(sound.T / peak * FULL_SCALE).astype(np.int16)
         arrays = {"waveform": steps, "crops": look.crops.numpy(), **shared}
+        arrays["boxes"] = look.boxes.numpy()
         if peak > 1:  # beyond full scale, as files of floats may be and resampled ones are
             arrays["peak"] = np.array(peak, np.float32)
         if look.movement is not None:

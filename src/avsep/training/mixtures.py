@@ -11,11 +11,13 @@ from torch.nn.functional import pad
 
 from avsep.data.dataset_categories import category_indices
 from avsep.data.draws import Draw, Draws, MixingSettings
+from avsep.data.mirror import mirrored_cues, mirrored_ears
 from avsep.data.mixing import MixedItem, centres_of, mix_drawn, to_batch, windows_of
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.library import PreparedSource, SourceLibrary
+from avsep.training.library import SourceLibrary
+from avsep.training.prepared_source import PreparedSource
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,13 @@ class AudioVisualMixtures:
         self.settings = settings or MixingSettings()
         self.front_end = front_end or FrontEndSettings()
         self.seed = seed
-        if self.front_end.sample_rate_hz != library.settings.sample_rate_hz:
+        made, wanted = (
+            f"{one.sample_rate_hz} Hz in {one.num_channels} channels"
+            for one in (library.settings, self.front_end)
+        )
+        if made != wanted:
             raise InputError(
-                f"sources prepared at {library.settings.sample_rate_hz} Hz cannot be mixed at "
-                f"{self.front_end.sample_rate_hz} Hz: prepare them anew"
+                f"sources prepared at {made} cannot be mixed at {wanted}: prepare them anew"
             )
         labels = [source.category for source in library.sources]
         unknown = [-1] * len(labels)
@@ -68,11 +73,26 @@ class AudioVisualMixtures:
         draw = self.draws.draw(self._first(index), generator)
         sounds = [self.library[place] for place in draw.heard]
         num_samples = self.front_end.window_samples
-        lengths = [len(sound) for sound in sounds]
+        lengths = [sound.num_samples for sound in sounds]
         centres = centres_of(draw, lengths, num_samples, self.settings, generator)
         windows = windows_of(sounds, centres, num_samples)
+        is_mirrored = self._mirrored(draw, generator)
+        windows[is_mirrored] = mirrored_ears(windows[is_mirrored])
         mixed = mix_drawn(draw, windows, self.library.sources, self.settings, generator)
-        return AudioVisualItem(mixed, self._cues(draw, sounds, centres, generator))
+        cues = self._cues(draw, sounds, centres, generator)
+        if is_mirrored.any():
+            cues = _mirrored_where(cues, is_mirrored[: len(draw.shown)])
+        return AudioVisualItem(mixed, cues)
+
+    def _mirrored(self, draw: Draw, generator: np.random.Generator) -> Bool[np.ndarray, " heard"]:
+        """Which sounds are taken as a mirror has them; those of one clip all or none."""
+        share = self.settings.mirror_probability
+        if not share:  # so that what is drawn afterwards stays as it was
+            return np.zeros(len(draw.heard), dtype=bool)
+        drawn = generator.random(len(draw.heard)) < share
+        if draw.is_one_clip:
+            drawn[: len(draw.shown)] = drawn[0]
+        return drawn
 
     def collate(self, items: list[AudioVisualItem]) -> Batch:
         """Items as one batch; motion features of unequal length are padded."""
@@ -126,6 +146,7 @@ class AudioVisualMixtures:
         return {
             "crops": source.crops(chosen),
             "appearance": source.appearance(chosen),
+            "boxes": source.boxes(chosen),
             "movement": source.movement(start_seconds, num_moves),
         }
 
@@ -179,6 +200,18 @@ def _pictured(cues: Cues) -> Bool[Tensor, "B S"]:
     values = (getattr(cues, field.name) for field in fields(Cues))
     known = next(value for value in values if value is not None)
     return torch.ones(known.shape[:2], dtype=torch.bool, device=known.device)
+
+
+def _mirrored_where(cues: Cues, is_mirrored: Bool[np.ndarray, " S"]) -> Cues:
+    """Cues of a batch of one, those of some sources mirrored."""
+    other, chosen = mirrored_cues(cues), torch.from_numpy(is_mirrored)
+    mixed = {}
+    for name in (field.name for field in fields(Cues)):
+        value = getattr(cues, name)
+        if value is not None:
+            place = chosen.view(1, -1, *[1] * (value.dim() - 2))
+            mixed[name] = torch.where(place, getattr(other, name), value)
+    return Cues(**mixed)
 
 
 def _stack(values: Sequence[Tensor | None]) -> Tensor | None:

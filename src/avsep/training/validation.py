@@ -14,7 +14,7 @@ from torch import nn
 from avsep.checkpoint import save_checkpoint
 from avsep.devices import to_device
 from avsep.evaluation.baselines import waveforms
-from avsep.evaluation.protocol import PairScores, score_pair, summarise
+from avsep.evaluation.protocol import PairScores, score_pairs, summarise
 from avsep.records import Batch
 from avsep.training.callbacks import Clock
 from avsep.training.ema import RunningAverage
@@ -138,10 +138,13 @@ def _scores(
     if "gate" in answer.facts:
         figures.setdefault("validation/gate_mean", []).append(float(answer.facts["gate"].mean()))
     num_samples = batch.mixture.shape[-1]
-    estimates = waveforms(answer, model.front_end, num_samples)[:, :, 0].cpu().numpy()
-    references = batch.sources[:, :, 0].cpu().numpy()
+    estimates = waveforms(answer, model.front_end, num_samples).cpu().numpy()
+    references = batch.sources.cpu().numpy()
     names = ("",) * references.shape[1]
-    return [score_pair("", names, *pair) for pair in zip(references, estimates, strict=True)]
+    return [
+        score_pairs("", names, truth, guess[None])[0]
+        for truth, guess in zip(references, estimates, strict=True)
+    ]
 
 
 def _first(record: Any, num_items: int) -> Any:

@@ -6,7 +6,7 @@ from math import ceil, floor
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, Shaped, UInt8
+from jaxtyping import Float, Float32, Int64, Shaped, UInt8
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -25,6 +25,7 @@ _SMALLEST_STRETCH_PIXELS = 0.01
 _SLACK_SECONDS = 1e-3
 # Keeps a corner that lies on a pixel's edge there, whatever the last bit of its product says.
 _SLACK_PIXELS = 1e-6
+WHOLE_PICTURE: Box = (0.0, 0.0, 1.0, 1.0)
 _LUMA = torch.tensor([0.2126, 0.7152, 0.0722])  # Rec. 709, of red, green, blue
 
 
@@ -49,6 +50,18 @@ class LookSettings(BaseModel):
             return (objects[0].model_copy(update={"boxes": ()}),)
         return tuple(objects)
 
+    def crops_within(
+        self, num_crops: int, start_seconds: float, window_seconds: float
+    ) -> Int64[np.ndarray, " K"]:
+        """Which of so many crops lie in a window, as `Look.crops_within` has them."""
+        rate = self.crop_rate_hz
+        first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
+        beyond = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
+        if first < min(beyond, num_crops):
+            return np.arange(first, min(beyond, num_crops), dtype=np.int64)
+        nearest = round((start_seconds + window_seconds / 2) * rate)
+        return np.array([min(max(nearest, 0), num_crops - 1)], np.int64)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -57,22 +70,18 @@ class Look:
     Attributes:
         crops: the object's box cut out, RGB, at 0, 1 / crop_rate_hz, ... seconds.
         movement: the same in grey, smaller, at movement_rate_hz; none where it was not asked for.
+        boxes: where each crop was cut out, normalised x1 y1 x2 y2.
         settings: what they were made with.
     """
 
     crops: UInt8[Tensor, "K 3 H W"]
     movement: UInt8[Tensor, "M h w"] | None
+    boxes: Float[Tensor, "K 4"]
     settings: LookSettings
 
     def crops_within(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
         """Which crops lie in a window, in order; at least one: that nearest to its middle."""
-        rate, num_crops = self.settings.crop_rate_hz, len(self.crops)
-        first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
-        beyond = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
-        if first < min(beyond, num_crops):
-            return np.arange(first, min(beyond, num_crops), dtype=np.int64)
-        nearest = round((start_seconds + window_seconds / 2) * rate)
-        return np.array([min(max(nearest, 0), num_crops - 1)], np.int64)
+        return self.settings.crops_within(len(self.crops), start_seconds, window_seconds)
 
     def movement_within(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"]:
         """So many pictures of movement from a time on, the first and last repeated beyond."""
@@ -132,7 +141,7 @@ def nothing_to_see(num_objects: int, settings: LookSettings) -> tuple[Look, ...]
     crops = torch.zeros(1, 3, settings.crop_pixels, settings.crop_pixels, dtype=torch.uint8)
     side = settings.movement_pixels
     movement = torch.zeros(1, side, side, dtype=torch.uint8) if settings.with_movement else None
-    return (Look(crops, movement, settings),) * num_objects
+    return (Look(crops, movement, torch.tensor([WHOLE_PICTURE]), settings),) * num_objects
 
 
 def cut_out(
@@ -187,8 +196,13 @@ def _look(
             movement.take(picture, until)
     moves = movement.stacked() if settings.with_movement else (None for _ in objects)
     return tuple(
-        Look(seen, moved, settings) for seen, moved in zip(crops.stacked(), moves, strict=True)
+        Look(seen, moved, _boxes_of(visible, len(seen), settings.crop_rate_hz), settings)
+        for visible, seen, moved in zip(objects, crops.stacked(), moves, strict=True)
     )
+
+
+def _boxes_of(visible: VisibleObject, num_crops: int, rate_hz: float) -> Float[Tensor, "K 4"]:
+    return torch.tensor([visible.box_at(number / rate_hz) for number in range(num_crops)])
 
 
 class _Track:

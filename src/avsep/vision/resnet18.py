@@ -1,4 +1,4 @@
-"""ResNet-18 with its last stage dilated: feature maps of crops at a sixteenth of their size."""
+"""ResNet-18 as it is, which learns, and with its last stage dilated, frozen: maps of crops."""
 
 import os
 from pathlib import Path
@@ -16,14 +16,11 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class ResNet18Dilated(nn.Module):
-    """The frozen image encoder of Sound of Pixels and all that followed: 512 x 14 x 14 at 224.
+class ResNet18(nn.Module):
+    """The image encoder of Co-Separation and LAVSS: 512 x 7 x 7 of a crop of 224 pixels; it learns.
 
-    The stage that would halve the maps a fifth time keeps their size, and its later 3 x 3
-    convolutions look twice as far apart, so each sees what its weights were trained to see.
-
-    Departure: iQuery sets requires_grad to false but leaves its ResNet in training mode, so the
-    running statistics of its batch norms drift with every batch. Here they stay as published.
+    Departure: Co-Separation's code, and LAVSS's after it, puts a new first convolution with random
+    weights before the published ones. Here all of them are as published.
     """
 
     mean: Tensor
@@ -37,23 +34,16 @@ class ResNet18Dilated(nn.Module):
         trunk = resnet18(weights=None)
         self.num_channels = trunk.fc.in_features
         del trunk.fc
-        _dilate(trunk.layer4)
         self.trunk = trunk
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
-        self.requires_grad_(False)
-        self.eval()
 
     def forward(self, crops: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N D h w"]:
-        """Maps of crops of any size, a sixteenth as high and wide (rounded up), never negative."""
+        """Maps of crops of any size, never negative: a 32nd of the sides, rounded up."""
         trunk = self.trunk
         maps = (crops.to(self.mean.dtype) / 255 - self.mean) / self.std
         maps = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(maps))))
         return trunk.layer4(trunk.layer3(trunk.layer2(trunk.layer1(maps))))
-
-    def train(self, mode: bool = True) -> Self:
-        """Itself, unchanged: it is frozen for good."""
-        return super().train(False)
 
     def load_imagenet(self, path: str | os.PathLike[str] | None = None) -> Self:
         """Itself with torchvision's ImageNet weights, from a file or, without one, downloaded.
@@ -65,6 +55,27 @@ class ResNet18Dilated(nn.Module):
         origin = "torchvision's ResNet-18" if path is None else f"'{os.fspath(path)}'"
         fit(self.trunk, without(weights, ["fc."]), origin)
         return self
+
+
+class ResNet18Dilated(ResNet18):
+    """The frozen image encoder of Sound of Pixels and all that followed: 512 x 14 x 14 at 224.
+
+    The stage that would halve the maps a fifth time keeps their size, and its later 3 x 3
+    convolutions look twice as far apart, so each sees what its weights were trained to see.
+
+    Departure: iQuery sets requires_grad to false but leaves its ResNet in training mode, so the
+    running statistics of its batch norms drift with every batch. Here they stay as published.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        _dilate(self.trunk.layer4)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Itself, unchanged: it is frozen for good."""
+        return super().train(False)
 
 
 def _dilate(stage: nn.Module) -> None:

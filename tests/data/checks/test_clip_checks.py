@@ -309,6 +309,21 @@ def no_objects(folder: Path) -> None:
             stem.unlink()
 
 
+def mono_stem(folder: Path) -> None:
+    waveform, rate_hz = soundfile.read(stem_of(folder))
+    soundfile.write(stem_of(folder), waveform.mean(axis=1), rate_hz)
+
+
+def exchanged_ears(folder: Path) -> None:
+    waveform, rate_hz = soundfile.read(stem_of(folder))
+    soundfile.write(stem_of(folder), waveform[:, ::-1], rate_hz)
+
+
+def silent_ear(folder: Path) -> None:
+    waveform, rate_hz = soundfile.read(stem_of(folder))
+    soundfile.write(stem_of(folder), waveform * [1, 0], rate_hz)
+
+
 MISFIT = "stems that do not add up to the sound of the video"
 
 
@@ -333,6 +348,50 @@ def test_each_fault_of_a_band(
     found = faults(report)
     assert found[kind] == [name] and set(found) <= {kind, MISFIT}
     assert why in finding(report, kind).items[0].why
+
+
+@pytest.fixture(scope="module")
+def made_ears(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small clip for two ears."""
+    from avsep.data.toyband.build import make_toyband
+    from avsep.data.toyband.clip import ToybandSettings
+    from avsep.data.toyband.ears import EarSettings
+    from avsep.data.toyband.material import Material
+    from avsep.data.toyband.pictures.performers import PictureSettings
+
+    settings = ToybandSettings(
+        clip_seconds=6,
+        num_performers=(2,),
+        pictures=PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4),
+        binaural=EarSettings(azimuth_degrees=(20, 45)),
+    )
+    folder = tmp_path_factory.mktemp("ears") / "band"
+    list(make_toyband(folder, 1, 2, settings, Material.read(), num_workers=1))
+    return folder
+
+
+def test_a_whole_band_for_two_ears_is_well(made_ears: Path) -> None:
+    report = check(made_ears)
+    assert report.is_well and report.findings == ()
+    assert soundfile.info(stem_of(made_ears)).channels == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (mono_stem, "lengths, rates or channels differ"),
+        (exchanged_ears, "they differ by up to 0."),
+        (silent_ear, "they differ by up to 0."),
+    ],
+)
+def test_stems_add_up_in_each_ear(
+    made_ears: Path, tmp_path: Path, spoil: Callable[[Path], None], why: str
+) -> None:
+    folder = Path(shutil.copytree(made_ears, tmp_path / "band"))
+    spoil(folder)
+    report = check(folder)
+    assert faults(report) == {MISFIT: ["000001"]}
+    assert why in finding(report, MISFIT).items[0].why
 
 
 def test_a_silent_stem(band: Path) -> None:

@@ -3,8 +3,9 @@
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float32, Int16
@@ -12,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from avsep.data.categories import category_index, find_category
 from avsep.data.objects_file import objects_text
+from avsep.data.toyband.ears import EarSettings, directions_of, draw_head, hear
 from avsep.data.toyband.folder import (
     ClipPaths,
     ClipRecord,
+    DirectionRecord,
     DistractorRecord,
+    EarsRecord,
     PerformerRecord,
     UnseenRecord,
     stem_names,
@@ -38,6 +42,7 @@ from avsep.media.audio_files import write_audio
 from avsep.media.tracks import AudioTrack
 from avsep.media.video_files import VideoSettings, write_video
 from avsep.media.whole_file import write_whole
+from avsep.records import VisibleObject
 
 FULL_SCALE = 2**15
 MOST_PERFORMERS = 4
@@ -75,6 +80,9 @@ class ToybandSettings(BaseModel):
     )
     score: ScoreSettings = ScoreSettings()
     pictures: PictureSettings = PictureSettings()
+    binaural: EarSettings | None = Field(
+        default=None, description="heard by two ears, as --binaural makes it; none: one channel"
+    )
 
     @field_validator("num_performers")
     @classmethod
@@ -90,6 +98,14 @@ class ToybandSettings(BaseModel):
             category_index(label)
         return tuple(name for label in labels if (name := find_category(label)))
 
+    def for_ears(self, binaural: bool, head: Path | None) -> Self:
+        """The same heard by two ears where that is asked for; a head needs them."""
+        if binaural and self.binaural is None:
+            return self.model_copy(update={"binaural": EarSettings()})
+        if head is not None and self.binaural is None:
+            raise InputError(f"a head, '{head}', hears with two ears: add --binaural")
+        return self
+
 
 def make_clip(
     paths: ClipPaths,
@@ -104,15 +120,23 @@ def make_clip(
     cast = draw_cast(settings, material.categories(held_out, settings.categories), generator)
     music = play(cast, settings, material, held_out, generator)
     stage = set_stage(cast, music, settings, material, held_out, generator)
-    record = _record(seed, index, held_out, cast, music, stage)
+    objects = stage.objects()
+    music, ears = by_two_ears(music, objects, settings, material, generator)
+    record = _record(seed, index, held_out, cast, music, stage).model_copy(update={"ears": ears})
+    if ears is not None:
+        azimuths = [direction.azimuth_degrees for direction in ears.directions]
+        objects = [
+            one.model_copy(update={"azimuth_degrees": round(azimuth, 2)})
+            for one, azimuth in zip(objects, azimuths, strict=False)
+        ]
 
     shutil.rmtree(paths.beside, ignore_errors=True)  # left by a run that was stopped
     paths.stems.mkdir(parents=True)
     for name, stem in zip(music.stem_names(cast), music.stems, strict=True):
-        write_audio(paths.stems / name, _as_float(stem[None]), SAMPLE_RATE_HZ, "pcm16")
-    write_whole(paths.objects, objects_text(stage.objects()))
+        write_audio(paths.stems / name, _as_float(stem), SAMPLE_RATE_HZ, "pcm16")
+    write_whole(paths.objects, objects_text(objects))
     write_whole(paths.score, record.model_dump_json(indent=1) + "\n")
-    track = AudioTrack("mixture", _as_float(music.mixture[None]), SAMPLE_RATE_HZ)
+    track = AudioTrack("mixture", _as_float(music.mixture), SAMPLE_RATE_HZ)
     rate_hz = settings.pictures.frame_rate_hz
     done = paths.beside / paths.video.name  # here, so that the next run sweeps what a stop leaves
     write_video(done, stage.frames(), rate_hz, [track], ENCODING)
@@ -129,13 +153,16 @@ class Cast:
 
 @dataclass(frozen=True)
 class Music:
-    """What is heard: the score, a performance a part, and 16-bit stems in the order of the cast."""
+    """What is heard: the score, a performance a part, and 16-bit stems in the order of the cast.
+
+    Stems and mixture have one channel, or two: the left and the right ear.
+    """
 
     score: Score
     performances: tuple[Performance, ...]
     noise_labels: tuple[str, ...]
-    stems: Int16[np.ndarray, "S N"]
-    mixture: Int16[np.ndarray, " N"]
+    stems: Int16[np.ndarray, "S C N"]
+    mixture: Int16[np.ndarray, "C N"]
 
     def stem_names(self, cast: Cast) -> list[str]:
         """File names of the stems."""
@@ -202,7 +229,33 @@ def play(
         stems = np.concatenate([stems, bed.waveform[None]])
         labels = (noise_label(bed.path),)
     whole, mixture = mix_stems(stems[:, None])  # S 1 N
-    return Music(score, performances, labels, whole[:, 0], mixture[0])
+    return Music(score, performances, labels, whole, mixture)
+
+
+def by_two_ears(
+    music: Music,
+    objects: Sequence[VisibleObject],
+    settings: ToybandSettings,
+    material: Material,
+    generator: np.random.Generator,
+) -> tuple[Music, EarsRecord | None]:
+    """The music as it reaches two ears from where its performers stand, and from where that is.
+
+    As it was, and nothing, for a band in one channel.
+    """
+    if settings.binaural is None:
+        return music, None
+    head = settings.binaural.in_room(material.head or draw_head(settings.binaural, generator))
+    width, height = settings.pictures.picture_size
+    boxes = [one.box_at(0.0) for one in objects]
+    num_unseen = len(music.stems) - len(boxes)
+    directions = directions_of(boxes, num_unseen, height / width, settings.binaural, generator)
+    stems, mixture = mix_stems(hear(_as_float(music.stems[:, 0]), directions, head, SAMPLE_RATE_HZ))
+    ears = EarsRecord(
+        head=repr(head),
+        directions=tuple(DirectionRecord(**asdict(direction)) for direction in directions),
+    )
+    return replace(music, stems=stems, mixture=mixture), ears
 
 
 def set_stage(
@@ -218,9 +271,10 @@ def set_stage(
         **settings.pictures.model_dump(),
         duration_seconds=settings.clip_seconds,
         held_out_photographs=held_out,
+        centres=settings.binaural and settings.binaural.centres(len(cast.seen), generator),
     )
     roles = [
-        Role(category, part.events, _loudness(stem, stage))
+        Role(category, part.events, _loudness(stem[0], stage))
         for category, part, stem in zip(cast.seen, music.score.parts, music.stems, strict=False)
     ]
     return make_stage(roles, stage, generator, material.photographs)
@@ -228,7 +282,7 @@ def set_stage(
 
 def _loudness(stem: Int16[np.ndarray, " N"], stage: StageSettings) -> Float32[np.ndarray, " K"]:
     """How loud a stem is at each frame of the stage, 0..1."""
-    return envelope(_as_float(stem[None])[0], stage.frame_rate_hz, stage.num_frames)
+    return envelope(_as_float(stem), stage.frame_rate_hz, stage.num_frames)
 
 
 def _record(
@@ -270,6 +324,6 @@ def noise_label(path: Path) -> str:
     return re.sub(r"[^a-z]+", "-", path.parent.name.lower()).strip("-") or "noise"
 
 
-def _as_float(samples: Int16[np.ndarray, "C N"]) -> Float32[np.ndarray, "C N"]:
+def _as_float(samples: Int16[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes"]:
     """16-bit samples as -1..1, exactly."""
     return (samples / np.float32(FULL_SCALE)).astype(np.float32)

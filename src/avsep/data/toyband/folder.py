@@ -7,7 +7,7 @@
     DIR/000001/stems/01-violin.wav      one a performer, in the order of objects.json
     DIR/000001/stems/03-unseen-rain.wav     what is heard and not seen comes last
 
-All stems add up to the sound of the video, to the sample.
+All stems add up to the sound of the video, to the sample; for two ears, in each channel.
 """
 
 from collections.abc import Sequence
@@ -57,6 +57,25 @@ class DistractorRecord(BaseModel):
     box: Box
 
 
+class DirectionRecord(BaseModel):
+    """Where a stem sounds from, seen from the middle of the head; to the right and up positive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    azimuth_degrees: float
+    elevation_degrees: float
+    distance_metres: float
+
+
+class EarsRecord(BaseModel):
+    """By which head a clip of two channels was heard, and each stem from where, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    head: str
+    directions: tuple[DirectionRecord, ...]
+
+
 class ClipRecord(BaseModel):
     """The whole of score.json."""
 
@@ -69,6 +88,7 @@ class ClipRecord(BaseModel):
     performers: tuple[PerformerRecord, ...]
     unseen: tuple[UnseenRecord, ...]
     distractors: tuple[DistractorRecord, ...]
+    ears: EarsRecord | None = Field(default=None, description="of a clip for two ears")
 
 
 @dataclass(frozen=True)

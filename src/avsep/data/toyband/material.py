@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avsep.data.sofa import read_head
 from avsep.data.toyband.music.harmony import VoiceGrid, read_chorales
 from avsep.data.toyband.music.notes import NoteBank, read_note_bank
 from avsep.data.toyband.music.performance import read_noise_folder
 from avsep.data.toyband.pictures.photographs import Photographs, read_photographs
 from avsep.errors import InputError
+from avsep.sound.heads import Head
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Material:
     noises: tuple[Path, ...] = ()
     chorales: tuple[VoiceGrid, ...] = ()
     origin: str = "the shipped notes and drawings"
+    head: Head | None = None
 
     @classmethod
     def read(
@@ -28,9 +31,16 @@ class Material:
         photos: Path | None = None,
         noise: Path | None = None,
         chorales: Path | None = None,
+        head: Path | None = None,
     ) -> "Material":
         """Material from folders; what is not given is the shipped one, or none."""
-        given = {"sounds": sounds, "photos": photos, "noise": noise, "chorales": chorales}
+        given = {
+            "sounds": sounds,
+            "photos": photos,
+            "noise": noise,
+            "chorales": chorales,
+            "head": head,
+        }
         options = [f"--{name} {path.name}" for name, path in given.items() if path]
         return cls(
             read_note_bank(sounds),
@@ -38,6 +48,7 @@ class Material:
             read_noise_folder(noise) if noise else (),
             read_chorales(chorales) if chorales else (),
             " ".join(options) or cls.origin,
+            read_head(head) if head else None,
         )
 
     def categories(self, held_out: bool, wanted: Sequence[str]) -> tuple[str, ...]:

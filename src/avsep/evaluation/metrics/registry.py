@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from avsep.errors import InputError, require_package, unknown_name
+from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.metrics.binaural_errors import ild_error_db, itd_error_us
 from avsep.evaluation.metrics.plugins import ClapEmbedder, clap_score, pesq_mos
 from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, sdr_improvement_db, si_bss_eval
@@ -157,6 +158,18 @@ def _itd_error(references: Sources, estimates: Sources, _: Heard, sample_rate_hz
     return itd_error_us(references, estimates, sample_rate_hz)
 
 
+def _at_one_ear(ear: int, figure: str) -> Compute:
+    """A figure of BSS Eval v3 at one ear alone; NaN where a reference is silent there."""
+
+    def compute(references: Sources, estimates: Sources, _: Heard, __: int) -> Figures:
+        truth, guess = references[:, ear], estimates[:, ear]
+        if not truth.any(axis=-1).all():
+            return np.full(len(references), np.nan)
+        return np.asarray(getattr(bss_eval(truth, guess), figure))
+
+    return compute
+
+
 def _clap(references: Sources, estimates: Sources, _: Heard, sample_rate_hz: int) -> Figures:
     embedder = ClapEmbedder.load()
     pairs = zip(references, estimates, strict=True)
@@ -235,6 +248,19 @@ _ALL = (
         "energy of all sources against that of all errors, one figure a mixture (von Neumann et "
         "al., ICASSP 2022)",
         _sa_sdr,
+    ),
+    *(
+        Metric(
+            f"{figure}-{side}",
+            f"{figure.upper()} {side}",
+            "dB",
+            True,
+            f"{figure.upper()} of BSS Eval v3 at the {side} ear alone",
+            _at_one_ear(ear, f"{figure}_db"),
+            channels=2,
+        )
+        for ear, side in enumerate(("left", "right"))
+        for figure in ("sdr", "sir")
     ),
     Metric(
         "ild-error",

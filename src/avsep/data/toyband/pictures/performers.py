@@ -48,6 +48,10 @@ class StageSettings(PictureSettings):
 
     duration_seconds: float = Field(default=10.0, gt=0)
     held_out_photographs: bool = Field(default=False, description="take those kept for evaluation")
+    centres: tuple[float, ...] | None = Field(
+        default=None,
+        description="middle of each performer, as shares of the width; none: side by side",
+    )
 
     @property
     def num_frames(self) -> int:

@@ -30,6 +30,8 @@ from avsep.data.toyband.pictures.scenery import Backdrop, draw_backdrop
 from avsep.records import Box, TimedBox, VisibleObject
 
 FILLED_SHARE = 0.98  # of the width, at most
+OVERLAP = 1.25  # how wide things may be, by the distance of their middles, where places are told
+LEAST_ROOM = 0.08  # share of the width that each has however near its neighbours are
 MOST_HIDDEN = 0.4  # share of a silent thing that one performer may cover
 PLACE_TRIES = 12  # random places a thing is tried at
 MOST_PHOTOGRAPHS = 5  # on one stage, performers and others
@@ -142,13 +144,12 @@ def _place(
     bounds: Sequence[Bounds], settings: StageSettings, generator: np.random.Generator
 ) -> list[Placement]:
     """Side by side in random order and of varied size, the whole of each inside the picture."""
-    width, height = settings.picture_size
+    height = settings.height_pixels
     corners = np.array(bounds).reshape(-1, 4)
     extents = corners[:, 2:] - corners[:, :2]  # [performers, x y]
     tallest = 0.95 * height / extents[:, 1]
     scales = generator.uniform(settings.least_size, 1.0, len(bounds)) * tallest
-    scales *= min(1.0, FILLED_SHARE * width / max(1e-9, float((scales * extents[:, 0]).sum())))
-    lefts = _side_by_side(scales * extents[:, 0], width, generator)
+    scales, lefts = _beside(scales, extents[:, 0], settings, generator)
     placements = []
     for (x1, y1, _, y2), scale, left in zip(corners, scales, lefts, strict=True):
         # The nearer, the larger and the lower; small ones may stand a little farther back.
@@ -156,6 +157,29 @@ def _place(
         top = 2 + room * float(generator.uniform(0.55, 1.0))
         placements.append((left, top - scale * y1, scale, x1))
     return [Placement(left - scale * x1, y, scale) for left, y, scale, x1 in placements]
+
+
+def _beside(
+    scales: Float[np.ndarray, " P"],
+    widths: Float[np.ndarray, " P"],
+    settings: StageSettings,
+    generator: np.random.Generator,
+) -> tuple[Float[np.ndarray, " P"], list[float]]:
+    """Scales at which things of these widths find room beside each other, and their left edges."""
+    whole = settings.width_pixels
+    if settings.centres is None:
+        scales = scales * min(1.0, FILLED_SHARE * whole / max(1e-9, float((scales * widths).sum())))
+        return scales, _side_by_side(scales * widths, whole, generator)
+    # Where they are to stand is told: each is as large as the edges and its neighbours let it be.
+    num_silent = len(widths) - len(settings.centres)
+    centres = np.concatenate([settings.centres, generator.uniform(0.1, 0.9, num_silent)])
+    apart = np.abs(centres[:, None] - centres) + np.eye(len(centres))
+    apart[:, len(settings.centres) :] = 1  # silent things stand behind, and are in nobody's way
+    room = np.minimum(2 * np.minimum(centres, 1 - centres), OVERLAP * apart.min(axis=1))
+    room = np.maximum(room, LEAST_ROOM) * (whole - 4)
+    scales = scales * np.minimum(1.0, room / (scales * widths))
+    lefts = (centres * whole - scales * widths / 2).clip(2, whole - 2 - scales * widths)
+    return scales, lefts.tolist()
 
 
 def _side_by_side(
@@ -257,13 +281,12 @@ def _photograph_places(
     pictures: Sequence[Image.Image], settings: StageSettings, generator: np.random.Generator
 ) -> list[PixelBox]:
     """Rectangles of the photographs' shape, side by side."""
-    width, height = settings.picture_size
+    height = settings.height_pixels
     shapes = np.array([picture.size for picture in pictures], dtype=np.float64).reshape(-1, 2)
     scales = generator.uniform(settings.least_size, 1.0, len(pictures)) * 0.94 * height
     scales /= shapes.max(axis=1)
-    scales *= min(1.0, FILLED_SHARE * width / max(1e-9, float((scales * shapes[:, 0]).sum())))
+    scales, lefts = _beside(scales, shapes[:, 0], settings, generator)
     sides = np.maximum(8, np.floor(shapes * scales[:, None])).astype(int)
-    lefts = _side_by_side(sides[:, 0].astype(np.float64), width, generator)
     tops = generator.uniform(2, height - 2 - sides[:, 1])
     return [
         (int(left), int(top), int(left) + int(wide), int(top) + int(tall))

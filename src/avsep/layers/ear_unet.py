@@ -1,0 +1,122 @@
+"""The U-Net of Co-Separation, 2.5D Visual Sound and LAVSS, open at the bottom (REFERENCE 2.6).
+
+Axes: Z maps that go in, E of one ear of one mixture each, N of one source at one ear each.
+"""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d
+
+
+class EarUNetSettings(BaseModel):
+    """Sizes of the U-Net; the defaults are the paper's, seven layers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[int, ...] = Field(
+        default=(64, 128, 256, 512, 512, 512, 512),
+        min_length=2,
+        description="of each downsampling layer; each halves both axes",
+    )
+    num_features: int = Field(
+        default=1, ge=1, description="channels at the top; 1: the mask itself, as the paper"
+    )
+
+
+class EarUNet(nn.Module):
+    """Down: convolution, batch norm, LeakyReLU; up: transposed convolution, batch norm, ReLU."""
+
+    def __init__(
+        self,
+        settings: EarUNetSettings,
+        num_inputs: int,
+        guide_channels: int,
+        film_width: int | None = None,
+    ) -> None:
+        """`guide_channels` come in at the bottom; `film_width` is of a vector for every layer."""
+        super().__init__()
+        channels = settings.channels
+        self.down = nn.ModuleList(
+            _down(before, after)
+            for before, after in zip((num_inputs, *channels), channels, strict=False)
+        )
+        outputs = (settings.num_features, *channels[:-1])
+        self.up = nn.ModuleList(
+            _Up(
+                guide_channels if k == len(channels) - 1 else 2 * channels[k],
+                outputs[k],
+                is_last=k == 0,
+                film_width=film_width,
+            )
+            for k in range(len(channels))
+        )
+        self.apply(_begin)
+
+    def to_bottom(self, inputs: Float[Tensor, "E Z R T"]) -> list[Tensor]:
+        """The maps behind every layer on the way down, largest first."""
+        maps = [inputs]
+        for layer in self.down:
+            maps.append(layer(maps[-1]))
+        return maps[1:]
+
+    def from_bottom(
+        self,
+        guide: Float[Tensor, "N D f t"],
+        maps: Sequence[Float[Tensor, "E ..."]],
+        film: Float[Tensor, "N W"] | None = None,
+    ) -> Float[Tensor, "N out R T"]:
+        """Back up to the input's size, past the maps above the bottom; N is a multiple of E."""
+        found = guide
+        for k in range(len(self.up) - 1, -1, -1):
+            skip = None if k == len(self.up) - 1 else maps[k]
+            found = self.up[k](found, skip, film)
+        return found
+
+
+class _Up(nn.Module):
+    """One layer up. The part of [below, skip] that all sources share is computed once for them."""
+
+    def __init__(self, num_in: int, num_out: int, *, is_last: bool, film_width: int | None) -> None:
+        super().__init__()
+        self.convolution = nn.ConvTranspose2d(num_in, num_out, 4, 2, 1)
+        self.norm = nn.Identity() if is_last else nn.BatchNorm2d(num_out)
+        self.activation = nn.Identity() if is_last else nn.ReLU()
+        self.film = nn.Linear(film_width, 2 * num_out) if film_width else None
+
+    def forward(
+        self,
+        below: Float[Tensor, "N D f t"],
+        skip: Float[Tensor, "E d f t"] | None,
+        film: Float[Tensor, "N W"] | None,
+    ) -> Float[Tensor, "N out F T"]:
+        """Maps of twice the height and width."""
+        weight, bias = self.convolution.weight, self.convolution.bias
+        num_below = below.shape[1]
+        maps = conv_transpose2d(below, weight[:num_below], bias, stride=2, padding=1)
+        if skip is not None:
+            shared = conv_transpose2d(skip, weight[num_below:], stride=2, padding=1)
+            maps = maps + shared.repeat_interleave(len(below) // len(skip), dim=0)
+        maps = self.norm(maps)
+        if self.film is not None and film is not None:
+            scale, shift = self.film(film)[:, :, None, None].chunk(2, dim=1)
+            maps = maps * (1 + scale) + shift
+        return self.activation(maps)
+
+
+def _down(num_in: int, num_out: int) -> nn.Sequential:
+    convolution = nn.Conv2d(num_in, num_out, 4, 2, 1)
+    return nn.Sequential(convolution, nn.BatchNorm2d(num_out), nn.LeakyReLU(0.2))
+
+
+def _begin(module: nn.Module) -> None:
+    """First weights: N(0, 0.02), scales of norms N(1, 0.02); at first nothing guides."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1, 0.02)
+    elif isinstance(module, nn.Linear):
+        nn.init.zeros_(module.weight)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,96 @@
+"""Figure 3 of LAVSS: token counts, what attends to what, and the rows of Table 4."""
+
+import pytest
+import torch
+
+from avsep.layers.cross_modal import (
+    AttentionSettings,
+    AudioFusion,
+    CrossModalAttention,
+    PositionNetwork,
+    VisionPosition,
+)
+
+SMALL = AttentionSettings(num_heads=2, num_layers=2, hidden_width=16)
+SIZES = [(8, 8), (4, 4), (2, 2)]  # of the paper's three deepest maps
+
+
+def maps(num_ears: int = 1, width: int = 8) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(num_ears, width, *size, generator=generator) for size in SIZES]
+
+
+def seen(num: int = 2, width: int = 8) -> torch.Tensor:
+    return torch.randn(num, width, 7, 7, generator=torch.Generator().manual_seed(1))
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_token_counts_and_shapes_of_the_paper() -> None:
+    fusion = AudioFusion(512, SIZES, AttentionSettings())
+    assert fusion.tokens_of_seen.in_channels == 49 and fusion.tokens_of_seen.out_channels == 84
+    found = fusion(maps(2, 512), seen(4, 512))
+    assert found.shape == (4, 1024, 2, 2)
+
+
+def test_parameters_against_the_released_code() -> None:
+    """REFERENCE 8.1: the MLP and the point-wise convolution alike, attention by layer."""
+    assert count(PositionNetwork(512, 16, 256)) == 148_224
+    without = AttentionSettings(vision_position=False)
+    assert count(VisionPosition(512, without)) == 525_824
+    # One layer: four projections of 512 with biases, two norms, and the feed-forward layer.
+    layer = 4 * (512 * 512 + 512) + 2 * 2 * 512 + 512 * 1024 + 1024 + 1024 * 512 + 512
+    assert count(CrossModalAttention(512, AttentionSettings(num_layers=1))) == layer == 2_102_784
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_tokens"),
+    [({}, 84), ({"multi_scale": False}, 4), ({"audio": False}, 84), ({"fusion": "tile"}, 0)],
+)
+def test_rows_of_table_4(changes: dict[str, object], num_tokens: int) -> None:
+    settings = SMALL.model_copy(update=changes)
+    fusion = AudioFusion(8, SIZES, settings).eval()
+    found = fusion(maps(), seen())
+    assert found.shape == (2, 16, 2, 2)
+    if num_tokens:
+        assert fusion.to_bottom.in_channels == num_tokens
+    # What is seen decides, in every row.
+    other = fusion(maps(), seen().flip(0))
+    torch.testing.assert_close(other, found.flip(0))
+    assert not torch.allclose(other, found, atol=1e-4)
+
+
+def test_without_many_scales_the_others_do_not_matter() -> None:
+    settings = SMALL.model_copy(update={"multi_scale": False})
+    fusion = AudioFusion(8, SIZES, settings).eval()
+    changed = [maps()[0] + 1, maps()[1] - 1, maps()[2]]
+    assert torch.equal(fusion(changed, seen()), fusion(maps(), seen()))
+    whole = AudioFusion(8, SIZES, SMALL).eval()
+    assert not torch.allclose(whole(changed, seen()), whole(maps(), seen()))
+
+
+def test_attention_looks_at_its_memory_and_layers_follow_each_other() -> None:
+    attention = CrossModalAttention(8, SMALL).eval()
+    tokens, memory = torch.randn(2, 5, 8), torch.randn(2, 3, 8)
+    found = attention(tokens, memory)
+    assert found.shape == tokens.shape
+    # The order of what is looked at says nothing: no positions are added.
+    torch.testing.assert_close(attention(tokens, memory.flip(1)), found, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(attention(tokens, memory + 1), found, atol=1e-3)
+    first, second = attention.layers
+    zeros = (torch.zeros(1, 5, 8), torch.zeros(1, 3, 8))
+    by_hand = first(tokens, zeros[0], memory, zeros[1])
+    torch.testing.assert_close(second(by_hand, zeros[0], memory, zeros[1]), found)
+
+
+def test_what_and_where_both_count() -> None:
+    for vision_position in (True, False):
+        network = VisionPosition(8, SMALL.model_copy(update={"vision_position": vision_position}))
+        network.eval()
+        what, where = seen(), seen().flip(1)
+        found = network(what, where)
+        assert found.shape == what.shape
+        assert not torch.allclose(network(what + 1, where), found, atol=1e-3)
+        assert not torch.allclose(network(what, where + 1), found, atol=1e-3)

@@ -1,0 +1,231 @@
+"""LAVSS: the paper's sizes, what the ears tell, mirrors, switches of the tables, equation 8."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from avsep.data.mirror import mirrored
+from avsep.errors import InputError
+from avsep.layers.cross_modal import AttentionSettings
+from avsep.layers.ear_unet import EarUNetSettings
+from avsep.models.lavss import LAVSS
+from avsep.records import Batch, Cues, Separation
+from avsep.sound.front_end import FrontEndSettings
+from avsep.sound.masks import ratio_mask
+from tiny_models import FRONT_END, TINY, tiny_batch
+
+PLAIN = {"guide_everywhere": False, "num_templates": 0, "unet": EarUNetSettings(channels=(8,) * 4)}
+
+
+def make(**changes: object) -> LAVSS:
+    torch.manual_seed(0)
+    settings = LAVSS.Settings(**{**TINY["lavss"], **changes})
+    model = LAVSS(settings)
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, 0, 0.2)
+    return model.eval()
+
+
+def binaural_batch(num_items: int = 2) -> Batch:
+    batch = tiny_batch(num_items)
+    generator = torch.Generator().manual_seed(7)
+    shape = (num_items, 2, 2, FRONT_END.window_samples)
+    sources = 0.1 * torch.randn(*shape, generator=generator)
+    return replace(batch, mixture=sources.sum(1), sources=sources)
+
+
+def separate(model: LAVSS, batch: Batch) -> Separation:
+    with torch.no_grad():
+        return model.separate(batch)
+
+
+# Sizes
+
+
+def test_parameters_of_the_paper_accounted_for() -> None:
+    """REFERENCE 8.1: the U-Net without its attention to the last number; the rest by CMA's size."""
+    model = LAVSS()
+
+    def count(module: torch.nn.Module | None) -> int:
+        assert module is not None, "the paper has it"
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    assert count(model.audio_network) == 52_604_222 - 6_580_413 == 46_023_809
+    assert count(model.vision) == 11_176_512
+    assert count(model.position) == 148_224
+    # Two blocks of two layers, by the paper's equation 2 and section 4.1; one head, no norms and no
+    # feed-forward layers in the code (two blocks of 1,313,280).
+    assert count(model.what_and_where) == 4 * 2_102_784 + 525_824
+    # Two blocks of two layers; f_1 from 49 tokens to 84 and f_2 from 84 to 4.
+    assert count(model.fusion) == 4 * 2_102_784 + (49 * 84 + 84) + (84 * 4 + 4)
+
+
+def test_shapes_of_the_paper() -> None:
+    settings = LAVSS.Settings()
+    assert settings.size == (256, 256) and settings.num_inputs == 2 and settings.width == 512
+    assert settings.token_sizes == [(8, 8), (4, 4), (2, 2)]
+    assert settings.looks.crop_pixels == 224 and settings.attention.num_heads == 8
+    assert (settings.squared_weight, settings.time_weight, settings.masks) == (0.5, 0.25, "ratio")
+    answer = separate(make(), binaural_batch())
+    assert answer.magnitudes.shape == (2, 2, 2, FRONT_END.stft.num_bins, 32)
+
+
+# What ears tell
+
+
+def test_with_the_papers_cues_exchanged_ears_are_exchanged_outputs() -> None:
+    """Equation 4 is even and the weights are shared: a mirrored scene looks the same to them."""
+    model, batch = make(spatial_cues="paper"), binaural_batch()
+    answer = separate(model, batch).magnitudes
+    exchanged = separate(model, replace(batch, mixture=batch.mixture.flip(1))).magnitudes
+    assert torch.equal(exchanged.flip(2), answer)
+
+
+def test_with_signed_cues_they_are_not() -> None:
+    model, batch = make(spatial_cues="signed"), binaural_batch()
+    answer = separate(model, batch).magnitudes
+    exchanged = separate(model, replace(batch, mixture=batch.mixture.flip(1))).magnitudes
+    assert not torch.allclose(exchanged.flip(2), answer, rtol=1e-2, atol=1e-3)
+
+
+def test_a_mirrored_batch_is_another_one_and_twice_mirrored_the_same() -> None:
+    model, batch = make(spatial_cues="signed"), binaural_batch()
+    answer = separate(model, batch).magnitudes
+    once = separate(model, mirrored(batch)).magnitudes.flip(2)
+    assert not torch.allclose(once, answer, rtol=1e-3, atol=1e-3)  # random weights know no mirror
+    assert torch.equal(separate(model, mirrored(mirrored(batch))).magnitudes, answer)
+
+
+def test_one_channel_is_heard_by_both_ears() -> None:
+    model, batch = make(), tiny_batch(1)
+    answer = separate(model, batch)
+    expanded = replace(batch, mixture=batch.mixture.expand(-1, 2, -1), sources=None)
+    both = separate(model, expanded)
+    assert answer.magnitudes.shape[2] == answer.phase.shape[1] == 1
+    assert torch.equal(answer.magnitudes, both.magnitudes[:, :, :1])
+    assert torch.equal(both.magnitudes[:, :, 0], both.magnitudes[:, :, 1])
+
+
+def test_where_an_object_stands_decides_for_two_that_look_alike() -> None:
+    model, batch = make(spatial_cues="signed"), binaural_batch(1)
+    assert batch.cues.crops is not None and batch.cues.boxes is not None
+    twins = replace(batch.cues, crops=batch.cues.crops[:, :1].expand_as(batch.cues.crops))
+    answer = separate(model, replace(batch, cues=twins)).magnitudes
+    exchanged = replace(twins, boxes=batch.cues.boxes.flip(1))
+    torch.testing.assert_close(
+        separate(model, replace(batch, cues=exchanged)).magnitudes, answer.flip(1)
+    )
+    assert not torch.allclose(answer[:, 0], answer[:, 1], rtol=1e-3, atol=1e-3)
+    blind = make(position=False)
+    answer = separate(blind, replace(batch, cues=twins)).magnitudes
+    torch.testing.assert_close(answer[:, 0], answer[:, 1])
+
+
+# Switches of Tables 3 and 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"position": False},
+        {"spatial_cues": "none"},
+        {"spatial_cues": "none", "position": False},
+        {"attention": AttentionSettings(num_heads=2, hidden_width=16, vision_position=False)},
+        {"attention": AttentionSettings(num_heads=2, hidden_width=16, audio=False)},
+        {"attention": AttentionSettings(num_heads=2, hidden_width=16, multi_scale=False)},
+        {"attention": AttentionSettings(num_heads=2, hidden_width=16, fusion="tile")},
+        {"masks": "binary"},
+        {"time_stride": 2},
+        {"one_ear_a_step": True},
+        {"hearing_level": 0.1, "weighted_loss": False},
+    ],
+)
+def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
+    model, batch = make(**{**PLAIN, **changes}), binaural_batch()
+    assert separate(model, batch).magnitudes.isfinite().all()
+    model.train()
+    losses = model.losses(batch)
+    losses["total"].backward()
+    assert all(value.isfinite() for value in losses.values())
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+def test_monaural_pre_training_reads_one_channel_and_pictures_alone() -> None:
+    model = make(**PLAIN, front_end=FRONT_END, spatial_cues="none", position=False)
+    assert model.needs == {"crops"} and model.settings.num_inputs == 1
+    batch = tiny_batch(2)
+    own = replace(batch, cues=Cues(crops=batch.cues.crops))
+    assert separate(model, own).magnitudes.shape[2] == 1
+    assert model.losses(own)["total"].isfinite()
+
+
+# Equation 8
+
+
+def test_equation_8_by_hand() -> None:
+    model, batch = make(**PLAIN, weighted_loss=False, spatial_cues="none"), binaural_batch()
+    assert batch.sources is not None
+    losses = model.losses(batch)
+    front_end = model.front_end
+    mixture, phase = front_end.spectrogram(batch.mixture)
+    rows = front_end.to_rows(mixture)
+    truth = ratio_mask(front_end.to_rows(front_end.magnitude(batch.sources)), rows[:, None])
+    inputs = torch.log1p(rows)[:, :, None]
+    masks = model.logits(inputs, batch.cues).sigmoid()
+    error = masks - truth
+    torch.testing.assert_close(losses["masks"], error.abs().mean())
+    torch.testing.assert_close(losses["squared"], error.square().mean())
+    found = front_end.waveform(
+        mixture[:, None] * front_end.to_bins(masks), phase[:, None], batch.mixture.shape[-1]
+    )
+    torch.testing.assert_close(losses["time"], (found - batch.sources).abs().mean())
+    total = losses["masks"] + 0.5 * losses["squared"] + 0.25 * losses["time"]
+    torch.testing.assert_close(losses["total"], total)
+
+
+def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
+    changes = {**PLAIN, "time_weight": 0.0, "spatial_cues": "signed"}
+    both, batch = make(**changes), binaural_batch(1)
+    one = make(**changes, one_ear_a_step=True)
+    one.load_state_dict(both.state_dict())
+    wanted = both.losses(batch)["masks"]
+    one.training = True  # batch norms stay as they are in both
+    found = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        found.append(one.losses(batch)["masks"])
+    values = torch.stack(found).unique()
+    assert len(values) == 2, "either ear comes up"
+    torch.testing.assert_close(values.mean(), wanted)
+
+
+# Wrong settings and cues
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"unet": EarUNetSettings(channels=(8, 16, 16, 8))}, "three equal numbers"),
+        ({"attention": AttentionSettings(num_heads=3)}, "multiple of attention.num_heads"),
+        ({"front_end": FRONT_END}, "need two ears"),
+        ({"front_end": FrontEndSettings(num_channels=2, window_samples=9000)}, "multiples of 16"),
+        ({"spatial_cues": "none"}, "num_templates needs spatial_cues"),
+        ({"categories": ("violin",)}, "at most 0 items"),
+    ],
+)
+def test_settings_that_do_not_fit(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        LAVSS.Settings(**{**TINY["lavss"], **changes})
+
+
+def test_missing_cues_are_named() -> None:
+    model, batch = make(), binaural_batch()
+    with pytest.raises(InputError, match="reads `boxes`"):
+        separate(model, replace(batch, cues=replace(batch.cues, boxes=None)))
+    with pytest.raises(InputError, match="reads `crops`"):
+        separate(model, replace(batch, cues=replace(batch.cues, crops=None)))
