@@ -102,15 +102,27 @@ def test_lists_of_lavss_lie_in_the_folder_itself(folder: Path) -> None:
     assert splits_of(folder) == {"000001": "train", "000003": "train", "000004": "val"}
 
 
-def test_another_split_by_a_link(folder: Path, tmp_path: Path) -> None:
-    write_h5(folder / "splits/split2/train.h5", ["000002.wav"])
-    view = tmp_path / "second"
-    view.mkdir()
-    for name in ("binaural_audios", "videos", "frames"):
-        (view / name).symlink_to(folder / name)
-    (view / "splits").symlink_to(folder / "splits/split2")
-    assert splits_of(view) == {"000002": "train"}
-    assert [facts.name for facts in open_check(view).report([]).lists] == ["train.h5"]
+@pytest.mark.parametrize("place", ["split2", "lavss", "pseudobinaural/split1"])
+def test_another_split_is_given_as_its_folder(
+    folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = folder / "splits" / place
+    write_h5(split / "train.h5", ["000002.wav"])
+    assert splits_of(split) == {"000002": "train"}
+    report = open_check(split).report()
+    assert report.is_well and (report.kind, report.num_clips) == ("fair-play", 1)
+    assert [facts.name for facts in report.lists] == ["train.h5"]
+    monkeypatch.chdir(split)
+    (clip,) = open_dataset(Path())
+    assert clip.video == folder / "frames/000002.mp4"
+
+
+def test_lists_that_are_nowhere_near_the_sounds_are_lists(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "splits", tmp_path / "alone/splits")
+    assert open_check(tmp_path / "alone/splits/split1").kind == "lists"
+    assert open_check(folder / "splits").kind == "lists"
+    with pytest.raises(InputError, match="holds no clips"):
+        open_dataset(tmp_path / "alone/splits/split1")
 
 
 def test_without_lists_every_sound_is_read(folder: Path) -> None:
@@ -239,11 +251,16 @@ def check(folder: Path) -> CheckReport:
 
 def test_a_whole_folder_is_well(folder: Path) -> None:
     write_detections(folder, "000002", [[1, 3, 0.6, 0, 0, 8, 8]])
-    write_h5(folder / "splits/split2/test.h5", ["000003.wav"])  # trained on in the other split
+    # Trained on in the other split, and in one of another kind: nobody uses both.
+    write_h5(folder / "splits/split2/test.h5", ["000003.wav"])
+    write_h5(folder / "splits/lavss/solo_test.h5", ["000003.wav"])
+    write_h5(folder / "splits/leak_free/split1/train.h5", ["000003.wav"])
+    write(folder / "splits/README.txt", "what these are")
     report = check(folder)
     assert report.is_well and report.kind == "fair-play" and report.num_clips == len(NAMES)
     assert report.durations_seconds == (SECONDS,) * len(NAMES)
-    assert [facts.role for facts in report.lists] == ["test", "train", "val", "test"]
+    roles = [facts.role for facts in report.lists if facts.role]
+    assert roles == ["test", "train", "test", "train", "val", "test"]
 
 
 def test_every_fault_is_listed_at_once(folder: Path) -> None:

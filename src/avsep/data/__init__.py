@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from avsep.data.clips import ClipFiles
-from avsep.data.fair_play import SOUNDS_FOLDER, read_fair_play
+from avsep.data.fair_play import SOUNDS_FOLDER, is_fair_play, read_fair_play
 from avsep.data.prepared import INDEX_NAME, read_prepared
 from avsep.data.toyband.folder import read_toyband
 from avsep.errors import InputError
@@ -15,13 +15,17 @@ DATASETS: dict[str, Callable[[Path], tuple[ClipFiles, ...]]] = {
     "prepared": read_prepared,
     "fair-play": read_fair_play,
 }
-# Name -> what lies in a folder of it; the first sign that is found tells.
-_SIGNS = {"prepared": INDEX_NAME, "fair-play": SOUNDS_FOLDER, "toyband": "*.mp4"}
+# Name -> whether a folder is of it; the first that says so is asked no further.
+_SIGNS: dict[str, Callable[[Path], bool]] = {
+    "prepared": lambda folder: (folder / INDEX_NAME).is_file(),
+    "fair-play": is_fair_play,
+    "toyband": lambda folder: any(folder.glob("*.mp4")),
+}
 
 
 def dataset_of(folder: Path) -> str | None:
     """The name of the data set that a folder is of, told by what lies there, or none."""
-    return next((name for name, sign in _SIGNS.items() if any(folder.glob(sign))), None)
+    return next((name for name, is_of_it in _SIGNS.items() if is_of_it(folder)), None)
 
 
 def open_dataset(folder: Path) -> tuple[ClipFiles, ...]:

@@ -6,16 +6,18 @@ DIR/frames/000001.mp4/000001.jpg         its pictures at a steady rate, as for 2
 DIR/detection_results/000001.mp4.npy     boxes found in these pictures; without it, all of them
 DIR/splits/split1/train.h5               and val.h5, test.h5; or .txt, .csv; or in splits itself
 
+The folder of another split, DIR/splits/split2, may be given in place of DIR.
 A clip is one source: its whole sound. Of FAIR-Play's clips some show several players; lists such as
 LAVSS's name those with one, and what a list does not name is not read.
 """
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 
-from avsep.data.checks.split_lists import LIST_ENDINGS, ROLES, role_and_owner
 from avsep.data.clips import ClipFiles, SourceFile, frame_paths, read_picture
 from avsep.data.detections import DETECTION_ENDINGS, surest_object
 from avsep.data.list_files import ListedClip, lists_mixtures, read_list_file
+from avsep.data.list_names import LIST_ENDINGS, ROLES, role_in
 from avsep.data.list_rows import check_is_fetched
 from avsep.data.prepared import SOUND_ENDINGS, file_at, label_of, lasts_alike
 from avsep.errors import InputError
@@ -32,18 +34,39 @@ UNKNOWN_LABEL = "instrument"
 def read_fair_play(folder: Path) -> tuple[ClipFiles, ...]:
     """The clips that the lists of a split name, or all where there is no folder of splits.
 
-    Their names are those of the files, without ending.
+    Where `folder` is a folder of lists in FAIR-Play's splits, that is the split. Clips are called
+    as their files are, without ending.
 
     Raises:
         InputError: no such folder, lists that cannot be read or do not agree, a file that is
             missing or only git LFS's pointer to it, pictures without a rate, unusable detections.
     """
-    return tuple(clip_at(folder, listed, split) for listed, split in listed_clips(folder))
+    root = root_of(folder)
+    return tuple(clip_at(root, listed, split) for listed, split in listed_clips(folder))
 
 
-def listed_clips(folder: Path) -> tuple[tuple[ListedClip, str | None], ...]:
-    """The clips to be read, each with its split, by name; InputError as `read_fair_play`."""
-    sounds = folder / SOUNDS_FOLDER
+def is_fair_play(folder: Path) -> bool:
+    """Whether `read_fair_play` is for it, be it readable or not."""
+    return (root_of(folder) / SOUNDS_FOLDER).is_dir()
+
+
+def root_of(folder: Path) -> Path:
+    """The folder that holds the sounds: above one of its splits, else the folder itself."""
+    place = folder.absolute()
+    if (folder / SOUNDS_FOLDER).is_dir() or not any(_list_files(place)):
+        return folder
+    above = (root for root in place.parents if place.is_relative_to(root / SPLITS_FOLDER))
+    return next((root for root in above if (root / SOUNDS_FOLDER).is_dir()), folder)
+
+
+def splits_of(folder: Path) -> Path:
+    """Where lists are looked for: the split that was given, else the folder of all of them."""
+    return folder / SPLITS_FOLDER if root_of(folder) == folder else folder
+
+
+def sound_names(root: Path) -> list[str]:
+    """The names of all sounds; an InputError where there is none."""
+    sounds = root / SOUNDS_FOLDER
     names = {
         path.stem
         for path in (sounds.iterdir() if sounds.is_dir() else ())
@@ -51,12 +74,17 @@ def listed_clips(folder: Path) -> tuple[tuple[ListedClip, str | None], ...]:
     }
     if not names:
         raise InputError(
-            f"'{folder}' holds no {SOUNDS_FOLDER}/000001.wav, ... as FAIR-Play does "
+            f"'{root}' holds no {SOUNDS_FOLDER}/000001.wav, ... as FAIR-Play does "
             "(docs/data.md); for clips that need no download: avsep toyband DIR --clips 10"
         )
-    lists = _lists_of(folder)
+    return sorted(names)
+
+
+def listed_clips(folder: Path) -> tuple[tuple[ListedClip, str | None], ...]:
+    """The clips to be read, each with its split, by name; InputError as `read_fair_play`."""
+    names, lists = sound_names(root_of(folder)), _lists_of(splits_of(folder))
     if not lists:
-        return tuple((ListedClip(name, None, 0), None) for name in sorted(names))
+        return tuple((ListedClip(name, None, 0), None) for name in names)
     found: dict[str, tuple[ListedClip, str | None]] = {}
     for split, path in lists.items():
         for clip in read_list_file(path):
@@ -139,17 +167,16 @@ def _with_rate(place: Path, sound: Path) -> tuple[list[Path], float]:
     return paths, float(rate_hz)
 
 
-def _lists_of(folder: Path) -> dict[str, Path]:
+def _lists_of(place: Path) -> dict[str, Path]:
     """Split -> its list: of the folder of splits itself, else of the first split in it."""
-    place = folder / SPLITS_FOLDER
     if not place.exists():
         return {}
     found = _lists_in(place) or _lists_in(place / DEFAULT_SPLIT)
     if not found:
         raise InputError(
             f"'{place}' holds no lists, and neither does {DEFAULT_SPLIT} in it: put train.h5, "
-            f"val.h5 and test.h5 there (or {', '.join(LIST_ENDINGS)}), or remove the folder to "
-            "read every clip"
+            f"val.h5 and test.h5 there (or {', '.join(LIST_ENDINGS)}), give the folder of another "
+            "split in it as the data, or remove it to read every clip"
         )
     return found
 
@@ -157,10 +184,8 @@ def _lists_of(folder: Path) -> dict[str, Path]:
 def _lists_in(place: Path) -> dict[str, Path]:
     """The lists of single clips in a folder whose names say train, val or test."""
     found: dict[str, Path] = {}
-    for path in sorted(place.iterdir()) if place.is_dir() else ():
-        role, _ = role_and_owner(PurePosixPath(path.name))
-        is_list = path.suffix.lower() in LIST_ENDINGS and not path.name.startswith(".")
-        if role is None or not is_list or lists_mixtures(path):
+    for role, path in _list_files(place):
+        if lists_mixtures(path):
             continue
         if role in found:
             raise InputError(
@@ -168,3 +193,11 @@ def _lists_in(place: Path) -> dict[str, Path]:
             )
         found[role] = path
     return {role: found[role] for role in ROLES if role in found}
+
+
+def _list_files(place: Path) -> Iterator[tuple[str, Path]]:
+    """Files in a folder that are lists by their names, by name, each with its role."""
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        role, _ = role_in(path.stem)
+        if role and path.suffix.lower() in LIST_ENDINGS and not path.name.startswith("."):
+            yield role, path

@@ -13,9 +13,10 @@ from avsep.data.checks.findings import CheckReport, Finding, in_order
 from avsep.data.checks.list_contents import look_at_contents
 from avsep.data.checks.overlaps import overlaps_across, overlaps_against, overlaps_within
 from avsep.data.checks.prepared_clips import open_prepared
-from avsep.data.checks.split_lists import LIST_ENDINGS, SplitList, find_lists, read_one_list
+from avsep.data.checks.split_lists import SplitList, find_lists, read_one_list
 from avsep.data.checks.toyband_clips import open_toyband
 from avsep.data.fair_play import SOUNDS_FOLDER
+from avsep.data.list_names import LIST_ENDINGS
 from avsep.data.prepared import INDEX_NAME
 from avsep.errors import InputError
 

@@ -1,6 +1,7 @@
 """Every fault of a folder of FAIR-Play, clip by clip, where the reader would stop at the first."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +23,14 @@ from avsep.data.checks.toyband_clips import video_faults
 from avsep.data.clips import ClipFiles, frame_paths
 from avsep.data.fair_play import (
     SOUNDS_FOLDER,
-    SPLITS_FOLDER,
     clip_at,
     detections_at,
     listed_clips,
     pictures_at,
+    root_of,
     sound_at,
+    sound_names,
+    splits_of,
 )
 from avsep.data.list_files import ListedClip
 from avsep.errors import InputError
@@ -36,23 +39,28 @@ from avsep.errors import InputError
 def open_fair_play(
     folder: Path,
 ) -> tuple[list[SplitList], list[Finding], list[ClipJob]]:
-    """The lists of all splits, what is wrong with them, and each clip that any of them names."""
-    splits = folder / SPLITS_FOLDER
+    """The lists of all splits, what is wrong with them, and each clip that any of them names.
+
+    Of one split where its folder is given; all sounds where no list names any.
+    """
+    root, splits = root_of(folder), splits_of(folder)
+    sounds = sound_names(root)
     lists, findings = find_lists(splits) if splits.is_dir() else ((), ())
-    names = {clip_id for one in lists for clip_id in one.ids}
     found = list(findings)
+    names = {clip_id for one in lists if one.role for clip_id in one.ids}
     try:
         names |= {clip.id for clip, _ in listed_clips(folder)}
     except InputError as error:
-        if not names:
-            raise
         if not any(finding.is_wrong for finding in found):
-            items = (Item(SPLITS_FOLDER, str(error)),)
+            items = (Item(splits.name, str(error)),)
             found.append(
                 Finding("splits that cannot be used", str(folder), True, 1, 1, "folders", items)
             )
-    jobs = [ClipJob(name, partial(examine_fair_play, folder, name)) for name in sorted(names)]
-    return list(lists), found, jobs
+    jobs = [
+        ClipJob(name, partial(examine_fair_play, root, name)) for name in sorted(names or sounds)
+    ]
+    # However they are sorted into folders, they are alternatives: all split the same clips.
+    return [replace(one, dataset=None) for one in lists], found, jobs
 
 
 def examine_fair_play(folder: Path, name: str) -> ClipHealth:
