@@ -60,7 +60,7 @@ def test_the_packages_are_those_that_avsep_declares() -> None:
     assert needed_packages() == [line.partition(">")[0] for line in project["dependencies"]]
 
 
-SHIPPED = ["davis-flow-mini", "davis-mini", "dgfnet-mini", "image-encoder-mini"]
+SHIPPED = ["davis-flow-mini", "davis-mini", "dgfnet-mini", "image-encoder-mini", "lavss-mini"]
 
 
 def test_every_shipped_weights_file_is_opened(

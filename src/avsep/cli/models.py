@@ -37,7 +37,8 @@ def models(
         ),
     )
     for entry in shipped:
-        say(f"Categories of {entry.name}: {', '.join(entry.categories or ())}")
+        words = ", ".join(entry.categories or ()) or "none, it goes by pictures and places alone"
+        say(f"Categories of {entry.name}: {words}")
     say_table(
         "Systems, at the size of their papers",
         ["name", "what it is", "trained, millions", "frozen"],

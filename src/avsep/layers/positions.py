@@ -42,8 +42,8 @@ def octave_positions(
 
     By octave sin x, cos x, sin y, cos y. In double, since 2^15 pi x in single is off by 1e-3.
 
-    >>> octave_positions(torch.tensor([0.25, -0.5]), 1).round(decimals=4).tolist()
-    [0.7071, 0.7071, -1.0, 0.0]
+    >>> octave_positions(torch.tensor([0.5, 0.0]), 1).round().tolist()
+    [1.0, 0.0, 0.0, 1.0]
     """
     angles = _octaves(points.double(), num_octaves)  # * 2 octaves
     waves = torch.stack([angles.sin(), angles.cos()], dim=-1)  # * 2 octaves 2

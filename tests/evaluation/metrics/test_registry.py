@@ -65,6 +65,9 @@ def test_each_is_the_mean_over_channels() -> None:
         "itd-error": itd_error_us(truth, guess, RATE_HZ),
         "spectral": np.mean([spectral_distance(*ear) for ear in ears], axis=0),
     }
+    for side, ear in zip(("left", "right"), ears, strict=True):
+        alone = bss_eval(*ear)
+        expected |= {f"sdr-{side}": alone.sdr_db, f"sir-{side}": alone.sir_db}
     assert set(expected) == set(OWN)
     for name, row in expected.items():
         np.testing.assert_allclose(found[name], row, rtol=1e-9, atol=1e-9, err_msg=name)
