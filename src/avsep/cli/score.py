@@ -37,7 +37,8 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME...",
-        help="More columns: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, ild-error, itd-error, "
+        help="More columns: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, "
+        "sdr-left, sir-left, sdr-right, sir-right, ild-error, itd-error, "
         "spectral, pesq, clap; fad for folders.",
     ),
 ]

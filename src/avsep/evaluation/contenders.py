@@ -69,10 +69,9 @@ def find_contenders(
     if not names and not with_baselines:
         raise InputError("nobody is asked: name a model of `avsep models` or a checkpoint")
     models = {name: load_model(name, device) for name in model_names(names)}
-    if num_channels is None:
-        own = (model.settings.front_end.num_channels for model in models.values())
-        num_channels = max(own, default=1)
-    front_end = FrontEnd(FrontEndSettings(num_channels=num_channels))
+    own = [model.settings.front_end.num_channels for model in models.values()]
+    channels: Literal[1, 2] = num_channels or max(own, default=1)
+    front_end = FrontEnd(FrontEndSettings(num_channels=channels))
     found = [
         Contender(name, make(front_end), front_end, READS[name])
         for name, make in BASELINES.items()
@@ -80,7 +79,7 @@ def find_contenders(
     ]
     for model, short in zip(models.values(), _short(list(models)), strict=True):
         for row in model_contenders(short, model, labels, trials):
-            hears = row.front_end.settings.model_copy(update={"num_channels": num_channels})
+            hears = row.front_end.settings.model_copy(update={"num_channels": channels})
             found.append(replace(row, front_end=FrontEnd(hears)))
     return tuple(found)
 
