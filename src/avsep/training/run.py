@@ -37,7 +37,7 @@ class RunFolder:
     """Where a run keeps what it makes.
 
     recipe.toml            every setting of the run
-    taken-over.json        tensors that the checkpoint it began with gave, where it did not give all
+    taken-over.json        tensors that the checkpoint of --init gave, and those it did not
     metrics.csv            losses, rates and validation figures by step
     tensorboard/           the same, with sounds and spectrograms
     checkpoints/last.ckpt  all that is needed to go on; previous.ckpt is the one before
@@ -53,7 +53,7 @@ class RunFolder:
 
     @property
     def taken_over(self) -> Path:
-        """Names of the tensors that came from another network's checkpoint, and of the others."""
+        """Names of the tensors that came from the checkpoint it began with, and of the others."""
         return self.path / "taken-over.json"
 
     @property

@@ -134,7 +134,7 @@ class Session:
 
     @property
     def taken_over(self) -> TakenOver | None:
-        """What it took of the checkpoint it begins with, where that is not all."""
+        """What it took of the checkpoint it begins with, if there is one."""
         return self._made[1]
 
     @cached_property
@@ -147,7 +147,7 @@ class Session:
         )
 
     def _begun_with(self) -> list[str]:
-        """What of the checkpoint it begins with the model took, where that is not all, in a line."""
+        """What of the checkpoint it begins with the model took, in a line."""
         if self.taken_over is None:
             return []
         where = self.folder.taken_over

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Shaped
@@ -27,7 +27,7 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class TakenOver:
-    """What became of the tensors where a checkpoint and the model differ, by their names.
+    """What became of the tensors of a checkpoint and of the model, by their names.
 
     Attributes:
         taken: of the same name and shape.
@@ -56,15 +56,15 @@ class TakenOver:
 def make_model(recipe: TrainRecipe, tell: Callable[[TakenOver], None] | None = None) -> Any:
     """The recipe's model with the weights it starts from.
 
-    They are those of its checkpoint `init`; the parts whose weights the recipe names take those.
-    Where the checkpoint's network hears or sees less than the model, `tell` is called.
+    They are those of its checkpoint `init`, of which `tell` is told what was taken; the parts whose
+    weights the recipe names take those.
     """
     # The weights that nothing is loaded into hang on the recipe's seed alone.
     torch.manual_seed(recipe.training.seed)
     model = MODELS[recipe.model](model_settings(recipe, "of this run"))
     if recipe.init is not None:
         taken = _take_over(model, recipe.init, recipe.init_sha256)
-        if taken is not None and tell is not None:
+        if tell is not None:
             tell(taken)
     for part, source in recipe.weights.items():
         fill(_part(model, part), source)
@@ -142,8 +142,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver | None:
-    """Give a model a checkpoint's weights; none where it takes all of them as they are."""
+def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver:
     path = find_checkpoint(init)
     if sha256 is not None and (found_sha256 := _digest(path)) != sha256:
         raise InputError(
@@ -152,20 +151,21 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver | N
             f"run with --init {init}"
         )
     found = load_model(path)
-    wanted: Any = model.settings
-    if found.settings.categories != wanted.categories:
+    given, wanted = (cast(Any, one).settings for one in (found, model))
+    if given.categories != wanted.categories:
         raise InputError(
             f"--init '{init}' knows other categories than the recipe's model: "
-            f"{', '.join(found.settings.categories)}"
+            f"{', '.join(given.categories)}"
         )
     try:
         model.load_state_dict(found.state_dict())
+        return TakenOver(tuple(found.state_dict()), (), (), ())
     except RuntimeError as error:
         if type(found) is type(model) and isinstance(model, EarSeparator):
             return _take_what_fits(model, found.state_dict(), init)
-        given, here = found.settings.model_dump(), wanted.model_dump()
+        differing = _difference(wanted.model_dump(), given.model_dump())
         raise InputError(
-            f"--init '{init}' has another shape than the recipe's model: {_difference(here, given)}"
+            f"--init '{init}' has another shape than the recipe's model: {differing}"
         ) from error
 
 
