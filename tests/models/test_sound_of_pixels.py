@@ -43,7 +43,7 @@ def test_sizes_as_published() -> None:
 
 
 def test_the_synthesiser_by_hand() -> None:
-    """Section 3.2: a sum of components weighed by the picture, and one bias."""
+    """A sum of components weighed by the picture, and one bias."""
     synthesiser = Synthesiser(2)
     with torch.no_grad():
         synthesiser.weight.copy_(torch.tensor([2.0, -1.0]))

@@ -109,7 +109,7 @@ class SoundOfPixels(GuidedEars[SoundOfPixelsSettings]):
     def masks_of(
         self, inputs: Float[Tensor, "E Z R t"], guide: Float[Tensor, "N K W h w"]
     ) -> Float[Tensor, "N R t"]:
-        """Section 3.2: the picture's vector, the sound's components, the mask of both."""
+        """Video analysis, audio analysis, audio synthesiser: the mask of each source."""
         vectors = self.to_vector(guide.flatten(0, 1)).unflatten(0, guide.shape[:2])
         vectors = vectors.amax((1, 3, 4)).sigmoid()  # over frames and places
         heard = self.audio_network.to_bottom(inputs)
@@ -118,7 +118,7 @@ class SoundOfPixels(GuidedEars[SoundOfPixelsSettings]):
 
 
 class Synthesiser(nn.Module):
-    """The audio synthesiser (section 3.2): a weight for each component, and one bias."""
+    """The audio synthesiser network: a weight for each component, and one bias."""
 
     def __init__(self, num_components: int) -> None:
         super().__init__()
