@@ -50,6 +50,14 @@ _GENERATING = {
         fold=(1, 1),
     ),
 }
+_GUIDED = {
+    "looks": LOOKS,
+    "image_encoder": "small",
+    "encoder_categories": CATEGORIES,
+    "position_octaves": 4,
+    "position_width": 8,
+    "attention": CrossAttentionSettings(num_heads=2, num_layers=2, hidden_width=16),
+}
 TINY = {
     "dgfnet": {
         **_SMALL,
@@ -61,17 +69,26 @@ TINY = {
     "davis": _GENERATING | {"word_probability": 0.5, "target": "bounded"},
     "davis-flow": _GENERATING | {"word_probability": 0.5, "target": "bounded"},
     "lavss": {
+        **_GUIDED,
         "front_end": FRONT_END.model_copy(update={"num_channels": 2}),
-        "looks": LOOKS,
-        "image_encoder": "small",
-        "encoder_categories": CATEGORIES,
         "magnitude_input": "log1p",
-        "position_octaves": 4,
-        "position_width": 8,
         "unet": EarUNetSettings(channels=(8, 16, 16, 16), num_features=4),
-        "attention": CrossAttentionSettings(num_heads=2, num_layers=2, hidden_width=16),
         "guide_everywhere": True,
         "num_templates": 2,
+    },
+    # As published, mono; tests/models has the rest.
+    "sound-of-pixels": {
+        **_GUIDED,
+        "front_end": FRONT_END,
+        "unet": UNetSettings(**_CHANNELS, last_bias=True),
+        # A mask that is 0 or 1 turns with the last bit of a cell on the edge.
+        "masks": "ratio",
+    },
+    "separation-2.5d": {
+        **_GUIDED,
+        "front_end": FRONT_END,
+        "unet": EarUNetSettings(channels=(8, 16, 16)),
+        "seen_channels": 3,
     },
 }
 

@@ -11,35 +11,17 @@ from avsep.errors import InputError
 from avsep.layers.cross_modal import AttentionSettings
 from avsep.layers.ear_unet import EarUNetSettings
 from avsep.models.lavss import LAVSS
-from avsep.records import Batch, Cues, Separation
+from avsep.records import Cues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.sound.masks import ratio_mask
+from models.ears import binaural_batch, count, separate, with_large_weights
 from tiny_models import FRONT_END, TINY, tiny_batch
 
 PLAIN = {"guide_everywhere": False, "num_templates": 0, "unet": EarUNetSettings(channels=(8,) * 4)}
 
 
 def make(**changes: object) -> LAVSS:
-    torch.manual_seed(0)
-    settings = LAVSS.Settings(**{**TINY["lavss"], **changes})
-    model = LAVSS(settings)
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, 0, 0.2)
-    return model.eval()
-
-
-def binaural_batch(num_items: int = 2) -> Batch:
-    batch = tiny_batch(num_items)
-    generator = torch.Generator().manual_seed(7)
-    shape = (num_items, 2, 2, FRONT_END.window_samples)
-    sources = 0.1 * torch.randn(*shape, generator=generator)
-    return replace(batch, mixture=sources.sum(1), sources=sources)
-
-
-def separate(model: LAVSS, batch: Batch) -> Separation:
-    with torch.no_grad():
-        return model.separate(batch)
+    return with_large_weights(LAVSS, {**TINY["lavss"], **changes})
 
 
 # Sizes
@@ -48,10 +30,6 @@ def separate(model: LAVSS, batch: Batch) -> Separation:
 def test_parameters_of_the_paper_accounted_for() -> None:
     """REFERENCE 8.1: the U-Net without its attention to the last number; the rest by CMA's size."""
     model = LAVSS()
-
-    def count(module: torch.nn.Module | None) -> int:
-        assert module is not None, "the paper has it"
-        return sum(parameter.numel() for parameter in module.parameters())
 
     assert count(model.audio_network) == 52_604_222 - 6_580_413 == 46_023_809
     assert count(model.vision) == 11_176_512

@@ -17,11 +17,13 @@ from avsep.training.recipe import check_groups, load_training, model_settings
 RECIPES = recipe_names("train")
 PAPERS = [name for name in RECIPES if name.rpartition("-")[2] in ("music", "music21", "ave")]
 DAVIS = [name for name in PAPERS if name.startswith("davis")]
-MASKS = [name for name in PAPERS if name not in DAVIS]
+EARS = ["lavss-music", "sound-of-pixels-music"]
+MASKS = [name for name in PAPERS if name not in (*DAVIS, *EARS)]
 
 
 def test_the_papers_recipes_are_all_here() -> None:
     assert len(MASKS) == 6
+    assert {*EARS, "lavss-fair-play"} < set(RECIPES)
     assert DAVIS == ["davis-ave", "davis-flow-ave", "davis-flow-music", "davis-music"]
     assert "dgfnet-mini" in RECIPES
 
@@ -93,6 +95,48 @@ def test_a_recipe_of_davis_keeps_to_the_paper(name: str) -> None:
         paper["sampling"]["silence"] = "off"
     paper["sampling"].pop("eta"), recipe.settings["sampling"].pop("eta")  # of ddim alone
     assert recipe.settings == paper
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "milestones", "rates"),
+    [
+        ("lavss-music", 60, (40,), (1e-4, 5e-4)),
+        ("lavss-fair-play", 60, (15, 30), (5e-5, 1e-4)),
+        ("sound-of-pixels-music", 100, (40, 80), (1e-4, 1e-3)),
+    ],
+)
+def test_numbers_of_lavss_and_sound_of_pixels(
+    name: str, epochs: int, milestones: tuple[int, ...], rates: tuple[float, float]
+) -> None:
+    """Those of REFERENCE 3.4 and 4; the networks are the papers'."""
+    recipe = load_training(name)
+    groups = recipe.optimizers
+    assert recipe.training.epochs == epochs
+    assert (groups["vision"].learning_rate, groups["separation"].learning_rate) == rates
+    for group in groups.values():
+        assert (group.weight_decay, group.milestones_epochs, group.factor) == (
+            1e-4,
+            milestones,
+            0.1,
+        )
+    is_sop = name == "sound-of-pixels-music"
+    assert recipe.training.optimizer == ("sgd" if is_sop else "adamw")
+    assert recipe.training.batch_size == (80 if is_sop else 32)
+    paper = MODELS[recipe.model].Settings().model_dump(mode="json", exclude_none=True)
+    differing = {key for key, value in recipe.settings.items() if paper[key] != value}
+    mono = {"front_end", "spatial_cues", "position"}
+    assert differing == {"lavss-music": mono}.get(name, set())
+
+
+def test_both_steps_of_lavss_are_one_network() -> None:
+    """What the first learns, the second takes; sizes alone are made here."""
+    with torch.device("meta"):
+        first, second = (
+            MODELS["lavss"](model_settings(load_training(name), name)).state_dict()
+            for name in ("lavss-music", "lavss-fair-play")
+        )
+    widened = {name for name, value in first.items() if second[name].shape != value.shape}
+    assert widened == {"audio_network.down.0.0.weight"}
 
 
 def test_a_clip_of_ave_is_430_frames_on_256_columns() -> None:

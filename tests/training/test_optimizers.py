@@ -83,3 +83,22 @@ def test_a_cosine_rises_then_falls_to_nothing(warmup: int, num_steps: int) -> No
 def test_groups_without_parameters_are_left_out() -> None:
     optimizer = make_optimizer({"transformer": [], "rest": [nn.Parameter(torch.ones(2))]}, PAPER)
     assert [group["name"] for group in optimizer.param_groups] == ["rest"]
+
+
+def test_sgd_takes_the_steps_of_sound_of_pixels() -> None:
+    """Momentum of 0.9 and weight decay of the gradient (REFERENCE 4)."""
+    ours, theirs = (copy.deepcopy(model) for model in [network()] * 2)
+    settings = {name: OptimizerSettings(learning_rate=1e-2, weight_decay=1e-4) for name in ours}
+    one = make_optimizer({n: list(p.parameters()) for n, p in ours.items()}, settings, "sgd")
+    speed = {name: torch.zeros_like(value) for name, value in theirs.named_parameters()}
+    for step in range(5):
+        learn(ours, torch.Generator().manual_seed(step))
+        learn(theirs, torch.Generator().manual_seed(step))
+        one.step()
+        with torch.no_grad():
+            for name, value in theirs.named_parameters():
+                assert value.grad is not None, "all of it learns"
+                speed[name] = 0.9 * speed[name] + value.grad + 1e-4 * value
+                value -= 1e-2 * speed[name]
+    for name, value in ours.named_parameters():
+        torch.testing.assert_close(value, theirs.get_parameter(name))

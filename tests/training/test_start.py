@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,11 +8,15 @@ from safetensors.torch import save_file
 
 from avsep.checkpoint import save_checkpoint
 from avsep.errors import InputError
+from avsep.layers.audio_unet import UNetSettings
+from avsep.layers.ear_unet import EarUNetSettings
+from avsep.models import MODELS
 from avsep.training.recipe import TrainRecipe
-from avsep.training.start import fill, make_model, pinned
+from avsep.training.start import TakenOver, fill, make_model, pinned
 from avsep.vision.clip import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, save_image_encoder
-from tiny_models import CATEGORIES, tiny_model
+from models.ears import binaural_batch, separate
+from tiny_models import CATEGORIES, FRONT_END, TINY, tiny_model
 from training.noise_training import noise_recipe
 from vision.tiny_clip import TINY_IMAGE_SETTINGS, write_tiny_clip
 
@@ -82,8 +87,10 @@ def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     trained = tiny_model("dgfnet", seed=5)
     save_checkpoint(trained, path, model_name="dgfnet", facts={})
-    model = make_model(begun_with(path))
+    told: list[TakenOver] = []
+    model = make_model(begun_with(path), told.append)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in trained.state_dict().items())
+    assert told == [TakenOver(tuple(trained.state_dict()), (), (), ())]
 
 
 def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: Path) -> None:
@@ -127,3 +134,95 @@ def test_a_recipe_holds_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.Mo
         InputError, match=rf"not the checkpoint .* not {digest[:12]}.*bring that file back, or"
     ):
         make_model(recipe)
+
+
+# From one ear to two (LAVSS, section 3.4)
+
+EARS = FRONT_END.model_copy(update={"num_channels": 2})
+MONO = {"front_end": FRONT_END, "spatial_cues": "none", "position": False}
+PLAIN = {"guide_everywhere": False, "num_templates": 0}
+FUSED = {"fusion": "attention", "unet": UNetSettings(channels=(8, 8, 16, 16, 16), num_features=8)}
+TWO_EARS = {
+    "lavss": {**PLAIN, "unet": EarUNetSettings(channels=(8, 16, 16, 16))},
+    "sound-of-pixels": FUSED,
+    "separation-2.5d": {"fusion": "attention", "unet": EarUNetSettings(channels=(8, 16, 16, 16))},
+}
+
+
+def ears_recipe(name: str, init: Path | None = None, **changes: object) -> TrainRecipe:
+    settings = MODELS[name].Settings(**{**TINY[name], **TWO_EARS[name], **changes})
+    values = {"model": name, "settings": settings.model_dump(mode="json", exclude_none=True)}
+    return noise_recipe().model_copy(update={**values, "init": init and str(init)})
+
+
+def saved_mono(name: str, path: Path) -> Any:
+    model = make_model(ears_recipe(name, **MONO))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    save_checkpoint(model, path, model_name=name, facts={})
+    return model
+
+
+@pytest.mark.parametrize("name", TWO_EARS)
+def test_a_mono_network_is_taken_into_a_binaural_one(name: str, tmp_path: Path) -> None:
+    mono = saved_mono(name, tmp_path / "mono.safetensors")
+    told: list[TakenOver] = []
+    wanted = {"front_end": EARS, "spatial_cues": "signed", "position": True}
+    recipe = ears_recipe(name, tmp_path / "mono.safetensors", **wanted)
+    model = make_model(recipe, told.append)
+    (taken,) = told
+    given, own = mono.state_dict(), model.state_dict()
+    assert set(taken.widened) == model.input_tensors & set(own) and taken.left == ()
+    assert set(taken.fresh) == set(own) - set(given)
+    assert {one.split(".")[0] for one in taken.fresh} == {"position", "what_and_where"}
+    assert all(torch.equal(own[one], given[one]) for one in taken.taken)
+    assert set(taken.taken) | set(taken.widened) == set(given)
+    for one in taken.widened:
+        axis = 1 if own[one].ndim > 1 else 0
+        assert torch.equal(own[one].narrow(axis, 0, 1), given[one])
+        if own[one].ndim > 1:
+            assert own[one].narrow(axis, 1, 3).eq(0).all()
+
+
+@pytest.mark.parametrize("name", TWO_EARS)
+def test_before_it_learns_anything_it_answers_for_each_ear_as_the_mono_network(
+    name: str, tmp_path: Path
+) -> None:
+    mono = saved_mono(name, tmp_path / "mono.safetensors").eval()
+    wanted = {"front_end": EARS, "spatial_cues": "paper", "position": False}
+    model = make_model(ears_recipe(name, tmp_path / "mono.safetensors", **wanted)).eval()
+    batch = binaural_batch()
+    torch.testing.assert_close(separate(model, batch).magnitudes, separate(mono, batch).magnitudes)
+
+
+def test_what_the_model_has_no_place_for_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "two.safetensors"
+    recipe = ears_recipe("lavss", front_end=EARS, spatial_cues="none", position=True)
+    save_checkpoint(make_model(recipe), path, model_name="lavss", facts={})
+    told: list[TakenOver] = []
+    make_model(ears_recipe("lavss", path, **MONO), told.append)
+    assert told[0].left and told[0].widened == told[0].fresh == ()
+    assert {one.split(".")[0] for one in told[0].left} == {"position", "what_and_where"}
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "why"),
+    [
+        (
+            "lavss",
+            {"spatial_cues": "none"},
+            r"down\.0\.0\.weight' is 8 x 4 x 4 x 4, needed is 8 x 1",
+        ),
+        ("lavss", {"unet": EarUNetSettings(channels=(8, 8, 8, 8))}, "' is .*, needed is "),
+        ("separation-2.5d", {}, "has another shape than the recipe's model"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_refused(
+    tmp_path: Path, model: str, changes: dict[str, object], why: str
+) -> None:
+    path = tmp_path / "two.safetensors"
+    recipe = ears_recipe("lavss", front_end=EARS, spatial_cues="signed")
+    save_checkpoint(make_model(recipe), path, model_name="lavss", facts={})
+    wanted = {"front_end": EARS, "spatial_cues": "signed"} | changes
+    with pytest.raises(InputError, match=why):
+        make_model(ears_recipe(model, path, **wanted))

@@ -1,4 +1,8 @@
-"""The audio U-Net shared since The Sound of Pixels, open in the middle for what fuses with it."""
+"""The audio U-Net shared since The Sound of Pixels, open in the middle or at the bottom.
+
+Axes beside those of records.py: Z maps that go in, D d E channels, f t rows and columns of maps,
+N the sources of all mixtures in a row (a multiple of B).
+"""
 
 from collections.abc import Sequence
 
@@ -22,6 +26,10 @@ class UNetSettings(BaseModel):
         description="of each downsampling layer; each halves both axes",
     )
     num_features: int = Field(default=32, gt=0, description="channels of the final features")
+    last_bias: bool = Field(
+        default=False,
+        description="the last convolution has a bias (Sound of Pixels; iQuery and DGFNet: none)",
+    )
     num_layers_after_middle: int = Field(
         default=3, ge=1, description="upsampling layers behind the middle, whose stride is 2 to it"
     )
@@ -45,15 +53,22 @@ class AudioUNet(nn.Module):
     """Spectrogram to features in two halves (DGFNet, section 3.2.2; REFERENCE 2.6).
 
     `to_middle` gives the intermediate features F_a^mid, `from_middle` the final ones F_a. Between
-    them a model may change what flows, differently for each source of a mixture.
+    them a model may change what flows, differently for each source of a mixture. `to_bottom` and
+    `from_bottom` are the way down and the way up, for what fuses between them.
     """
 
-    def __init__(self, settings: UNetSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: UNetSettings | None = None,
+        num_inputs: int = 1,
+        bottom_channels: int | None = None,
+    ) -> None:
+        """`bottom_channels` come in at the bottom; none: those of the last layer down."""
         super().__init__()
         self.settings = settings or UNetSettings()
         channels, depth = self.settings.channels, len(self.settings.channels)
-        below = (1, *channels)
-        self.input_norm = nn.BatchNorm2d(1)
+        below = (num_inputs, *channels)
+        self.input_norm = nn.BatchNorm2d(num_inputs)
         self.down = nn.ModuleList(
             DownLayer(below[k], below[k + 1], first=k == 0, innermost=k == depth - 1)
             for k in range(depth)
@@ -61,9 +76,10 @@ class AudioUNet(nn.Module):
         # Layer k comes back to the resolution that downsampling layer k started from.
         self.up = nn.ModuleList(
             UpLayer(
-                channels[k] if k == depth - 1 else 2 * channels[k],
+                (bottom_channels or channels[k]) if k == depth - 1 else 2 * channels[k],
                 self.settings.num_features if k == 0 else channels[k - 1],
                 last=k == 0,
+                bias=k == 0 and self.settings.last_bias,
                 attention_groups=self._attention_groups(depth - k),
             )
             for k in range(depth)
@@ -75,18 +91,29 @@ class AudioUNet(nn.Module):
         has_one = self.settings.audio_attention and place <= most
         return self.settings.attention_groups if has_one else 0
 
-    def to_middle(
-        self, spectrogram: Float[Tensor, "B 1 F T"]
-    ) -> tuple[Float[Tensor, "B D f t"], list[Tensor]]:
-        """Intermediate features, and the maps that skip over the middle, largest first."""
+    def to_bottom(self, spectrogram: Float[Tensor, "B Z F T"]) -> list[Tensor]:
+        """The maps behind every layer on the way down, largest first."""
         maps = [self.input_norm(spectrogram)]
         for layer in self.down:
             maps.append(layer(maps[-1]))
+        return maps[1:]
+
+    def from_bottom(
+        self, bottom: Float[Tensor, "N D f t"], maps: Sequence[Float[Tensor, "B ..."]]
+    ) -> Float[Tensor, "N E F T"]:
+        """Final features, for one bottom a mixture (N = B) or one a source (N = B S)."""
+        return self.from_middle(self.up[-1](bottom), maps[:-1])
+
+    def to_middle(
+        self, spectrogram: Float[Tensor, "B Z F T"]
+    ) -> tuple[Float[Tensor, "B D f t"], list[Tensor]]:
+        """Intermediate features, and the maps that skip over the middle, largest first."""
+        maps = self.to_bottom(spectrogram)
         features = self.up[-1](maps[-1])
         kept = self.settings.num_layers_after_middle
         for k in range(len(self.up) - 2, kept - 1, -1):
-            features = self.up[k](features, maps[k + 1])
-        return features, maps[1 : kept + 1]
+            features = self.up[k](features, maps[k])
+        return features, maps[:kept]
 
     def from_middle(
         self, middle: Float[Tensor, "N D f t"], skips: Sequence[Tensor]
@@ -118,9 +145,11 @@ class UpLayer(nn.Module):
     a mixture, is computed once for them.
     """
 
-    def __init__(self, num_in: int, num_out: int, *, last: bool, attention_groups: int) -> None:
+    def __init__(
+        self, num_in: int, num_out: int, *, last: bool, bias: bool, attention_groups: int
+    ) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(num_in, num_out, 3, padding=1, bias=False)
+        self.convolution = nn.Conv2d(num_in, num_out, 3, padding=1, bias=bias)
         self.norm = nn.Identity() if last else nn.BatchNorm2d(num_out)
         self.attention = (
             AudioAttention(num_out, attention_groups) if attention_groups else nn.Identity()
@@ -130,12 +159,12 @@ class UpLayer(nn.Module):
         self, below: Float[Tensor, "N D f t"], skip: Float[Tensor, "B d f t"] | None = None
     ) -> Float[Tensor, "N E F T"]:
         """Maps of twice the height and width; N is B, or a multiple of it: sources of a mixture."""
-        weight = self.convolution.weight
+        weight, bias = self.convolution.weight, self.convolution.bias
         if skip is None:
-            features = conv2d(_upsample(below), weight, padding=1)
+            features = conv2d(_upsample(below), weight, bias, padding=1)
         else:
             num_skip = skip.shape[1]
-            features = conv2d(_upsample(below), weight[:, num_skip:], padding=1)
+            features = conv2d(_upsample(below), weight[:, num_skip:], bias, padding=1)
             shared = conv2d(_upsample(skip), weight[:, :num_skip], padding=1)
             num_sources = len(below) // len(skip)
             if num_sources > 1:

@@ -116,6 +116,15 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
     def logits(self, inputs: Float[Tensor, "B C Z R t"], cues: Cues) -> Float[Tensor, "B S C R t"]:
         """The mask of each source at each ear, before its sigmoid."""
 
+    @property
+    def input_tensors(self) -> frozenset[str]:
+        """Names of the tensors that have an entry for each map that goes in.
+
+        A training that begins with a network of fewer maps widens them; what is new in a
+        convolution begins at zero.
+        """
+        return frozenset({"audio_network.down.0.0.weight"})
+
     def at_quality(self, quality: str) -> Self:
         """Itself: it answers in one pass, whatever quality is asked for."""
         return self

@@ -4,7 +4,6 @@ Axes beside those of records.py: E one ear of one mixture, N one source at one e
 all attention, R t rows and columns of the network's cells.
 """
 
-from dataclasses import replace
 from typing import Self
 
 import torch
@@ -13,35 +12,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from avsep.errors import InputError
-from avsep.layers.cross_modal import (
-    AttentionSettings,
-    AudioFusion,
-    PositionNetwork,
-    VisionPosition,
-)
-from avsep.layers.ear_separator import EarSeparator, EarSettings
+from avsep.layers.cross_modal import AudioFusion
 from avsep.layers.ear_unet import EarUNet, EarUNetSettings
-from avsep.records import Cues
+from avsep.layers.guided_ears import GuidedEars, GuidedSettings
 from avsep.vision.looks import LookSettings
 from avsep.vision.object_maps import ObjectEncoderName, ObjectMaps
 
 
-class LAVSSSettings(EarSettings):
+class LAVSSSettings(GuidedSettings):
     """Every number of sections 3 and 4.1, the switches of Tables 3 and 4, and what is ours."""
 
-    categories: tuple[str, ...] = Field(
-        default=(), max_length=0, description="none: it goes by pictures and places alone"
-    )
-    encoder_categories: tuple[str, ...] = Field(
-        default=(), description="what the head of the image encoder 'small' tells apart"
-    )
-    position: bool = Field(
-        default=True, description="where the object stands is read (Table 3: position guidance)"
-    )
-    position_octaves: int = Field(default=16, ge=1, le=24, description="D of equation 1")
-    position_width: int = Field(default=256, ge=1, description="hidden layer of the position MLP")
-    attention: AttentionSettings = AttentionSettings()
     unet: EarUNetSettings = EarUNetSettings()
     looks: LookSettings = LookSettings(with_movement=False, num_crops=1)
     image_encoder: ObjectEncoderName = Field(default="resnet18", description="looks at the crops")
@@ -58,59 +38,27 @@ class LAVSSSettings(EarSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        channels = self.unet.channels
-        if len(channels) < 3 or len(set(channels[-3:])) > 1:
-            raise ValueError(
-                f"unet.channels {list(channels)} must end with three equal numbers, the width of "
-                "the tokens"
-            )
-        if channels[-1] % self.attention.num_heads:
-            raise ValueError(
-                f"the width {channels[-1]} must be a multiple of attention.num_heads, "
-                f"{self.attention.num_heads}"
-            )
-        halved = 2 ** len(channels)
-        if any(side % halved for side in self.size):
-            raise ValueError(
-                f"{self.size[0]} rows and {self.size[1]} columns must be multiples of {halved}, as "
-                f"{len(channels)} layers halve them"
-            )
+        self.check_layers(with_tokens=True)
         if self.num_templates and (self.spatial_cues == "none" or self.unet.num_features == 1):
             raise ValueError("num_templates needs spatial_cues, and unet.num_features above 1")
         return self
 
     @property
-    def width(self) -> int:
-        """Channels of all tokens, W."""
-        return self.unet.channels[-1]
-
-    @property
-    def token_sizes(self) -> list[tuple[int, int]]:
-        """Rows and columns of the three deepest maps, the deepest last."""
-        depth = len(self.unet.channels)
-        return [
-            (self.size[0] >> level, self.size[1] >> level) for level in range(depth - 2, depth + 1)
-        ]
+    def channels(self) -> tuple[int, ...]:
+        """Of each layer of the U-Net on its way down."""
+        return self.unet.channels
 
 
-class LAVSS(EarSeparator[LAVSSSettings]):
+class LAVSS(GuidedEars[LAVSSSettings]):
     """Vision and position networks, audio embedding, fusion at the bottom, a mask per ear."""
 
     Settings = LAVSSSettings
 
     def __init__(self, settings: LAVSSSettings | None = None) -> None:
         settings = settings or self.Settings()
-        super().__init__(settings)
         width = settings.width
-        self.vision = ObjectMaps(settings.image_encoder, width, settings.encoder_categories)
-        self.position = (
-            PositionNetwork(width, settings.position_octaves, settings.position_width)
-            if settings.position
-            else None
-        )
-        self.what_and_where = (
-            VisionPosition(width, settings.attention) if settings.position else None
-        )
+        vision = ObjectMaps(settings.image_encoder, width, settings.encoder_categories)
+        super().__init__(settings, vision, width)
         self.audio_network = EarUNet(
             settings.unet,
             settings.num_inputs,
@@ -120,53 +68,17 @@ class LAVSS(EarSeparator[LAVSSSettings]):
         self.fusion = AudioFusion(width, settings.token_sizes, settings.attention)
         self.head = _Head(settings) if settings.unet.num_features > 1 else None
 
-    @property
-    def needs(self) -> frozenset[str]:
-        """The cues it reads: never a category."""
-        return frozenset({"crops", "boxes"} if self.settings.position else {"crops"})
-
-    def embed(self, cues: Cues) -> Cues:
-        """The cues with a frozen encoder's maps instead of the crops; as they are if it learns."""
-        maps = None if cues.appearance is not None else self.vision.look(cues)
-        return cues if maps is None else replace(cues, crops=None, appearance=maps)
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """What is trained: the vision network, and all that separates (REFERENCE 3.4)."""
-        vision = list(self.vision.parameters())
-        known = {id(parameter) for parameter in vision}
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        groups = {"vision": vision, "separation": rest}
-        return {
-            name: [parameter for parameter in group if parameter.requires_grad]
-            for name, group in groups.items()
-        }
-
-    def logits(self, inputs: Float[Tensor, "B C Z R t"], cues: Cues) -> Float[Tensor, "B S C R t"]:
-        """The network proper, read as Figure 2 from left to right."""
-        num_mixtures, num_ears = inputs.shape[:2]
-        seen = self._seen(cues)  # B S W h w
-        num_sources = seen.shape[1]
-        heard = self.audio_network.to_bottom(inputs.flatten(0, 1))
-        # The same object for either ear: N counts mixtures, then ears, then sources.
-        guide = seen[:, None].expand(-1, num_ears, -1, -1, -1, -1).flatten(0, 2)
+    def masks_of(
+        self, inputs: Float[Tensor, "E Z R t"], guide: Float[Tensor, "N W h w"]
+    ) -> Float[Tensor, "N R t"]:
+        """Figure 2 from left to right, behind what is seen and where."""
+        heard = self.audio_network.to_bottom(inputs)
         vector = guide.mean((2, 3))
         bottom = self.fusion(heard[-3:], guide)
         found = self.audio_network.from_bottom(bottom, heard, vector)
         if self.head is not None:
-            found = self.head(found, inputs[:, :, 1:].flatten(0, 1), vector)
-        shape = (num_mixtures, num_ears, num_sources)
-        return found[:, 0].unflatten(0, shape).transpose(1, 2)
-
-    def _seen(self, cues: Cues) -> Float[Tensor, "B S W h w"]:
-        """F_vp of every source, or F_v where nobody says where it is."""
-        seen = self.vision(cues)
-        if self.position is None or self.what_and_where is None:
-            return seen
-        if cues.boxes is None:
-            raise InputError("this model reads `boxes`: tell where each object is")
-        boxes = cues.boxes.mean(2).flatten(0, 1)  # over the crops
-        both = self.what_and_where(seen.flatten(0, 1), self.position(boxes))
-        return both.unflatten(0, seen.shape[:2])
+            found = self.head(found, inputs[:, 1:], vector)
+        return found[:, 0]
 
 
 class _Head(nn.Module):

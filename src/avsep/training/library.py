@@ -178,15 +178,20 @@ class SourceLibrary:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A digest of a model's frozen parts, on which alone what it makes of a crop may depend."""
+    """A digest of a model's frozen parts, on which alone what it makes of a crop may depend.
+
+    Empty where nothing is frozen: then the crops themselves are kept.
+    """
     digest = hashlib.sha256()
+    has_any = False
     for name, module in model.named_modules():
         own = list(module.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
+            has_any = True
             for part, value in [*module.named_parameters(recurse=False), *module.named_buffers()]:
                 digest.update(f"{name}.{part}".encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:32] if has_any else ""
 
 
 def maps_of(crops: UInt8[np.ndarray, "K 3 H W"], embed: Embed) -> Float16[np.ndarray, "K D h w"]:

@@ -1,26 +1,31 @@
-"""One AdamW for all groups of parameters, each group with its own rate, decay and schedule.
+"""One optimizer for all groups of parameters, each group with its own rate, decay and schedule.
 
 The papers train one group with Adam and another with AdamW. AdamW without weight decay takes the
 very steps of Adam, so that one optimizer with two groups is both (a test holds it to that), and
-mixed precision, clipping and resuming stay those of one optimizer.
+mixed precision, clipping and resuming stay those of one optimizer. Sound of Pixels has SGD.
 """
 
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from avsep.training.recipe import OptimizerSettings
 
+MOMENTUM = 0.9  # of SGD
+
 
 def make_optimizer(
-    groups: Mapping[str, Sequence[nn.Parameter]], settings: Mapping[str, OptimizerSettings]
-) -> AdamW:
-    """AdamW with a named group for each of the model's; groups without parameters are left out."""
-    return AdamW(
+    groups: Mapping[str, Sequence[nn.Parameter]],
+    settings: Mapping[str, OptimizerSettings],
+    kind: Literal["adamw", "sgd"] = "adamw",
+) -> Optimizer:
+    """It has a named group for each of the model's; groups without parameters are left out."""
+    given = [
         {
             "name": name,
             "params": list(parameters),
@@ -29,11 +34,12 @@ def make_optimizer(
         }
         for name, parameters in groups.items()
         if parameters
-    )
+    ]
+    return SGD(given, momentum=MOMENTUM) if kind == "sgd" else AdamW(given)
 
 
 def make_schedule(
-    optimizer: AdamW,
+    optimizer: Optimizer,
     settings: Mapping[str, OptimizerSettings],
     steps_per_epoch: float,
     num_steps: int,

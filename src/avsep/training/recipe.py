@@ -15,12 +15,14 @@ COMMAND = "train"
 
 
 class OptimizerSettings(BaseModel):
-    """How one group of parameters learns, by AdamW; without weight decay that is Adam, exactly."""
+    """How one group of parameters learns; AdamW without weight decay is Adam, exactly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(default=1e-4, gt=0, description="before any schedule")
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled, as in AdamW")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decoupled by AdamW; by SGD of the gradient"
+    )
     schedule: Literal["steps", "cosine"] = Field(
         default="steps", description="times `factor` at each milestone, or a cosine down to zero"
     )
@@ -44,6 +46,10 @@ class TrainingSettings(BaseModel):
     )
     max_steps: int | None = Field(default=None, ge=1, description="the end, instead of `epochs`")
     seed: int = Field(default=0, ge=0, description="of the first weights and of the mixtures")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw",
+        description="of all groups: AdamW, or SGD with a momentum of 0.9 (Sound of Pixels)",
+    )
     precision: Literal["32", "bf16-mixed", "16-mixed"] = Field(
         default="32", description="of the network while it trains; it is validated in 32"
     )

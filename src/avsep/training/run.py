@@ -37,6 +37,7 @@ class RunFolder:
     """Where a run keeps what it makes.
 
     recipe.toml            every setting of the run
+    taken-over.json        tensors that the checkpoint of --init gave, and those it did not
     metrics.csv            losses, rates and validation figures by step
     tensorboard/           the same, with sounds and spectrograms
     checkpoints/last.ckpt  all that is needed to go on; previous.ckpt is the one before
@@ -49,6 +50,11 @@ class RunFolder:
     def recipe(self) -> Path:
         """The recipe, written out in full."""
         return self.path / "recipe.toml"
+
+    @property
+    def taken_over(self) -> Path:
+        """Names of the tensors that came from the checkpoint it began with, and of the others."""
+        return self.path / "taken-over.json"
 
     @property
     def checkpoints(self) -> Path:

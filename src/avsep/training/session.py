@@ -1,5 +1,6 @@
 """What `avsep train` does between its options and its steps: recipe, lists, library, run."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from avsep.devices import find_device
 from avsep.errors import InputError
+from avsep.media.whole_file import write_whole
 from avsep.recipe import write_recipe
 from avsep.records import Batch
 from avsep.training.listener import Listener
@@ -29,7 +31,7 @@ from avsep.training.run import (
     origin,
     train,
 )
-from avsep.training.start import make_model, pinned, take_checkpoint
+from avsep.training.start import TakenOver, make_model, pinned, take_checkpoint
 from avsep.training.task import Mixtures
 
 
@@ -86,6 +88,7 @@ class Session:
             f"{len(validation)} to validate with",
             f"{self.recipe.model}: {sum(counts.values()):,} parameters ({parameters}), "
             f"{num_steps} steps of {self.recipe.training.batch_size} mixtures",
+            *self._begun_with(),
         ]
 
     def recipe_text(self) -> str:
@@ -96,7 +99,11 @@ class Session:
         """Make the folder of a new run; a device that is not there is told before."""
         find_device(self.options.device)
         if not self.options.resume:
+            taken_over = self.taken_over
             self.folder.begin(self.recipe)
+            if taken_over is not None:
+                names = json.dumps(taken_over.as_json(), indent=1)
+                write_whole(self.folder.taken_over, names + "\n")
 
     @property
     def num_clips(self) -> int:
@@ -120,18 +127,15 @@ class Session:
         batches = validation_of(validation, self.recipe, self.model)
         return train(self._run(mixtures, batches), listener)
 
-    @cached_property
+    @property
     def model(self) -> Any:
         """The model with the weights it starts from."""
-        found = self.folder.last_checkpoint() if self.options.resume else None
-        if found is not None:
-            # All weights are in it; the files that the run began with may be gone by now.
-            model = make_model(self.recipe.model_copy(update={"init": None, "weights": {}}))
-            take_checkpoint(model, found[0])
-        else:
-            model = make_model(self.recipe)
-        check_groups(self.recipe, list(model.parameter_groups()))
-        return model
+        return self._made[0]
+
+    @property
+    def taken_over(self) -> TakenOver | None:
+        """What it took of the checkpoint it begins with, if there is one."""
+        return self._made[1]
 
     @cached_property
     def libraries(self) -> tuple[Any, Any]:
@@ -141,6 +145,26 @@ class Session:
             library_of(self.lists.training, self.model, folder),
             library_of(self.lists.validation, self.model, folder),
         )
+
+    def _begun_with(self) -> list[str]:
+        """What of the checkpoint it begins with the model took, in a line."""
+        if self.taken_over is None:
+            return []
+        where = self.folder.taken_over
+        return [f"begins with '{self.recipe.init}': {self.taken_over.summary()} (names: {where})"]
+
+    @cached_property
+    def _made(self) -> tuple[Any, TakenOver | None]:
+        found = self.folder.last_checkpoint() if self.options.resume else None
+        taken: list[TakenOver] = []
+        if found is not None:
+            # All weights are in it; the files that the run began with may be gone by now.
+            model = make_model(self.recipe.model_copy(update={"init": None, "weights": {}}))
+            take_checkpoint(model, found[0])
+        else:
+            model = make_model(self.recipe, taken.append)
+        check_groups(self.recipe, list(model.parameter_groups()))
+        return model, taken[0] if taken else None
 
     def _recipe(self) -> TrainRecipe:
         """The recipe of the options; of a run that goes on its own, which must be the same."""

@@ -1,36 +1,71 @@
 """Weights that a training starts from: parts of the model from files, or a whole checkpoint."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from jaxtyping import Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from avsep.checkpoint import find_checkpoint, load_model
 from avsep.errors import InputError, unknown_name
+from avsep.layers.ear_separator import EarSeparator
 from avsep.models import MODELS
 from avsep.training.recipe import TrainRecipe, model_settings
 from avsep.vision.clip import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, load_image_encoder
-from avsep.vision.resnet18 import ResNet18Dilated
+from avsep.vision.resnet18 import ResNet18
 
 SHIPPED_ENCODER = "image-encoder-mini"
 IMAGENET = "imagenet"
 
 
-def make_model(recipe: TrainRecipe) -> Any:
+@dataclass(frozen=True)
+class TakenOver:
+    """What became of the tensors of a checkpoint and of the model, by their names.
+
+    Attributes:
+        taken: of the same name and shape.
+        widened: the checkpoint's entries in their place, zero or as initialised beside them.
+        fresh: only the model has them; they stay as initialised.
+        left: only the checkpoint has them.
+    """
+
+    taken: tuple[str, ...]
+    widened: tuple[str, ...]
+    fresh: tuple[str, ...]
+    left: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """All names."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """How many of each."""
+        return (
+            f"{len(self.taken)} tensors taken over, {len(self.widened)} widened, "
+            f"{len(self.fresh)} begin anew, {len(self.left)} of the checkpoint are not used"
+        )
+
+
+def make_model(recipe: TrainRecipe, tell: Callable[[TakenOver], None] | None = None) -> Any:
     """The recipe's model with the weights it starts from.
 
-    They are those of its checkpoint `init`; the parts whose weights the recipe names take those.
+    They are those of its checkpoint `init`, of which `tell` is told what was taken; the parts whose
+    weights the recipe names take those.
     """
     # The weights that nothing is loaded into hang on the recipe's seed alone.
     torch.manual_seed(recipe.training.seed)
     model = MODELS[recipe.model](model_settings(recipe, "of this run"))
     if recipe.init is not None:
-        _take_over(model, recipe.init, recipe.init_sha256)
+        taken = _take_over(model, recipe.init, recipe.init_sha256)
+        if tell is not None:
+            tell(taken)
     for part, source in recipe.weights.items():
         fill(_part(model, part), source)
     return model
@@ -67,7 +102,7 @@ def fill(part: nn.Module, source: str) -> None:
     `image-encoder-mini`, `imagenet` and the hub's `owner/name` of a CLIP name the weights of the
     image encoders. Raises InputError for a file that does not fit.
     """
-    if isinstance(part, ResNet18Dilated):
+    if isinstance(part, ResNet18):
         part.load_imagenet(None if source == IMAGENET else source)
     elif isinstance(part, SmallImageEncoder | ClipImageEncoder):
         if isinstance(part, ClipImageEncoder):
@@ -107,7 +142,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _take_over(model: nn.Module, init: str, sha256: str | None) -> None:
+def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver:
     path = find_checkpoint(init)
     if sha256 is not None and (found_sha256 := _digest(path)) != sha256:
         raise InputError(
@@ -116,19 +151,76 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> None:
             f"run with --init {init}"
         )
     found = load_model(path)
-    wanted: Any = model.settings
-    if found.settings.categories != wanted.categories:
+    given, wanted = (cast(Any, one).settings for one in (found, model))
+    if given.categories != wanted.categories:
         raise InputError(
             f"--init '{init}' knows other categories than the recipe's model: "
-            f"{', '.join(found.settings.categories)}"
+            f"{', '.join(given.categories)}"
         )
     try:
         model.load_state_dict(found.state_dict())
+        return TakenOver(tuple(found.state_dict()), (), (), ())
     except RuntimeError as error:
-        given, here = found.settings.model_dump(), wanted.model_dump()
+        if type(found) is type(model) and isinstance(model, EarSeparator):
+            return _take_what_fits(model, found.state_dict(), init)
+        differing = _difference(wanted.model_dump(), given.model_dump())
         raise InputError(
-            f"--init '{init}' has another shape than the recipe's model: {_difference(here, given)}"
+            f"--init '{init}' has another shape than the recipe's model: {differing}"
         ) from error
+
+
+def _take_what_fits(
+    model: EarSeparator[Any], given: dict[str, Shaped[Tensor, "..."]], init: str
+) -> TakenOver:
+    """Take over what a network of the same kind has that hears or sees less (LAVSS, section 3.4).
+
+    Raises InputError for a tensor of another width.
+    """
+    own = model.state_dict()
+    shared = [name for name in own if name in given]
+    widened = [name for name in shared if own[name].shape != given[name].shape]
+    for name in widened:
+        if name not in model.input_tensors or not _is_wider(own[name], given[name]):
+            raise InputError(
+                f"--init '{init}' has another shape than the recipe's model: '{name}' is "
+                f"{_sides(given[name])}, needed is {_sides(own[name])}"
+            )
+    filled = {name: _widened(own[name], given[name]) for name in shared}
+    model.load_state_dict(own | filled)
+    return TakenOver(
+        taken=tuple(name for name in shared if name not in widened),
+        widened=tuple(widened),
+        fresh=tuple(name for name in own if name not in given),
+        left=tuple(name for name in given if name not in own),
+    )
+
+
+def _input_axis(tensor: Shaped[Tensor, "..."]) -> int:
+    """Which axis counts the maps that go in: of a kernel the second, of a vector its only one."""
+    return 1 if tensor.ndim > 1 else 0
+
+
+def _is_wider(own: Shaped[Tensor, "..."], given: Shaped[Tensor, "..."]) -> bool:
+    """Whether two differ only in that ours is for more maps that go in."""
+    axis = _input_axis(own)
+    same = list(own.shape)
+    if given.ndim == own.ndim:
+        same[axis] = given.shape[axis]
+    return list(given.shape) == same and given.shape[axis] < own.shape[axis]
+
+
+def _widened(own: Shaped[Tensor, "..."], given: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """The given values; a kernel hears nothing at first of maps that were not there."""
+    if own.shape == given.shape:
+        return given
+    axis = _input_axis(own)
+    result = torch.zeros_like(own) if own.ndim > 1 else own.clone()
+    result.narrow(axis, 0, given.shape[axis]).copy_(given)
+    return result
+
+
+def _sides(tensor: Shaped[Tensor, "..."]) -> str:
+    return " x ".join(map(str, tensor.shape))
 
 
 def _difference(wanted: dict[str, Any], given: dict[str, Any]) -> str:

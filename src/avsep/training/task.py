@@ -53,7 +53,7 @@ class SeparationTask(LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimizer, and its schedule stepped with it."""
         groups = self.model.parameter_groups()  # type: ignore[operator]
-        optimizer = make_optimizer(groups, self.recipe.optimizers)
+        optimizer = make_optimizer(groups, self.recipe.optimizers, self.recipe.training.optimizer)
         schedule = make_schedule(
             optimizer, self.recipe.optimizers, self.length.steps_per_epoch, self.length.num_steps
         )

@@ -1,4 +1,4 @@
-"""Maps of what an object looks like, 7 x 7, by an image encoder that learns or stays as it is."""
+"""Maps of what an object looks like by an image encoder that learns or stays as it is."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from avsep.errors import InputError
 from avsep.records import Cues
 from avsep.vision.image_encoder import SmallImageEncoder
-from avsep.vision.resnet18 import ResNet18
+from avsep.vision.resnet18 import ResNet18, ResNet18Dilated
 
 ObjectEncoderName = Literal["resnet18", "small"]
 _CELLS = 7
@@ -22,28 +22,45 @@ class ObjectMaps(nn.Module):
     The small encoder is frozen, so that its maps can be made once, ahead of the training.
     """
 
-    def __init__(self, encoder: ObjectEncoderName, width: int, categories: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        encoder: ObjectEncoderName,
+        width: int | None,
+        categories: tuple[str, ...],
+        *,
+        is_dilated: bool = False,
+    ) -> None:
+        """`width` none: as many channels as the encoder has; `is_dilated`: maps of 14 x 14."""
         super().__init__()
         if encoder == "small":
             settings = SmallImageEncoder.Settings(categories=categories)
             self.encoder = SmallImageEncoder(settings).freeze()
         else:
-            self.encoder = ResNet18()
+            self.encoder = ResNet18Dilated(is_frozen=False) if is_dilated else ResNet18()
         num_channels = self.encoder.num_channels
+        self.num_channels = width or num_channels
         self.is_frozen = encoder == "small"
-        self.project = nn.Identity() if num_channels == width else nn.Conv2d(num_channels, width, 1)
+        self.project = (
+            nn.Identity()
+            if num_channels == self.num_channels
+            else nn.Conv2d(num_channels, self.num_channels, 1)
+        )
 
     def forward(self, cues: Cues) -> Float[Tensor, "B S W h w"]:
-        """Maps of each source's object, the mean over its crops."""
+        """Maps of each source's object, 7 x 7, the mean over its crops."""
+        seen = self.of_crops(cues).mean(2)  # B S D h w
+        if seen.shape[-2:] != (_CELLS, _CELLS):
+            seen = adaptive_avg_pool2d(seen.flatten(0, 1), _CELLS).unflatten(0, seen.shape[:2])
+        return self.project(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
+
+    def of_crops(self, cues: Cues) -> Float[Tensor, "B S K D h w"]:
+        """The encoder's maps of each crop, as large as they come."""
         maps = cues.appearance
         if maps is None:
             if cues.crops is None:
                 raise InputError("this model reads `crops`: give it pictures of each object")
             maps = self.encoder(cues.crops.flatten(0, 2)).unflatten(0, cues.crops.shape[:3])
-        seen = maps.to(next(self.parameters()).dtype).mean(2)  # B S D h w
-        if seen.shape[-2:] != (_CELLS, _CELLS):
-            seen = adaptive_avg_pool2d(seen.flatten(0, 1), _CELLS).unflatten(0, seen.shape[:2])
-        return self.project(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
+        return maps.to(next(self.parameters()).dtype)
 
     def look(self, cues: Cues) -> Float[Tensor, "B S K D h w"] | None:
         """The frozen encoder's maps of the crops; none where it learns, and there are no others."""

@@ -1,4 +1,4 @@
-"""ResNet-18 as it is, which learns, and with its last stage dilated, frozen: maps of crops."""
+"""ResNet-18 as it is and with its last stage dilated, which may be frozen: maps of crops."""
 
 import os
 from pathlib import Path
@@ -58,7 +58,9 @@ class ResNet18(nn.Module):
 
 
 class ResNet18Dilated(ResNet18):
-    """The frozen image encoder of Sound of Pixels and all that followed: 512 x 14 x 14 at 224.
+    """The image encoder of Sound of Pixels and all that followed: 512 x 14 x 14 at 224.
+
+    Sound of Pixels lets it learn; in iQuery, DGFNet and DAVIS it is frozen.
 
     The stage that would halve the maps a fifth time keeps their size, and its later 3 x 3
     convolutions look twice as far apart, so each sees what its weights were trained to see.
@@ -67,15 +69,17 @@ class ResNet18Dilated(ResNet18):
     running statistics of its batch norms drift with every batch. Here they stay as published.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_frozen: bool = True) -> None:
         super().__init__()
+        self.is_frozen = is_frozen
         _dilate(self.trunk.layer4)
-        self.requires_grad_(False)
-        self.eval()
+        if is_frozen:
+            self.requires_grad_(False)
+            self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Itself, unchanged: it is frozen for good."""
-        return super().train(False)
+        """Itself in training mode where it learns; frozen it is unchanged for good."""
+        return super().train(mode and not self.is_frozen)
 
 
 def _dilate(stage: nn.Module) -> None:

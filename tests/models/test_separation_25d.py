@@ -1,0 +1,107 @@
+"""2.5D separation: the published counts accounted for, an ear at a time, and LAVSS' additions."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from avsep.layers.ear_unet import EarUNetSettings
+from avsep.models.lavss import LAVSS
+from avsep.models.separation_25d import Separation25D, TiledMaps
+from avsep.records import Batch
+from models.ears import binaural_batch, count, separate, with_large_weights
+from tiny_models import FRONT_END, TINY, tiny_batch
+
+EARS = FRONT_END.model_copy(update={"num_channels": 2})
+FUSED = {"fusion": "attention", "unet": EarUNetSettings(channels=(8, 16, 16, 16))}
+
+
+def make(**changes: object) -> Separation25D:
+    return with_large_weights(Separation25D, {**TINY["separation-2.5d"], **changes})
+
+
+def test_parameters_of_the_published_network_accounted_for() -> None:
+    """REFERENCE 8.1: 23,086,234, of complex masks and wide frames."""
+    model = Separation25D()
+    published = 23_086_234
+    published -= 1 * 64 * 16  # one magnitude goes in, not two parts
+    published -= 128 * 16 + 1  # one mask comes out, not two parts
+    published -= (7 * 14 - 7 * 7) * 8 * 512 * 16  # the encoder sees a square crop
+    assert count(model.audio_network) + count(model.fusion) == published == 19_871_897
+    assert count(model.vision) == 11_176_512
+
+
+def test_sizes_of_lavss() -> None:
+    settings = Separation25D.Settings()
+    assert settings.size == (256, 256) and settings.num_inputs == 1
+    assert settings.masks == "ratio" and settings.spatial_cues == "none" and not settings.position
+
+
+def test_with_all_of_lavss_it_is_lavss() -> None:
+    """Table 3's last row is Table 1's LAVSS: the same tensors, the same answer."""
+    shared = {
+        **{name: TINY["lavss"][name] for name in ("front_end", "magnitude_input")},
+        "unet": EarUNetSettings(channels=(8, 16, 16, 16)),
+        "spatial_cues": "paper",
+    }
+    ours = make(**shared, position=True, fusion="attention")
+    theirs = LAVSS.Settings(
+        **{**TINY["lavss"], **shared, "guide_everywhere": False, "num_templates": 0}
+    )
+    lavss = LAVSS(theirs).eval()
+    lavss.load_state_dict(ours.state_dict())
+    batch = binaural_batch()
+    assert torch.equal(separate(lavss, batch).magnitudes, separate(ours, batch).magnitudes)
+
+
+def test_what_is_seen_lies_beside_every_cell() -> None:
+    torch.manual_seed(0)
+    tiled = TiledMaps(width=4, num_channels=3).eval()
+    deep, seen = torch.randn(1, 4, 2, 5), torch.randn(2, 4, 7, 7)
+    found = tiled([deep], seen)
+    assert found.shape == (2, 4 + 3 * 49, 2, 5)
+    assert torch.equal(found[:, :4], deep.expand(2, -1, -1, -1))
+    assert (found[:, 4:] == found[:, 4:, :1, :1]).all()
+    torch.testing.assert_close(found[:, 4:, 0, 0], tiled.narrow(seen).flatten(1))
+
+
+def test_two_ears_are_separated_each_by_itself() -> None:
+    """As LAVSS runs its mono baselines."""
+    model, batch = make(), binaural_batch()
+    answer = separate(model, batch).magnitudes
+    for ear in range(2):
+        one = Batch(batch.mixture[:, ear : ear + 1], cues=batch.cues)
+        torch.testing.assert_close(separate(model, one).magnitudes[:, :, 0], answer[:, :, ear])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"masks": "binary"},
+        {"front_end": EARS},
+        {"front_end": EARS, "position": True},
+        {"front_end": EARS, "spatial_cues": "paper"},
+        FUSED,
+        {**FUSED, "front_end": EARS, "position": True, "spatial_cues": "signed"},
+    ],
+)
+def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
+    model = make(**changes)
+    batch: Batch = binaural_batch() if "front_end" in changes else tiny_batch(2)
+    assert model.needs == ({"crops", "boxes"} if changes.get("position") else {"crops"})
+    assert separate(model, batch).magnitudes.isfinite().all()
+    model.train()
+    losses = model.losses(batch)
+    losses["total"].backward()
+    assert all(value.isfinite() for value in losses.values())
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+def test_settings_that_do_not_fit() -> None:
+    with pytest.raises(ValidationError, match="three equal numbers"):
+        make(fusion="attention")
+    with pytest.raises(ValidationError, match="num_features must be 1"):
+        make(unet=EarUNetSettings(channels=(8, 16, 16), num_features=4))
+    with pytest.raises(ValidationError, match="multiples of 64"):
+        make(unet=EarUNetSettings(channels=(8,) * 6))

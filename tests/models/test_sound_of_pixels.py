@@ -1,0 +1,136 @@
+"""Sound of Pixels: the published counts, its product of picture and sound, and LAVSS' additions."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from avsep.layers.audio_unet import UNetSettings
+from avsep.models.sound_of_pixels import SoundOfPixels, Synthesiser
+from avsep.records import Batch, Cues
+from models.ears import binaural_batch, count, separate, with_large_weights
+from tiny_models import FRONT_END, TINY, tiny_batch
+
+EARS = FRONT_END.model_copy(update={"num_channels": 2})
+# LAVSS' fusion makes tokens of the three deepest maps, which then are of one width.
+FUSED = {"fusion": "attention", "unet": UNetSettings(channels=(8, 8, 16, 16, 16), num_features=8)}
+
+
+def make(**changes: object) -> SoundOfPixels:
+    return with_large_weights(SoundOfPixels, {**TINY["sound-of-pixels"], **changes})
+
+
+def test_parameters_as_published() -> None:
+    """REFERENCE 8.1, every number."""
+    model = SoundOfPixels()
+    assert count(model.audio_network) == 30_274_210
+    assert count(model.vision) + count(model.to_vector) == 11_324_000
+    assert count(model.synthesiser) == 33
+    assert count(model) == 41_598_243
+
+
+def test_sizes_as_published() -> None:
+    model = SoundOfPixels()
+    assert model.settings.size == (256, 256) and model.settings.num_inputs == 1
+    assert (model.settings.masks, model.settings.magnitude_input) == ("binary", "log")
+    assert model.needs == {"crops"}
+    with torch.no_grad():
+        assert model.vision.encoder.eval()(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)).shape[
+            1:
+        ] == (512, 14, 14)
+
+
+def test_the_synthesiser_by_hand() -> None:
+    """A sum of components weighed by the picture, and one bias."""
+    synthesiser = Synthesiser(2)
+    with torch.no_grad():
+        synthesiser.weight.copy_(torch.tensor([2.0, -1.0]))
+        synthesiser.bias.fill_(0.5)
+    vectors = torch.tensor([[1.0, 0.0], [0.25, 1.0]])  # two sources of one ear
+    components = torch.tensor([3.0, 4.0])[None, :, None, None].expand(1, 2, 5, 7)
+    found = synthesiser(vectors, components)
+    assert found.shape == (2, 5, 7)
+    assert found[0].unique().tolist() == [2 * 1 * 3 + 0.5]
+    assert found[1].unique().tolist() == [2 * 0.25 * 3 - 1 * 1 * 4 + 0.5]
+
+
+def test_the_surest_place_of_all_frames_makes_the_vector() -> None:
+    """Maximum over frames and places: a frame that adds nothing surer changes nothing."""
+    model, batch = make(), tiny_batch(2)
+    assert batch.cues.crops is not None
+    answer, *others = (
+        separate(model, replace(batch, cues=Cues(crops=batch.cues.crops[:, :, kept]))).magnitudes
+        for kept in ([0, 1], [0, 1, 0], [0])
+    )
+    torch.testing.assert_close(others[0], answer)
+    assert not torch.allclose(others[1], answer, rtol=1e-3)
+
+
+def test_two_ears_are_separated_each_by_itself() -> None:
+    """As LAVSS runs its mono baselines."""
+    model, batch = make(), binaural_batch()
+    answer = separate(model, batch).magnitudes
+    for ear in range(2):
+        one = Batch(batch.mixture[:, ear : ear + 1], cues=batch.cues)
+        torch.testing.assert_close(separate(model, one).magnitudes[:, :, 0], answer[:, :, ear])
+
+
+def test_binary_masks_and_their_loss() -> None:
+    model, batch = make(masks="binary", weighted_loss=False), tiny_batch(2)
+    assert batch.sources is not None
+    answer = separate(model, batch)
+    mixture = model.front_end.magnitude(batch.mixture)[:, None]
+    share = answer.magnitudes / mixture.clamp_min(1e-9)
+    # Between rows and bins masks are interpolated; where rows agree a cell is kept or not.
+    kept = (share < 1e-4) | (share > 1 - 1e-4)
+    assert kept.float().mean() > 0.5 and share.max() < 1 + 1e-4
+    losses = model.losses(batch)
+    assert set(losses) == {"masks", "total"}
+    rows = model.front_end.to_rows(model.front_end.magnitude(batch.mixture))
+    truth = model.front_end.to_rows(model.front_end.magnitude(batch.sources)) > rows[:, None] / 2
+    logits = model.logits(torch.log(rows.clamp_min(1e-5))[:, :, None], batch.cues)
+    chance = torch.where(truth, logits.sigmoid(), 1 - logits.sigmoid())
+    assert losses["total"].item() == pytest.approx(-chance.log().mean().item(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"masks": "binary"},
+        {"front_end": EARS},
+        {"front_end": EARS, "position": True},
+        {"front_end": EARS, "spatial_cues": "paper"},
+        FUSED,
+        {**FUSED, "front_end": EARS, "position": True, "spatial_cues": "signed"},
+    ],
+)
+def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
+    model = make(**changes)
+    batch: Batch = binaural_batch() if "front_end" in changes else tiny_batch(2)
+    assert model.needs == ({"crops", "boxes"} if changes.get("position") else {"crops"})
+    assert separate(model, batch).magnitudes.isfinite().all()
+    model.train()
+    losses = model.losses(batch)
+    losses["total"].backward()
+    assert all(value.isfinite() for value in losses.values())
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+def test_first_weights_as_released() -> None:
+    torch.manual_seed(0)
+    model = SoundOfPixels(SoundOfPixels.Settings(**TINY["sound-of-pixels"]))
+    convolutions = [m for m in model.audio_network.modules() if isinstance(m, nn.Conv2d)]
+    weights = torch.cat([one.weight.flatten() for one in convolutions])
+    assert weights.std().item() == pytest.approx(0.001, rel=0.02)
+    assert model.synthesiser.weight.eq(1).all() and model.synthesiser.bias.eq(0).all()
+
+
+def test_settings_that_do_not_fit() -> None:
+    with pytest.raises(ValidationError, match="three equal numbers"):
+        make(fusion="attention", unet=UNetSettings(channels=(8, 8, 8, 8, 16), num_features=8))
+    with pytest.raises(ValidationError, match="need two ears"):
+        make(spatial_cues="paper")
