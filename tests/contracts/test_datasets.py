@@ -10,6 +10,7 @@ from avsep.data.clips import ClipFiles, load_clip
 from avsep.data.mixing import mixture_of
 from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
+from data.fair_play_folder import make_fair_play
 from data.prepared_folder import make_prepared
 
 
@@ -25,7 +26,7 @@ def make_toyband(folder: Path) -> None:
 
 
 # Name -> how a small folder of it is made. A new reader needs a line here to be tested.
-MAKERS = {"toyband": make_toyband, "prepared": make_prepared}
+MAKERS = {"toyband": make_toyband, "prepared": make_prepared, "fair-play": make_fair_play}
 
 
 @pytest.fixture(scope="module", params=DATASETS)
@@ -59,10 +60,10 @@ def test_files_exist_and_objects_tell_their_sources(
 def test_sources_add_up_to_what_the_video_sounds_like(
     made: tuple[str, Path, tuple[ClipFiles, ...]],
 ) -> None:
-    front_end = FrontEndSettings(sample_rate_hz=44100)
     for files in made[2]:
-        clip, item = load_clip(files, [0.0, 1.0]), mixture_of(files, front_end, whole=True)
-        assert clip.sample_rate_hz == 44100
+        clip = load_clip(files, [0.0, 1.0])
+        front_end = FrontEndSettings(sample_rate_hz=clip.sample_rate_hz)
+        item = mixture_of(files, front_end, whole=True)
         assert clip.objects == tuple(source.visible for source in files.sources)
         assert clip.frames.shape[0] == len(clip.frame_times_seconds) == 2
         # 16-bit steps, in which the files are written, add up without error.

@@ -59,6 +59,16 @@ def test_settings_decide_how_many_and_of_which_kind(clips: Clips) -> None:
     assert [set(one.categories) for one in alike.mixtures] == [{"violin"}]
 
 
+def test_sources_of_one_name_are_mixed_without_being_asked(clips: Clips) -> None:
+    """As in FAIR-Play, which does not say what is played."""
+    violins = tuple(clip for clip in clips if clip.name.startswith("violin"))
+    found = choose_mixtures(violins, limit=1)
+    assert names(violins, limit=1, settings=PairSettings(same_category_probability=1)) == [
+        one.name for one in found.mixtures
+    ]
+    assert found.remarks[-1] == "any sources are mixed: all of them are called 'violin'"
+
+
 def test_a_pair_file_is_followed_line_by_line(clips: Clips, tmp_path: Path) -> None:
     path = tmp_path / "testsep.csv"
     path.write_text("/violin/a.wav, /cello/f.wav\n/cello/c.wav, /acoustic guitar/-e.x.wav\n" * 2)

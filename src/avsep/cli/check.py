@@ -13,7 +13,7 @@ def check(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="A prepared or toyband folder, a list of videos or pairs, or a folder of lists.",
+            help="A folder of clips, a list of videos or pairs, or a folder of lists.",
         ),
     ],
     against: Annotated[

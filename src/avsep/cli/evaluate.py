@@ -22,7 +22,7 @@ Names = Annotated[
         help="Models of `avsep models`, checkpoint files. Baselines stand beside in any case.",
     ),
 ]
-Data = Annotated[Path, typer.Option(metavar="DIR", help="A toyband or prepared folder.")]
+Data = Annotated[Path, typer.Option(metavar="DIR", help="A folder of clips, of any data set.")]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -13,7 +13,9 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NAME]...", help="Two separators, as `avsep evaluate` takes them."),
 ]
-Data = Annotated[Path | None, typer.Option(metavar="DIR", help="A toyband or prepared folder.")]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="A folder of clips, of any data set.")
+]
 Page = Annotated[
     Path,
     typer.Option("--out", "-o", metavar="FILE", help="The page; its key is written beside it."),

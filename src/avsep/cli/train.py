@@ -15,7 +15,7 @@ def train(
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="DIR", help="Folder of clips, toyband's or a prepared one; repeat."),
+        typer.Option(metavar="DIR", help="Folder of clips, of any data set; repeat."),
     ] = None,
     run: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the run. Default: runs/RECIPE.")

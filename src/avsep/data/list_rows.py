@@ -29,16 +29,24 @@ def check_is_file(path: Path) -> None:
         raise InputError(f"'{path}' {what}; give a list: csv, txt, json or h5")
     try:
         num_bytes = path.stat().st_size
-        with path.open("rb") as file:
-            is_pointer = file.read(len(_LFS_MARK)) == _LFS_MARK
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror}") from error
     if num_bytes > _MOST_BYTES:
         raise InputError(f"'{path}' has {num_bytes} bytes: that is no list of videos")
+    check_is_fetched(path, "list")
+
+
+def check_is_fetched(path: Path, what: str) -> None:
+    """Raise an InputError for git LFS's pointer to a file in place of the file, a `what`."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_LFS_MARK)) == _LFS_MARK
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror}") from error
     if is_pointer:
         raise InputError(
-            f"'{path}' is a pointer of git LFS, not the list itself: fetch it with `git lfs pull` "
-            "in the repository it comes from"
+            f"'{path}' is a pointer of git LFS, not the {what} itself: fetch it with `git lfs "
+            "pull` in the repository it comes from"
         )
 
 

@@ -85,6 +85,15 @@ def read_prepared(folder: Path, split: str | None = None) -> tuple[ClipFiles, ..
     return tuple(clips)
 
 
+def label_of(category: str) -> str:
+    """A category as people say it: words that stand apart.
+
+    >>> label_of("Acoustic_guitar")
+    'Acoustic guitar'
+    """
+    return " ".join(category.replace("_", " ").split())
+
+
 def motion_path(folder: Path, name: str) -> Path:
     """Where the motion features of a clip, "category/id", are written, and found again.
 
@@ -153,7 +162,7 @@ def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
         )
     name = f"{row.category}/{row.id}"
     frames = folder / "frames" / place
-    label = " ".join(row.category.replace("_", " ").split())
+    label = label_of(row.category)
     if not (row.tells_of_pictures or frames.is_dir()):
         sources = (SourceFile(sound, label, name, VisibleObject(label=label)),)
         return ClipFiles(name, sound, sources, sound=sound, split=row.split, is_seen=False)

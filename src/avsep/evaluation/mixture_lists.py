@@ -133,8 +133,13 @@ def _drawn(
         same_category_probability=settings.same_category_probability,
     )
     names, categories = [part.clip.name for part in parts], [p.source.category for p in parts]
-    if settings.same_category_probability == 1 and settings.num_sources == 2:
-        mixing = mixing.model_copy(update={"distinct_categories": False})  # one will do
+    only_alike = settings.same_category_probability == 1 and settings.num_sources == 2
+    is_one_kind = len(set(categories)) == 1
+    if only_alike or is_one_kind:
+        mixing = mixing.model_copy(update={"distinct_categories": False})
+    remarks = []
+    if is_one_kind and not only_alike:
+        remarks.append(f"any sources are mixed: all of them are called '{categories[0]}'")
     draws = Draws(names, categories, mixing)
     order = np.random.default_rng(seed).permutation(len(parts))
     found: dict[frozenset[int], tuple[int, ...]] = {}
@@ -148,9 +153,8 @@ def _drawn(
         index += 1
     mixtures = [_mixture([parts[p] for p in shown], settings.rule) for shown in found.values()]
     if len(mixtures) < num_wanted:
-        few = f"only {len(mixtures)} different mixtures could be drawn, not {num_wanted}"
-        return tuple(mixtures), (few,)
-    return tuple(mixtures), ()
+        remarks.append(f"only {len(mixtures)} different mixtures could be drawn, not {num_wanted}")
+    return tuple(mixtures), tuple(remarks)
 
 
 # Of a pair file

@@ -41,7 +41,7 @@ def read_lists(recipe: TrainRecipe) -> ClipLists:
         InputError: no folder, one of held-out toyband clips, or too few clips.
     """
     if not recipe.data:
-        raise InputError("no data: give --data DIR, a toyband folder or a prepared one")
+        raise InputError("no data: give --data DIR, a folder of clips (docs/data.md)")
     training: list[ClipFiles] = []
     validation: list[ClipFiles] = []
     for name in recipe.data:

@@ -6,15 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avsep.data import dataset_of
 from avsep.data.checks.clip_health import ClipHealth, ClipJob, health_findings
+from avsep.data.checks.fair_play_clips import open_fair_play
 from avsep.data.checks.findings import CheckReport, Finding, in_order
 from avsep.data.checks.list_contents import look_at_contents
 from avsep.data.checks.overlaps import overlaps_across, overlaps_against, overlaps_within
 from avsep.data.checks.prepared_clips import open_prepared
-from avsep.data.checks.split_lists import LIST_ENDINGS, SplitList, find_lists, read_one_list
+from avsep.data.checks.split_lists import SplitList, find_lists, read_one_list
 from avsep.data.checks.toyband_clips import open_toyband
+from avsep.data.fair_play import SOUNDS_FOLDER
+from avsep.data.list_names import LIST_ENDINGS
 from avsep.data.prepared import INDEX_NAME
 from avsep.errors import InputError
+
+# Data set -> its lists, what is wrong with them, and its clips to be seen.
+_OPENERS = {
+    "prepared": open_prepared,
+    "toyband": open_toyband,
+    "fair-play": open_fair_play,
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,7 @@ class DataCheck:
     """A place that was opened: what its lists say is known, its clips are still to be read.
 
     Attributes:
-        kind: prepared, toyband or lists.
+        kind: a name of `avsep.data.DATASETS`, or lists.
         findings: of its lists, alone and against others.
         jobs: one a clip: each reads all that belongs to it.
     """
@@ -56,7 +67,7 @@ class DataCheck:
 
 
 def open_check(data: Path, against: Sequence[Path] = ()) -> DataCheck:
-    """Open a prepared folder, a toyband folder, one list or a folder of lists.
+    """Open a folder of any data set, one list or a folder of lists.
 
     Args:
         data: what is checked.
@@ -100,15 +111,14 @@ def _open(
         place = place.parent
     if not place.is_dir():
         return "lists", [read_one_list(place)], [], []
-    if (place / INDEX_NAME).is_file():
-        return "prepared", *open_prepared(place)
-    if any(place.glob("*.mp4")):
-        return "toyband", *open_toyband(place)
+    kind = dataset_of(place)
+    if kind is not None:
+        return kind, *_OPENERS[kind](place)
     lists, findings = find_lists(place)
     if not lists and not any(finding.is_wrong for finding in findings):
         raise InputError(
             f"'{place}' holds nothing to check: neither {INDEX_NAME} of a prepared folder "
-            "(docs/data.md shows how to write it), nor toyband clips, nor lists "
-            f"({', '.join(LIST_ENDINGS)})"
+            f"(docs/data.md shows how to write it), nor {SOUNDS_FOLDER} of FAIR-Play, nor toyband "
+            f"clips, nor lists ({', '.join(LIST_ENDINGS)})"
         )
     return "lists", lists, findings, []

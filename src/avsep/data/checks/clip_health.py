@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from avsep.data.checks.findings import Finding, Item
+from avsep.data.clips import read_picture
 from avsep.errors import InputError
 from avsep.media.audio import AudioReader
 from avsep.sound.front_end import FrontEndSettings
@@ -125,6 +126,22 @@ def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
     if heard.peak < SILENCE_PEAK:
         return heard.seconds, [Fault(SILENT, name, f"peak {heard.peak:.1g}")]
     return heard.seconds, []
+
+
+def pictures_faults(pictures: Sequence[Path], name: str) -> Iterator[Fault]:
+    """What is wrong with the pictures of a folder called `name`, one at least, in their order."""
+    try:
+        read_picture(pictures[0])
+    except InputError as error:
+        yield Fault(UNREADABLE, f"{name}/{pictures[0].name}", str(error))
+    for path in pictures[1:]:
+        if not path.is_file() or path.stat().st_size == 0:
+            yield Fault(UNREADABLE, f"{name}/{path.name}", "it has no bytes")
+    numbers = [int(path.stem) for path in pictures if path.stem.isdecimal()]
+    num_missing = max(numbers) - min(numbers) + 1 - len(set(numbers)) if numbers else 0
+    if num_missing:
+        why = f"{num_missing} of the numbers {min(numbers)} to {max(numbers)}"
+        yield Fault(GAPS, name, why)
 
 
 def _bytes_missing(path: Path) -> int:

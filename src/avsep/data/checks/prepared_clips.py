@@ -9,7 +9,6 @@ import numpy as np
 
 from avsep.data.checks.clip_health import (
     EMPTY,
-    GAPS,
     LENGTHS,
     LISTED_TWICE,
     MISSING,
@@ -23,11 +22,13 @@ from avsep.data.checks.clip_health import (
     ClipHealth,
     ClipJob,
     Fault,
+    pictures_faults,
     sound_faults,
 )
 from avsep.data.checks.findings import Finding, Item
 from avsep.data.checks.split_lists import SplitList
-from avsep.data.clips import TRAINING, ClipFiles, frame_paths, read_array, read_motion, read_picture
+from avsep.data.clips import TRAINING, ClipFiles, frame_paths, read_motion
+from avsep.data.detections import DETECTION_ENDINGS, read_detections
 from avsep.data.list_files import ListedClip
 from avsep.data.objects_file import read_objects
 from avsep.data.prepared import (
@@ -42,9 +43,6 @@ from avsep.data.prepared import (
     lasts_alike,
 )
 from avsep.errors import InputError
-
-# Of the field's detections: frame, class, confidence, x1, y1, x2, y2; more may follow.
-_DETECTION_COLUMNS = 7
 
 
 def open_prepared(
@@ -138,18 +136,7 @@ def _picture_faults(frames: Path, row: IndexRow, seconds: float | None) -> Itera
     if not pictures:
         yield Fault(MISSING, f"{name}/000001.jpg", "no pictures")
         return
-    try:
-        read_picture(pictures[0])
-    except InputError as error:
-        yield Fault(UNREADABLE, f"{name}/{pictures[0].name}", str(error))
-    for path in pictures[1:]:
-        if not path.is_file() or path.stat().st_size == 0:
-            yield Fault(UNREADABLE, f"{name}/{path.name}", "it has no bytes")
-    numbers = [int(path.stem) for path in pictures if path.stem.isdecimal()]
-    num_missing = max(numbers) - min(numbers) + 1 - len(set(numbers)) if numbers else 0
-    if num_missing:
-        why = f"{num_missing} of the numbers {min(numbers)} to {max(numbers)}"
-        yield Fault(GAPS, name, why)
+    yield from pictures_faults(pictures, name)
     if row.num_frames not in (None, len(pictures)):
         why = f"{len(pictures)} pictures, {INDEX_NAME} says {row.num_frames}"
         yield Fault(LENGTHS, name, why)
@@ -187,24 +174,18 @@ def _object_faults(folder: Path, place: Path) -> Iterator[Fault]:
                 yield Fault(EMPTY, name)
         except InputError as error:
             yield Fault(UNREADABLE, name, str(error))
-    detections = file_at(folder / "detection_results" / place, (".mp4.npy", ".npy"))
+    detections = file_at(folder / "detection_results" / place, DETECTION_ENDINGS)
     if detections is not None:
-        yield from _detection_faults(detections, detections.relative_to(folder).as_posix())
+        yield from detection_faults(detections, detections.relative_to(folder).as_posix())
 
 
-def _detection_faults(path: Path, name: str) -> Iterator[Fault]:
+def detection_faults(path: Path, name: str) -> Iterator[Fault]:
+    """What is wrong with a file of detections; `name` is what it is called."""
     try:
-        found = read_array(path)
+        if not len(read_detections(path)):
+            yield Fault(EMPTY, name)
     except InputError as error:
         yield Fault(UNREADABLE, name, str(error))
-        return
-    if found.size == 0:
-        yield Fault(EMPTY, name)
-    elif found.dtype.kind not in "fiu" or found.ndim != 2 or found.shape[1] < _DETECTION_COLUMNS:
-        why = f"[n, {_DETECTION_COLUMNS}] is expected, this is {found.dtype} {list(found.shape)}"
-        yield Fault(UNREADABLE, name, why)
-    elif not np.isfinite(found).all():
-        yield Fault(UNREADABLE, name, "it holds values that are no numbers")
 
 
 def _motion_faults(path: Path, name: str) -> tuple[int | None, list[Fault]]:

@@ -1,11 +1,4 @@
-"""Which lists lie in a place, which of them belong together, and what each is for.
-
-The role of a list is the first word of its file's name that begins with train, val or test
-(`davis_train`, `iquery_testmusic`, `val_order`), else that of the nearest folder so named
-(`train/list.txt`); a name that says none gives a list without a role. What stands before that word
-says whose list it is: `davis_train` and `davis_val` of one folder are one set, `iquery_trainmusic`
-is of another, `train.txt` and `val.txt` are the set of their folder.
-"""
+"""Which lists lie in a place, which of them belong together, and what each is for."""
 
 import os
 import re
@@ -14,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from avsep.data.checks.findings import Finding, Item, ListFacts
-from avsep.data.clips import TEST, TRAINING, VALIDATION
 from avsep.data.list_files import ListedClip, lists_mixtures, read_list_file, read_pair_file
+from avsep.data.list_names import LIST_ENDINGS, role_and_owner, role_in
 from avsep.errors import InputError
 
-ROLES = (TRAINING, VALIDATION, TEST)
-LIST_ENDINGS = (".csv", ".txt", ".json", ".h5", ".hdf5")
 # Folders of media in which lists are never looked for: they hold a file or more for each video.
 MEDIA_FOLDERS = {
     "audio", "binaural_audios", "detection_results", "features", "frames", "motion_features",
@@ -79,7 +70,7 @@ def find_lists(folder: Path) -> tuple[tuple[SplitList, ...], tuple[Finding, ...]
     for path in _files(folder):
         place = PurePosixPath(path.relative_to(folder).as_posix())
         role, owner = role_and_owner(place)
-        folders = (part for part in place.parts[:-1] if not _role_in(part)[0])
+        folders = (part for part in place.parts[:-1] if not role_in(part)[0])
         dataset = next((part for part in folders if not _FOLD.fullmatch(part.lower())), None)
         try:
             lists.append(_read(path, str(place), owner or folder.resolve().name, role, dataset))
@@ -95,37 +86,6 @@ def find_lists(folder: Path) -> tuple[tuple[SplitList, ...], tuple[Finding, ...]
         if items
     ]
     return tuple(lists), tuple(findings)
-
-
-def role_and_owner(place: PurePosixPath) -> tuple[str | None, str]:
-    """What a list is for, and the set it is of: "" where only the outermost folder would say.
-
-    >>> role_and_owner(PurePosixPath("music/davis_testsepmusic.csv"))
-    ('test', 'music/davis')
-    >>> role_and_owner(PurePosixPath("split1/train.txt")), role_and_owner(PurePosixPath("val.txt"))
-    (('train', 'split1'), ('val', ''))
-    >>> role_and_owner(PurePosixPath("ave/test/sounds.csv"))
-    ('test', 'ave')
-    """
-    folders = list(place.parent.parts)
-    role, before = _role_in(place.stem)
-    if role:
-        return role, "/".join([*folders, before] if before else folders)
-    while folders:
-        role, before = _role_in(folders.pop())
-        if role:
-            return role, "/".join([*folders, before] if before else folders)
-    return None, str(place.with_suffix(""))
-
-
-def _role_in(name: str) -> tuple[str | None, str]:
-    """The role that a name says, and the words before it."""
-    words = [word for word in re.split(r"[^0-9a-z]+", name.lower()) if word]
-    for index, word in enumerate(words):
-        role = next((role for role in ROLES if word.startswith(role)), None)
-        if role:
-            return role, "_".join(words[:index])
-    return None, ""
 
 
 def _read(path: Path, name: str, set_name: str, role: str | None, dataset: str | None) -> SplitList:

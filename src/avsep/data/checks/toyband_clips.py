@@ -69,7 +69,7 @@ def examine_toyband(paths: ClipPaths) -> ClipHealth:
     if seconds is not None:
         if seconds < WINDOW_SECONDS:
             faults.append(Fault(SHORT, paths.name, f"{seconds:.2f} s"))
-        faults += _picture_faults(paths.video, video, seconds)
+        faults += video_faults(paths.video, video, seconds)
     try:
         read_record(paths.score)
     except InputError as error:
@@ -91,8 +91,11 @@ def examine_toyband(paths: ClipPaths) -> ClipHealth:
     return ClipHealth(paths.name, tuple(faults), seconds)
 
 
-def _picture_faults(path: Path, name: str, seconds: float) -> Iterator[Fault]:
-    """The last picture is read: a video that was cut off has none at its end."""
+def video_faults(path: Path, name: str, seconds: float) -> Iterator[Fault]:
+    """What is wrong with the pictures of a video called `name`, whose sound lasts so long.
+
+    The last picture is read: a video that was cut off has none at its end.
+    """
     try:
         (stream, *_) = probe(path).video or (None,)
         read_frames(path, [seconds])
