@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -14,12 +15,35 @@ from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, sdr_improvement_
 from avsep.evaluation.metrics.spectral_distance import spectral_distance
 
 Sources = Float64[np.ndarray, "S C N"]
-Heard = Float64[np.ndarray, "C N"]
 Figures = Float64[np.ndarray, " S"]
-Compute = Callable[[Sources, Sources, Heard, int], Figures]
 Channels = Float64[np.ndarray, "C S N"]
-# References, estimates, mixture, and the sampling rate in Hz, to a figure a channel and source.
-ByChannel = Callable[[Channels, Channels, Heard, int], Float64[np.ndarray, "C S"]]
+# References, estimates, mixture and the sampling rate in Hz, to a figure a channel and source.
+ByChannel = Callable[
+    [Channels, Channels, Float64[np.ndarray, "C N"], int], Float64[np.ndarray, "C S"]
+]
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What is compared, and what several metrics need of it, which is found once."""
+
+    references: Sources
+    estimates: Sources
+    mixture: Float64[np.ndarray, "C N"]
+    sample_rate_hz: int
+
+    @cached_property
+    def by_channel_db(self) -> Float64[np.ndarray, "C S 3"]:
+        """SDR, SIR, SAR of each channel alone; NaN where a reference is silent in it."""
+        found = np.full((*self.references.shape[1::-1], 3), np.nan)
+        sounding = self.references.any(axis=-1).all(axis=0)
+        for channel in np.flatnonzero(sounding):
+            truth, guess = self.references[:, channel], self.estimates[:, channel]
+            found[channel] = bss_eval(truth, guess).table_db
+        return found
+
+
+Compute = Callable[[Sounds], Figures]
 
 # These compare sets of sounds, so they are no figures of a source, and folders alone have them.
 SET_METRICS = ("fad",)
@@ -33,7 +57,7 @@ class Metric:
         label: head of a column.
         unit: "dB", "µs", or "" where there is none.
         what: the formula in words, and its source.
-        compute: references, estimates, mixture, sampling rate in Hz to a figure a source.
+        compute: from sounds to a figure a source.
         needs_mixture: the mixture enters the figure.
         channels: the only number of channels it is defined for; none: any.
         package: of an optional plug-in, what to install.
@@ -87,7 +111,8 @@ def measure(
             raise InputError(f"{metric.name} needs the mixture: give it, by --mixture FILE")
     truth, guess = (given.astype(np.float64) for given in (references, estimates))
     heard = truth.sum(axis=0) if mixture is None else mixture.astype(np.float64)
-    return {metric.name: metric.compute(truth, guess, heard, sample_rate_hz) for metric in chosen}
+    sounds = Sounds(truth, guess, heard, sample_rate_hz)
+    return {metric.name: metric.compute(sounds) for metric in chosen}
 
 
 def choose_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
@@ -131,58 +156,51 @@ def mean_figures(
 def _by_channel(score: ByChannel) -> Compute:
     """A score of one channel as one of all that sound in every reference: their mean."""
 
-    def compute(
-        references: Sources, estimates: Sources, mixture: Heard, sample_rate_hz: int
-    ) -> Figures:
-        sounding = np.asarray(references.any(axis=-1).all(axis=0))
+    def compute(sounds: Sounds) -> Figures:
+        sounding = np.asarray(sounds.references.any(axis=-1).all(axis=0))
         if not sounding.any():
             sounding = ~sounding  # so that the error names the silent reference
-        truth, guess = (x[:, sounding].swapaxes(0, 1) for x in (references, estimates))
-        return mean_figures(score(truth, guess, mixture[sounding], sample_rate_hz))
+        truth, guess = (
+            given[:, sounding].swapaxes(0, 1) for given in (sounds.references, sounds.estimates)
+        )
+        return mean_figures(score(truth, guess, sounds.mixture[sounding], sounds.sample_rate_hz))
 
     return compute
 
 
-def _sa_sdr(references: Sources, estimates: Sources, _: Heard, __: int) -> Figures:
+def _sa_sdr(sounds: Sounds) -> Figures:
     """One figure of the mixture, all channels together, beside every source."""
-    num_sources = len(references)
-    pooled = (x.reshape(num_sources, -1) for x in (references, estimates))
+    num_sources = len(sounds.references)
+    pooled = (given.reshape(num_sources, -1) for given in (sounds.references, sounds.estimates))
     return np.full(num_sources, sa_sdr_db(*pooled))
 
 
-def _ild_error(references: Sources, estimates: Sources, _: Heard, __: int) -> Figures:
-    return ild_error_db(references, estimates)
+def _ild_error(sounds: Sounds) -> Figures:
+    return ild_error_db(sounds.references, sounds.estimates)
 
 
-def _itd_error(references: Sources, estimates: Sources, _: Heard, sample_rate_hz: int) -> Figures:
-    return itd_error_us(references, estimates, sample_rate_hz)
+def _itd_error(sounds: Sounds) -> Figures:
+    return itd_error_us(sounds.references, sounds.estimates, sounds.sample_rate_hz)
 
 
-def _at_one_ear(ear: int, figure: str) -> Compute:
-    """A figure of BSS Eval v3 at one ear alone; NaN where a reference is silent there."""
-
-    def compute(references: Sources, estimates: Sources, _: Heard, __: int) -> Figures:
-        truth, guess = references[:, ear], estimates[:, ear]
-        if not truth.any(axis=-1).all():
-            return np.full(len(references), np.nan)
-        return np.asarray(getattr(bss_eval(truth, guess), figure))
-
-    return compute
+def _at_one_ear(ear: int, figure: int) -> Compute:
+    """SDR, SIR or SAR of BSS Eval v3 at one ear alone; NaN where a reference is silent there."""
+    return lambda sounds: sounds.by_channel_db[ear, :, figure]
 
 
-def _clap(references: Sources, estimates: Sources, _: Heard, sample_rate_hz: int) -> Figures:
+def _clap(sounds: Sounds) -> Figures:
     embedder = ClapEmbedder.load()
-    pairs = zip(references, estimates, strict=True)
+    pairs = zip(sounds.references, sounds.estimates, strict=True)
     return np.array(
         [
-            clap_score(*(embedder.embed(waveform, sample_rate_hz) for waveform in pair))
+            clap_score(*(embedder.embed(waveform, sounds.sample_rate_hz) for waveform in pair))
             for pair in pairs
         ]
     )
 
 
 def _pesq(
-    truth: Channels, guess: Channels, _: Heard, sample_rate_hz: int
+    truth: Channels, guess: Channels, _: Float64[np.ndarray, "C N"], sample_rate_hz: int
 ) -> Float64[np.ndarray, "C S"]:
     num_channels, num_sources, _num_samples = truth.shape
     return np.array(
@@ -256,11 +274,11 @@ _ALL = (
             "dB",
             True,
             f"{figure.upper()} of BSS Eval v3 at the {side} ear alone",
-            _at_one_ear(ear, f"{figure}_db"),
+            _at_one_ear(ear, column),
             channels=2,
         )
         for ear, side in enumerate(("left", "right"))
-        for figure in ("sdr", "sir")
+        for column, figure in enumerate(("sdr", "sir"))
     ),
     Metric(
         "ild-error",
