@@ -279,8 +279,7 @@ class Scorer:
             contender.front_end.settings.sample_rate_hz,
         )
         for name, figures in found.items():
-            metric = METRICS[name]
-            if metric.unit == "dB" and metric.higher_is_better:
+            if METRICS[name].is_score:
                 figures = np.maximum(figures, FLOOR_DB)
             found[name] = np.where(np.isfinite(figures), figures, np.nan)
         return found

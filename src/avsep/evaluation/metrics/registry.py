@@ -79,6 +79,11 @@ class Metric:
         words = [*self.name.split("-"), self.unit.lower().replace("µ", "u")]
         return "_".join(word for word in words if word)
 
+    @property
+    def is_score(self) -> bool:
+        """Whether it has a floor and a height above which there is only rounding."""
+        return self.unit == "dB" and self.higher_is_better
+
 
 def measure(
     names: Sequence[str],

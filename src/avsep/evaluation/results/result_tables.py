@@ -76,7 +76,10 @@ def _with_metrics(table: Table, evaluation: Evaluation) -> Table:
     rows, remarks = [], list(table.remarks)
     for row, contender in zip(table.rows, evaluation.contenders, strict=True):
         found = [evaluation.metric(contender.name, metric.name) for metric in metrics]
-        cells = [figure_cell(one.mean, one.interval) for one in found]
+        cells = [
+            figure_cell(one.mean, one.interval, is_score=metric.is_score)
+            for metric, one in zip(metrics, found, strict=True)
+        ]
         rows.append((*row[:place], *cells, *row[place:]))
         num_counted = evaluation.summary(contender.name, "strict")
         num_counted = num_counted.num_pairs - num_counted.num_left_out

@@ -121,11 +121,21 @@ def cells(values_db: Sequence[float], edges_db: Edges, *, signed: bool = False) 
 
 
 def figure_cell(
-    value: float, edges: Float64[np.ndarray, "2"] | None, *, signed: bool = False
+    value: float,
+    edges: Float64[np.ndarray, "2"] | None,
+    *,
+    signed: bool = False,
+    is_score: bool = True,
 ) -> str:
-    """One figure with half the width of its interval behind it, where there is one."""
-    text = decibels(value)
-    if not value <= PERFECT_DB:
+    """One figure with half the width of its interval behind it, where there is one.
+
+    A score is in dB, higher is better; what is none is written out, however large.
+
+    >>> figure_cell(134.2, None), figure_cell(134.2, np.array([130.0, 139.0]), is_score=False)
+    ('>100', '134.20 ± 4.50')
+    """
+    text = decibels(value) if is_score else plain(value)
+    if math.isnan(value) or (is_score and value > PERFECT_DB):
         return text
     if signed and value > 0 and text != "0.00":
         text = f"+{text}"
@@ -153,3 +163,12 @@ def decibels(value: float) -> str:
     if math.isnan(value):
         return "-"
     return f">{PERFECT_DB:.0f}" if value > PERFECT_DB else f"{value:z.2f}"
+
+
+def plain(value: float) -> str:
+    """A figure for a table that is no score: two decimals; `-` where none is.
+
+    >>> plain(7.891), plain(200), plain(math.inf), plain(math.nan)
+    ('7.89', '200.00', 'inf', '-')
+    """
+    return "-" if math.isnan(value) else f"{value:z.2f}"

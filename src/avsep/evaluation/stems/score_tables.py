@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avsep.errors import InputError
-from avsep.evaluation.results.tables import decibels
+from avsep.evaluation.results.tables import decibels, plain
 from avsep.evaluation.stems.file_scores import Column, FileScores
 from avsep.evaluation.stems.folder_scores import SongScores, SourceSummary, summarise
 from avsep.media.whole_file import write_whole
@@ -164,7 +164,7 @@ def cells(row: Sequence[float], columns: Sequence[Column]) -> list[str]:
     ['7.89', '200.00', '-']
     """
     return [
-        decibels(value) if column.unit == "dB" and column.higher_is_better else _plain(value)
+        decibels(value) if column.unit == "dB" and column.higher_is_better else plain(value)
         for value, column in zip(row, columns, strict=True)
     ]
 
@@ -173,10 +173,6 @@ def by_key(row: Sequence[float], columns: Sequence[Column]) -> dict[str, float |
     """Figures by the keys of their columns; null for what JSON has no number for."""
     pairs = zip(columns, row, strict=True)
     return {column.key: value if math.isfinite(value) else None for column, value in pairs}
-
-
-def _plain(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _summary_json(row: SourceSummary, columns: Sequence[Column]) -> dict[str, object]:
