@@ -48,6 +48,11 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
     return read_clip(paths)
 
 
+def test_a_model_that_goes_by_boxes_reads_places() -> None:
+    (row,) = model_contenders("ears", tiny_model("lavss"))
+    assert (row.name, row.reads) == ("ears (picture)", "picture, place")
+
+
 def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) -> None:
     assert [row.name for row in find_contenders([])] == list(BASELINES)
     backwards = [checkpoint, *reversed(BASELINES), "mixture"]

@@ -115,6 +115,8 @@ def model_contenders(
                 with_motion="motion" in model.needs,
             )
             reads = "word" if trial == WORD else _WAYS[way]
+            if "boxes" in model.needs:
+                reads += ", place"
             yield Contender(_row(name, way, trial), model, front_end, reads, reading)
 
 
