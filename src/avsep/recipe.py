@@ -149,8 +149,8 @@ def _text(source: str) -> str:
 def _apply(values: dict[str, Any], override: str) -> None:
     """Write one "a.b=c" into nested values; c is read as TOML, and as text where it is not."""
     name, equals, text = override.partition("=")
-    *groups, last = (part.strip() for part in name.split("."))
-    if not equals or not all([*groups, last]):
+    *groups, last = _parts_of(name) or [""]
+    if not equals or not last:
         raise InputError(f"--set {override!r} must read name=value, such as mixing.num_sources=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -161,6 +161,23 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise InputError(f"--set {override!r}: '{group}' is a value, not a group of settings")
     values[last] = value
+
+
+def _parts_of(name: str) -> list[str]:
+    """The parts of a dotted name, read as TOML's keys; none where it is no name.
+
+    >>> _parts_of('weights."objects.encoder"'), _parts_of("a..b")
+    (['weights', 'objects.encoder'], [])
+    """
+    try:
+        value: Any = tomllib.loads(f"{name} = 0")
+    except tomllib.TOMLDecodeError:
+        return []
+    parts = []
+    while isinstance(value, dict):
+        ((part, value),) = value.items()
+        parts.append(part)
+    return parts
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

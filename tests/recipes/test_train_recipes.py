@@ -128,6 +128,14 @@ def test_numbers_of_lavss_and_sound_of_pixels(
     assert differing == {"lavss-music": mono}.get(name, set())
 
 
+def test_a_part_of_the_network_is_named_in_quotes() -> None:
+    """As docs/training.md and the recipes say it."""
+    recipe = load_training("dgfnet-music", ['weights."objects.encoder"="resnet18.pth"'])
+    assert recipe.weights == {"objects.encoder": "resnet18.pth"}
+    recipe = load_training("lavss-fair-play", ['weights."vision.encoder"="imagenet"'])
+    assert recipe.weights == {"vision.encoder": "imagenet"}
+
+
 def test_both_steps_of_lavss_are_one_network() -> None:
     """What the first learns, the second takes; sizes alone are made here."""
     with torch.device("meta"):
