@@ -87,8 +87,9 @@ def test_one_channel_is_heard_by_both_ears() -> None:
     assert torch.equal(both.magnitudes[:, :, 0], both.magnitudes[:, :, 1])
 
 
-def test_where_an_object_stands_decides_for_two_that_look_alike() -> None:
-    model, batch = make(spatial_cues="signed"), binaural_batch(1)
+@pytest.mark.parametrize("network", [{}, PLAIN], ids=["ours", "as in the paper"])
+def test_where_an_object_stands_decides_for_two_that_look_alike(network: dict) -> None:
+    model, batch = make(**network, spatial_cues="signed"), binaural_batch(1)
     assert batch.cues.crops is not None and batch.cues.boxes is not None
     twins = replace(batch.cues, crops=batch.cues.crops[:, :1].expand_as(batch.cues.crops))
     answer = separate(model, replace(batch, cues=twins)).magnitudes
@@ -97,7 +98,7 @@ def test_where_an_object_stands_decides_for_two_that_look_alike() -> None:
         separate(model, replace(batch, cues=exchanged)).magnitudes, answer.flip(1)
     )
     assert not torch.allclose(answer[:, 0], answer[:, 1], rtol=1e-3, atol=1e-3)
-    blind = make(position=False)
+    blind = make(**network, position=False)
     answer = separate(blind, replace(batch, cues=twins)).magnitudes
     torch.testing.assert_close(answer[:, 0], answer[:, 1])
 
