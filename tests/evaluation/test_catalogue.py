@@ -1,5 +1,10 @@
 """The catalogue: every name once, and the papers' sizes counted without building them."""
 
+import sys
+from collections.abc import Callable
+
+import pytest
+
 from avsep.checkpoint import shipped_names
 from avsep.evaluation.baselines import BASELINES
 from avsep.evaluation.catalogue import count_parameters, list_entries
@@ -16,6 +21,18 @@ def test_every_name_with_what_is_known_of_it() -> None:
         assert (entry.categories is None) == (entry.kind != "weights")
         # What ships stays small.
         assert entry.megabytes is None or 0 < entry.megabytes <= 12
+
+
+def test_a_system_that_needs_a_package_is_listed_without_it(
+    monkeypatch: pytest.MonkeyPatch, run: Callable
+) -> None:
+    """As after a plain `pip install`: DAVIS sees by CLIP."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    missing = {entry.name: entry.missing for entry in list_entries() if entry.missing}
+    words = "CLIP needs a package: pip install transformers"
+    assert missing == {"davis": words, "davis-flow": words}
+    shown = run("models")
+    assert shown.code == 0 and f"davis-flow: {words}" in shown.out and "74.70" in shown.out
 
 
 def test_the_papers_sizes() -> None:

@@ -39,16 +39,18 @@ def models(
     for entry in shipped:
         words = ", ".join(entry.categories or ()) or "none, it goes by pictures and places alone"
         say(f"Categories of {entry.name}: {words}")
+    systems = [entry for entry in entries if entry.kind == "system"]
     say_table(
         "Systems, at the size of their papers",
         ["name", "what it is", "trained, millions", "frozen"],
         (
-            [entry.name, entry.what, *(f"{(n or 0) / 1e6:.2f}" for n in counts)]
-            for entry in entries
-            if entry.kind == "system"
-            for counts in [(entry.num_trained, entry.num_frozen)]
+            [entry.name, entry.what, _millions(entry.num_trained), _millions(entry.num_frozen)]
+            for entry in systems
         ),
     )
+    for entry in systems:
+        if entry.missing:
+            say(f"{entry.name}: {entry.missing}")
     say_table(
         "Baselines and ceilings",
         ["name", "what it is"],
@@ -58,3 +60,7 @@ def models(
 
 def _figure(what: str, value: object) -> str:
     return f"{what} {value:.2f}" if isinstance(value, float) else f"{what} {value}"
+
+
+def _millions(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.2f}"

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from avsep.checkpoint import find_checkpoint, read_card, shipped_names
+from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS
 from avsep.models import MODELS
 
@@ -20,6 +21,7 @@ class Entry:
         kind: baseline and ceiling are made from the truth, weights are trained and ship, a system
             is a paper's network, to be trained.
         num_trained, num_frozen: parameters; of a system at the paper's size.
+        missing: what to install before a system can be built and counted.
         categories: that shipped weights tell apart.
         measured: figures from the checkpoint's own record, by what they were measured at.
     """
@@ -29,6 +31,7 @@ class Entry:
     what: str
     num_trained: int | None = None
     num_frozen: int | None = None
+    missing: str | None = None
     megabytes: float | None = None
     categories: tuple[str, ...] | None = None
     measured: dict[str, object] | None = None
@@ -46,12 +49,17 @@ def list_entries() -> Iterator[Entry]:
         yield _weights(name)
     for name, model in MODELS.items():
         what = (model.__doc__ or "").partition("\n")[0].rstrip(".")
-        trained, frozen = count_parameters(model)
-        yield Entry(name, "system", what, trained, frozen)
+        try:
+            yield Entry(name, "system", what, *count_parameters(model))
+        except InputError as error:
+            yield Entry(name, "system", what, missing=str(error))
 
 
 def count_parameters(model: type[nn.Module]) -> tuple[int, int]:
-    """Parameters that are trained, and frozen ones, of the paper's network; no memory is taken."""
+    """Parameters that are trained, and frozen ones, of the paper's network; no memory is taken.
+
+    Raises InputError where a package is missing that the network is built with.
+    """
     with torch.device("meta"):
         network = model()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
