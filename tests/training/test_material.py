@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from avsep.errors import InputError
-from avsep.training.material import build, library_of, mixtures_of, read_lists, validation_of
+from avsep.training.material import (
+    build,
+    check_mixing,
+    library_of,
+    mixtures_of,
+    read_lists,
+    validation_of,
+)
 from avsep.training.recipe import TrainRecipe, load_training
 from avsep.training.start import make_model
 from training.tiny_band import make_band, write_tiny_recipe
@@ -49,11 +56,11 @@ def test_lists_that_are_empty_are_told(place: Path, tmp_path: Path) -> None:
 
 def test_too_few_clips_to_validate_with_are_told(place: Path, tmp_path: Path) -> None:
     recipe = recipe_on(place, "band", validation_share=0.1)
-    lists, model = read_lists(recipe), make_model(recipe)
-    library = library_of(lists.validation, model, tmp_path)
-    assert len(list(build(library, recipe, model))) == 1
     with pytest.raises(InputError, match="with the 1 clips to validate with: mixtures of 2 source"):
-        validation_of(library, recipe, model)
+        check_mixing(read_lists(recipe), recipe)
+    recipe = recipe_on(place, "band", validation_share=0.8)
+    with pytest.raises(InputError, match="with the 1 clips to train on: mixtures of 2 sources"):
+        check_mixing(read_lists(recipe), recipe)
 
 
 def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path: Path) -> None:

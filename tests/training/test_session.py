@@ -5,8 +5,27 @@ from pathlib import Path
 
 import pytest
 
+from avsep.errors import InputError
 from avsep.training.session import Options, Session
 from training.tiny_band import make_band, write_tiny_recipe
+
+
+def options_in(folder: Path, *overrides: str) -> Options:
+    return Options(
+        str(folder / "tiny.toml"), [str(folder / "band")], list(overrides), folder=folder / "run",
+        num_workers=0, cache=folder / "cache",
+    )  # fmt: skip
+
+
+def test_a_training_that_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None:
+    """So that the same command may be given again, with another setting."""
+    make_band(tmp_path / "band", 6)
+    write_tiny_recipe(tmp_path / "tiny.toml")
+    with pytest.raises(InputError, match="with the 1 clips to validate with"):
+        Session(options_in(tmp_path, "training.validation_share=0.1"))
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+    Session(options_in(tmp_path)).begin()
+    assert (tmp_path / "run" / "recipe.toml").is_file()
 
 
 def test_workers_govern_the_preparation_too(
@@ -15,11 +34,7 @@ def test_workers_govern_the_preparation_too(
     make_band(tmp_path / "band", 6)
     write_tiny_recipe(tmp_path / "tiny.toml")
     monkeypatch.setattr("avsep.training.library._FEW_CLIPS", 0)  # else so few need no process
-    options = Options(
-        str(tmp_path / "tiny.toml"), [str(tmp_path / "band")], folder=tmp_path / "run",
-        num_workers=0, cache=tmp_path / "cache",
-    )  # fmt: skip
-    prepared = Session(options).prepare()
+    prepared = Session(options_in(tmp_path)).prepare()
     next(prepared)
     assert multiprocessing.active_children() == []
     assert len(list(prepared)) == 5

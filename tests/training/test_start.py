@@ -214,7 +214,7 @@ def test_what_the_model_has_no_place_for_is_left(tmp_path: Path) -> None:
             r"down\.0\.0\.weight' is 8 x 4 x 4 x 4, needed is 8 x 1",
         ),
         ("lavss", {"unet": EarUNetSettings(channels=(8, 8, 8, 8))}, "' is .*, needed is "),
-        ("separation-2.5d", {}, "has another shape than the recipe's model"),
+        ("separation-2.5d", {}, "recipe's model: a LAVSS, needed is a Separation25D"),
     ],
 )
 def test_what_cannot_be_taken_over_is_refused(

@@ -8,6 +8,7 @@ from typing import Any
 
 from avsep.data import open_dataset
 from avsep.data.clips import ClipFiles, split_clips
+from avsep.data.draws import Draws
 from avsep.data.mixing import MixingSettings
 from avsep.errors import InputError
 from avsep.records import Batch
@@ -58,6 +59,15 @@ def read_lists(recipe: TrainRecipe) -> ClipLists:
     return ClipLists(tuple(training), tuple(validation))
 
 
+def check_mixing(lists: ClipLists, recipe: TrainRecipe) -> None:
+    """See that mixtures can be drawn from both lists, before anything is prepared or written.
+
+    Raises an InputError where there are too few clips or categories.
+    """
+    _check_draws(lists.training, recipe.mixing, "to train on")
+    _check_draws(lists.validation, _untouched(recipe), "to validate with")
+
+
 def library_of(clips: Sequence[ClipFiles], model: Any, folder: Path) -> SourceLibrary:
     """The library of a list for a model; its `build` prepares what is missing."""
     return SourceLibrary.for_model(model, clips, folder)
@@ -85,22 +95,30 @@ def validation_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> li
 
     The same ones each time, whatever the training mixes.
     """
-    mixing = MixingSettings(
+    mixtures = _mixtures(library, model, _untouched(recipe), _VALIDATION_SEED)
+    items = [mixtures.item(index) for index in range(recipe.training.num_validation)]
+    return [
+        mixtures.collate(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)
+    ]
+
+
+def _untouched(recipe: TrainRecipe) -> MixingSettings:
+    return MixingSettings(
         num_sources=recipe.mixing.num_sources,
         distinct_categories=recipe.mixing.distinct_categories,
         rule=recipe.mixing.rule,
         gain_range=(1.0, 1.0),
         position="middle",
     )
+
+
+def _check_draws(clips: Sequence[ClipFiles], mixing: MixingSettings, use: str) -> None:
+    sources = [(str(n), one.category) for n, clip in enumerate(clips) for one in clip.sources]
+    names, categories = zip(*sources, strict=True)
     try:
-        mixtures = _mixtures(library, model, mixing, _VALIDATION_SEED)
+        Draws(names, categories, mixing)
     except InputError as error:
-        num_clips = len(library.clips)
-        raise InputError(f"with the {num_clips} clips to validate with: {error}") from error
-    items = [mixtures.item(index) for index in range(recipe.training.num_validation)]
-    return [
-        mixtures.collate(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)
-    ]
+        raise InputError(f"with the {len(clips)} clips {use}: {error}") from error
 
 
 def _mixtures(

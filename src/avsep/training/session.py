@@ -17,6 +17,7 @@ from avsep.training.listener import Listener
 from avsep.training.material import (
     ClipLists,
     build,
+    check_mixing,
     library_of,
     mixtures_of,
     read_lists,
@@ -70,6 +71,7 @@ class Session:
         self.folder = RunFolder(options.folder or Path("runs") / name)
         self.recipe = self._recipe()
         self.lists: ClipLists = read_lists(self.recipe)
+        check_mixing(self.lists, self.recipe)
         if not options.resume:
             digest = clips_digest(self.lists.training)
             self.recipe = self.recipe.model_copy(update={"data_sha256": digest})

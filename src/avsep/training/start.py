@@ -164,6 +164,8 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver:
         if type(found) is type(model) and isinstance(model, EarSeparator):
             return _take_what_fits(model, found.state_dict(), init)
         differing = _difference(wanted.model_dump(), given.model_dump())
+        if type(found) is not type(model):
+            differing = f"a {type(found).__name__}, needed is a {type(model).__name__}"
         raise InputError(
             f"--init '{init}' has another shape than the recipe's model: {differing}"
         ) from error
