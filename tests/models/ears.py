@@ -10,6 +10,16 @@ from torch import nn
 from avsep.records import Batch, Separation
 from tiny_models import FRONT_END, tiny_batch
 
+EARS = FRONT_END.model_copy(update={"num_channels": 2})
+# Of a mono baseline, what LAVSS' Table 3 adds to it.
+ADDED: tuple[dict[str, object], ...] = (
+    {},
+    {"masks": "binary"},
+    {"front_end": EARS},
+    {"front_end": EARS, "position": True},
+    {"front_end": EARS, "spatial_cues": "paper"},
+)
+
 
 def with_large_weights(kind: Any, settings: Mapping[str, object]) -> Any:
     """A model in eval mode whose weights are large enough that all it is given shows."""
@@ -34,6 +44,29 @@ def separate(model: Any, batch: Batch) -> Separation:
     """Its answer."""
     with torch.no_grad():
         return model.separate(batch)
+
+
+def check_each_ear_alone(model: Any) -> None:
+    """Two ears are separated each by itself, as LAVSS runs its mono baselines."""
+    batch = binaural_batch()
+    answer = separate(model, batch).magnitudes
+    for ear in range(2):
+        one = Batch(batch.mixture[:, ear : ear + 1], cues=batch.cues)
+        torch.testing.assert_close(separate(model, one).magnitudes[:, :, 0], answer[:, :, ear])
+
+
+def check_trains_and_answers(model: Any) -> None:
+    """It answers, and all of it learns from its losses."""
+    num_ears = model.settings.front_end.num_channels
+    batch = binaural_batch() if num_ears == 2 else tiny_batch(2)
+    assert model.needs == ({"crops", "boxes"} if model.settings.position else {"crops"})
+    assert separate(model, batch).magnitudes.isfinite().all()
+    model.train()
+    losses = model.losses(batch)
+    losses["total"].backward()
+    assert all(value.isfinite() for value in losses.values())
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
 
 
 def count(module: nn.Module | None) -> int:

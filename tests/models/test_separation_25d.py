@@ -7,11 +7,18 @@ from pydantic import ValidationError
 from avsep.layers.ear_unet import EarUNetSettings
 from avsep.models.lavss import LAVSS
 from avsep.models.separation_25d import Separation25D, TiledMaps
-from avsep.records import Batch
-from models.ears import binaural_batch, count, separate, with_large_weights
-from tiny_models import FRONT_END, TINY, tiny_batch
+from models.ears import (
+    ADDED,
+    EARS,
+    binaural_batch,
+    check_each_ear_alone,
+    check_trains_and_answers,
+    count,
+    separate,
+    with_large_weights,
+)
+from tiny_models import TINY
 
-EARS = FRONT_END.model_copy(update={"num_channels": 2})
 FUSED = {"fusion": "attention", "unet": EarUNetSettings(channels=(8, 16, 16, 16))}
 
 
@@ -65,37 +72,19 @@ def test_what_is_seen_lies_beside_every_cell() -> None:
 
 
 def test_two_ears_are_separated_each_by_itself() -> None:
-    """As LAVSS runs its mono baselines."""
-    model, batch = make(), binaural_batch()
-    answer = separate(model, batch).magnitudes
-    for ear in range(2):
-        one = Batch(batch.mixture[:, ear : ear + 1], cues=batch.cues)
-        torch.testing.assert_close(separate(model, one).magnitudes[:, :, 0], answer[:, :, ear])
+    check_each_ear_alone(make())
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"masks": "binary"},
-        {"front_end": EARS},
-        {"front_end": EARS, "position": True},
-        {"front_end": EARS, "spatial_cues": "paper"},
+        *ADDED,
         FUSED,
         {**FUSED, "front_end": EARS, "position": True, "spatial_cues": "signed"},
     ],
 )
 def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
-    model = make(**changes)
-    batch: Batch = binaural_batch() if "front_end" in changes else tiny_batch(2)
-    assert model.needs == ({"crops", "boxes"} if changes.get("position") else {"crops"})
-    assert separate(model, batch).magnitudes.isfinite().all()
-    model.train()
-    losses = model.losses(batch)
-    losses["total"].backward()
-    assert all(value.isfinite() for value in losses.values())
-    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert missing == []
+    check_trains_and_answers(make(**changes))
 
 
 def test_settings_that_do_not_fit() -> None:

@@ -9,11 +9,18 @@ from torch import nn
 
 from avsep.layers.audio_unet import UNetSettings
 from avsep.models.sound_of_pixels import SoundOfPixels, Synthesiser
-from avsep.records import Batch, Cues
-from models.ears import binaural_batch, count, separate, with_large_weights
-from tiny_models import FRONT_END, TINY, tiny_batch
+from avsep.records import Cues
+from models.ears import (
+    ADDED,
+    EARS,
+    check_each_ear_alone,
+    check_trains_and_answers,
+    count,
+    separate,
+    with_large_weights,
+)
+from tiny_models import TINY, tiny_batch
 
-EARS = FRONT_END.model_copy(update={"num_channels": 2})
 # LAVSS' fusion makes tokens of the three deepest maps, which then are of one width.
 FUSED = {"fusion": "attention", "unet": UNetSettings(channels=(8, 8, 16, 16, 16), num_features=8)}
 
@@ -69,12 +76,7 @@ def test_the_surest_place_of_all_frames_makes_the_vector() -> None:
 
 
 def test_two_ears_are_separated_each_by_itself() -> None:
-    """As LAVSS runs its mono baselines."""
-    model, batch = make(), binaural_batch()
-    answer = separate(model, batch).magnitudes
-    for ear in range(2):
-        one = Batch(batch.mixture[:, ear : ear + 1], cues=batch.cues)
-        torch.testing.assert_close(separate(model, one).magnitudes[:, :, 0], answer[:, :, ear])
+    check_each_ear_alone(make())
 
 
 def test_binary_masks_and_their_loss() -> None:
@@ -98,26 +100,13 @@ def test_binary_masks_and_their_loss() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"masks": "binary"},
-        {"front_end": EARS},
-        {"front_end": EARS, "position": True},
-        {"front_end": EARS, "spatial_cues": "paper"},
+        *ADDED,
         FUSED,
         {**FUSED, "front_end": EARS, "position": True, "spatial_cues": "signed"},
     ],
 )
 def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
-    model = make(**changes)
-    batch: Batch = binaural_batch() if "front_end" in changes else tiny_batch(2)
-    assert model.needs == ({"crops", "boxes"} if changes.get("position") else {"crops"})
-    assert separate(model, batch).magnitudes.isfinite().all()
-    model.train()
-    losses = model.losses(batch)
-    losses["total"].backward()
-    assert all(value.isfinite() for value in losses.values())
-    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert missing == []
+    check_trains_and_answers(make(**changes))
 
 
 def test_first_weights_as_released() -> None:

@@ -15,7 +15,7 @@ from avsep.training.recipe import TrainRecipe
 from avsep.training.start import TakenOver, fill, make_model, pinned
 from avsep.vision.clip import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, save_image_encoder
-from models.ears import binaural_batch, separate
+from models.ears import EARS, binaural_batch, separate
 from tiny_models import CATEGORIES, FRONT_END, TINY, tiny_model
 from training.noise_training import noise_recipe
 from vision.tiny_clip import TINY_IMAGE_SETTINGS, write_tiny_clip
@@ -138,7 +138,6 @@ def test_a_recipe_holds_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.Mo
 
 # From one ear to two (LAVSS, section 3.4)
 
-EARS = FRONT_END.model_copy(update={"num_channels": 2})
 MONO = {"front_end": FRONT_END, "spatial_cues": "none", "position": False}
 PLAIN = {"guide_everywhere": False, "num_templates": 0}
 FUSED = {"fusion": "attention", "unet": UNetSettings(channels=(8, 8, 16, 16, 16), num_features=8)}

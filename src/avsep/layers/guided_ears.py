@@ -6,16 +6,17 @@ in, W the width of what is seen, R t rows and columns of the network's cells.
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from avsep.errors import InputError
 from avsep.layers.cross_modal import AttentionSettings, PositionNetwork, VisionPosition
 from avsep.layers.ear_separator import EarSeparator, EarSettings
 from avsep.records import Cues
+from avsep.sound.binaural import SpatialCues
 
 _NUM_SCALES = 3  # the deepest maps of sound, which are tokens (equation 5)
 
@@ -75,6 +76,27 @@ class GuidedSettings(EarSettings):
                 f"{self.size[0]} rows and {self.size[1]} columns must be multiples of {halved}, as "
                 f"{len(channels)} layers halve them"
             )
+
+
+class AddedSettings(GuidedSettings):
+    """Of a network that is older than LAVSS: as published, and what Table 3 adds as switches."""
+
+    spatial_cues: SpatialCues = Field(
+        default="none", description="what two ears tell together goes in too (Table 3: IPD)"
+    )
+    position: bool = Field(
+        default=False, description="where the object stands is read (Table 3: position guidance)"
+    )
+    fusion: Literal["none", "attention"] = Field(
+        default="none",
+        description="none: what is seen meets the sound as published; attention: at the bottom of "
+        "the U-Net, by LAVSS's Figure 3, for which its three deepest layers are of one width",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        self.check_layers(with_tokens=self.fusion == "attention")
+        return self
 
 
 GuidedChosen = TypeVar("GuidedChosen", bound=GuidedSettings)

@@ -4,7 +4,7 @@ Axes beside those of records.py: E one ear of one mixture, N one source at one e
 in, W the width of what is seen, V channels at the bottom, R t rows and columns of the cells.
 """
 
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -13,27 +13,14 @@ from torch import Tensor, nn
 
 from avsep.layers.cross_modal import SEEN_CELLS, AudioFusion
 from avsep.layers.ear_unet import EarUNet, EarUNetSettings
-from avsep.layers.guided_ears import GuidedEars, GuidedSettings
-from avsep.sound.binaural import SpatialCues
+from avsep.layers.guided_ears import AddedSettings, GuidedEars
 from avsep.vision.looks import LookSettings
 from avsep.vision.object_maps import ObjectEncoderName, ObjectMaps
 
 
-class Separation25DSettings(GuidedSettings):
+class Separation25DSettings(AddedSettings):
     """The published network for one ear at a time; what LAVSS's Table 3 adds to it is a switch."""
 
-    spatial_cues: SpatialCues = Field(
-        default="none", description="what two ears tell together goes in too (Table 3: IPD)"
-    )
-    position: bool = Field(
-        default=False, description="where the object stands is read (Table 3: position guidance)"
-    )
-    fusion: Literal["none", "attention"] = Field(
-        default="none",
-        description="none: what is seen lies beside every cell of the bottom, as published; "
-        "attention: LAVSS's Figure 3 (Table 3), for which the U-Net needs three layers of one "
-        "width at its bottom, as LAVSS's seven have",
-    )
     seen_channels: int = Field(
         default=8, gt=0, description="of each place of what is seen, where nothing attends"
     )
@@ -42,8 +29,7 @@ class Separation25DSettings(GuidedSettings):
     image_encoder: ObjectEncoderName = Field(default="resnet18", description="looks at the crops")
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        self.check_layers(with_tokens=self.fusion == "attention")
+    def _ends_with_the_mask(self) -> Self:
         if self.unet.num_features != 1:
             raise ValueError("unet.num_features must be 1: the U-Net ends with the mask itself")
         return self

@@ -4,51 +4,34 @@ Axes beside those of records.py: E one ear of one mixture, N one source at one e
 in, W the width of what is seen, A the components, R t rows and columns of the network's cells.
 """
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from avsep.layers.audio_unet import AudioUNet, UNetSettings
 from avsep.layers.cross_modal import AudioFusion
-from avsep.layers.guided_ears import GuidedEars, GuidedSettings
+from avsep.layers.guided_ears import AddedSettings, GuidedEars
 from avsep.records import Cues
-from avsep.sound.binaural import SpatialCues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.vision.looks import LookSettings
 from avsep.vision.object_maps import ObjectEncoderName, ObjectMaps
 
 
-class SoundOfPixelsSettings(GuidedSettings):
+class SoundOfPixelsSettings(AddedSettings):
     """The numbers of the released code, mono; what LAVSS's Table 3 adds to it is a switch."""
 
     front_end: FrontEndSettings = FrontEndSettings()
-    spatial_cues: SpatialCues = Field(
-        default="none", description="what two ears tell together goes in too (Table 3: IPD)"
-    )
     masks: Literal["ratio", "binary"] = Field(
         default="binary", description="binary under cross-entropy, or ratio under L1 and L2"
-    )
-    position: bool = Field(
-        default=False, description="where the object stands is read (Table 3: position guidance)"
-    )
-    fusion: Literal["none", "attention"] = Field(
-        default="none",
-        description="none: picture and sound meet in the synthesiser alone, as published; "
-        "attention: at the bottom of the U-Net too, by LAVSS's Figure 3 (Table 3)",
     )
     unet: UNetSettings = UNetSettings(last_bias=True)
     looks: LookSettings = LookSettings(with_movement=False, whole_when_alone=True)
     image_encoder: ObjectEncoderName = Field(
         default="resnet18", description="looks at the crops; ResNet-18 is dilated, and learns"
     )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        self.check_layers(with_tokens=self.fusion == "attention")
-        return self
 
     @property
     def channels(self) -> tuple[int, ...]:
