@@ -128,6 +128,12 @@ def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
     return heard.seconds, []
 
 
+def length_faults(name: str, seconds: float | None) -> Iterator[Fault]:
+    """Whether a clip called `name` fills no window."""
+    if seconds is not None and seconds < WINDOW_SECONDS:
+        yield Fault(SHORT, name, f"{seconds:.2f} s")
+
+
 def pictures_faults(pictures: Sequence[Path], name: str) -> Iterator[Fault]:
     """What is wrong with the pictures of a folder called `name`, one at least, in their order."""
     try:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from avsep.data.checks.clip_health import (
     MISSING,
-    SHORT,
     UNREADABLE,
-    WINDOW_SECONDS,
     ClipHealth,
     ClipJob,
     Fault,
+    length_faults,
     pictures_faults,
     sound_faults,
 )
@@ -71,8 +70,7 @@ def examine_fair_play(folder: Path, name: str) -> ClipHealth:
         faults.append(Fault(MISSING, f"{SOUNDS_FOLDER}/{name}.wav"))
     else:
         seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
-        if seconds is not None and seconds < WINDOW_SECONDS:
-            faults.append(Fault(SHORT, name, f"{seconds:.2f} s"))
+        faults += length_faults(name, seconds)
     if pictures is None:
         faults.append(Fault(MISSING, f"videos/{name}.mp4", "nor pictures in frames"))
     else:

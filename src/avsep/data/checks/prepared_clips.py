@@ -13,15 +13,14 @@ from avsep.data.checks.clip_health import (
     LISTED_TWICE,
     MISSING,
     MOTION,
-    SHORT,
     UNLISTED,
     UNREADABLE,
     UNSEEN,
     UNUSABLE_LINE,
-    WINDOW_SECONDS,
     ClipHealth,
     ClipJob,
     Fault,
+    length_faults,
     pictures_faults,
     sound_faults,
 )
@@ -88,8 +87,7 @@ def examine_prepared(folder: Path, row: IndexRow) -> ClipHealth:
         faults.append(Fault(MISSING, f"audio/{place.as_posix()}{SOUND_ENDINGS[0]}"))
     else:
         seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
-        if seconds is not None and seconds < WINDOW_SECONDS:
-            faults.append(Fault(SHORT, _name(row), f"{seconds:.2f} s"))
+        faults += length_faults(_name(row), seconds)
     frames = folder / "frames" / place
     is_seen = row.tells_of_pictures or frames.is_dir()
     if is_seen:

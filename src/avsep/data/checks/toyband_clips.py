@@ -13,12 +13,11 @@ from avsep.data.checks.clip_health import (
     LENGTHS,
     MISFIT,
     NO_VIDEO,
-    SHORT,
     UNREADABLE,
-    WINDOW_SECONDS,
     ClipHealth,
     ClipJob,
     Fault,
+    length_faults,
     sound_faults,
 )
 from avsep.data.checks.findings import Finding, Item
@@ -67,8 +66,7 @@ def examine_toyband(paths: ClipPaths) -> ClipHealth:
     seconds, faults = sound_faults(paths.video, video)
     sounds_are_well = not faults
     if seconds is not None:
-        if seconds < WINDOW_SECONDS:
-            faults.append(Fault(SHORT, paths.name, f"{seconds:.2f} s"))
+        faults += length_faults(paths.name, seconds)
         faults += video_faults(paths.video, video, seconds)
     try:
         read_record(paths.score)
