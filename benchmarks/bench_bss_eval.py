@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from avsep.data.mixing import crop
-from avsep.data.toyband.clip import Cast, ToybandSettings, play
-from avsep.data.toyband.material import Material
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.projection import energies
-from avsep.evaluation.projection.dense import factor_in_blocks
+from avsep.evaluation.projection.least_squares import factor_in_blocks
 from avsep.recipe import load_recipe
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.masks import ratio_mask
-from avsep.sound.resample import resample
+from avsep.sound.magnitudes import ratio_mask
+from avsep.sound.resampling import resample
+from avsep.toyband.clip import Cast, ToybandSettings, play
+from avsep.toyband.material import Material
 
 NUM_CASTS = 32  # stems of these are paired in many ways
 TAPS = 512

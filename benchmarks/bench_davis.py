@@ -21,8 +21,12 @@ from torch.nn.functional import silu
 from torch.utils.flop_counter import FlopCounterMode
 
 from avsep.devices import computes_bfloat16
-from avsep.layers.convolution_attention import ResNetBlock, TimeAttention, TimeFrequencyAttention
-from avsep.layers.separation_unet import MapAttention, SeparationUNet, SeparationUNetSettings
+from avsep.models.davis.convolution_attention import (
+    ResNetBlock,
+    TimeAttention,
+    TimeFrequencyAttention,
+)
+from avsep.models.davis.separation_unet import MapAttention, SeparationUNet, SeparationUNetSettings
 
 REQUIRED_RATE, REQUIRED_MEMORY, REQUIRED_SNR_DB = 1.8, 0.75, 40.0
 RUNS, PROCESSES = 5, 3

@@ -16,18 +16,18 @@ from rich.progress import track
 from rich.table import Table
 
 from avsep.checkpoint import load_model
-from avsep.data.toyband.build import make_toyband
-from avsep.data.toyband.clip import ToybandSettings
-from avsep.data.toyband.folder import read_toyband
-from avsep.data.toyband.material import Material
+from avsep.data.toyband import read_toyband
 from avsep.diffusion.sampling import SamplingSettings
 from avsep.evaluation.baselines import waveforms
+from avsep.evaluation.batches import ClipReader, Reading
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.clip_batches import ClipReader, Reading
-from avsep.media.whole_file import write_whole
-from avsep.models.davis import DAVIS
+from avsep.media.atomic import write_whole
+from avsep.models.davis.model import DAVIS
 from avsep.recipe import load_recipe
 from avsep.records import Batch
+from avsep.toyband.build import make_toyband
+from avsep.toyband.clip import ToybandSettings
+from avsep.toyband.material import Material
 
 # Fresh clips of the notes that models train on: samplers are not chosen on what is reported.
 SEED = 900

@@ -18,15 +18,15 @@ REQUIRED_SECONDS = 10.0
 # Where the time goes: part -> the functions of avsep that are timed, module and name.
 PARTS = {
     "loading the model": [("avsep.separation.separator", "_load")],
-    "decoding sound": [("avsep.separation.scene", "read_audio")],
+    "decoding sound": [("avsep.separation.video_input", "read_audio")],
     "looking": [
-        ("avsep.separation.scene", "look_at_pictures"),
-        ("avsep.separation.scene", "look_at"),
+        ("avsep.separation.video_input", "look_at_pictures"),
+        ("avsep.separation.video_input", "look_at"),
     ],
     "resampling": [("avsep.separation.separator", "resample")],
-    "writing stems": [("avsep.separation.folder", "write_audio")],
-    "writing the preview": [("avsep.separation.folder", "write_preview")],
-    "writing the report": [("avsep.separation.folder", "result_page")],
+    "writing stems": [("avsep.separation.output", "write_audio")],
+    "writing the preview": [("avsep.separation.output", "write_preview")],
+    "writing the report": [("avsep.separation.output", "result_page")],
 }
 
 
@@ -53,10 +53,10 @@ def main() -> None:
 
 
 def _duet(folder: Path) -> Path:
-    from avsep.data.toyband.build import make_toyband
-    from avsep.data.toyband.clip import ToybandSettings
-    from avsep.data.toyband.material import Material
     from avsep.recipe import load_recipe
+    from avsep.toyband.build import make_toyband
+    from avsep.toyband.clip import ToybandSettings
+    from avsep.toyband.material import Material
 
     settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
     list(make_toyband(folder / "band", 1, 1000, settings, Material.read(), num_workers=1))
@@ -86,7 +86,7 @@ def _parts(video: Path, model: str, folder: Path) -> dict[str, float]:
 def timed_run(video: str, model: str, out: str) -> dict[str, float]:
     """Seconds of each part of one separation in this process."""
     start = time.perf_counter()
-    import avsep.separation.batch as batch
+    import avsep.separation.output as batch
     from avsep.separation import separator
 
     spent = {"importing": time.perf_counter() - start} | dict.fromkeys(PARTS, 0.0)

@@ -10,10 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from avsep.data.toyband import clip as clips
-from avsep.data.toyband.build import make_toyband
-from avsep.data.toyband.material import Material
 from avsep.media.video_files import VideoSettings, write_video
+from avsep.toyband import clip as clips
+from avsep.toyband.build import make_toyband
+from avsep.toyband.material import Material
 
 
 def main() -> None:

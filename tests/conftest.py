@@ -22,7 +22,8 @@ hypothesis.settings.load_profile("patient")
 
 # Every call into these packages is checked against its annotated shapes and types.
 CHECKED = [
-    "records", "devices", "sound", "media", "vision", "data", "layers", "diffusion", "models",
+    "records", "devices", "sound", "media", "vision", "toyband", "data", "cues", "layers",
+    "diffusion", "models",
     "checkpoint", "pages", "evaluation", "training", "separation",
 ]  # fmt: skip
 install_import_hook([f"avsep.{name}" for name in CHECKED], "shape_checks.check")

@@ -45,7 +45,7 @@ def test_what_was_saved_answers_alike(name: str, tmp_path: Path) -> None:
 def test_the_card_says_where_it_comes_from(path: Path) -> None:
     card = read_card(str(path))
     assert (card.model, card.categories) == ("dgfnet", CATEGORIES)
-    assert card.settings["unet"]["attention_groups"] == 4
+    assert card.settings["attention_groups"] == 4
     assert card.facts == {"step": 7, "validation": {"sdr_db": 1.5}}
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsep.data.categories import ALIASES, CATEGORIES, category_index, find_category
 from avsep.errors import InputError, require_package, unknown_name
+from avsep.toyband.categories import ALIASES, CATEGORIES, category_index, find_category
 
 
 @pytest.mark.parametrize(

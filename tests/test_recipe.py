@@ -90,7 +90,7 @@ def test_names_and_commands(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_load(name: str) -> None:
-    from avsep.data.toyband.clip import ToybandSettings
+    from avsep.toyband.clip import ToybandSettings
     from avsep.training.recipe import TrainRecipe
 
     schemas = {"toyband": ToybandSettings, "train": TrainRecipe}

@@ -3,17 +3,16 @@
 import torch
 from torch import nn
 
+from avsep.cues.crops import LookSettings
 from avsep.layers.audio_unet import UNetSettings
-from avsep.layers.convolution_attention import AttentionSettings
+from avsep.layers.binaural_unet import EarUNetSettings
 from avsep.layers.cross_modal import AttentionSettings as CrossAttentionSettings
-from avsep.layers.ear_unet import EarUNetSettings
-from avsep.layers.separation_unet import SeparationUNetSettings
 from avsep.models import MODELS
+from avsep.models.davis.convolution_attention import AttentionSettings
+from avsep.models.davis.frame_network import TemporalTransformerSettings
+from avsep.models.davis.separation_unet import SeparationUNetSettings
 from avsep.records import Batch, Cues
-from avsep.sound.front_end import FrontEndSettings
-from avsep.sound.stft import StftSettings
-from avsep.vision.looks import LookSettings
-from avsep.vision.temporal_transformer import TemporalTransformerSettings
+from avsep.sound.front_end import FrontEndSettings, StftSettings
 
 CATEGORIES = ("harp", "tuba", "violin")
 # 32 rows of 32 frames: what five halvings take.
@@ -62,7 +61,9 @@ TINY = {
     "dgfnet": {
         **_SMALL,
         "motion_in_fusion": True,
-        "unet": UNetSettings(**_CHANNELS, audio_attention=True, attention_groups=4),
+        "unet": UNetSettings(**_CHANNELS),
+        "audio_attention": True,
+        "attention_groups": 4,
     },
     "iquery": {**_SMALL, "unet": UNetSettings(**_CHANNELS)},
     # A random network that says noise or a velocity carries rounding far; tests/models has these.

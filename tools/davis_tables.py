@@ -23,10 +23,10 @@ from pydantic import BaseModel
 from ablation_runs import FIGURES, path_of, plus_minus, spread_of, train_once
 from avsep.checkpoint import load_model
 from avsep.devices import find_device
-from avsep.media.whole_file import write_whole
-from avsep.training.material import build, library_of, read_lists, validation_of
+from avsep.media.atomic import write_whole
+from avsep.training.datamodule import build, library_of, read_lists, validation_of
 from avsep.training.recipe import load_training
-from avsep.training.session import default_cache
+from avsep.training.run import default_cache
 from avsep.training.validation import validate
 
 DEFAULT = "table2-rtft"  # the paper's network, which is the last row of both tables

@@ -25,10 +25,10 @@ from avsep.checkpoint import load_model
 from avsep.data import open_dataset
 from avsep.data.clips import ClipFiles
 from avsep.evaluation.benchmark import Evaluation, score_clips
-from avsep.evaluation.contenders import Contender, model_contenders
 from avsep.evaluation.gates import GateSample, gate_shares, measure_gates, paired_difference
-from avsep.evaluation.results.results_json import as_json
-from avsep.media.whole_file import write_whole
+from avsep.evaluation.methods import Contender, model_contenders
+from avsep.evaluation.results.writing import as_json
+from avsep.media.atomic import write_whole
 
 # Variant -> its row, and the paper's SDR, SIR, SAR on MUSIC.
 VARIANTS = {

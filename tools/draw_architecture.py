@@ -12,8 +12,8 @@ SOURCE = ROOT / "src" / "avsep"
 PAGE = ROOT / "docs" / "architecture.md"
 # Folders in the order a file meets them; the order of the layers is tests/architecture's.
 STAGES = [
-    "sound", "media", "vision", "data", "layers", "diffusion", "models", "pages", "evaluation",
-    "training", "separation", "cli",
+    "sound", "media", "diffusion", "layers", "vision", "toyband", "data", "cues", "models", "pages",
+    "evaluation", "training", "separation", "cli",
 ]  # fmt: skip
 HEAD = """# The house
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from avsep.data.draws import MixingSettings
-from avsep.data.toyband.clip import ToybandSettings
+from avsep.data.mixing import MixingSettings
 from avsep.recipe import settings_group
+from avsep.toyband.clip import ToybandSettings
 from avsep.training.recipe import TrainingSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from avsep.data.categories import CATEGORIES
-from avsep.data.toyband.clip import Cast, ToybandSettings, play, set_stage
-from avsep.data.toyband.material import Material
-from avsep.data.toyband.music.score import Part
-from avsep.data.toyband.pictures.stage import Stage
+from avsep.toyband.categories import CATEGORIES
+from avsep.toyband.clip import Cast, ToybandSettings, play, set_stage
+from avsep.toyband.material import Material
+from avsep.toyband.music.score import Part
+from avsep.toyband.pictures.stage import Stage
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 SIDE_PIXELS, GAP_PIXELS, TEXT_PIXELS = 112, 6, 16

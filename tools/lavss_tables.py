@@ -22,10 +22,9 @@ import numpy as np
 from ablation_runs import plus_minus, spread_of, train_once
 from avsep.data import open_dataset
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.mixture_lists import choose_mixtures
-from avsep.evaluation.scoring import Plan, score_all
-from avsep.evaluation.settings import EvaluationSettings
-from avsep.media.whole_file import write_whole
+from avsep.evaluation.mixtures import choose_mixtures
+from avsep.evaluation.run import EvaluationSettings, Plan, score_all
+from avsep.media.atomic import write_whole
 
 # What a run in mono has for any row's network, as `lavss-table3-25d-mono` has it.
 MONO = (

@@ -5,7 +5,7 @@ Run once by the authors; users need neither fluidsynth nor the soundfont:
     apt-get install fluidsynth fluid-soundfont-gm
     python tools/render_notes.py
 
-writes src/avsep/data/toyband/bank/<category>/<midi>_<n>.ogg (drums: <n>.ogg), mono 44.1 kHz,
+writes src/avsep/toyband/bank/<category>/<midi>_<n>.ogg (drums: <n>.ogg), mono 44.1 kHz,
 leading silence removed, tail faded, peak 0.9, and bank/notes.csv, which tells of each file the
 dynamic it was struck with (velocity / 127), its timbre (soundfont preset) and, for drums, its key
 in General MIDI's percussion map. Neighbouring pitches take turns in dynamic and timbre, so that
@@ -27,7 +27,7 @@ import soxr
 
 SAMPLE_RATE_HZ = 44_100
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
-BANK = Path(__file__).parents[1] / "src/avsep/data/toyband/bank"
+BANK = Path(__file__).parents[1] / "src/avsep/toyband/bank"
 # Where soundfonts keep drum kits.
 DRUM_BANK = 128
 TICKS_PER_SECOND = 960  # 480 a quarter at MIDI's default of 120 quarters a minute

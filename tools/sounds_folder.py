@@ -21,7 +21,7 @@ from pathlib import Path
 from avsep.data.clips import TEST, TRAINING, VALIDATION
 from avsep.data.prepared import INDEX_NAME, SOUND_ENDINGS
 from avsep.errors import InputError
-from avsep.media.whole_file import make_folder, write_whole
+from avsep.media.atomic import make_folder, write_whole
 
 VALIDATION_SHARE = 0.1
 HEAD = ("id", "category", "split")

@@ -27,16 +27,16 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate,
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models import squeezenet1_1
 
-from avsep.data.categories import CATEGORIES, find_category
-from avsep.data.toyband.folder import read_toyband
-from avsep.data.toyband.pictures.photographs import (
+from avsep.data.toyband import read_toyband
+from avsep.media.frames import read_frames
+from avsep.toyband.categories import CATEGORIES, find_category
+from avsep.toyband.pictures.photographs import (
     HELD_OUT_EVERY,
     HELD_OUT_INDEX,
     SUFFIXES,
     Photographs,
     open_photograph,
 )
-from avsep.media.frames import read_frames
 from avsep.vision.image_encoder import SmallImageEncoder, load_image_encoder, save_image_encoder
 from picture_views import augmented, mixed
 

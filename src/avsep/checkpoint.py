@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from avsep.errors import InputError, unknown_name
-from avsep.media.whole_file import write_whole
+from avsep.media.atomic import write_whole
 from avsep.models import MODELS
 from avsep.recipe import check_settings
 

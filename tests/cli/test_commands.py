@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from avsep.data.toyband.folder import ClipPaths, read_toyband
+from avsep.data.toyband import read_toyband
 from avsep.evaluation.baselines import BASELINES
+from avsep.toyband.folder import ClipPaths
 
 SMALL = [
     "--set=clip_seconds=2",
@@ -23,10 +24,10 @@ SMALL = [
 @pytest.fixture(scope="module")
 def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three small clips: a solo, a duet, and a duet of which one is silent."""
-    from avsep.data.toyband.build import make_toyband
-    from avsep.data.toyband.clip import ToybandSettings
-    from avsep.data.toyband.material import Material
-    from avsep.data.toyband.pictures.performers import PictureSettings
+    from avsep.toyband.build import make_toyband
+    from avsep.toyband.clip import ToybandSettings
+    from avsep.toyband.material import Material
+    from avsep.toyband.pictures.performers import PictureSettings
 
     folder = tmp_path_factory.mktemp("bands") / "band"
     pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)

@@ -11,7 +11,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner, Result
 
-from avsep.cli.lists import ListCommand
+from avsep.cli.options import ListCommand
 from avsep.cli.score import score
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval

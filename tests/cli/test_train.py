@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 from avsep.checkpoint import load_model, read_card, save_checkpoint
+from avsep.training.initial_weights import make_model
 from avsep.training.recipe import load_training
-from avsep.training.start import make_model
 from training.tiny_band import make_band, write_tiny_recipe
 
 

@@ -15,10 +15,10 @@ from data.prepared_folder import make_prepared
 
 
 def make_toyband(folder: Path) -> None:
-    from avsep.data.toyband.build import make_toyband as make
-    from avsep.data.toyband.clip import ToybandSettings
-    from avsep.data.toyband.material import Material
-    from avsep.data.toyband.pictures.performers import PictureSettings
+    from avsep.toyband.build import make_toyband as make
+    from avsep.toyband.clip import ToybandSettings
+    from avsep.toyband.material import Material
+    from avsep.toyband.pictures.performers import PictureSettings
 
     pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
     settings = ToybandSettings(clip_seconds=2, pictures=pictures, unseen_player_probability=1)

@@ -15,8 +15,7 @@ from avsep.data.clips import (
     split_clips,
 )
 from avsep.errors import InputError
-from avsep.media.tracks import AudioTrack
-from avsep.media.video_files import write_video
+from avsep.media.video_files import AudioTrack, write_video
 from avsep.records import VisibleObject
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from avsep.data import open_dataset
 from avsep.data.checks.check import open_check
-from avsep.data.checks.findings import CheckReport
+from avsep.data.checks.reports import CheckReport
 from avsep.data.clips import load_clip, split_clips
 from avsep.data.fair_play import read_fair_play
 from avsep.errors import InputError

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from avsep.diffusion.noise import NoiseField
+from avsep.diffusion.sampling import NoiseField
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
-from avsep.diffusion.samplers import SAMPLERS
+from avsep.diffusion.sampling import SAMPLERS
 from diffusion.gaussian import ONE, TWO, Normals
 
 ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "midpoint": 2, "dpm-solver++": 2}

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
-from avsep.diffusion.samplers import SAMPLERS, evaluations
-from avsep.diffusion.targets import Target, data_from, target_of
+from avsep.diffusion.paths import DiffusionPath, FlowPath, Path, Target, data_from, target_of
+from avsep.diffusion.sampling import SAMPLERS, evaluations
 from avsep.errors import InputError
 
 PATHS = [DiffusionPath("sigmoid"), DiffusionPath("cosine"), FlowPath()]

@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from torch import Tensor
 
 from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
-from avsep.diffusion.samplers import SAMPLERS
+from avsep.diffusion.sampling import SAMPLERS
 
 # Its schedulers hand PyTorch's tensors to NumPy 2 in the way of NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

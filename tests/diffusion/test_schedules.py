@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from avsep.diffusion.schedules import MAXIMUM_BETA, SCHEDULES
+from avsep.diffusion.paths import MAXIMUM_BETA, SCHEDULES
 
 
 def test_the_sigmoid_schedule_is_davis(golden: dict) -> None:

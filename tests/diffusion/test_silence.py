@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
-from avsep.diffusion.silence import as_released, equation_5
+from avsep.diffusion.sampling import as_released, equation_5
 
 MIXTURE = torch.tensor([[0.0, 0.001, 0.002, 0.5]])
 THRESHOLD = 0.002

@@ -3,8 +3,15 @@
 import pytest
 import torch
 
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
-from avsep.diffusion.targets import TARGETS, Target, data_from, target_of
+from avsep.diffusion.paths import (
+    TARGETS,
+    DiffusionPath,
+    FlowPath,
+    Path,
+    Target,
+    data_from,
+    target_of,
+)
 
 PATHS = [DiffusionPath("sigmoid"), DiffusionPath("cosine"), DiffusionPath("linear"), FlowPath()]
 

@@ -9,9 +9,9 @@ import pytest
 
 from avsep.models import MODELS
 from avsep.recipe import write_recipe
-from avsep.training.listener import Listener
+from avsep.training.callbacks import Listener
 from avsep.training.recipe import COMMAND, OptimizerSettings, TrainingSettings, TrainRecipe
-from avsep.training.session import Options, Session
+from avsep.training.run import Options, Session
 from data.fair_play_folder import make_fair_play, write_detections, write_h5
 from tiny_models import TINY
 

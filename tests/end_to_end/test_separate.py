@@ -5,16 +5,17 @@ import pytest
 import torch
 
 import avsep
-import avsep.sound.full_band as full_band
-from avsep.data.toyband.clip import ToybandSettings, make_clip
-from avsep.data.toyband.folder import ClipPaths, read_clip
-from avsep.data.toyband.material import Material
+import avsep.sound.resampling as full_band
+from avsep.data.toyband import read_clip
 from avsep.media.audio import read_audio
 from avsep.recipe import load_recipe
 from avsep.separation.separator import Separator
 from avsep.sound.front_end import FrontEnd
-from avsep.sound.masks import ratio_mask
-from avsep.sound.resample import resample
+from avsep.sound.magnitudes import ratio_mask
+from avsep.sound.resampling import resample
+from avsep.toyband.clip import ToybandSettings, make_clip
+from avsep.toyband.folder import ClipPaths
+from avsep.toyband.material import Material
 
 # Seeds from 1000 on play notes that training never heard.
 HELD_OUT_SEED = 1000

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from avsep.data.toyband.build import make_toyband
-from avsep.data.toyband.clip import ToybandSettings
-from avsep.data.toyband.folder import read_toyband
-from avsep.data.toyband.material import Material
+from avsep.data.toyband import read_toyband
 from avsep.evaluation.benchmark import Evaluation, score_clips
-from avsep.evaluation.contenders import find_contenders
+from avsep.evaluation.methods import find_contenders
 from avsep.recipe import load_recipe
+from avsep.toyband.build import make_toyband
+from avsep.toyband.clip import ToybandSettings
+from avsep.toyband.material import Material
 
 NAME = "dgfnet-mini"
 NUM_PAIRS = 16

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from avsep.cues.crops import LookSettings
 from avsep.data.clips import ClipFiles, SourceFile
+from avsep.evaluation.batches import ClipReader, Reading
 from avsep.evaluation.benchmark import Evaluation, ScoredClip
-from avsep.evaluation.clip_batches import ClipReader, Reading
-from avsep.evaluation.contenders import Contender
+from avsep.evaluation.methods import Contender
 from avsep.evaluation.protocol import PairScores
 from avsep.evaluation.results.examples import Answer, Example, rows_of
 from avsep.records import VisibleObject
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.stft import StftSettings
-from avsep.vision.looks import LookSettings
+from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings
 
 SETTINGS = FrontEndSettings(
     sample_rate_hz=8000,

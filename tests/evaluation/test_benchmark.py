@@ -14,13 +14,12 @@ from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, READS, MixtureBaseline
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, score_clips
-from avsep.evaluation.contenders import Contender
+from avsep.evaluation.methods import Contender
 from avsep.evaluation.results.result_tables import tables_of
-from avsep.evaluation.results.results_json import as_json
 from avsep.evaluation.results.tables import SUMMARY_HEAD, summary_table
+from avsep.evaluation.results.writing import as_json
 from avsep.records import Batch, Separation, VisibleObject
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.stft import StftSettings
+from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings
 
 # A window of a quarter of a second keeps the tests quick.
 SETTINGS = FrontEndSettings(

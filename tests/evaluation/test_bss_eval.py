@@ -198,7 +198,7 @@ def test_band_limited_sources_are_exact(cutoff: float) -> None:
 
 def test_steps_end_before_they_add_up_to_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dark sources, resampled; hiss in the empty band; far more steps than are allowed."""
-    monkeypatch.setattr("avsep.evaluation.projection.rests._MOST_STEPS", 60)
+    monkeypatch.setattr("avsep.evaluation.projection.refinement._MOST_STEPS", 60)
     rng = np.random.default_rng(0)
     sources = soxr.resample(rng.standard_normal((6000, 2)), 1, 2, quality="VHQ").T
     sources = sources.astype(np.float32)
@@ -246,7 +246,7 @@ def test_many_mixtures_pass_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = rng.standard_normal((5, 2, 400))
     estimates = sources + rng.standard_normal(sources.shape)
     whole = bss_eval(sources, estimates, filter_taps=16)
-    monkeypatch.setattr("avsep.evaluation.projection.batches._MOST_BYTES", 1)
+    monkeypatch.setattr("avsep.evaluation.projection.energies._MOST_BYTES", 1)
     one_by_one = bss_eval(sources, estimates, filter_taps=16)
     np.testing.assert_allclose(table(one_by_one), table(whole), rtol=0, atol=1e-9)
 

@@ -14,10 +14,10 @@ from tiny_models import tiny_model
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a checkpoint and a band of three small duets."""
-    from avsep.data.toyband.build import make_toyband
-    from avsep.data.toyband.clip import ToybandSettings
-    from avsep.data.toyband.material import Material
-    from avsep.data.toyband.pictures.performers import PictureSettings
+    from avsep.toyband.build import make_toyband
+    from avsep.toyband.clip import ToybandSettings
+    from avsep.toyband.material import Material
+    from avsep.toyband.pictures.performers import PictureSettings
 
     folder = tmp_path_factory.mktemp("place")
     settings = ToybandSettings(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avsep.evaluation.intervals import Resamples
+from avsep.evaluation.protocol import Resamples
 
 
 def solo(num: int) -> list[tuple[str, ...]]:

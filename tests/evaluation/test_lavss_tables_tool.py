@@ -10,12 +10,12 @@ import pytest
 import ablation_runs
 import lavss_tables as tables
 from avsep.data import open_dataset
-from avsep.data.toyband.build import make_toyband
-from avsep.data.toyband.clip import ToybandSettings
-from avsep.data.toyband.material import Material
-from avsep.evaluation.mixture_lists import choose_mixtures
-from avsep.evaluation.settings import EvaluationSettings
+from avsep.evaluation.mixtures import choose_mixtures
+from avsep.evaluation.run import EvaluationSettings
 from avsep.recipe import load_recipe
+from avsep.toyband.build import make_toyband
+from avsep.toyband.clip import ToybandSettings
+from avsep.toyband.material import Material
 
 WORDS = ["--data", "ears", "--mono", "solos", "--duets", "d", "--twins", "t"]
 LENGTHS = ["--steps", "9", "--mono-steps", "5"]

@@ -8,8 +8,8 @@ import pytest
 from avsep.data.clips import ClipFiles
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
-from avsep.evaluation.mixture_lists import PairSettings, choose_mixtures
-from avsep.evaluation.settings import EvaluationSettings
+from avsep.evaluation.mixtures import PairSettings, choose_mixtures
+from avsep.evaluation.run import EvaluationSettings
 from avsep.recipe import read_overrides
 from evaluation.solos import make_solos
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from avsep.cues.crops import LookSettings
 from avsep.data.clips import ClipFiles
 from avsep.data.prepared import read_prepared
-from avsep.evaluation.clip_batches import ClipReader, Reading
-from avsep.evaluation.groups import groups_of
+from avsep.evaluation.batches import ClipReader, Reading
 from avsep.evaluation.mixtures import Mixture, Part, as_mixtures, middle_of, own_mixture
+from avsep.evaluation.protocol import groups_of
 from avsep.sound.front_end import FrontEndSettings
-from avsep.vision.looks import LookSettings
 from evaluation.solos import hide_solos, make_solos, solo_sound
 
 FRONT_END = FrontEndSettings(window_samples=11025)  # a second

@@ -6,9 +6,8 @@ import torch
 
 from avsep.data.mixing import MixedItem, to_batch
 from avsep.errors import InputError
-from avsep.evaluation.baselines import waveforms
+from avsep.evaluation.baselines import NmfMfcc, cluster_masks, mel_bands, waveforms
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.nmf_mfcc import NmfMfcc, cluster_masks, mel_bands
 from avsep.records import Batch
 from avsep.sound.front_end import FrontEnd
 

@@ -6,8 +6,7 @@ import torch
 from scipy.linalg import qr
 from scipy.signal import butter, lfilter, sosfilt
 
-from avsep.evaluation.projection.correlations import correlate, lags_of
-from avsep.evaluation.projection.schur import explained_by_recursion
+from avsep.evaluation.projection.least_squares import correlate, explained_by_recursion, lags_of
 
 KINDS = ("white", "dark", "low-passed", "ringing", "near collinear", "fading", "copies")
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from avsep.layers.audio_attention import AudioAttention
 from avsep.layers.audio_unet import AudioUNet, UNetSettings
+from avsep.models.dgfnet import AudioAttention
 
 SMALL = UNetSettings(channels=(8, 16, 24, 24), num_features=8, num_layers_after_middle=2)
 
@@ -18,7 +18,7 @@ def test_size_of_the_paper() -> None:
     with torch.device("meta"):
         plain = num_parameters(AudioUNet())
         assert plain == 30_274_178
-        assert num_parameters(AudioUNet(UNetSettings(audio_attention=True))) == plain + 8_908
+        assert num_parameters(AudioUNet(make_attention=AudioAttention)) == plain + 8_908
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_attention_weighs_cells_of_groups() -> None:
 
 
 def test_attention_can_be_left_to_the_deepest_layers() -> None:
-    settings = SMALL.model_copy(
-        update={"audio_attention": True, "attention_groups": 4, "num_attention_layers": 2}
+    network = AudioUNet(
+        SMALL, make_attention=lambda width: AudioAttention(width, 4), num_attention_layers=2
     )
-    kinds = [type(layer.attention).__name__ for layer in AudioUNet(settings).up]
+    kinds = [type(layer.attention).__name__ for layer in network.up]
     assert kinds == ["Identity", "Identity", "AudioAttention", "AudioAttention"]
 
 

@@ -2,8 +2,13 @@
 
 import torch
 
-from avsep.layers.positions import sine_positions
-from avsep.layers.transformer import Attention, CrossLayer, DecoderLayer, EncoderLayer
+from avsep.layers.transformer import (
+    Attention,
+    CrossLayer,
+    DecoderLayer,
+    EncoderLayer,
+    sine_positions,
+)
 
 WIDTH = 16
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.errors import InputError
-from avsep.media.audio import AudioReader, iterate_audio, read_audio
-from avsep.media.audio_files import AudioWriter
+from avsep.media.audio import AudioReader, AudioWriter, iterate_audio, read_audio
 from avsep.media.decoding import OnDamage
 from media.making import Track, Video, encode, make, noise, numbered
 

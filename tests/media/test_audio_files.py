@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from avsep.errors import InputError
-from avsep.media.audio import read_audio
-from avsep.media.audio_files import AudioWriter, write_audio
+from avsep.media.audio import AudioWriter, read_audio, write_audio
 from media.making import noise
 
 SOUNDS = arrays(
@@ -97,7 +96,7 @@ def test_bad_names_and_places(tmp_path: Path) -> None:
 def test_wav_that_would_pass_4_gib_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avsep.media.audio_files._LARGEST_WAV_BYTES", 1000)
+    monkeypatch.setattr("avsep.media.audio._LARGEST_WAV_BYTES", 1000)
     write_audio(tmp_path / "a.wav", noise(1, 250), 8000)
     with pytest.raises(InputError, match=r"WAV ends at 4 GiB; write .flac"):
         write_audio(tmp_path / "b.wav", noise(1, 251), 8000)

@@ -12,8 +12,7 @@ from avsep.errors import InputError
 from avsep.media.audio import read_audio
 from avsep.media.frames import iterate_frames, read_frames
 from avsep.media.probe import probe
-from avsep.media.tracks import AudioTrack
-from avsep.media.video_files import VideoSettings, write_tracks, write_video
+from avsep.media.video_files import AudioTrack, VideoSettings, write_tracks, write_video
 from media.making import Track, Video, make, noise, number_of, numbered
 
 FINE = VideoSettings(quality_crf=4)

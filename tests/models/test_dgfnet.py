@@ -75,7 +75,7 @@ def test_size_of_the_whole() -> None:
 def test_names() -> None:
     assert set(MODELS) >= {"dgfnet", "iquery"}
     assert IQuery.Settings().fusion == "none"
-    assert not IQuery.Settings().unet.audio_attention
+    assert not IQuery.Settings().audio_attention
 
 
 SWITCHES = [

@@ -6,15 +6,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from avsep.data.mirror import mirrored
+from avsep.cues.mirror import mirrored
 from avsep.errors import InputError
+from avsep.layers.binaural_unet import EarUNetSettings
 from avsep.layers.cross_modal import AttentionSettings
-from avsep.layers.ear_unet import EarUNetSettings
 from avsep.models.lavss import LAVSS
 from avsep.records import Cues
 from avsep.sound.front_end import FrontEndSettings
-from avsep.sound.masks import ratio_mask
-from models.ears import (
+from avsep.sound.magnitudes import ratio_mask
+from models.binaural_models import (
     binaural_batch,
     check_trains_and_answers,
     count,

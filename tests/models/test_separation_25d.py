@@ -4,10 +4,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from avsep.layers.ear_unet import EarUNetSettings
+from avsep.layers.binaural_unet import EarUNetSettings
 from avsep.models.lavss import LAVSS
 from avsep.models.separation_25d import Separation25D, TiledMaps
-from models.ears import (
+from models.binaural_models import (
     ADDED,
     EARS,
     binaural_batch,

@@ -10,7 +10,7 @@ from torch import nn
 from avsep.layers.audio_unet import UNetSettings
 from avsep.models.sound_of_pixels import SoundOfPixels, Synthesiser
 from avsep.records import Cues
-from models.ears import (
+from models.binaural_models import (
     ADDED,
     EARS,
     check_each_ear_alone,

@@ -27,7 +27,7 @@ def test_a_row_is_its_two_switches(row: str) -> None:
     found, full = recipe(row), recipe("full")
     fusion, audio_attention = ROWS[row]
     assert found["settings"].pop("fusion") == fusion
-    assert found["settings"]["unet"].pop("audio_attention") is audio_attention
-    del full["settings"]["fusion"], full["settings"]["unet"]["audio_attention"]
+    assert found["settings"].pop("audio_attention") is audio_attention
+    del full["settings"]["fusion"], full["settings"]["audio_attention"]
     assert found == full
     MODELS["dgfnet"].Settings(**recipe(row)["settings"])

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from avsep.checkpoint import load_model
-from avsep.data.dataset_categories import CATEGORY_LISTS
+from avsep.data.categories import CATEGORY_LISTS
 from avsep.models import MODELS
 from avsep.recipe import read_recipe, recipe_names
-from avsep.training.optimizers import make_optimizer
 from avsep.training.recipe import check_groups, load_training, model_settings
+from avsep.training.task import make_optimizer
 
 RECIPES = recipe_names("train")
 PAPERS = [name for name in RECIPES if name.rpartition("-")[2] in ("music", "music21", "ave")]

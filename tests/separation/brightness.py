@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from avsep.cues.crops import LookSettings
 from avsep.records import Batch, Separation
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.stft import StftSettings
-from avsep.vision.looks import LookSettings
+from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings
 from media.making import Track, Video, make, noise
 
 RATE_HZ = 8000

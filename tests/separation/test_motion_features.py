@@ -14,8 +14,8 @@ from avsep.checkpoint import save_checkpoint
 from avsep.errors import InputError
 from avsep.records import Batch, Clip, Separation
 from avsep.separation.manifest import Manifest, SeparatorSettings
-from avsep.separation.scene import Scene
 from avsep.separation.separator import Separator
+from avsep.separation.video_input import Scene
 from avsep.vision.i3d import I3D, load_i3d, motion_features
 from media.making import noise
 from separation.brightness import LEFT, RATE_HZ, RIGHT, Brightness, two_tone, video

@@ -7,13 +7,12 @@ from torch import nn
 
 from avsep.diffusion.sampling import SamplingSettings
 from avsep.records import Clip
+from avsep.separation.inference import Passage
 from avsep.separation.manifest import SeparatorSettings
-from avsep.separation.passage import Passage
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator
-from avsep.sound.front_end import FrontEndSettings
-from avsep.sound.full_band import FullBand
-from avsep.sound.stft import StftSettings
+from avsep.sound.front_end import FrontEndSettings, StftSettings
+from avsep.sound.resampling import FullBand
 from avsep.sound.windows import window_starts
 from media.making import noise
 from separation.brightness import Brightness

@@ -11,11 +11,10 @@ import torch
 
 from avsep.errors import InputError
 from avsep.media.frames import read_frames
-from avsep.media.tracks import AudioTrack
-from avsep.media.video_files import VideoSettings, write_video
+from avsep.media.video_files import AudioTrack, VideoSettings, write_video
 from avsep.records import Clip, VisibleObject
+from avsep.separation.inference import no_more_than
 from avsep.separation.manifest import SeparatorSettings
-from avsep.separation.passage import no_more_than
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator, hear, separate
 from media.making import noise

@@ -7,7 +7,7 @@ import torch
 
 from avsep.sound.binaural import NUM_MAPS, level_difference, phase_difference, spatial_maps
 from avsep.sound.front_end import FrontEnd
-from avsep.sound.heads import Direction, SphericalHead, spatialise
+from avsep.sound.hrtf import Direction, SphericalHead, spatialise
 
 
 def ears_of(azimuth_degrees: float) -> torch.Tensor:

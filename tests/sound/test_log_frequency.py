@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.log_frequency import (
+from avsep.sound.front_end import (
+    FrontEnd,
+    FrontEndSettings,
     bins_of_rows,
     rows_of_bins,
     to_linear_frequency,

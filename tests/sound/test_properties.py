@@ -7,16 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.errors import InputError
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.log_frequency import (
+from avsep.sound.front_end import (
+    FrontEnd,
+    FrontEndSettings,
+    StftSettings,
     bins_of_rows,
+    istft,
     rows_of_bins,
+    stft,
     to_linear_frequency,
     to_log_frequency,
+    unit_phase,
 )
-from avsep.sound.masks import binary_mask, ratio_mask
-from avsep.sound.resample import resample
-from avsep.sound.stft import StftSettings, istft, stft, unit_phase
+from avsep.sound.magnitudes import binary_mask, ratio_mask
+from avsep.sound.resampling import resample
 
 SMALL = StftSettings(fft_samples=64, hop_samples=16)
 quick = settings(max_examples=20, deadline=None)

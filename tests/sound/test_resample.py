@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avsep.sound.resample import resample
+from avsep.sound.resampling import resample
 
 
 def tone(rate_hz: int) -> np.ndarray:

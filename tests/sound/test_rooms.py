@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from avsep.sound.heads import LEAD_SECONDS, SPEED_OF_SOUND, Direction, Head, SphericalHead
+from avsep.sound.hrtf import LEAD_SECONDS, SPEED_OF_SOUND, Direction, Head, SphericalHead
 from avsep.sound.rooms import RoomHead, RoomSettings, arrivals
 
 RATE_HZ = 44100

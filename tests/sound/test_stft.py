@@ -11,7 +11,7 @@ from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
 from avsep.errors import InputError
-from avsep.sound.stft import PAPER_STFT, StftSettings, istft, stft, unit_phase
+from avsep.sound.front_end import PAPER_STFT, StftSettings, istft, stft, unit_phase
 
 
 def golden_signal() -> torch.Tensor:

@@ -7,13 +7,12 @@ import numpy as np
 import soundfile
 import torch
 
+from avsep.cues.cache import PreparationSettings, SourceLibrary
+from avsep.cues.crops import LookSettings
 from avsep.data.clips import ClipFiles, SourceFile
-from avsep.media.tracks import AudioTrack
-from avsep.media.video_files import write_video
+from avsep.media.video_files import AudioTrack, write_video
 from avsep.records import Cues, TimedBox, VisibleObject
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.library import PreparationSettings, SourceLibrary
-from avsep.vision.looks import LookSettings
 
 RATE_HZ = 8000
 SECONDS = 4

@@ -9,7 +9,7 @@ import torch
 
 from avsep.models import MODELS
 from avsep.records import Batch, Cues
-from avsep.training.listener import Listener
+from avsep.training.callbacks import Listener
 from avsep.training.recipe import OptimizerSettings, TrainingSettings, TrainRecipe, written_out
 from avsep.training.run import Run, RunFolder, train
 from tiny_models import TINY, tiny_batch, tiny_model

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsep.data.draws import MixingSettings
+from avsep.cues.cache import SourceLibrary
+from avsep.data.mixing import MixingSettings
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.library import SourceLibrary
-from avsep.training.mixtures import AudioVisualItem, AudioVisualMixtures, choose_rows, join_cues
+from avsep.training.datamodule import AudioVisualItem, AudioVisualMixtures, choose_rows, join_cues
 from data.prepared_folder import hide, make_prepared
 from training.duets import CATEGORIES, FRONT_END, RATE_HZ, grey_of, make_duet, make_duets, prepared
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from avsep.training.optimizers import make_optimizer, make_schedule, rate_share
 from avsep.training.recipe import OptimizerSettings
+from avsep.training.task import make_optimizer, make_schedule, rate_share
 
 PAPER = {
     "transformer": OptimizerSettings(weight_decay=1e-4, milestones_epochs=(8,)),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from avsep.checkpoint import load_model, read_card
 from avsep.errors import InputError
-from avsep.training.listener import Listener
+from avsep.training.callbacks import Listener
 from avsep.training.run import RunFolder, train
 from training.noise_training import noise_recipe, noise_run
 

@@ -5,8 +5,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from avsep.sound.front_end import FrontEnd
-from avsep.training.journal import Journal
-from avsep.training.samples import show_samples, spectrograms
+from avsep.training.callbacks import Journal, show_samples, spectrograms
 from tiny_models import FRONT_END, tiny_batch, tiny_model
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from avsep.errors import InputError
-from avsep.training.session import Options, Session
+from avsep.training.run import Options, Session
 from training.tiny_band import make_band, write_tiny_recipe
 
 
@@ -33,7 +33,7 @@ def test_workers_govern_the_preparation_too(
 ) -> None:
     make_band(tmp_path / "band", 6)
     write_tiny_recipe(tmp_path / "tiny.toml")
-    monkeypatch.setattr("avsep.training.library._FEW_CLIPS", 0)  # else so few need no process
+    monkeypatch.setattr("avsep.cues.cache._FEW_CLIPS", 0)  # else so few need no process
     prepared = Session(options_in(tmp_path)).prepare()
     next(prepared)
     assert multiprocessing.active_children() == []

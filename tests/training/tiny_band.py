@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from avsep.data.categories import CATEGORIES
-from avsep.data.toyband.build import make_toyband
-from avsep.data.toyband.clip import PictureSettings, ToybandSettings
-from avsep.data.toyband.material import Material
 from avsep.models import MODELS
 from avsep.recipe import write_recipe
+from avsep.toyband.build import make_toyband
+from avsep.toyband.categories import CATEGORIES
+from avsep.toyband.clip import PictureSettings, ToybandSettings
+from avsep.toyband.material import Material
 from avsep.training.recipe import COMMAND, OptimizerSettings, TrainingSettings, TrainRecipe
 from tiny_models import TINY
 

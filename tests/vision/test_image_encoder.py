@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from avsep.data.categories import CATEGORIES
-from avsep.data.toyband.pictures.stage import Role, StageSettings, make_stage
 from avsep.errors import InputError
+from avsep.toyband.categories import CATEGORIES
+from avsep.toyband.pictures.stage import Role, StageSettings, make_stage
 from avsep.vision.image_encoder import SmallImageEncoder, load_image_encoder, save_image_encoder
 
 SMALL = SmallImageEncoder.Settings(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from avsep.vision.clip import ClipImageSettings
+from avsep.vision.clip_encoder import ClipImageSettings
 
 TINY_IMAGE_SETTINGS = ClipImageSettings(
     picture_pixels=32,

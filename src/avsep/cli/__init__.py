@@ -15,9 +15,9 @@ from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
 from avsep.cli.evaluate import evaluate
 from avsep.cli.listen import listen
-from avsep.cli.lists import ListCommand
 from avsep.cli.models import models
 from avsep.cli.motion import motion
+from avsep.cli.options import ListCommand
 from avsep.cli.score import score
 from avsep.cli.separate import separate
 from avsep.cli.toyband import toyband

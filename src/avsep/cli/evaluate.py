@@ -11,9 +11,9 @@ from avsep.cli.options import Device, Labels, Pairs
 
 if TYPE_CHECKING:
     from avsep.evaluation.benchmark import Evaluation
-    from avsep.evaluation.results.figures import FigureChoice
+    from avsep.evaluation.results.qualitative import FigureChoice
     from avsep.evaluation.results.tables import Table
-    from avsep.evaluation.scoring import Plan
+    from avsep.evaluation.run import Plan
 
 Names = Annotated[
     list[str] | None,
@@ -102,13 +102,12 @@ def evaluate(
     from avsep.devices import find_device
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.metrics.registry import choose_metrics
-    from avsep.evaluation.mixture_lists import choose_mixtures
-    from avsep.evaluation.results.figures import choose_figures
-    from avsep.evaluation.results.result_files import write_results
+    from avsep.evaluation.mixtures import choose_mixtures
+    from avsep.evaluation.results.qualitative import choose_figures
     from avsep.evaluation.results.result_tables import tables_of
-    from avsep.evaluation.results.results_json import as_json as all_of
-    from avsep.evaluation.scoring import Plan, open_journal, score_all
-    from avsep.evaluation.settings import EvaluationSettings
+    from avsep.evaluation.results.writing import as_json as all_of
+    from avsep.evaluation.results.writing import write_results
+    from avsep.evaluation.run import EvaluationSettings, Plan, open_journal, score_all
     from avsep.recipe import read_overrides
 
     settings = read_overrides(overrides or [], EvaluationSettings)
@@ -147,7 +146,7 @@ def evaluate(
 def _draw(
     evaluation: "Evaluation", plan: "Plan", choice: "FigureChoice", folder: Path, data_name: str
 ) -> None:
-    from avsep.evaluation.results.figures import figures_of
+    from avsep.evaluation.results.qualitative import figures_of
     from avsep.evaluation.results.results_page import write_results_page
 
     with working("drawing the best and the worst"):

@@ -71,11 +71,11 @@ def listen(
         )
     from avsep.data import open_dataset
     from avsep.devices import find_device
-    from avsep.evaluation.clip_batches import ClipReader
-    from avsep.evaluation.contenders import find_contenders
-    from avsep.evaluation.listening.listening_page import write_listening_test
-    from avsep.evaluation.listening.listening_test import make_listening_test
-    from avsep.evaluation.mixture_lists import choose_mixtures
+    from avsep.evaluation.batches import ClipReader
+    from avsep.evaluation.listening.design import make_listening_test
+    from avsep.evaluation.listening.page import write_listening_test
+    from avsep.evaluation.methods import find_contenders
+    from avsep.evaluation.mixtures import choose_mixtures
 
     place = find_device(device)
     chosen = choose_mixtures(open_dataset(data), pairs=pairs, seed=seed)
@@ -92,7 +92,7 @@ def listen(
 
 
 def _count(files: list[Path], key: Path, as_json: bool) -> None:
-    from avsep.evaluation.listening.listening_votes import tally_files, tally_table
+    from avsep.evaluation.listening.votes import tally_files, tally_table
 
     result = tally_files(files, key)
     if as_json:

@@ -16,7 +16,7 @@ def models(
     `avsep separate`. Systems are the papers' networks, which `avsep train` trains; their numbers of
     parameters are those at the paper's size.
     """
-    from avsep.evaluation.catalogue import list_entries
+    from avsep.evaluation.model_info import list_entries
 
     entries = list(list_entries())
     if as_json:

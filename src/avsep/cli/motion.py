@@ -29,8 +29,8 @@ def motion(
 
     Example: `avsep motion music --weights I3D_pretrained.pth.tar`
     """
+    from avsep.cues.i3d_features import add_motion, open_for_motion
     from avsep.devices import find_device
-    from avsep.evaluation.clip_motion import add_motion, open_for_motion
     from avsep.vision.i3d import load_i3d
 
     clips = open_for_motion(data)

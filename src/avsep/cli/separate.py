@@ -10,7 +10,7 @@ from avsep.cli.console import say_error, say_json, say_table, track
 from avsep.cli.options import Device, Text
 
 if TYPE_CHECKING:
-    from avsep.separation.batch import Outcome
+    from avsep.separation.output import Outcome
 
 
 class Quality(StrEnum):
@@ -80,8 +80,8 @@ def separate(
     Example: `avsep separate duet.mp4 --text violin --quality best --model FILE -o out`
     """
     from avsep.recipe import check_settings
-    from avsep.separation.batch import separate_files
     from avsep.separation.manifest import SeparatorSettings
+    from avsep.separation.output import separate_files
     from avsep.separation.separator import Separator
 
     given = {"rate": rate.value, "quality": quality.value, "seed": seed, "device": device}

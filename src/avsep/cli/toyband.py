@@ -38,11 +38,11 @@ def toyband(
 
     Example: `avsep toyband band --clips 20 --seed 1000 --recipe toyband-duets`
     """
-    from avsep.data.toyband.build import make_toyband
-    from avsep.data.toyband.clip import ToybandSettings
-    from avsep.data.toyband.material import Material
-    from avsep.data.toyband.music.notes import is_held_out
     from avsep.recipe import load_recipe
+    from avsep.toyband.build import make_toyband
+    from avsep.toyband.clip import ToybandSettings
+    from avsep.toyband.material import Material
+    from avsep.toyband.music.notes import is_held_out
 
     settings = load_recipe(recipe, "toyband", ToybandSettings, overrides or [])
     settings = settings.for_ears(binaural, head)

@@ -50,7 +50,7 @@ def train(
     """
     with working("reading the recipe and the clips"):
         from avsep.cli.training_display import Display
-        from avsep.training.session import Options, Session
+        from avsep.training.run import Options, Session
 
         options = Options(
             recipe, data or [], overrides or [], run, resume, init, device, workers, cache

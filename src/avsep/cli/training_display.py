@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from avsep.training.listener import Listener
+from avsep.training.callbacks import Listener
 
 # Without a terminal, into a log file, one line in so many seconds.
 _QUIET_SECONDS = 30.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from avsep.data.clips import ClipFiles
 from avsep.data.fair_play import SOUNDS_FOLDER, is_fair_play, read_fair_play
 from avsep.data.prepared import INDEX_NAME, read_prepared
-from avsep.data.toyband.folder import read_toyband
+from avsep.data.toyband import read_toyband
 from avsep.errors import InputError
 
 # Name -> reader of a folder. A new data set is one file with a reader, one line here and a sign.

@@ -16,7 +16,7 @@ from avsep.errors import InputError
 from avsep.media.audio import read_audio
 from avsep.media.frames import Frames, read_frames
 from avsep.records import Clip, VisibleObject
-from avsep.sound.resample import resample
+from avsep.sound.resampling import resample
 
 TRAINING, VALIDATION, TEST = "train", "val", "test"
 

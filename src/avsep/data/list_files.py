@@ -1,4 +1,4 @@
-"""The lists of videos and of mixtures that the field publishes: csv, txt, json and HDF5.
+"""Read the lists of videos and mixtures that the field publishes: csv, txt, json, HDF5.
 
 /violin/ID.wav,/violin/ID.mp4,187           iQuery, CCoL, DAVIS; ./data/audio/violin/ID.mp3, ...
 ID.wav,ID.mp4,12,"Church bell"              DAVIS on AVE: the category is a column of its own
@@ -9,7 +9,10 @@ train_order.h5, train.h5                    AVE: rows of Annotations.txt; FAIR-P
 /flute/ID.wav, /cello/ID.wav                mixtures: a pair, three sources, or CCoL's four
 """
 
+import csv
+import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,8 +20,103 @@ import h5py
 import numpy as np
 from jaxtyping import Int64
 
-from avsep.data.list_rows import Row, check_is_file, read_rows, read_text
+from avsep.data.clips import TEST, TRAINING, VALIDATION
 from avsep.errors import InputError
+
+# The lines of a list as cells: blanks, quotes, byte order marks and missing line ends aside
+
+
+MOST_COLUMNS = 4
+# Lists of the field have less than 1 MB; a file of this size is something else.
+_MOST_BYTES = 256 * 2**20
+_LFS_MARK = b"version https://git-lfs.github.com/spec/"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one line, stripped of blanks; `line` counts from 1."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
+def check_is_file(path: Path) -> None:
+    """Raise an InputError for what is no ordinary file, or only git LFS's pointer to one."""
+    if not path.is_file():
+        what = "is no ordinary file" if path.exists() else "does not exist"
+        what = "is a folder" if path.is_dir() else what
+        raise InputError(f"'{path}' {what}; give a list: csv, txt, json or h5")
+    try:
+        num_bytes = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror}") from error
+    if num_bytes > _MOST_BYTES:
+        raise InputError(f"'{path}' has {num_bytes} bytes: that is no list of videos")
+    check_is_fetched(path, "list")
+
+
+def check_is_fetched(path: Path, what: str) -> None:
+    """Raise an InputError for git LFS's pointer to a file in place of the file, a `what`."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_LFS_MARK)) == _LFS_MARK
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror}") from error
+    if is_pointer:
+        raise InputError(
+            f"'{path}' is a pointer of git LFS, not the {what} itself: fetch it with `git lfs "
+            "pull` in the repository it comes from"
+        )
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8, without a byte order mark; anything else is an InputError."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{path}' is no text in UTF-8 ({error}): save it as one") from error
+    if "\0" in text:
+        raise InputError(f"'{path}' is no text: it holds zero bytes")
+    return text
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """The lines of a list that are not blank, one at least, all of as many cells as the first.
+
+    Raises:
+        InputError: no text, nothing in it, quotes that do not close, lines of unequal cells.
+    """
+    try:
+        reader = csv.reader(
+            io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True
+        )
+        rows = tuple(
+            Row(reader.line_num, cells)
+            for line in reader
+            if any(cells := tuple(cell.strip() for cell in line))
+        )
+    except csv.Error as error:
+        raise InputError(f"cannot read '{path}' as a list: {error}") from error
+    if not rows:
+        raise InputError(f"'{path}' lists nothing: give a list with one video at least")
+    is_annotation = "&" in rows[0].cells[0]
+    for row in rows:
+        if is_annotation:
+            continue  # AVE's rows are cut at & alone
+        if len(row.cells) != len(rows[0].cells):
+            raise InputError(
+                f"'{path}', line {row.line} has {len(row.cells)} columns, line {rows[0].line} has "
+                f"{len(rows[0].cells)}: a line is damaged, or a label with a comma lacks its quotes"
+            )
+        if len(row.cells) > MOST_COLUMNS:
+            raise InputError(
+                f"'{path}', line {row.line} has {len(row.cells)} columns; lists of the field have "
+                f"one to {MOST_COLUMNS}"
+            )
+    return rows
+
 
 SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus")
 # What is no part of an id at the end of a name; ids may hold dots themselves.
@@ -260,3 +358,46 @@ def _not_empty(path: Path, clips: list[ListedClip]) -> tuple[ListedClip, ...]:
     if not clips:
         raise InputError(f"'{path}' lists nothing: give a list with one video at least")
     return tuple(clips)
+
+
+# What the name of a list says: the role it has, and whose it is The role of a list is the first
+# word of its file's name that begins with train, val or test (`davis_train`, `iquery_testmusic`,
+# `val_order`), else that of the nearest folder so named (`train/list.txt`); a name that says
+# none gives a list without a role. What stands before that word says whose list it is:
+# `davis_train` and `davis_val` of one folder are one set, `iquery_trainmusic` is of another,
+# `train.txt` and `val.txt` are the set of their folder.
+
+
+ROLES = (TRAINING, VALIDATION, TEST)
+LIST_ENDINGS = (".csv", ".txt", ".json", ".h5", ".hdf5")
+
+
+def role_and_owner(place: PurePosixPath) -> tuple[str | None, str]:
+    """What a list is for, and the set it is of: "" where only the outermost folder would say.
+
+    >>> role_and_owner(PurePosixPath("music/davis_testsepmusic.csv"))
+    ('test', 'music/davis')
+    >>> role_and_owner(PurePosixPath("split1/train.txt")), role_and_owner(PurePosixPath("val.txt"))
+    (('train', 'split1'), ('val', ''))
+    >>> role_and_owner(PurePosixPath("ave/test/sounds.csv"))
+    ('test', 'ave')
+    """
+    folders = list(place.parent.parts)
+    role, before = role_in(place.stem)
+    if role:
+        return role, "/".join([*folders, before] if before else folders)
+    while folders:
+        role, before = role_in(folders.pop())
+        if role:
+            return role, "/".join([*folders, before] if before else folders)
+    return None, str(place.with_suffix(""))
+
+
+def role_in(name: str) -> tuple[str | None, str]:
+    """The role that a name says, and the words before it."""
+    words = [word for word in re.split(r"[^0-9a-z]+", name.lower()) if word]
+    for index, word in enumerate(words):
+        role = next((role for role in ROLES if word.startswith(role)), None)
+        if role:
+            return role, "_".join(words[:index])
+    return None, ""

@@ -1,14 +1,53 @@
-"""Paths between data and noise: how much of each stands in x at a time, for diffusion and flow."""
+"""Probability paths between data and noise, noise schedules and training targets."""
 
 import math
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Generator, Tensor
 
-from avsep.diffusion.schedules import SCHEDULES
 from avsep.errors import InputError, unknown_name
+
+# How much noise each step of diffusion adds: the variances beta of three schedules, float64
+
+
+# No step takes away more than this part of the variance (Nichol and Dhariwal 2021, section 3.2).
+MAXIMUM_BETA = 0.999
+
+
+def sigmoid_schedule(num_times: int) -> Float64[Tensor, " times"]:
+    """What DAVIS has: a sigmoid over 0 to 3 at temperature 1, turned down (Jabri et al. 2022)."""
+    passed = torch.linspace(0, 1, num_times + 1, dtype=torch.float64)
+    start, end, temperature = 0.0, 3.0, 1.0
+    height = torch.sigmoid((start + (end - start) * passed) / temperature)
+    return _betas((height[-1] - height) / (height[-1] - height[0]))
+
+
+def cosine_schedule(num_times: int) -> Float64[Tensor, " times"]:
+    """The signal's part falls as a squared cosine (Nichol and Dhariwal 2021, equation 17)."""
+    passed = torch.linspace(0, 1, num_times + 1, dtype=torch.float64)
+    return _betas(torch.cos((passed + 0.008) / 1.008 * math.pi / 2) ** 2)
+
+
+def linear_schedule(num_times: int) -> Float64[Tensor, " times"]:
+    """Betas evenly from 1e-4 to 0.02 for 1000 times (Ho et al. 2020), larger for fewer."""
+    scale = 1000 / num_times
+    betas = torch.linspace(1e-4 * scale, 0.02 * scale, num_times, dtype=torch.float64)
+    return betas.clamp(max=MAXIMUM_BETA)
+
+
+SCHEDULES: dict[str, Callable[[int], Tensor]] = {
+    "sigmoid": sigmoid_schedule,
+    "cosine": cosine_schedule,
+    "linear": linear_schedule,
+}
+
+
+def _betas(alpha_bar: Float64[Tensor, " one_more"]) -> Float64[Tensor, " times"]:
+    """The variances after which alpha_bar, whose first value stands for clean data, is left."""
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(0, MAXIMUM_BETA)
 
 
 @runtime_checkable
@@ -198,3 +237,62 @@ def _ways_to_noise(num: int, generator: Generator, noisiness: float) -> Float[Te
         raise InputError(f"noisiness {noisiness} must be above 0; 1 draws times evenly")
     even = torch.rand(num, generator=generator, device=generator.device)
     return even ** (1 / noisiness)
+
+
+# What a network may be trained to say, and the data that its answer stands for
+# Every answer is p data + q noise with known weights, as x_t = signal data + spread noise is; two
+# equations give the data:
+#
+# | target | p | q | |
+# |---|---|---|---|
+# | noise | 0 | 1 | Ho et al. 2020; the DAVIS paper's |
+# | data | 1 | 0 | |
+# | bounded | 1 | 0 | data that the network itself keeps below the mixture |
+# | velocity | `path.slope` | | Salimans and Ho 2022 for diffusion, the flow's own for a flow |
+
+
+Target = Literal["noise", "data", "bounded", "velocity"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+# Where less of the data than this stands in x, noise tells nothing of it; schedules hold more of it
+# at their noisiest (sigmoid 5.5e-4, cosine 4.9e-5), a flow's start holds none.
+LEAST_SIGNAL = 1e-6
+
+
+def target_of(
+    target: Target,
+    clean: Float[Tensor, "B *rest"],
+    noise: Float[Tensor, "B *rest"],
+    time: Float[Tensor, " B"],
+    path: Path,
+) -> Float[Tensor, "B *rest"]:
+    """What a network of this target should say of x_t."""
+    of_data, of_noise = _weights(target, time, path)
+    return over(of_data, clean) * clean + over(of_noise, clean) * noise
+
+
+def data_from(
+    target: Target,
+    said: Float[Tensor, "B *rest"],
+    noisy: Float[Tensor, "B *rest"],
+    time: Float[Tensor, " B"],
+    path: Path,
+) -> Float[Tensor, "B *rest"]:
+    """The data that an answer stands for, given x_t; as large as it comes, not clamped."""
+    if target in ("data", "bounded"):
+        return said
+    of_data, of_noise = _weights(target, time, path)
+    # 1 or -1 for the velocity, the signal for noise.
+    divisor = path.signal(time) * of_noise - path.spread(time) * of_data
+    divisor = torch.where(divisor.abs() < LEAST_SIGNAL, LEAST_SIGNAL, divisor)
+    of_noisy, of_said = of_noise / divisor, path.spread(time) / divisor
+    return over(of_noisy, noisy) * noisy - over(of_said, noisy) * said
+
+
+def _weights(
+    target: Target, time: Float[Tensor, " B"], path: Path
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    if target == "velocity":
+        return path.slope(time)
+    nothing, all_of_it = torch.zeros_like(time), torch.ones_like(time)
+    return (nothing, all_of_it) if target == "noise" else (all_of_it, nothing)

@@ -10,16 +10,23 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
+from avsep.data.categories import find_in
 from avsep.data.clips import ClipFiles
-from avsep.data.dataset_categories import find_in
-from avsep.evaluation.asking import Asked, ask
-from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU, Contender
-from avsep.evaluation.groups import by_category, groups_of, in_order
-from avsep.evaluation.intervals import Resamples
+from avsep.evaluation.batches import ClipReader
+from avsep.evaluation.methods import CPU, Asked, Contender, ask
 from avsep.evaluation.metrics.registry import METRICS, choose_metrics, measure
 from avsep.evaluation.mixtures import Mixture
-from avsep.evaluation.protocol import FLOOR_DB, PairScores, Summary, score_pairs, summarise
+from avsep.evaluation.protocol import (
+    FLOOR_DB,
+    PairScores,
+    Resamples,
+    Summary,
+    by_category,
+    groups_of,
+    in_order,
+    score_pairs,
+    summarise,
+)
 from avsep.records import Separation
 
 ONE_SOURCE = "one source only, nothing to separate it from"

@@ -8,9 +8,14 @@ from jaxtyping import Float64, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from avsep.evaluation.projection.batches import Estimates, References, Table, in_batches
-from avsep.evaluation.projection.energies import energies_of_parts
-from avsep.evaluation.projection.parts import Parts
+from avsep.evaluation.projection.decomposition import Parts
+from avsep.evaluation.projection.energies import (
+    Estimates,
+    References,
+    Table,
+    energies_of_parts,
+    in_batches,
+)
 from avsep.evaluation.waveforms import (
     NoScoreError,
     Waveforms,

@@ -8,8 +8,13 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from avsep.evaluation.bss_eval import in_order
-from avsep.evaluation.projection.batches import Estimates, References, Table, in_batches
-from avsep.evaluation.projection.energies import energies_of_parts
+from avsep.evaluation.projection.energies import (
+    Estimates,
+    References,
+    Table,
+    energies_of_parts,
+    in_batches,
+)
 from avsep.evaluation.waveforms import (
     NoScoreError,
     Waveforms,

@@ -9,8 +9,8 @@ from jaxtyping import Float, Float32
 
 from avsep.data.clips import ClipFiles
 from avsep.errors import InputError
-from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import Contender
+from avsep.evaluation.batches import ClipReader
+from avsep.evaluation.methods import Contender
 
 Means = Float[np.ndarray, " samples"]
 

@@ -1,15 +1,18 @@
-"""How the scores of many mixtures become one figure, and which mixtures are left out."""
+"""Summarise scores: protocols, groups of mixtures and 95 % intervals."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Shaped
+from jaxtyping import Bool, Float64, Int64, Shaped
 
+from avsep.data.clips import ClipFiles
 from avsep.errors import unknown_name
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.metrics.registry import mean_figures
+from avsep.evaluation.mixtures import Mixture
+from avsep.toyband.folder import ClipPaths, read_record
 
 # A waveform is silent when the sum of its absolute samples is not above this (Sound of Pixels'
 # released code, and all that descend from it).
@@ -218,3 +221,139 @@ def _protocol(name: str) -> Protocol:
 def is_silent(waveforms: Shaped[np.ndarray, "*axes N"]) -> Bool[np.ndarray, "*axes"]:
     """Whether each waveform is silent, by the field's threshold."""
     return np.asarray(np.abs(waveforms).sum(axis=-1, dtype=np.float64) <= SILENT_SUM)
+
+
+# How far a mean over mixtures may be off: 95 % intervals by resampling videos, not mixtures
+
+
+LEVEL = 0.95
+NUM_RESAMPLES = 2000
+_SEED = 0  # the same resamples for everybody, so that differences are paired
+# Weights held at once.
+_MOST_WEIGHTS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Draws of videos with replacement, and how often each mixture is in them.
+
+    Mixtures that share a video are not independent: 250 pairs of 25 videos say much less than 250
+    videos would. So videos are drawn, and a mixture counts as often as the product of its videos'
+    multiplicities: the pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", Annals of Applied
+    Statistics 1(2), 2007), here with one list of videos for all places in a mixture. It errs on
+    the side of wide intervals.
+
+    Attributes:
+        counts: how often each video is drawn; a last column of ones stands for no video.
+        videos_of: the videos of each mixture, filled up with that column.
+    """
+
+    counts: Int64[np.ndarray, "R videos"]
+    videos_of: Int64[np.ndarray, "M places"]
+
+    @classmethod
+    def draw(
+        cls, videos: Sequence[Sequence[str]], num_resamples: int = NUM_RESAMPLES
+    ) -> "Resamples":
+        """Resamples for mixtures, each given as the videos it is made of."""
+        names = sorted({name for some in videos for name in some})
+        place_of = {name: place for place, name in enumerate(names)}
+        most = max((len(set(some)) for some in videos), default=0)
+        videos_of = np.full((len(videos), most), len(names), np.int64)
+        for row, some in enumerate(videos):
+            own = sorted({place_of[name] for name in some})
+            videos_of[row, : len(own)] = own
+        counts = np.ones((num_resamples, len(names) + 1), np.int64)
+        if names:
+            shares = np.full(len(names), 1 / len(names))
+            generator = np.random.default_rng(_SEED)
+            counts[:, :-1] = generator.multinomial(len(names), shares, num_resamples)
+        return cls(counts, videos_of)
+
+    def intervals(
+        self, values: Float64[np.ndarray, "n K"], mixtures: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, "K 2"] | None:
+        """Lowest and highest of the mean of each column: the middle 95 % of the resamples' means.
+
+        None where fewer than two videos or two mixtures say anything: two sources of one mixture
+        are in every resample together.
+
+        Args:
+            values: all of them numbers.
+            mixtures: which mixture each row is of; several rows may be of one.
+        """
+        videos = self.videos_of[mixtures]
+        no_video = self.counts.shape[1] - 1
+        if len(set(mixtures.tolist())) < 2 or len(set(videos.flat) - {no_video}) < 2:
+            return None
+        means = np.concatenate(list(self._means(values, videos)))
+        edges = 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return np.percentile(means, edges, axis=0).T
+
+    def _means(
+        self, values: Float64[np.ndarray, "n K"], videos: Int64[np.ndarray, "n places"]
+    ) -> Iterator[Float64[np.ndarray, "_ K"]]:
+        """The mean in each resample that holds any of the values; a few resamples at a time."""
+        num_at_once = max(1, _MOST_WEIGHTS // max(1, videos.size))
+        for start in range(0, len(self.counts), num_at_once):
+            counts = self.counts[start : start + num_at_once]
+            weights = counts[:, videos].prod(axis=2).astype(np.float64)  # R n
+            total = weights.sum(axis=1, keepdims=True)
+            held = total[:, 0] > 0
+            yield weights[held] @ values / total[held]
+
+
+# Kinds of mixtures and of sources, so that one figure does not hide the easy and the hard
+
+
+SAME, DIFFERENT = "same category", "different categories"
+IN_HARMONY = "in harmony"
+UNSEEN = "with an unseen sound"
+
+
+def groups_of(mixture: Mixture) -> tuple[str, ...]:
+    """The groups a mixture belongs to; none with a single source, which is not scored.
+
+    Two of a kind among its sources make it one of `same category`. In harmony it is where a
+    toyband's score says that all play together, in one tempo and one sequence of chords.
+    """
+    num_sources = len(mixture.parts)
+    if num_sources < 2:
+        return ()
+    found = [DIFFERENT if len(set(mixture.categories)) == num_sources else SAME]
+    clip = mixture.parts[0].clip if mixture.rule is None else None
+    if clip is not None and _plays_together(clip):
+        found.append(IN_HARMONY)
+    found.append(f"{num_sources} sources")
+    if clip is not None and clip.unseen:
+        found.append(UNSEEN)
+    return tuple(found)
+
+
+def in_order(groups: Iterable[str]) -> list[str]:
+    """Groups each once, in the order of the tables."""
+    rank = {DIFFERENT: 0, SAME: 1, IN_HARMONY: 2, UNSEEN: 4}
+    return sorted(set(groups), key=lambda group: (rank.get(group, 3), group))
+
+
+def by_category(
+    pairs: Sequence[PairScores], protocol: str
+) -> Mapping[str, tuple[Float64[np.ndarray, "sources 3"], Int64[np.ndarray, " sources"]]]:
+    """SDR, SIR, SAR of every source that counts by its own category, and which pair it is of."""
+    found: dict[str, list[tuple[np.ndarray, int]]] = {}
+    for place, pair in enumerate(pairs):
+        if pair.left_out_reason(protocol) is None:
+            for category, row in zip(pair.categories, pair.counted_db(protocol), strict=True):
+                found.setdefault(category, []).append((row, place))
+    return {
+        category: (
+            np.stack([row for row, _ in found[category]]),
+            np.array([place for _, place in found[category]], np.int64),
+        )
+        for category in sorted(found)
+    }
+
+
+def _plays_together(clip: ClipFiles) -> bool:
+    path = ClipPaths(clip.video.parent, clip.name).score
+    return path.is_file() and read_record(path).score.together

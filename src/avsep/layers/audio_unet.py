@@ -4,15 +4,13 @@ Axes beside those of records.py: Z maps that go in, D d E channels, f t rows and
 N the sources of all mixtures in a row (a multiple of B).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
-
-from avsep.layers.audio_attention import AudioAttention
 
 
 class UNetSettings(BaseModel):
@@ -32,15 +30,6 @@ class UNetSettings(BaseModel):
     )
     num_layers_after_middle: int = Field(
         default=3, ge=1, description="upsampling layers behind the middle, whose stride is 2 to it"
-    )
-    audio_attention: bool = Field(
-        default=False, description="an attention module behind each upsampling layer (DGFNet)"
-    )
-    attention_groups: int = Field(
-        default=32, gt=0, description="groups of channels in each attention module"
-    )
-    num_attention_layers: int | None = Field(
-        default=None, ge=1, description="deepest layers that have one; none: each, as the paper"
     )
 
     @property
@@ -62,12 +51,26 @@ class AudioUNet(nn.Module):
         settings: UNetSettings | None = None,
         num_inputs: int = 1,
         bottom_channels: int | None = None,
+        *,
+        make_attention: Callable[[int], nn.Module] | None = None,
+        num_attention_layers: int | None = None,
     ) -> None:
-        """`bottom_channels` come in at the bottom; none: those of the last layer down."""
+        """Build the two paths.
+
+        Args:
+            settings: sizes.
+            num_inputs: input maps Z.
+            bottom_channels: channels that enter the upsampling path; none: those of the last
+                downsampling layer.
+            make_attention: number of channels -> the module behind an upsampling layer; none:
+                no attention.
+            num_attention_layers: the deepest layers that get one; none: all.
+        """
         super().__init__()
         self.settings = settings or UNetSettings()
         channels, depth = self.settings.channels, len(self.settings.channels)
         below = (num_inputs, *channels)
+        num_attended = num_attention_layers or depth
         self.input_norm = nn.BatchNorm2d(num_inputs)
         self.down = nn.ModuleList(
             DownLayer(below[k], below[k + 1], first=k == 0, innermost=k == depth - 1)
@@ -80,16 +83,10 @@ class AudioUNet(nn.Module):
                 self.settings.num_features if k == 0 else channels[k - 1],
                 last=k == 0,
                 bias=k == 0 and self.settings.last_bias,
-                attention_groups=self._attention_groups(depth - k),
+                make_attention=make_attention if depth - k <= num_attended else None,
             )
             for k in range(depth)
         )
-
-    def _attention_groups(self, place: int) -> int:
-        """Groups of the attention behind an upsampling layer, the deepest in place 1; 0: none."""
-        most = self.settings.num_attention_layers or len(self.settings.channels)
-        has_one = self.settings.audio_attention and place <= most
-        return self.settings.attention_groups if has_one else 0
 
     def to_bottom(self, spectrogram: Float[Tensor, "B Z F T"]) -> list[Tensor]:
         """The maps behind every layer on the way down, largest first."""
@@ -146,14 +143,18 @@ class UpLayer(nn.Module):
     """
 
     def __init__(
-        self, num_in: int, num_out: int, *, last: bool, bias: bool, attention_groups: int
+        self,
+        num_in: int,
+        num_out: int,
+        *,
+        last: bool,
+        bias: bool,
+        make_attention: Callable[[int], nn.Module] | None,
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(num_in, num_out, 3, padding=1, bias=bias)
         self.norm = nn.Identity() if last else nn.BatchNorm2d(num_out)
-        self.attention = (
-            AudioAttention(num_out, attention_groups) if attention_groups else nn.Identity()
-        )
+        self.attention = make_attention(num_out) if make_attention else nn.Identity()
 
     def forward(
         self, below: Float[Tensor, "N D f t"], skip: Float[Tensor, "B d f t"] | None = None

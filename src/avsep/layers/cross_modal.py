@@ -11,8 +11,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from avsep.layers.positions import box_positions
-from avsep.layers.transformer import CrossLayer
+from avsep.layers.transformer import CrossLayer, box_positions
 
 # Places of a map of what is seen, along each side (Figure 3: 7 x 7 = 49 tokens).
 SEEN_CELLS = 7

@@ -11,8 +11,8 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict
 
+from avsep.media.frames import Geometry
 from avsep.media.opening import Source, open_media, source_name
-from avsep.media.picture import Geometry
 from avsep.media.streams import audio_streams, picture_streams, video_streams, zero_seconds
 
 # Packets looked at to find the first picture, which carries the rotation.

@@ -1,6 +1,6 @@
 """The systems, one file each; `MODELS` names them."""
 
-from avsep.models.davis import DAVIS, DAVISFlow
+from avsep.models.davis.model import DAVIS, DAVISFlow
 from avsep.models.dgfnet import DGFNet, IQuery
 from avsep.models.lavss import LAVSS
 from avsep.models.separation_25d import Separation25D

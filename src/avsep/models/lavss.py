@@ -12,11 +12,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from avsep.cues.crops import LookSettings
+from avsep.layers.binaural_unet import EarUNet, EarUNetSettings
 from avsep.layers.cross_modal import AudioFusion
-from avsep.layers.ear_unet import EarUNet, EarUNetSettings
-from avsep.layers.guided_ears import GuidedEars, GuidedSettings
-from avsep.vision.looks import LookSettings
-from avsep.vision.object_maps import ObjectEncoderName, ObjectMaps
+from avsep.models.binaural import GuidedEars, GuidedSettings
+from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
 
 class LAVSSSettings(GuidedSettings):

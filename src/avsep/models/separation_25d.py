@@ -11,11 +11,11 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from avsep.cues.crops import LookSettings
+from avsep.layers.binaural_unet import EarUNet, EarUNetSettings
 from avsep.layers.cross_modal import SEEN_CELLS, AudioFusion
-from avsep.layers.ear_unet import EarUNet, EarUNetSettings
-from avsep.layers.guided_ears import AddedSettings, GuidedEars
-from avsep.vision.looks import LookSettings
-from avsep.vision.object_maps import ObjectEncoderName, ObjectMaps
+from avsep.models.binaural import AddedSettings, GuidedEars
+from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
 
 class Separation25DSettings(AddedSettings):

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from avsep.cues.crops import LookSettings
 from avsep.layers.audio_unet import AudioUNet, UNetSettings
 from avsep.layers.cross_modal import AudioFusion
-from avsep.layers.guided_ears import AddedSettings, GuidedEars
+from avsep.models.binaural import AddedSettings, GuidedEars
 from avsep.records import Cues
 from avsep.sound.front_end import FrontEndSettings
-from avsep.vision.looks import LookSettings
-from avsep.vision.object_maps import ObjectEncoderName, ObjectMaps
+from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
 
 class SoundOfPixelsSettings(AddedSettings):

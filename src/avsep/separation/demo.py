@@ -12,22 +12,23 @@ from jaxtyping import Float32
 import avsep
 from avsep.data.clips import ClipFiles, load_clip
 from avsep.data.mixing import MixedItem, mixture_of, to_batch
-from avsep.data.toyband.clip import ToybandSettings, make_clip
-from avsep.data.toyband.folder import ClipPaths, read_clip
-from avsep.data.toyband.material import Material
+from avsep.data.toyband import read_clip
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
 from avsep.evaluation.bss_eval import BssScores, bss_eval
 from avsep.evaluation.results.tables import decibels, figures_json
-from avsep.media.audio_files import write_audio
-from avsep.media.whole_file import make_folder, write_whole
-from avsep.pages.key_frame import key_frame_jpeg
-from avsep.pages.report import Section, Track, report_html
-from avsep.pages.spectrogram_picture import peak_magnitude, spectrogram_png
+from avsep.media.atomic import make_folder, write_whole
+from avsep.media.audio import write_audio
+from avsep.pages.figures import key_frame_jpeg
+from avsep.pages.html_page import Section, Track, report_html
+from avsep.pages.spectrograms import peak_magnitude, spectrogram_png
 from avsep.recipe import load_recipe
 from avsep.separation.manifest import SeparatorSettings
 from avsep.separation.separator import DEFAULT_MODEL, Separator
 from avsep.sound.front_end import FrontEnd
+from avsep.toyband.clip import ToybandSettings, make_clip
+from avsep.toyband.folder import ClipPaths
+from avsep.toyband.material import Material
 
 CLIP_NAME = "duet"
 CEILINGS = ("ideal-ratio-mask", "ideal-binary-mask")

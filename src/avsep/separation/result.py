@@ -8,6 +8,7 @@ from jaxtyping import Float32
 
 from avsep.media.names import distinct, stem_files
 from avsep.records import TimedBox, VisibleObject
+from avsep.separation.inference import Passage
 from avsep.separation.manifest import (
     InputRecord,
     KnownBy,
@@ -18,8 +19,7 @@ from avsep.separation.manifest import (
     SeparatorSettings,
     versions,
 )
-from avsep.separation.passage import Passage
-from avsep.separation.scene import Scene
+from avsep.separation.video_input import Scene
 
 
 @dataclass(frozen=True)

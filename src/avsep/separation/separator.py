@@ -15,15 +15,21 @@ from avsep.errors import InputError
 from avsep.media.opening import Source, source_name
 from avsep.recipe import check_settings
 from avsep.records import Clip, Quality, VisibleObject
-from avsep.separation.cues import check_needs
+from avsep.separation.inference import Answer, Network, Passage, SeparationModel
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
-from avsep.separation.objects import Objects, alike, find_objects
-from avsep.separation.passage import Answer, Network, Passage, SeparationModel
+from avsep.separation.prompts import (
+    Objects,
+    alike,
+    check_needs,
+    embedding,
+    find_objects,
+    known_by,
+    pictured,
+    tell,
+)
 from avsep.separation.result import Account, Result, SeparatedObject
-from avsep.separation.scene import Scene
-from avsep.separation.words import embedding, known_by, pictured, tell
-from avsep.sound.full_band import FullBand
-from avsep.sound.resample import resample
+from avsep.separation.video_input import Scene
+from avsep.sound.resampling import FullBand, resample
 from avsep.sound.windows import overlap_add, window_starts
 from avsep.vision.i3d import load_i3d
 

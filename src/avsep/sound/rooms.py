@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field
 
-from avsep.sound.heads import SPEED_OF_SOUND, Direction, Head
+from avsep.sound.hrtf import SPEED_OF_SOUND, Direction, Head
 
 # The listener stands a little off the middle, where no two reflections come at once, and nearer to
 # the wall behind than to the stage.

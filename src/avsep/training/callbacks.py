@@ -1,5 +1,7 @@
-"""What happens beside a training's steps: figures written down, checkpoints kept, a gentle stop."""
+"""Training callbacks: metrics, samples, weight averaging, checkpoints and graceful stop."""
 
+import csv
+import io
 import signal
 import time
 from collections.abc import Iterator
@@ -8,15 +10,95 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float, Float32, UInt8
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
+from torch.utils.tensorboard import SummaryWriter
 
-from avsep.media.whole_file import whole_file
-from avsep.training.journal import Journal
-from avsep.training.listener import Listener
+from avsep.evaluation.baselines import waveforms
+from avsep.media.atomic import whole_file, write_whole
+from avsep.records import Batch, Separation
+from avsep.sound.front_end import FrontEnd
 from avsep.training.recipe import TrainingSettings
 from avsep.training.task import SeparationTask, StepCallback
+
+# Who is told how a training goes: the command line shows it, a test writes it down
+
+
+class Listener:
+    """Hears of everything and does nothing; a base for those that do."""
+
+    def began(self, first_step: int, num_steps: int) -> None:
+        """Training begins, or goes on, after `first_step` of `num_steps`."""
+
+    def advanced(self, step: int) -> None:
+        """A step is done."""
+
+    def logged(self, step: int, figures: dict[str, float]) -> None:
+        """Losses, rates and speed since the last time."""
+
+    def validated(self, step: int, figures: dict[str, float], is_best: bool) -> None:
+        """A validation is done."""
+
+
+# What a run writes down while it trains: metrics.csv and TensorBoard, whole across resumes
+
+
+class Journal:
+    """The figures of every step that was logged; what came after `first_step` is forgotten.
+
+    A resumed run repeats the steps after its checkpoint, whose rows then stand here once. The file
+    is written whole each time, so that it can be read, or the run be killed, at any moment.
+    """
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        self._path = folder / "metrics.csv"
+        self._rows: dict[int, dict[str, str]] = _rows_until(self._path, first_step)
+        self._board = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None
+        )
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        """Figures of one step, beside what was already written for it."""
+        row = self._rows.setdefault(step, {"step": str(step)})
+        row |= {name: f"{value:.6g}" for name, value in figures.items()}
+        columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(self._rows[step] for step in sorted(self._rows))
+        write_whole(self._path, text.getvalue())
+        for name, value in figures.items():
+            self._board.add_scalar(name, value, step)
+
+    def sound(
+        self, name: str, waveform: Float32[np.ndarray, " N"], sample_rate_hz: int, step: int
+    ) -> None:
+        """A sound to listen to in TensorBoard, at full level."""
+        loudest = max(1e-5, float(np.abs(waveform).max()))
+        self._board.add_audio(name, waveform[None] / loudest, step, sample_rate_hz)
+
+    def picture(self, name: str, picture: UInt8[np.ndarray, "H W 3"], step: int) -> None:
+        """A picture to look at in TensorBoard."""
+        self._board.add_image(name, picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write out what waits."""
+        self._board.close()
+
+
+def _rows_until(path: Path, last_step: int) -> dict[int, dict[str, str]]:
+    """The rows of a metrics.csv up to a step."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    found = {int(row["step"]): {k: v for k, v in row.items() if v != ""} for row in rows}
+    return {step: row for step, row in found.items() if step <= last_step}
+
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -144,3 +226,103 @@ class StopRequest:
         if self.is_asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.is_asked = True
+
+
+# A running average of the weights: what is validated and saved instead of the last step's
+
+
+class RunningAverage(StepCallback):
+    """Exponential moving average of parameters and buffers, kept in the checkpoint.
+
+    The decay rises with the steps, min(decay, (1 + n) / (10 + n)), so that the random weights of
+    the beginning are soon forgotten. With decay 0 there is no average: `model` is the one trained.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._average: AveragedModel | None = None
+        self._trained: nn.Module | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The model to validate and to save."""
+        assert self._trained is not None, "there is no model before the training begins"
+        return self._trained if self._average is None else self._average.module
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin with the weights as they are."""
+        self._trained = pl_module.model  # type: ignore[assignment]
+        assert isinstance(self._trained, nn.Module), "the task holds its model"
+        if self.decay:
+            self._average = AveragedModel(self._trained, multi_avg_fn=self._blend, use_buffers=True)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Follow the model to its device."""
+        if self._average is not None:
+            self._average.to(pl_module.device)
+
+    def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
+        """Take the weights of this step in."""
+        if self._average is not None and self._trained is not None:
+            self._average.update_parameters(self._trained)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, for the checkpoint."""
+        return {} if self._average is None else dict(self._average.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The average of a checkpoint."""
+        if self._average is not None and state_dict:
+            self._average.load_state_dict(state_dict)
+
+    @torch.no_grad()
+    def _blend(self, average: PARAM_LIST, current: PARAM_LIST, num_averaged: Tensor | int) -> None:
+        num_before = int(num_averaged)
+        decay = min(self.decay, (1 + num_before) / (10 + num_before))
+        for kept, seen in zip(average, current, strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(seen, 1 - decay)
+            else:  # counters of batches
+                kept.copy_(seen)
+
+
+# A few validation mixtures to listen to and to look at, the same at every validation
+
+
+# Loudest to faintest shown, as a factor of magnitude: 70 dB.
+_SPAN_DB = 70.0
+_GAP_PIXELS = 3
+
+
+def show_samples(
+    journal: Journal, step: int, batch: Batch, answer: Separation, front_end: FrontEnd
+) -> None:
+    """Write a batch's mixtures, estimates and truths as sounds and as spectrograms."""
+    assert batch.sources is not None, "validation knows the truth"
+    rate_hz = front_end.settings.sample_rate_hz
+    estimates = waveforms(answer, front_end, batch.mixture.shape[-1])
+    for item in range(len(batch.mixture)):
+        rows = {"0 mixture": batch.mixture[item, :1]}
+        for source in range(batch.sources.shape[1]):
+            rows[f"{source + 1} estimate"] = estimates[item, source, :1]
+            rows[f"{source + 1} truth"] = batch.sources[item, source, :1]
+        for name, sound in rows.items():
+            journal.sound(f"sample {item}/{name}", _array(sound[0]), rate_hz, step)
+        sounds = torch.cat(list(rows.values()))
+        journal.picture(f"sample {item}", spectrograms(sounds, front_end), step)
+
+
+def spectrograms(sounds: Float[Tensor, "S N"], front_end: FrontEnd) -> UInt8[np.ndarray, "H W 3"]:
+    """Spectrograms on the logarithmic axis side by side, low tones below, all to one scale."""
+    from matplotlib import colormaps
+
+    rows = _array(front_end.to_rows(front_end.magnitude(sounds)))  # S R T
+    levels_db = 20 * np.log10(np.maximum(rows, 1e-6))
+    shares = np.clip(1 + (levels_db - levels_db.max()) / _SPAN_DB, 0, 1)
+    gap = np.ones((rows.shape[1], _GAP_PIXELS))
+    strip = np.concatenate([part for share in shares for part in (share[::-1], gap)], axis=1)
+    return colormaps["magma"](strip[:, :-_GAP_PIXELS], bytes=True)[..., :3]
+
+
+def _array(values: Tensor) -> Float32[np.ndarray, "..."]:
+    return values.detach().float().cpu().numpy()

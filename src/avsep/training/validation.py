@@ -16,12 +16,8 @@ from avsep.devices import to_device
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.protocol import PairScores, score_pairs, summarise
 from avsep.records import Batch
-from avsep.training.callbacks import Clock
-from avsep.training.ema import RunningAverage
-from avsep.training.journal import Journal
-from avsep.training.listener import Listener
+from avsep.training.callbacks import Clock, Journal, Listener, RunningAverage, show_samples
 from avsep.training.recipe import TrainRecipe
-from avsep.training.samples import show_samples
 from avsep.training.task import SeparationTask, StepCallback
 
 BEST = "validation/sdr_db"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from avsep.errors import InputError
-from avsep.media.whole_file import write_whole
+from avsep.media.atomic import write_whole
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "image-encoder-mini.safetensors"
 # About the mean and the spread of photographs' colours, 0..255.

@@ -11,12 +11,11 @@ import soundfile
 from PIL import Image
 
 from avsep.data.checks.check import open_check
-from avsep.data.checks.clip_health import FAULT_KINDS, SHORT, UNSEEN, listen
-from avsep.data.checks.findings import CheckReport, Finding
+from avsep.data.checks.reports import FAULT_KINDS, SHORT, UNSEEN, CheckReport, Finding, listen
 from avsep.data.clips import read_motion
 from avsep.data.prepared import read_prepared
-from avsep.data.toyband.folder import ClipPaths
 from avsep.errors import InputError
+from avsep.toyband.folder import ClipPaths
 from data.prepared_folder import INDEX, RATE_HZ, hide, make_prepared
 
 
@@ -29,10 +28,10 @@ def solos(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def made_band(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two small clips, each with an unseen sound or not."""
-    from avsep.data.toyband.build import make_toyband
-    from avsep.data.toyband.clip import ToybandSettings
-    from avsep.data.toyband.material import Material
-    from avsep.data.toyband.pictures.performers import PictureSettings
+    from avsep.toyband.build import make_toyband
+    from avsep.toyband.clip import ToybandSettings
+    from avsep.toyband.material import Material
+    from avsep.toyband.pictures.performers import PictureSettings
 
     folder = tmp_path_factory.mktemp("bands") / "band"
     pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
@@ -353,11 +352,11 @@ def test_each_fault_of_a_band(
 @pytest.fixture(scope="module")
 def made_ears(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small clip for two ears."""
-    from avsep.data.toyband.build import make_toyband
-    from avsep.data.toyband.clip import ToybandSettings
-    from avsep.data.toyband.ears import EarSettings
-    from avsep.data.toyband.material import Material
-    from avsep.data.toyband.pictures.performers import PictureSettings
+    from avsep.toyband.build import make_toyband
+    from avsep.toyband.clip import ToybandSettings
+    from avsep.toyband.ears import EarSettings
+    from avsep.toyband.material import Material
+    from avsep.toyband.pictures.performers import PictureSettings
 
     settings = ToybandSettings(
         clip_seconds=6,

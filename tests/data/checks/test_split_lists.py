@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from avsep.data.checks.check import open_check
-from avsep.data.checks.findings import CheckReport, Finding
-from avsep.data.list_names import role_and_owner
+from avsep.data.checks.reports import CheckReport, Finding
+from avsep.data.list_files import role_and_owner
 from avsep.errors import InputError
 
 

@@ -12,9 +12,9 @@ from torch import Generator
 
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.baselines import BASELINES
+from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Scorer
-from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import Contender
+from avsep.evaluation.methods import Contender
 from avsep.evaluation.mixtures import Mixture, Part
 from avsep.evaluation.results.examples import PICTURE_PIXELS, make_example, mask_of, object_picture
 from avsep.records import Batch, Separation, TimedBox, VisibleObject

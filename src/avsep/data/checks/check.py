@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avsep.data import dataset_of
-from avsep.data.checks.clip_health import ClipHealth, ClipJob, health_findings
-from avsep.data.checks.fair_play_clips import open_fair_play
-from avsep.data.checks.findings import CheckReport, Finding, in_order
 from avsep.data.checks.list_contents import look_at_contents
 from avsep.data.checks.overlaps import overlaps_across, overlaps_against, overlaps_within
-from avsep.data.checks.prepared_clips import open_prepared
+from avsep.data.checks.reports import (
+    CheckReport,
+    ClipHealth,
+    ClipJob,
+    Finding,
+    health_findings,
+    in_order,
+)
 from avsep.data.checks.split_lists import SplitList, find_lists, read_one_list
-from avsep.data.checks.toyband_clips import open_toyband
-from avsep.data.fair_play import SOUNDS_FOLDER
-from avsep.data.list_names import LIST_ENDINGS
-from avsep.data.prepared import INDEX_NAME
+from avsep.data.fair_play import SOUNDS_FOLDER, open_fair_play
+from avsep.data.list_files import LIST_ENDINGS
+from avsep.data.prepared import INDEX_NAME, open_prepared
+from avsep.data.toyband import open_toyband
 from avsep.errors import InputError
 
 # Data set -> its lists, what is wrong with them, and its clips to be seen.

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from avsep.data.checks.findings import Finding, Item
+from avsep.data.categories import find_in
 from avsep.data.checks.overlaps import by_set
+from avsep.data.checks.reports import Finding, Item
 from avsep.data.checks.split_lists import SplitList
 from avsep.data.clips import TRAINING
-from avsep.data.dataset_categories import find_in
 from avsep.data.list_files import ListedClip
 
 

@@ -7,7 +7,7 @@ and test; between sets a video that is held out (val, test) in one and trained o
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, product
 
-from avsep.data.checks.findings import Finding, Item
+from avsep.data.checks.reports import Finding, Item
 from avsep.data.checks.split_lists import SplitList
 from avsep.data.clips import TEST, TRAINING, VALIDATION
 

@@ -6,9 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from avsep.data.checks.findings import Finding, Item, ListFacts
-from avsep.data.list_files import ListedClip, lists_mixtures, read_list_file, read_pair_file
-from avsep.data.list_names import LIST_ENDINGS, role_and_owner, role_in
+from avsep.data.checks.reports import Finding, Item, ListFacts
+from avsep.data.list_files import (
+    LIST_ENDINGS,
+    ListedClip,
+    lists_mixtures,
+    read_list_file,
+    read_pair_file,
+    role_and_owner,
+    role_in,
+)
 from avsep.errors import InputError
 
 # Folders of media in which lists are never looked for: they hold a file or more for each video.

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Float64, Shaped
 
 from avsep.errors import InputError, require_package
-from avsep.sound.resample import resample
+from avsep.sound.resampling import resample
 
 # The weights that make CLAP scores and FAD, unless AVSEP_CLAP names a folder or another hub id.
 CLAP_WEIGHTS = "laion/clap-htsat-unfused"

@@ -7,9 +7,9 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.groups import by_category
+from avsep.evaluation.protocol import by_category
 from avsep.evaluation.results.tables import PERFECT_DB
-from avsep.pages.drawing import COLOURS, GREY, INK, MARKERS, drawing, inline_svg, new_figure
+from avsep.pages.figures import COLOURS, GREY, INK, MARKERS, drawing, inline_svg, new_figure
 
 METRICS = ("SDR", "SIR", "SAR")
 MIXTURE = "mixture"

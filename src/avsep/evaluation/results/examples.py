@@ -12,16 +12,15 @@ from PIL import Image
 from avsep.data.clips import ClipFiles, SourceFile, load_clip
 from avsep.devices import one_thread
 from avsep.errors import InputError
-from avsep.evaluation.asking import Asked, ask
+from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import ScoredClip
-from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU, Contender
+from avsep.evaluation.methods import CPU, Asked, Contender, ask
 from avsep.evaluation.mixtures import Mixture
 from avsep.media.probe import probe
-from avsep.pages.key_frame import draw_boxes
+from avsep.pages.figures import draw_boxes
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.masks import ratio_mask
-from avsep.sound.resample import resample
+from avsep.sound.magnitudes import ratio_mask
+from avsep.sound.resampling import resample
 
 PICTURE_PIXELS = 480  # longest side of a picture on a page or in a figure
 _JPEG_QUALITY = 85

@@ -10,9 +10,9 @@ import torch
 
 import avsep
 from avsep.data.clips import ClipFiles
+from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.clip_batches import ClipReader
-from avsep.evaluation.contenders import CPU
+from avsep.evaluation.methods import CPU
 from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.results.charts import (
     box_plots,
@@ -25,9 +25,9 @@ from avsep.evaluation.results.examples import Answer, Example, make_example
 from avsep.evaluation.results.published import WARNING, published_tables
 from avsep.evaluation.results.result_tables import tables_of
 from avsep.evaluation.results.tables import decibels
-from avsep.media.whole_file import write_whole
-from avsep.pages.html_parts import page, picture, player, table
-from avsep.pages.spectrogram_picture import rows_png
+from avsep.media.atomic import write_whole
+from avsep.pages.html_page import page, picture, player, table
+from avsep.pages.spectrograms import rows_png
 
 # What is listened to: few enough to be heard, and for the page to open at once.
 MOST_PAIRS, MOST_BYTES = 16, 40_000_000

@@ -11,7 +11,7 @@ from avsep.errors import InputError
 from avsep.evaluation.results.tables import decibels, plain
 from avsep.evaluation.stems.file_scores import Column, FileScores
 from avsep.evaluation.stems.folder_scores import SongScores, SourceSummary, summarise
-from avsep.media.whole_file import write_whole
+from avsep.media.atomic import write_whole
 
 # Title, heads of columns, rows.
 Table = tuple[str, list[str], list[list[str]]]

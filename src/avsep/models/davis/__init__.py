@@ -1,0 +1,1 @@
+"""DAVIS: frame network, Separation U-Net and sampler."""

@@ -1,0 +1,80 @@
+"""Many clips into one folder: in parallel, repeatable, and going on where a run was stopped."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import soundfile
+
+from avsep.errors import InputError
+from avsep.media.atomic import make_folder, write_whole
+from avsep.parallel import in_parallel
+from avsep.recipe import write_recipe
+from avsep.toyband.clip import ToybandSettings, check_cast, make_clip
+from avsep.toyband.folder import RECIPE_NAME, ClipPaths
+from avsep.toyband.material import Material
+from avsep.toyband.music.notes import is_held_out
+
+
+def make_toyband(
+    folder: Path,
+    num_clips: int,
+    seed: int,
+    settings: ToybandSettings,
+    material: Material,
+    *,
+    num_workers: int = 0,
+) -> Iterator[str]:
+    """Write clips into a folder and yield the name of each as it is done; 0 workers: one a core.
+
+    Clips that are there already stay, so a stopped run goes on and a folder can grow. A folder of
+    another seed or recipe is an InputError, and so is a band that the material cannot fill.
+    """
+    check_cast(settings, material.categories(is_held_out(seed), settings.categories))
+    _begin(folder, seed, settings, material)
+    names = [f"{index:06d}" for index in range(1, num_clips + 1)]
+    missing = [name for name in names if not ClipPaths(folder, name).video.is_file()]
+    yield from (name for name in names if name not in missing)
+    make = partial(_make_numbered_clip, folder, seed, settings, material)
+    num_workers = min(num_workers or os.cpu_count() or 1, max(1, len(missing)))
+    if num_workers == 1:
+        yield from map(make, missing)
+        return
+    yield from in_parallel(make, missing, num_workers)
+
+
+def _make_numbered_clip(
+    folder: Path, seed: int, settings: ToybandSettings, material: Material, name: str
+) -> str:
+    try:
+        make_clip(ClipPaths(folder, name), seed, int(name), settings, material)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise InputError(f"cannot write clip {name} into '{folder}': {error}") from error
+    return name
+
+
+def _begin(folder: Path, seed: int, settings: ToybandSettings, material: Material) -> None:
+    """Write the recipe into the folder, or see that the one there is the same.
+
+    The recipe of a folder without a clip is no longer of use and gives way.
+    """
+    recipe = write_recipe(settings, "toyband")
+    text = f"# Made with --seed {seed} from {material.origin}.\n{recipe}"
+    path = folder / RECIPE_NAME
+    make_folder(folder)
+    try:
+        found = path.read_bytes() if path.exists() else None
+        foreign = found is None and any(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot look into '{folder}': {error.strerror}") from error
+    if found == text.encode():
+        return
+    if foreign:
+        raise InputError(f"'{folder}' is not empty and holds no {RECIPE_NAME}: give a new folder")
+    if any(folder.glob("*.mp4")):
+        raise InputError(
+            f"'{folder}' holds clips of another seed, recipe or material (see {path}): give a "
+            "new folder"
+        )
+    write_whole(path, text)

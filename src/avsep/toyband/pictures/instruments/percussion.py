@@ -1,0 +1,291 @@
+"""Drums and xylophone: sticks that meet the very drum or bar of each note."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from avsep.toyband.music.registers import drum_kind
+from avsep.toyband.pictures.drawing import (
+    INK,
+    Colour,
+    Frame,
+    Point,
+    Sketch,
+    arc,
+    darker,
+    lighter,
+    mix,
+)
+from avsep.toyband.pictures.instruments.figure import (
+    LEGS,
+    Instrument,
+    Layer,
+    Painter,
+    upper_body,
+)
+from avsep.toyband.pictures.instruments.motion import Hand, Pose
+from avsep.toyband.pictures.instruments.people import (
+    SHOULDER_X,
+    SHOULDER_Y,
+    Looks,
+    paint_arm,
+    paint_shadow,
+)
+
+STEEL: Colour = (190, 194, 202)
+CYMBAL: Colour = (232, 196, 96)
+SKIN: Colour = (250, 246, 236)
+STICK_UNITS = 36.0
+LIFT_UNITS = 34.0  # how high a stick is raised
+
+
+class Piece(NamedTuple):
+    """One part of the kit: where it is hit, half its width, height of its shell (0: a cymbal)."""
+
+    at: Point
+    radius: float
+    shell: float
+
+
+# By the kinds of `avsep.toyband.music.registers.DRUM_KINDS`; both hats are one piece.
+KIT: dict[str, Piece] = {
+    "crash": Piece((-80, 62), 27, 0),
+    "ride": Piece((78, 68), 28, 0),
+    "closed hat": Piece((86, 108), 22, 0),
+    "open hat": Piece((86, 108), 22, 0),
+    "high tom": Piece((-22, 101), 20, 22),
+    "middle tom": Piece((22, 101), 20, 22),
+    "low tom": Piece((-66, 132), 25, 44),
+    "snare": Piece((58, 132), 23, 17),
+    "kick": Piece((0, 150), 41, 0),
+}
+DRUMMER = Frame((0, -8))
+
+
+def _where_hit(midi: int) -> float | None:
+    """How far right a drum stands; the kick drum is played by a foot."""
+    piece = drum_kind(midi)
+    return None if piece == "kick" else KIT[piece].at[0]
+
+
+# Drums
+
+
+def paint_drum(sketch: Sketch, piece: Piece, colour: Colour, hit: bool) -> None:
+    """A drum seen a little from above; its skin lights up when hit."""
+    (x, y), radius, shell = piece
+    flat = radius * 0.32
+    corners = np.concatenate(
+        [arc((x, y + shell), (radius, flat), 0, 180), [(x - radius, y), (x + radius, y)]]
+    )
+    sketch.fill(corners, lighter(colour, 0.25), shade=darker(colour, 0.3), across=True)
+    for share in (-0.65, 0.0, 0.65):
+        low = y + shell + flat * math.sqrt(1 - share * share)
+        top = y + flat * math.sqrt(1 - share * share)
+        sketch.line([(x + share * radius, top), (x + share * radius, low)], STEEL, 1.8)
+    sketch.ellipse((x, y), (radius + 1, flat + 1), STEEL)
+    skin = (255, 226, 120) if hit else SKIN
+    sketch.ellipse((x, y + (1.5 if hit else 0)), (radius - 2, flat - 1.4), skin, ink=0.8)
+
+
+def paint_cymbal(sketch: Sketch, piece: Piece, hit: bool) -> None:
+    """A cymbal on its stand; it tips when hit."""
+    (x, y), radius, _ = piece
+    sketch.limb([(x * 0.97, y), (x * 0.93, 190)], STEEL, 2.6)
+    tip = 15 if hit else 0
+    local = sketch.within(Frame((x, y), (-8 if x < 0 else 8) + (tip if x > 0 else -tip)))
+    colour = lighter(CYMBAL, 0.45) if hit else CYMBAL
+    local.ellipse((0, 0), (radius, 5), lighter(colour, 0.3), shade=darker(colour, 0.15))
+    local.line(arc((0, 0), (radius * 0.6, 2.8)), darker(colour, 0.2), 0.8)
+    local.ellipse((0, -2), (6, 3.2), lighter(colour, 0.4), ink=1)
+
+
+def _struck_pieces(pose: Pose) -> set[str]:
+    return {drum_kind(midi) for midi in pose.struck}
+
+
+def _kit_behind(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    hit = _struck_pieces(pose)
+    for name in ("crash", "ride"):
+        paint_cymbal(sketch, KIT[name], name in hit)
+
+
+def _kit(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    hit = _struck_pieces(pose)
+    for x in (-66, 58):
+        for foot in (-18, 18):
+            sketch.limb([(x + foot * 0.8, 150), (x + foot, 194)], STEEL, 2.6)
+    hat = KIT["closed hat"]
+    lower = hat._replace(at=(hat.at[0], hat.at[1] + 5))
+    paint_cymbal(sketch, lower, hit=False)
+    paint_cymbal(sketch, hat, bool(hit & {"closed hat", "open hat"}))
+    sketch.limb([(0, 108), (0, 120)], STEEL, 5)
+    _paint_kick(sketch, looks, "kick" in hit)
+    for name in ("high tom", "middle tom", "low tom", "snare"):
+        colour = lighter(STEEL, 0.2) if name == "snare" else looks.body
+        paint_drum(sketch, KIT[name], colour, name in hit)
+
+
+def _kit_alone(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    paint_shadow(sketch, 92)
+    _kit_behind(sketch, looks, pose)
+    _kit(sketch, looks, pose)
+
+
+def _paint_kick(sketch: Sketch, looks: Looks, hit: bool) -> None:
+    """The big drum that faces us; its skin bulges and lights up when hit."""
+    (x, y), radius, _ = KIT["kick"]
+    for side in (-1, 1):
+        sketch.limb([(side * 30, 178), (side * 40, 194)], STEEL, 3)
+    sketch.ellipse((x, y), (radius + 3, radius + 3), lighter(looks.body, 0.2),
+                   shade=darker(looks.body, 0.3), ink=2.2)  # fmt: skip
+    for angle in np.radians(np.arange(22.5, 360, 45)):
+        lug = [(x + r * math.cos(angle), y + r * math.sin(angle)) for r in (radius - 2, radius + 4)]
+        sketch.line(lug, STEEL, 3)
+    inner = radius - 4 + (2.5 if hit else 0)
+    sketch.ellipse((x, y), (inner, inner), (255, 226, 120) if hit else SKIN, ink=1.2)
+    ring = mix(looks.body, SKIN, 0.35)
+    sketch.line(arc((x, y), (inner * 0.72, inner * 0.72)), ring, 5 if hit else 2.5)
+    star = [
+        (x + r * math.sin(a), y - r * math.cos(a))
+        for a, r in zip(np.radians(np.arange(0, 360, 36)), (15, 6.5) * 5, strict=True)
+    ]
+    sketch.fill(star, looks.body, ink=1)
+
+
+def _kit_shadow(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    paint_shadow(sketch, 92)
+
+
+def _drum_stick(side: int) -> Painter:
+    home = KIT["low tom" if side == 0 else "snare"]
+
+    def spot(midi: int) -> Point:
+        piece = home if midi < 0 else KIT[drum_kind(midi)]
+        pull = 0.3 if piece.shell else 0.55  # cymbals are hit near their inner edge
+        return (piece.at[0] - math.copysign(piece.radius * pull, piece.at[0]), piece.at[1])
+
+    def paint(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+        shoulder = DRUMMER.point((-1, 1)[side] * SHOULDER_X, SHOULDER_Y)
+        tip, hand = _stick(pose.hands[side], spot, shoulder)
+        sketch.limb([hand, tip], (222, 180, 118), 2.4)
+        sketch.ellipse(tip, (2.8, 2.4), (238, 204, 148), ink=1)
+        paint_arm(sketch, looks, shoulder, hand, bend=(1, -1)[side])
+
+    return paint
+
+
+def _stick(hand: Hand, spot: Callable[[int], Point], shoulder: Point) -> tuple[Point, Point]:
+    """Tip and hand of a stick on its way between two places."""
+    (ax, ay), (bx, by) = spot(hand.from_midi), spot(hand.to_midi)
+    low = (ax + (bx - ax) * hand.progress, ay + (by - ay) * hand.progress)
+    tip = (low[0], low[1] - hand.height * LIFT_UNITS)
+    rest = (shoulder[0] * 1.25, shoulder[1] + 34)
+    dx, dy = rest[0] - low[0], rest[1] - 10 - low[1]
+    far = max(1.0, math.hypot(dx, dy))
+    share = min(0.92, STICK_UNITS / far)
+    return tip, (low[0] + dx * share, low[1] + dy * share - 4 - hand.height * LIFT_UNITS * 0.45)
+
+
+# Xylophone
+
+NUM_BARS = 15
+BARS_Y = 128.0
+BARS_HALF_UNITS = 80.0
+
+
+def bar_of(pose: Pose, midi: int) -> int:
+    """Which bar is hit for a pitch, the lowest is 0."""
+    return round(pose.place(midi) * (NUM_BARS - 1))
+
+
+def _bar_x(bar: float) -> float:
+    return -BARS_HALF_UNITS + 2 * BARS_HALF_UNITS * (bar + 0.5) / NUM_BARS
+
+
+def _bar_half(bar: float) -> float:
+    return 29 - 15 * bar / (NUM_BARS - 1)
+
+
+def _xylophone_stand(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    for x in (-70, 70):
+        sketch.limb([(x, 140), (x, 188)], (84, 70, 66), 5)
+        sketch.ellipse((x, 191), (4.4, 4.4), INK)
+    sketch.limb([(-70, 172), (70, 172)], (84, 70, 66), 4)
+    for bar in range(NUM_BARS):
+        x, end = _bar_x(bar), 184 - 44 * bar / (NUM_BARS - 1)
+        sketch.box((x - 3.6, 130), (x + 3.6, end), lighter(looks.trim, 0.3),
+                   shade=darker(looks.trim, 0.3), across=True, ink=1.2)  # fmt: skip
+    for share in (-0.62, 0.62):
+        ends = [(_bar_x(b), BARS_Y + share * _bar_half(b)) for b in (-0.4, NUM_BARS - 0.6)]
+        sketch.limb(ends, (84, 70, 66), 3.4)
+
+
+def _xylophone_bars(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    struck = {bar_of(pose, midi) for midi in pose.struck}
+    for bar in range(NUM_BARS):
+        x, half = _bar_x(bar), _bar_half(bar)
+        drop = 2.5 if bar in struck else 0.0
+        wood = lighter(looks.body, 0.7) if bar in struck else looks.body
+        top, low = (x - 4.7, BARS_Y - half + drop), (x + 4.7, BARS_Y + half + drop)
+        sketch.box(top, low, lighter(wood, 0.3), shade=darker(wood, 0.15))
+        for share in (-0.62, 0.62):
+            sketch.ellipse((x, BARS_Y + share * half + drop), (1.3, 1.3), INK, ink=0)
+
+
+def _mallet(side: int) -> Painter:
+    def paint(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+        home = (4, NUM_BARS - 5)[side]
+
+        def spot(midi: int) -> Point:
+            bar = home if midi < 0 else bar_of(pose, midi)
+            return (_bar_x(bar), BARS_Y + 2)
+
+        shoulder = ((-1, 1)[side] * SHOULDER_X, SHOULDER_Y)
+        tip, hand = _stick(pose.hands[side], spot, shoulder)
+        sketch.limb([hand, tip], (232, 206, 160), 2.2)
+        sketch.ellipse(tip, (5.6, 5.2), (214, 66, 60), shade=(150, 36, 40), ink=1.3)
+        paint_arm(sketch, looks, shoulder, hand, bend=(1, -1)[side])
+
+    return paint
+
+
+def _xylophone_alone(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    _xylophone_stand(sketch, looks, pose)
+    _xylophone_bars(sketch, looks, pose)
+
+
+DRUMS_PLAYED = Instrument(
+    layers=(
+        Layer(_kit_shadow, sways=0),
+        Layer(_kit_behind, reads=("struck",), sways=0),
+        upper_body(at=DRUMMER, sways=0.5),
+        Layer(_kit, reads=("struck",), sways=0),
+        Layer(_drum_stick(0), reads=("hands",), sways=0),
+        Layer(_drum_stick(1), reads=("hands",), sways=0),
+    ),
+    bodies=(
+        (196, 52, 54),
+        (44, 96, 168),
+        (52, 138, 104),
+        (226, 150, 54),
+        (96, 70, 130),
+        (70, 66, 72),
+    ),
+    alone=_kit_alone,
+    where=_where_hit,
+)
+XYLOPHONE_PLAYED = Instrument(
+    layers=(
+        LEGS,
+        upper_body(sways=0.5),
+        Layer(_xylophone_stand, sways=0),
+        Layer(_xylophone_bars, reads=("struck",), sways=0),
+        Layer(_mallet(0), reads=("hands",), sways=0),
+        Layer(_mallet(1), reads=("hands",), sways=0),
+    ),
+    bodies=((168, 84, 46), (196, 124, 66), (126, 62, 48), (214, 160, 96), (148, 52, 52)),
+    alone=_xylophone_alone,
+)

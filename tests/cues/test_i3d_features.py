@@ -1,0 +1,104 @@
+"""Motion features for prepared folders: which pictures are looked at, and the files that come."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avsep.cues.i3d_features import (
+    add_motion,
+    motion_of_clip,
+    open_for_motion,
+    pictures_each_second,
+)
+from avsep.data.clips import load_clip, read_motion, read_picture
+from avsep.data.prepared import read_prepared
+from avsep.errors import InputError
+from avsep.separation.video_input import Scene
+from avsep.vision.i3d import I3D, load_i3d, motion_features
+from data.prepared_folder import hide, make_prepared
+
+
+@pytest.fixture(scope="module")
+def model(i3d_file: Path) -> I3D:
+    return load_i3d(i3d_file)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three clips, none of which has motion features."""
+    folder = tmp_path / "solos"
+    make_prepared(folder)
+    for path in folder.glob("features/motion/*/*"):
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("num_pictures", "frame_rate_hz", "numbers"),
+    [
+        (3, 1.0, [0, 1, 2]),
+        (12, 4.0, [0, 4, 8]),
+        (13, 4.0, [0, 4, 8, 12]),
+        (60, 29.97, [0, 30, 59]),  # 2.002 seconds: the nearest to the second one is the last
+        (3, 2.5, [0, 3 - 1]),
+        (2, 0.5, [0, 1, 1, 1]),
+        (1, 25.0, [0]),
+    ],
+)
+def test_the_picture_nearest_to_each_second(
+    num_pictures: int, frame_rate_hz: float, numbers: list[int]
+) -> None:
+    assert pictures_each_second(num_pictures, frame_rate_hz).tolist() == numbers
+
+
+def test_features_are_of_a_picture_a_second(folder: Path, model: I3D) -> None:
+    clip = read_prepared(folder)[0]
+    pictures = [read_picture(clip.video / f"{number + 1:06d}.png") for number in (0, 4, 8)]
+    found = motion_of_clip(clip, model)
+    assert torch.equal(found, motion_features(np.stack(pictures), model))
+
+
+def test_a_clip_to_separate_has_the_features_that_were_trained_with(
+    folder: Path, model: I3D
+) -> None:
+    files = read_prepared(folder)[0]
+    clip = load_clip(files, [number / 4 for number in range(12)])
+    assert torch.equal(Scene.open(clip).motion(model), motion_of_clip(files, model))
+
+
+def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
+    clips = open_for_motion(folder)
+    done = list(add_motion(folder, clips[:2], model))
+    assert [one.clip for one in done] == ["acoustic_guitar/a", "erhu/b"]
+    first, second, third = read_prepared(folder)
+    assert (first.motion, second.motion, third.motion) == (done[0].file, done[1].file, None)
+    assert first.motion is not None and np.load(first.motion).dtype == np.float32
+    np.testing.assert_array_equal(read_motion(first), motion_of_clip(first, model).numpy())
+    written = {path.name for path in folder.glob("features/motion/**/*") if path.is_file()}
+    assert written == {"a.npy", "b.npy"}
+
+
+def test_what_nobody_sees_has_no_motion(folder: Path) -> None:
+    hide(folder)
+    assert [clip.name for clip in open_for_motion(folder)] == ["acoustic_guitar/a", "violin/c"]
+    (folder / "index.csv").write_text("id,category\nb,erhu\n", encoding="utf-8")
+    with pytest.raises(InputError, match="solos' holds clips that are heard and not seen: motion"):
+        open_for_motion(folder)
+
+
+def test_a_clip_that_cannot_be_read_stops_no_other(folder: Path, model: I3D) -> None:
+    (folder / "frames" / "acoustic_guitar" / "a" / "000005.png").write_bytes(b"broken")
+    broken, *others = add_motion(folder, open_for_motion(folder), model)
+    assert broken.file is None and broken.as_json()["file"] is None
+    assert broken.error.startswith("clip 'acoustic_guitar/a': cannot read the picture '")
+    assert "000005.png" in broken.error
+    assert [one.clip for one in others if one.file and not one.error] == ["erhu/b", "violin/c"]
+
+
+def test_a_folder_that_takes_no_files_is_told(folder: Path, model: I3D) -> None:
+    (folder / "features" / "motion" / "acoustic_guitar").rmdir()
+    (folder / "features" / "motion" / "acoustic_guitar").touch()
+    with pytest.raises(InputError, match=r"cannot make the folder '.*acoustic_guitar': File exist"):
+        list(add_motion(folder, open_for_motion(folder)[:1], model))

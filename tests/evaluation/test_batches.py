@@ -1,0 +1,116 @@
+"""Clips as batches: the window's sound and cues belong together, strangers are of other kinds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avsep.cues.crops import LookSettings
+from avsep.data.clips import ClipFiles
+from avsep.data.mixing import mixture_of
+from avsep.errors import InputError
+from avsep.evaluation.batches import ClipReader, Reading, category_cue
+from avsep.evaluation.mixtures import own_mixture
+from avsep.evaluation.protocol import groups_of
+from avsep.sound.front_end import FrontEndSettings
+
+FRONT_END = FrontEndSettings(window_samples=11025)
+LOOKS = LookSettings(crop_pixels=16, movement_pixels=8, num_crops=2)
+CATEGORIES = ("harp", "tuba", "violin", "drums", "cello")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipFiles, ...]:
+    """Three small duets: violin and tuba, tuba and drums, harp and cello, the last in harmony."""
+    from avsep.data.toyband import read_clip
+    from avsep.toyband.clip import ToybandSettings, make_clip
+    from avsep.toyband.folder import ClipPaths
+    from avsep.toyband.material import Material
+    from avsep.toyband.pictures.performers import PictureSettings
+
+    folder = tmp_path_factory.mktemp("band")
+    pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=5)
+    bands = [("violin", "tuba"), ("tuba", "drums"), ("harp", "cello")]
+    for number, band in enumerate(bands, 1):
+        settings = ToybandSettings(
+            clip_seconds=3,
+            num_performers=(2,),
+            categories=band,
+            same_category_probability=0,
+            unseen_player_probability=0,
+            noise_probability=0,
+            together_probability=float(number == 3),
+            pictures=pictures,
+        )
+        make_clip(ClipPaths(folder, str(number)), 1000, number, settings, Material.read())
+    return tuple(read_clip(ClipPaths(folder, str(number))) for number in (1, 2, 3))
+
+
+def read(clips: tuple[ClipFiles, ...], index: int, **reading: object) -> torch.Tensor:
+    found = ClipReader(clips).batch(index, FRONT_END, Reading(LOOKS, CATEGORIES, **reading))
+    return found[1].cues
+
+
+def test_the_window_is_the_one_in_the_middle(clips: tuple[ClipFiles, ...]) -> None:
+    item, batch = ClipReader(clips).batch(0, FRONT_END)
+    expected = mixture_of(clips[0], FRONT_END)
+    np.testing.assert_array_equal(item.mixture, expected.mixture)
+    np.testing.assert_array_equal(item.sources, expected.sources)
+    assert batch.cues.crops is None and batch.mixture.shape == (1, 1, 11025)
+
+
+def test_cues_are_of_the_clips_own_objects(clips: tuple[ClipFiles, ...]) -> None:
+    cues = read(clips, 0)
+    assert cues.crops.shape == (1, 2, 2, 3, 16, 16)
+    assert cues.movement.shape == (1, 2, 10, 8, 8)
+    told = [CATEGORIES[index] for index in cues.category[0]]
+    assert told == [source.category for source in clips[0].sources]
+    assert read(clips, 0, is_told=False).category is None
+    assert torch.equal(read(clips, 0, is_told=False).crops, cues.crops)
+
+
+def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> None:
+    # The second clip has one object of another kind than the first, the third has two.
+    reader = ClipReader(clips)
+    item, batch = reader.batch(0, FRONT_END, Reading(LOOKS, CATEGORIES, trial="wrong"))
+    kinds = {source.category for source in clips[0].sources}
+    shown = [
+        (part.source.category, clips.index(part.clip), part.place) for part in reader._strangers()
+    ]
+    assert not kinds & {kind for kind, _, _ in shown} and len(shown) == 2
+    # Crops of strangers are those that their own clips show at that time.
+    own = {clip: read(clips, clip) for _, clip, _ in shown}
+    for source, (_, clip, place) in enumerate(shown):
+        assert torch.equal(batch.cues.crops[0, source], own[clip].crops[0, place])
+    told = read(clips, 0).category
+    assert torch.equal(batch.cues.category, told) and item.names == (clips[0].name,)
+
+
+def test_without_a_third_instrument_nobody_is_a_stranger(clips: tuple[ClipFiles, ...]) -> None:
+    with pytest.raises(InputError, match=r"need 2 objects of other categories than clip '1'.*hold"):
+        read(clips[:2], 0, trial="wrong")
+
+
+def test_words_are_looked_up_in_the_models_own_list() -> None:
+    known = ("acoustic_guitar", "Violin")
+    found = category_cue(["fiddle", "Acoustic guitar", "kazoo"], known)
+    assert found.tolist() == [1, 0, -1]
+
+
+def test_groups_come_from_the_clip(clips: tuple[ClipFiles, ...]) -> None:
+    assert groups_of(own_mixture(clips[0])) == ("different categories", "2 sources")
+    assert groups_of(own_mixture(clips[2])) == ("different categories", "in harmony", "2 sources")
+
+
+def test_motion_features_lie_beside_the_clip(clips: tuple[ClipFiles, ...], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    features = generator.standard_normal((4, 2)).astype(np.float32)
+    np.save(tmp_path / "motion.npy", features)
+    with_motion = (replace(clips[0], motion=tmp_path / "motion.npy"), *clips[1:])
+    cues = read(with_motion, 0, with_motion=True)
+    assert cues.motion.shape == (1, 2, 4, 2) and not cues.motion_padding.any()
+    np.testing.assert_array_equal(cues.motion[0, 1].numpy(), features)
+    with pytest.raises(InputError, match="clip '2' has no motion features"):
+        read(with_motion, 1, with_motion=True)

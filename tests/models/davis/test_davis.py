@@ -1,0 +1,341 @@
+"""DAVIS and DAVIS-Flow: what a perfect network would give, levels, words, noise, switches."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Generator, Tensor, nn
+
+from avsep.cues.crops import LookSettings
+from avsep.diffusion.paths import target_of
+from avsep.diffusion.sampling import SAMPLERS, SamplingSettings
+from avsep.errors import InputError
+from avsep.models.davis.convolution_attention import AttentionSettings
+from avsep.models.davis.frame_network import TemporalTransformerSettings
+from avsep.models.davis.model import DAVIS, DAVISFlow
+from avsep.models.davis.separation_unet import SeparationUNetSettings
+from avsep.records import Batch, Cues
+from avsep.sound.front_end import FrontEndSettings, StftSettings
+from avsep.sound.magnitudes import represent, unrepresent
+
+FRONT_END = FrontEndSettings(
+    sample_rate_hz=8000,
+    window_samples=2047,
+    stft=StftSettings(fft_samples=254, hop_samples=64),  # 128 bins, 32 frames
+    num_rows=32,
+)
+SMALL = {
+    "categories": ("harp", "tuba", "rain"),
+    "front_end": FRONT_END,
+    "looks": LookSettings(crop_pixels=20, num_crops=2, with_movement=False),
+    "unet": SeparationUNetSettings(
+        channels=(8, 8), attention=AttentionSettings(num_heads=2, head_width=4, column_width=64)
+    ),
+    "image_encoder": "small",
+    "encoder_categories": ("harp", "tuba"),
+    "transformer": TemporalTransformerSettings(num_heads=2, feed_forward_width=16),
+}
+QUIET = SamplingSettings(num_steps=3, silence="off")
+
+
+def make(cls: type[DAVIS] = DAVIS, **changes: object) -> DAVIS:
+    torch.manual_seed(0)
+    return cls(cls.Settings(**(SMALL | {"sampling": QUIET} | changes))).eval()
+
+
+def make_batch(num_channels: int = 1, num_samples: int = 2047) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    sources = 0.2 * torch.randn(2, 2, num_channels, num_samples, generator=generator)
+    crops = torch.randint(0, 256, (2, 2, 2, 3, 20, 20), generator=generator, dtype=torch.uint8)
+    return Batch(sources.sum(1), sources, Cues(crops=crops))
+
+
+def separate(model: DAVIS, batch: Batch, seed: int = 0) -> Tensor:
+    with torch.no_grad():
+        answer = model.separate(batch, generator=Generator().manual_seed(seed))
+    return answer.magnitudes
+
+
+class Oracle(nn.Module):
+    """Says of every noisy cell what a perfect network would, given the clean representation."""
+
+    def __init__(self, model: DAVIS, clean: Tensor) -> None:
+        super().__init__()
+        self.model, self.clean = model, clean
+
+    def reduce_precision(self, *, reduced: bool) -> None:
+        """It has no convolutions."""
+
+    def forward(self, noisy: Tensor, mixture: Tensor, timestep: Tensor, seen: Tensor) -> Tensor:
+        """The target, whose noise is what noisy holds beside the clean sound."""
+        time, path = timestep / self.model._clock, self.model.path
+        signal, spread = (w[:, None, None] for w in (path.signal(time), path.spread(time)))
+        noise = (noisy - signal * self.clean) / spread
+        return target_of(self.model.settings.target, self.clean, noise, time, path)
+
+
+CASES = [
+    (cls, target, sampler)
+    for cls in (DAVIS, DAVISFlow)
+    for target in ("noise", "data", "velocity")
+    for sampler in SAMPLERS
+    if not (cls is DAVISFlow and target == "noise")  # a flow's first time holds nothing but noise
+]
+
+
+@pytest.mark.parametrize(("cls", "target", "sampler"), CASES)
+def test_a_perfect_network_gives_the_source_at_its_level(
+    cls: type[DAVIS], target: str, sampler: str
+) -> None:
+    """Every sampler and target: the source as the logarithmic axis holds it, at its own level."""
+    sampling = SamplingSettings(sampler=sampler, num_steps=3, silence="off")
+    model = make(cls, target=target, sampling=sampling, bound_by_mixture=False)
+    batch = make_batch()
+    magnitudes = model.front_end.magnitude(batch.sources[:, :, 0])  # type: ignore[index]
+    rows = model.front_end.to_rows(magnitudes.flatten(0, 1))
+    model.unet = Oracle(model, represent(2 * rows))  # type: ignore[assignment]
+    expected = model.front_end.to_bins(rows).unflatten(0, (2, 2))
+    # Noise is read off float32 sums in which the clean sound is as little as 5.5e-4.
+    torch.testing.assert_close(separate(model, batch)[:, :, 0], expected, atol=1e-3, rtol=1e-2)
+
+
+def test_the_representation(golden: dict) -> None:
+    """REFERENCE 3.3: a full-scale sine reaches 0.832, the clip is at 784.77, 0.002 at 0.0134."""
+    found = unrepresent(torch.tensor([[1.0, 0.002]], dtype=torch.float64))[0]
+    wanted = [golden["davis"]["clip_magnitude"], golden["davis"]["silence_0.002_magnitude"]]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-9)
+    magnitudes = torch.tensor([[0.0, 1.0, 255.5, 2000.0]], dtype=torch.float64)
+    held = represent(magnitudes)
+    assert held[0, 2].item() == pytest.approx(0.832, abs=5e-4) and held[0, 3] == 1
+    torch.testing.assert_close(unrepresent(held)[:, :3], magnitudes[:, :3])
+    torch.testing.assert_close(unrepresent(-held), unrepresent(held))
+
+
+def test_the_network_is_shown_what_it_trains_on() -> None:
+    """In training and in sampling alike: the represented mixture, at a time in 0..1000."""
+    model, batch, shown = make(), make_batch(), []
+    model.unet.register_forward_pre_hook(lambda module, given: shown.append(given))
+    separate(model, batch)
+    model.losses(batch)
+    sampled, trained = shown[0], shown[-1]
+    assert torch.equal(sampled[1], trained[1])
+    rows = model.front_end.to_rows(model.front_end.magnitude(batch.mixture[:, 0]))
+    torch.testing.assert_close(sampled[1], represent(rows).repeat_interleave(2, 0))
+    assert [float(given[2][0]) for given in shown[:3]] == [999, 665, 332]
+    flow, clock = make(DAVISFlow), []
+    flow.unet.register_forward_pre_hook(lambda module, given: clock.append(float(given[2][0])))
+    separate(flow, batch)
+    assert clock == pytest.approx([0, 1000 / 3, 2000 / 3])
+
+
+@pytest.mark.parametrize("target", ["noise", "bounded"])
+def test_no_answer_exceeds_the_mixture(target: str) -> None:
+    model, batch = make(target=target), make_batch()
+    heard = model.front_end.magnitude(batch.mixture)[:, None]
+    assert bool((separate(model, batch) <= heard * (1 + 1e-5)).all())
+    if target == "noise":
+        free = make(bound_by_mixture=False)
+        assert not bool((separate(free, batch) <= heard * (1 + 1e-5)).all())
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.0])
+def test_the_level_of_targets(gain: float) -> None:
+    """An L1 loss of a network that always says zero is the targets' mean: louder with the gain."""
+    model, batch = make(target="data", target_gain=gain, loss_scale=1.0), make_batch()
+    model.unet.forward = lambda noisy, *_: torch.zeros_like(noisy)  # type: ignore[method-assign]
+    rows = model.front_end.to_rows(model.front_end.magnitude(batch.sources[:, :, 0]))  # type: ignore[index]
+    wanted = represent(gain * rows).mean() * 2
+    torch.testing.assert_close(model.losses(batch)["total"], wanted)
+
+
+def test_hearing_level() -> None:
+    """A mixture ten times as loud is the same to the network, and gives sources as loud."""
+    model, batch = make(hearing_level=0.1), make_batch()
+    loud = replace(batch, mixture=10 * batch.mixture)
+    found, wanted = separate(model, loud), 10 * separate(model, batch)
+    # The factor is rounded to float32, and what the network makes of that can grow.
+    assert float((found - wanted).abs().max()) < 1e-3 * float(wanted.max())
+
+
+def test_noise_is_the_generators() -> None:
+    model, batch = make(), make_batch()
+    assert torch.equal(separate(model, batch), separate(model, batch))
+    assert not torch.allclose(separate(model, batch), separate(model, batch, seed=1), atol=1e-4)
+
+
+def test_windows_of_one_sound_share_their_noise() -> None:
+    """Two windows half a window apart: the network meets one noise in the frames they share."""
+    model, shown = make(), []
+    model.unet.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
+    separate(model, replace(make_batch(), start_frames=torch.tensor([160, 176])))
+    first, second = shown[0][0], shown[0][2]
+    assert torch.equal(first[:, 16:], second[:, :16])
+    assert not torch.equal(first, second)
+
+
+def test_two_ears_are_heard_one_by_one() -> None:
+    model, batch = make(), make_batch(num_channels=2)
+    both = separate(model, batch)
+    for ear in range(2):
+        alone = replace(batch, mixture=batch.mixture[:, ear : ear + 1], sources=None)
+        torch.testing.assert_close(both[:, :, ear], separate(model, alone)[:, :, 0])
+
+
+def test_windows_of_other_lengths() -> None:
+    """Frames that cannot be halved are filled up for the network alone."""
+    batch = make_batch(num_samples=2200)  # 35 frames, of which 36 can be halved
+    assert separate(make(), batch).shape == (2, 2, 1, 128, 35)
+
+
+def test_frames_resized_to_columns() -> None:
+    """As on AVE: the network meets 15 columns, filled up to 16; the answer has all 32 frames."""
+    model, shown = make(front_end=FRONT_END.model_copy(update={"num_columns": 15})), []
+    model.unet.register_forward_pre_hook(lambda module, given: shown.append(given[:2]))
+    batch = replace(make_batch(), start_frames=torch.tensor([160, 176]))
+    assert separate(model, batch).shape == (2, 2, 1, 128, 32)
+    noise, mixture = shown[0]
+    assert noise.shape == mixture.shape == (4, 32, 16)
+    assert mixture[:, :, :15].any(1).all() and not mixture[:, :, 15].any()
+    # The windows begin 75 and 82 columns into one noise.
+    assert torch.equal(noise[0, :, 7:], noise[2, :, :9])
+    assert model.losses(batch)["total"].isfinite()
+
+
+@pytest.mark.parametrize("silence", ["released", "equation-5"])
+def test_silence_is_taken_from_the_mixture(silence: str) -> None:
+    """Where the mixture is silent so is the answer, but for the last step's noise in equation 5."""
+    sampling = SamplingSettings(num_steps=5, silence=silence, silence_threshold=0.05)
+    plain = make(bound_by_mixture=False, sampling=sampling.model_copy(update={"silence": "off"}))
+    model, batch = make(bound_by_mixture=False, sampling=sampling), make_batch()
+    quiet = batch.mixture.clone()
+    quiet[:, :, 1200:] = 0
+    batch = replace(batch, mixture=quiet)
+    end = slice(24, None)
+    loud, silenced = (separate(one, batch)[..., end] for one in (plain, model))
+    assert float(loud.mean()) > 0.01
+    if silence == "released":
+        assert not silenced.any()
+    else:
+        assert not torch.equal(silenced, loud)
+
+
+def test_words() -> None:
+    """A source that nobody sees is known by its stored word; a given vector goes before it."""
+    model, batch = make(), make_batch()
+    unseen = torch.zeros(2, 2, dtype=torch.bool)
+    by_word = Cues(pictured=unseen, category=torch.tensor([[0, 2]] * 2))
+    told = separate(model, replace(batch, cues=by_word))
+    # Without any pictures, and with pictures that are not looked at.
+    ignored = replace(by_word, crops=batch.cues.crops)
+    torch.testing.assert_close(separate(model, replace(batch, cues=ignored)), told)
+    assert model.frames.words is not None
+    given = model.frames.words(torch.tensor([[0, 2]] * 2)).detach()
+    clip = Cues(pictured=unseen, embedding=given)
+    torch.testing.assert_close(separate(model, replace(batch, cues=clip)), told)
+    half = replace(ignored, pictured=torch.tensor([[True, False]] * 2))
+    mixed, seen = separate(model, replace(batch, cues=half)), separate(model, batch)
+    torch.testing.assert_close(mixed[:, 1], told[:, 1])
+    torch.testing.assert_close(mixed[:, 0], seen[:, 0])
+    assert not torch.allclose(told, seen, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cues", "message"),
+    [
+        (Cues(), "give it pictures"),
+        (Cues(category=torch.tensor([[0, 1]] * 2)), "give it pictures"),
+        (
+            Cues(
+                pictured=torch.zeros(2, 2, dtype=torch.bool), category=torch.tensor([[0, -1]] * 2)
+            ),
+            "a word that this model knows: harp, tuba, rain",
+        ),
+    ],
+)
+def test_sources_of_which_nothing_is_known(cues: Cues, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        separate(make(), replace(make_batch(), cues=cues))
+
+
+def test_words_are_learned_beside_pictures() -> None:
+    model, batch = make(word_probability=1.0).train(), make_batch()
+    cues = replace(batch.cues, category=torch.tensor([[0, 1]] * 2))
+    model.losses(replace(batch, cues=cues))["total"].backward()
+    assert model.frames.words is not None
+    reached = model.frames.words.weight.grad.abs().amax(1) > 0  # type: ignore[union-attr]
+    assert reached.tolist() == [True, True, False]
+
+
+def test_own_estimates_take_the_place_of_the_truth() -> None:
+    """The network is then shown noise on its own first answer, and still asked for the truth."""
+    shown: list[Tensor] = []
+    model = make(target="data", own_estimate_probability=1.0, loss_scale=1.0).train()
+
+    def says(noisy: Tensor, *_: Tensor) -> Tensor:
+        shown.append(noisy)
+        return torch.full_like(noisy, 0.5)
+
+    model.unet.forward = says  # type: ignore[method-assign]
+    loss = model.losses(make_batch())["total"]
+    assert len(shown) == 2  # the first answer, then the training
+    model.eval()
+    torch.testing.assert_close(model.losses(make_batch())["total"], loss)
+    assert len(shown) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "share"},
+        {"qualities": {"good": SamplingSettings()}},
+        {"own_estimate_probability": 0.5},
+        {"word_probability": 0.5, "categories": ()},
+        {"sampling": {"sampler": "eulr"}},
+    ],
+)
+def test_settings_that_do_not_fit(changes: dict) -> None:
+    with pytest.raises(ValidationError):
+        DAVIS.Settings(**(SMALL | changes))
+
+
+def test_quality() -> None:
+    best = SamplingSettings(num_steps=9)
+    model = make(qualities={"best": best})
+    assert model.at_quality("best").settings.sampling == best
+    assert model.at_quality("fast").settings.sampling == QUIET
+    assert model.settings.sampling == QUIET
+    assert model.at_quality("best").unet is model.unet
+    with pytest.raises(InputError, match=r"'beste'.*'best'"):
+        model.at_quality("beste")
+
+
+def test_defaults_are_the_papers() -> None:
+    settings: Callable[[], DAVIS.Settings] = DAVIS.Settings
+    assert (settings().process, settings().target, settings().loss) == ("diffusion", "noise", "l1")
+    assert settings().sampling == SamplingSettings(sampler="ddim", num_steps=15, eta=1.0)
+    flow = DAVISFlow.Settings()
+    assert (flow.process, flow.target, flow.data_loss) == ("flow", "velocity", 1.0)
+    assert (flow.sampling.sampler, flow.sampling.num_steps) == ("euler", 2)
+    with torch.device("meta"):
+        model = DAVIS()
+    sizes = {name: sum(p.numel() for p in ps) for name, ps in model.parameter_groups().items()}
+    # The released 36,549,603 and 13,663,232, less what is never used (tests/layers).
+    assert sizes == {"unet": 35_760_099, "seeing": 13_663_232}
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("able", [False, True])
+def test_precision_is_reduced_where_it_is_asked_for_and_the_device_can(
+    monkeypatch: pytest.MonkeyPatch, asked: bool, able: bool
+) -> None:
+    monkeypatch.setattr("avsep.models.davis.model.computes_bfloat16", lambda device: able)
+    batch, exact = make_batch(), separate(make(target="bounded"), make_batch())
+    reduced = QUIET.model_copy(update={"reduced_precision": asked})
+    model = make(target="bounded", sampling=reduced)
+    found = separate(model, batch)
+    assert torch.equal(found, exact) != (asked and able)
+    assert (found - exact).norm() < 0.01 * exact.norm()  # 40 dB
+    # The same weights, sampled otherwise, are exact again.
+    assert torch.equal(separate(model.sampled_by(QUIET), batch), exact)

@@ -1,0 +1,214 @@
+"""Heads: a sphere against theory and a second recursion, a measured head against itself."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.signal import butter, fftconvolve, sosfiltfilt
+
+from avsep.evaluation.metrics.binaural_errors import time_difference_us
+from avsep.sound import hrtf
+from avsep.sound.hrtf import (
+    LEAD_SECONDS,
+    SPEED_OF_SOUND,
+    Direction,
+    Head,
+    MeasuredHead,
+    SphericalHead,
+    spatialise,
+)
+from sound.sphere_reference import pressure
+
+RATE_HZ = 44100
+ANTIPODAL = SphericalHead(0.0875, 90.0)  # as the formulas of the ITD have it
+
+
+def level_difference_db(head: Head, direction: Direction) -> float:
+    left, right = np.square(head.responses(direction, RATE_HZ)).sum(axis=1)
+    return 10 * math.log10(left / right)
+
+
+def spectra(head: Head, direction: Direction, num_samples: int = 4096) -> np.ndarray:
+    """Both ears, one value a bin, with the middle of the head at time 0."""
+    found = np.fft.rfft(head.responses(direction, RATE_HZ), num_samples)
+    hz = np.fft.rfftfreq(num_samples, 1 / RATE_HZ)
+    return found * np.exp(2j * np.pi * hz * LEAD_SECONDS)
+
+
+def heard_delay_us(azimuth_degrees: float, low_hz: float, high_hz: float, whiten: bool) -> float:
+    """How much later the right ear hears a band of noise from far away."""
+    noise = np.random.default_rng(0).standard_normal(2 * RATE_HZ)
+    band = butter(4, (low_hz, high_hz), "band", fs=RATE_HZ, output="sos")
+    waveform = sosfiltfilt(band, noise).astype(np.float32)
+    responses = ANTIPODAL.responses(Direction(azimuth_degrees, 0.0, 50.0), RATE_HZ)
+    ears = spatialise(waveform, responses).astype(np.float64)
+    return float(time_difference_us(ears, RATE_HZ, whiten=whiten))
+
+
+@pytest.mark.parametrize("azimuth_degrees", [-80, -45, -10, 5, 30, 60, 85])
+def test_delay_between_the_ears(azimuth_degrees: float) -> None:
+    """Low: 3 a/c sin(theta), Kuhn, JASA 62(1), 1977. High: a/c (theta + sin(theta)), Woodworth."""
+    theta, around_us = math.radians(azimuth_degrees), 1e6 * ANTIPODAL.radius_metres / SPEED_OF_SOUND
+    low_us = heard_delay_us(azimuth_degrees, 50, 200, whiten=False)
+    assert low_us == pytest.approx(-3 * around_us * math.sin(theta), rel=0.03)
+    high_us = heard_delay_us(azimuth_degrees, 8000, 16000, whiten=False)
+    assert high_us == pytest.approx(-around_us * (theta + math.sin(theta)), rel=0.05)
+    whole_us = heard_delay_us(azimuth_degrees, 100, 18000, whiten=True)
+    assert whole_us == pytest.approx(high_us, rel=0.05)
+
+
+@pytest.mark.parametrize("distance_metres", [0.11, 0.3, 2.0, 20.0])
+@pytest.mark.parametrize(("azimuth_degrees", "elevation_degrees"), [(0, 0), (70, 0), (-120, 35)])
+def test_the_sphere_is_that_of_the_published_recursion(
+    azimuth_degrees: float, elevation_degrees: float, distance_metres: float
+) -> None:
+    head = SphericalHead()
+    direction = Direction(azimuth_degrees, elevation_degrees, distance_metres)
+    responses = head.responses(direction, RATE_HZ)
+    hz = np.fft.rfftfreq(responses.shape[1], 1 / RATE_HZ)
+    found = np.fft.rfft(responses) * np.exp(2j * np.pi * hz * LEAD_SECONDS)
+    for side, ear in zip((-1, 1), found, strict=True):
+        at = math.radians(head.ear_degrees)
+        cosine = float(direction.unit @ [side * math.sin(at), math.cos(at), 0.0])
+        angle = math.degrees(math.acos(cosine))
+        for index in (1, 4, 20, 100):
+            expected = pressure(head.radius_metres, distance_metres, angle, float(hz[index]))
+            assert ear[index] == pytest.approx(expected.conjugate(), abs=1e-6)
+
+
+@pytest.mark.parametrize("distance", [1.2, 1.5, 3.0, 15.0, 200.0])
+def test_more_orders_change_nothing(distance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    wave_number, cosines = np.linspace(0, 40, 120), np.linspace(-1, 1, 9)
+    found = hrtf._on_the_sphere(wave_number, distance, cosines)
+    monkeypatch.setattr(hrtf, "_MORE_ORDERS", 128)
+    np.testing.assert_allclose(
+        hrtf._on_the_sphere(wave_number, distance, cosines), found, rtol=0, atol=1e-6
+    )
+
+
+def test_too_few_orders_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    wave_number, cosines = np.linspace(0, 40, 120), np.linspace(-1, 1, 9)
+    found = hrtf._on_the_sphere(wave_number, 15.0, cosines)
+    monkeypatch.setattr(hrtf, "_MORE_ORDERS", 0)
+    monkeypatch.setattr(hrtf, "_LEFT_OUT", 0.5)
+    assert np.abs(hrtf._on_the_sphere(wave_number, 15.0, cosines) - found).max() > 1e-3
+
+
+@pytest.mark.parametrize("elevation_degrees", [-30, 0, 50])
+@pytest.mark.parametrize("azimuth_degrees", [3, 40, 90, 150])
+def test_a_mirrored_source_exchanges_the_ears(
+    azimuth_degrees: float, elevation_degrees: float
+) -> None:
+    right, left = (
+        SphericalHead().responses(Direction(side * azimuth_degrees, elevation_degrees), RATE_HZ)
+        for side in (1, -1)
+    )
+    assert np.array_equal(right, left[::-1])
+    assert np.square(right[1]).sum() > np.square(right[0]).sum()  # the near ear hears louder
+
+
+def test_ahead_both_ears_hear_the_same() -> None:
+    for elevation_degrees in (-40, 0, 60):
+        left, right = SphericalHead().responses(Direction(0, elevation_degrees), RATE_HZ)
+        assert np.array_equal(left, right)
+
+
+def test_elevation_makes_the_delay_shorter() -> None:
+    """The cone of confusion: a sphere knows the angle from the ears' axis and nothing else."""
+    up = ANTIPODAL.responses(Direction(90, 60), RATE_HZ)
+    level = ANTIPODAL.responses(Direction(30, 0), RATE_HZ)
+    np.testing.assert_allclose(up, level, atol=1e-12)
+
+
+def test_near_sources_differ_more_in_level() -> None:
+    found = [abs(level_difference_db(SphericalHead(), Direction(60, 0, d))) for d in (0.15, 0.5, 3)]
+    assert found[0] > found[1] + 3 > found[2] + 3
+
+
+def test_low_sound_is_as_loud_as_without_a_head() -> None:
+    """And not late: the delay is that of the middle of the head, LEAD_SECONDS."""
+    for azimuth_degrees in (0, 45, -100):
+        low = spectra(SphericalHead(), Direction(azimuth_degrees, 0, 50.0))[:, 0]
+        np.testing.assert_allclose(low, 1.0, atol=1e-6)
+    ahead = spectra(SphericalHead(), Direction(0, 0, 50.0))[:, :16]
+    np.testing.assert_allclose(np.abs(ahead), 1.0, atol=0.02)
+
+
+def test_responses_begin_and_end_softly() -> None:
+    """All that an ear hears lies inside, so nothing wraps around from the end to the beginning."""
+    for head in (SphericalHead(0.1), SphericalHead(0.075)):
+        for azimuth_degrees in range(0, 181, 20):
+            found = np.abs(head.responses(Direction(azimuth_degrees, 0, 1.5), RATE_HZ))
+            edges = np.concatenate([found[:, :8], found[:, -40:]], axis=1)
+            assert edges.max() < 0.02 * found.max()
+
+
+def test_spatialise_is_a_convolution() -> None:
+    waveform = np.random.default_rng(1).standard_normal(3000).astype(np.float32)
+    responses = np.random.default_rng(2).standard_normal((2, 270))
+    expected = [fftconvolve(waveform.astype(np.float64), ear)[:3000] for ear in responses]
+    found = spatialise(waveform, responses)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_late_responses_never_come_round_to_the_beginning() -> None:
+    click = np.zeros(100, np.float32)
+    click[-1] = 1.0
+    responses = np.zeros((2, 5000))
+    responses[:, [1, 4999]] = 1.0
+    np.testing.assert_allclose(spatialise(click, responses), 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [(1, 2, 3), (-0.5, -0.1, 0), (0, 0, -2), (-3, 4, -5)])
+def test_a_place_and_its_direction(place: tuple[float, float, float]) -> None:
+    direction = Direction.towards(np.array(place, np.float64))
+    np.testing.assert_allclose(direction.unit * direction.distance_metres, place, atol=1e-12)
+
+
+def measured(sample_rate_hz: int = 48000) -> MeasuredHead:
+    """Three directions whose responses tell which is which: a click that goes soft above 8 kHz."""
+    click = np.zeros((3, 2, 256))
+    click[:, :, 40] = [[1.0, 0.5], [2.0, 2.0], [0.25, 1.0]]
+    click[:, 0, 70] = -0.3
+    soft = butter(2, 8000, fs=sample_rate_hz, output="sos")
+    return MeasuredHead(
+        "three",
+        sosfiltfilt(soft, click, axis=-1),
+        np.array([[-60.0, 0.0], [0.0, 45.0], [170.0, -10.0]]),
+        sample_rate_hz,
+    )
+
+
+@pytest.mark.parametrize(
+    ("direction", "index"),
+    [
+        (Direction(-30, 0), 0),
+        (Direction(-90, 20), 0),
+        (Direction(5, 80), 1),
+        (Direction(-170, 0), 2),  # across the back, where azimuths begin anew
+    ],
+)
+def test_the_nearest_measured_direction_is_taken(direction: Direction, index: int) -> None:
+    head = measured()
+    assert np.array_equal(head.responses(direction, 48000), head.measured[index])
+
+
+@pytest.mark.parametrize("rate_hz", [32000, 44100, 96000])
+def test_a_measured_head_at_another_rate_is_the_same_filter(rate_hz: int) -> None:
+    head = measured()
+    hz = np.linspace(0, 0.9 * min(rate_hz, 48000) / 2, 200)
+
+    def heard(rate: int) -> np.ndarray:
+        ears = head.responses(Direction(-60, 0), rate)
+        times = np.arange(ears.shape[1]) / rate
+        return ears @ np.exp(-2j * np.pi * times[:, None] * hz)
+
+    np.testing.assert_allclose(heard(rate_hz), heard(48000), atol=2e-3)
+
+
+def test_heads_say_what_they_are() -> None:
+    assert isinstance(SphericalHead(), Head) and isinstance(measured(), Head)
+    assert repr(measured()) == "MeasuredHead('three')"
+    with pytest.raises(AssertionError, match="outside the head"):
+        SphericalHead().responses(Direction(0, 0, 0.05), RATE_HZ)

@@ -1,0 +1,44 @@
+"""Registers: one for each category, narrowed to the notes there are; every drum in one piece."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avsep.toyband.categories import CATEGORIES
+from avsep.toyband.music.registers import (
+    DRUM_KINDS,
+    REACH_SEMITONES,
+    REGISTERS,
+    drum_kind,
+    register_of,
+)
+
+pitched = st.sampled_from([name for name, each in REGISTERS.items() if each.pitched])
+
+
+def test_every_category_has_a_register_that_takes_a_melody() -> None:
+    assert tuple(REGISTERS) == CATEGORIES
+    for register in REGISTERS.values():
+        assert register.highest - register.lowest >= 20
+        assert register.lowest < register.centre < register.highest
+
+
+@given(category=pitched, midis=st.lists(st.integers(0, 127), min_size=1, max_size=20))
+def test_parts_ask_only_for_what_the_notes_reach(category: str, midis: list[int]) -> None:
+    register = register_of(category, midis)
+    assert min(midis) - REACH_SEMITONES <= register.lowest <= register.highest
+    assert register.highest <= max(midis) + REACH_SEMITONES
+    assert register_of(category, [*midis, *range(128)]) == REGISTERS[category]
+
+
+def test_no_drum_belongs_to_two_pieces_and_parts_ask_within_the_kit() -> None:
+    keys = [key for kind in DRUM_KINDS.values() for key in kind]
+    assert len(keys) == len(set(keys))
+    assert min(keys) == REGISTERS["drums"].lowest and max(keys) == REGISTERS["drums"].highest
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [(36, "kick"), (46, "open hat"), (59, "ride"), (81, "snare")]
+)
+def test_keys_mean_pieces_and_unknown_ones_the_snare(key: int, kind: str) -> None:
+    assert drum_kind(key) == kind

@@ -1,0 +1,83 @@
+"""Musicians: every look comes up, can be drawn, and shows; arms reach what hands hold."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from avsep.toyband.pictures.drawing import Placement, Sketch, rasterise
+from avsep.toyband.pictures.instruments.people import (
+    HAIR_CUTS,
+    HEAD,
+    SHIRTS,
+    SKINS,
+    Looks,
+    draw_looks,
+    paint_arm,
+    paint_head,
+    paint_seated_legs,
+    paint_standing_legs,
+    paint_torso,
+)
+
+BODIES = ((10, 20, 30), (200, 100, 50))
+
+
+def pixels(*painters, looks=None):
+    """A musician of 200 units, painted in a picture of 120 by 210 pixels."""
+    sketch = Sketch()
+    for paint in painters:
+        paint(sketch, looks or Looks())
+    sprite = rasterise(sketch, Placement(60, 5, 1))
+    assert sprite is not None
+    canvas = np.zeros((210, 120, 3), dtype=np.uint8)
+    rows, columns = slice(max(sprite.top, 0), 210), slice(max(sprite.left, 0), 120)
+    shown = np.asarray(sprite.picture)[: 210 - sprite.top, : 120 - sprite.left]
+    opacity = np.asarray(sprite.opacity)[: 210 - sprite.top, : 120 - sprite.left, None] / 255
+    canvas[rows, columns][: shown.shape[0], : shown.shape[1]] = shown * opacity
+    return canvas.astype(int)
+
+
+def test_every_look_comes_up_and_repeats_with_its_seed():
+    looks = [draw_looks(np.random.default_rng(seed), BODIES) for seed in range(300)]
+    assert looks[7] == draw_looks(np.random.default_rng(7), BODIES)
+    assert {each.cut for each in looks} == set(HAIR_CUTS)
+    assert {each.skin for each in looks} == set(SKINS)
+    assert {each.shirt for each in looks} == set(SHIRTS)
+    assert {each.body for each in looks} == set(BODIES)
+    # Three standard deviations of 300 draws are 0.09 at most.
+    assert np.mean([each.mirrored for each in looks]) == pytest.approx(0.5, abs=0.09)
+    assert np.mean([each.glasses for each in looks]) == pytest.approx(0.25, abs=0.08)
+    assert len(set(looks)) > 290
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cut": "long"}, {"cut": "bald"}, {"glasses": True}, {"beard": True}, {"skin": SKINS[5]}],
+)
+def test_looks_show_in_the_face(change):
+    plain, other = (
+        pixels(paint_head, looks=each) for each in (Looks(), replace(Looks(), **change))
+    )
+    assert (np.abs(plain - other).max(axis=2) > 30).sum() > 20
+
+
+@pytest.mark.parametrize("legs", [paint_standing_legs, paint_seated_legs])
+def test_a_musician_is_two_hundred_units_high_and_stands_on_the_ground(legs):
+    sketch = Sketch()
+    for paint in (legs, paint_torso, paint_head):
+        paint(sketch, Looks())
+    x1, y1, x2, y2 = sketch.bounds()
+    assert -5 < y1 < 15 and 190 < y2 < 204
+    assert -60 < x1 < -25 and 25 < x2 < 60
+    assert y1 < HEAD[1] < y2
+
+
+@pytest.mark.parametrize("hand", [(40.0, 110.0), (-30.0, 95.0), (10.0, 60.0)])
+@pytest.mark.parametrize("bend", [-1, 1])
+def test_an_arm_goes_from_the_shoulder_to_the_hand(hand, bend):
+    sketch = Sketch()
+    paint_arm(sketch, Looks(), (0.0, 78.0), hand, bend)
+    points = np.concatenate([shape.points for shape in sketch.shapes])
+    assert np.linalg.norm(points - hand, axis=1).min() < 7
+    assert np.linalg.norm(points - (0.0, 78.0), axis=1).min() < 7

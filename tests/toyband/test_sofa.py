@@ -1,0 +1,142 @@
+"""SOFA files: read as they are meant, and each thing that can be wrong with one told in a line."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from avsep.errors import InputError
+from avsep.sound.hrtf import Direction
+from avsep.toyband.sofa import read_head
+
+# SOFA counts azimuth to the left: ahead, left, right (as 270) and right above.
+POSITIONS = np.array([[0, 0, 1.5], [90, 0, 1.5], [270, 0, 1.5], [330, 45, 1.5]], np.float64)
+LEFT, RIGHT = [1.0, 1.0, 0.3, 0.5], [1.0, 0.3, 1.0, 0.9]
+
+
+def write_sofa(path: Path) -> Path:
+    """A head of four directions, with what real files say of themselves."""
+    with h5py.File(path, "w") as file:
+        file.attrs["Conventions"] = np.bytes_(b"SOFA")
+        file.attrs["SOFAConventions"] = np.bytes_(b"SimpleFreeFieldHRIR")
+        file.attrs["DataType"] = np.bytes_(b"FIR")
+        responses = np.zeros((4, 2, 32))
+        responses[:, 0, 5], responses[:, 1, 7] = LEFT, RIGHT
+        file["Data.IR"] = responses
+        file["Data.SamplingRate"] = np.array([48000.0])
+        file["Data.SamplingRate"].attrs["Units"] = np.bytes_(b"hertz")
+        file["Data.Delay"] = np.zeros((1, 2))
+        file["SourcePosition"] = POSITIONS
+        file["SourcePosition"].attrs["Type"] = np.bytes_(b"spherical")
+        file["SourcePosition"].attrs["Units"] = np.bytes_(b"degree, degree, metre")
+        # As in a published file whose responses are right: the sound decides.
+        file["ReceiverPosition"] = np.array([[0, -0.09, 0], [0, 0.09, 0]])[..., None]
+    return path
+
+
+@pytest.fixture
+def sofa(tmp_path: Path) -> Path:
+    return write_sofa(tmp_path / "dummy.sofa")
+
+
+def replace(name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        attributes = dict(file[name].attrs)
+        del file[name]
+        file[name] = value
+        file[name].attrs.update(attributes)
+
+    return change
+
+
+def set_attribute(name: str, attribute: str, value: bytes) -> Callable[[h5py.File], None]:
+    return lambda file: file[name].attrs.__setitem__(attribute, np.bytes_(value))
+
+
+def without(name: str) -> Callable[[h5py.File], None]:
+    return lambda file: file.__delitem__(name)
+
+
+def exchange_ears(file: h5py.File) -> None:
+    file["Data.IR"][...] = np.asarray(file["Data.IR"])[:, ::-1]
+
+
+def spoil_one_sample(file: h5py.File) -> None:
+    file["Data.IR"][2, 1, 3] = np.nan
+
+
+def test_sofas_left_is_our_left(sofa: Path) -> None:
+    head = read_head(sofa)
+    assert repr(head) == "MeasuredHead('dummy')" and head.sample_rate_hz == 48000
+    np.testing.assert_array_equal(head.angles_degrees, [[0, 0], [-90, 0], [90, 0], [30, 45]])
+    for azimuth_degrees, index in ((0, 0), (-80, 1), (100, 2)):
+        ears = head.responses(Direction(azimuth_degrees), 48000)
+        assert ears.max(axis=1).tolist() == [LEFT[index], RIGHT[index]]
+    above = head.responses(Direction(35, 40), 48000)
+    assert above.max(axis=1).tolist() == [0.5, 0.9]
+
+
+def test_what_a_file_need_not_say(sofa: Path) -> None:
+    with h5py.File(sofa, "r+") as file:
+        for name in ("Data.Delay", "ReceiverPosition"):
+            del file[name]
+        file["SourcePosition"].attrs["Units"] = "degree, degree, meter"  # text, not bytes
+    assert len(read_head(sofa).measured) == 4
+    with h5py.File(sofa, "r+") as file:
+        file["Data.Delay"] = np.full((4, 2), 12.0)  # the same for all: no matter
+    assert len(read_head(sofa).measured) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("Data.IR"), "holds no measured head: .* lacks Data.IR; needed is SimpleFree"),
+        (without("Data.SamplingRate"), "lacks Data.SamplingRate"),
+        (set_attribute("/", "SOFAConventions", b"GeneralFIR"), "convention 'GeneralFIR' and lacks"),
+        (set_attribute("SourcePosition", "Type", b"cartesian"), "positions are cartesian"),
+        (set_attribute("SourcePosition", "Units", b"radian, radian, metre"), "in radian, radian"),
+        (replace("Data.IR", np.ones((4, 3, 32))), r"\[4, 3, 32\] responses at \[4, 3\] positions"),
+        (replace("Data.IR", np.ones((4, 2))), r"\[4, 2\] responses"),
+        (replace("Data.IR", np.ones((4, 2, 0))), r"\[4, 2, 0\] responses"),
+        (replace("Data.IR", np.ones((5, 2, 32))), r"\[5, 2, 32\] responses at \[4, 3\] positions"),
+        (replace("SourcePosition", POSITIONS[:, :2]), r"at \[4, 2\] positions"),
+        (spoil_one_sample, "holds NaN or infinite numbers"),
+        (replace("SourcePosition", np.full((4, 3), np.inf)), "holds NaN or infinite"),
+        (replace("Data.SamplingRate", [0.0]), r"Data.SamplingRate \[0.\] is no rate in hertz"),
+        (replace("Data.SamplingRate", [44.1]), "is no rate in hertz"),
+        (replace("Data.SamplingRate", [44100.0, 48000.0]), "is no rate in hertz"),
+        (replace("Data.Delay", [[0.0, 3.0]]), "Data.Delay differs; write the delays into Data.IR"),
+        (replace("Data.IR", np.zeros((4, 2, 32))), "on the wrong sides, or hear nothing"),
+        (exchange_ears, "its first ear is not louder for sources on the left"),
+        (replace("SourcePosition", POSITIONS * [-1, 1, 1]), "or count azimuth to the left"),
+        (replace("Data.IR", b"words"), "cannot read '.*' as a SOFA file"),
+    ],
+)
+def test_each_fault_is_one_line(
+    sofa: Path, change: Callable[[h5py.File], None], message: str
+) -> None:
+    with h5py.File(sofa, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=message) as error:
+        read_head(sofa)
+    assert re.search("dummy.sofa", str(error.value)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5 at all", None])
+def test_files_that_are_none(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other.sofa"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read '.*other.sofa' as a SOFA file"):
+        read_head(path)
+
+
+def test_a_torn_file(sofa: Path) -> None:
+    content = sofa.read_bytes()
+    for share in (0.2, 0.6, 0.95):
+        sofa.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(InputError, match="cannot read"):
+            read_head(sofa)

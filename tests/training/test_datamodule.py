@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from avsep.errors import InputError
+from avsep.training.datamodule import (
+    build,
+    check_mixing,
+    library_of,
+    mixtures_of,
+    read_lists,
+    validation_of,
+)
+from avsep.training.initial_weights import make_model
+from avsep.training.recipe import TrainRecipe, load_training
+from training.tiny_band import make_band, write_tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a band to train on, one to test with, and a recipe."""
+    place = tmp_path_factory.mktemp("place")
+    make_band(place / "band", 6)
+    make_band(place / "test", 1, seed=1000)
+    write_tiny_recipe(place / "tiny.toml")
+    return place
+
+
+def recipe_on(place: Path, *folders: str, **training: object) -> TrainRecipe:
+    recipe = load_training(place / "tiny.toml")
+    changed = recipe.training.model_copy(update=training)
+    data = tuple(str(place / name) for name in folders)
+    return recipe.model_copy(update={"data": data, "training": changed})
+
+
+def test_a_clip_is_in_one_list(place: Path) -> None:
+    lists = read_lists(recipe_on(place, "band"))
+    names = [{clip.name for clip in clips} for clips in (lists.training, lists.validation)]
+    assert len(names[0]) + len(names[1]) == 6
+    assert not names[0] & names[1]
+    assert lists.num_sources == 2 * len(names[0])
+
+
+def test_held_out_clips_are_not_trained_on(place: Path) -> None:
+    with pytest.raises(InputError, match=r"test' holds clips of held-out notes \(a seed of 1000"):
+        read_lists(recipe_on(place, "band", "test"))
+
+
+def test_lists_that_are_empty_are_told(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no data: give --data DIR"):
+        read_lists(recipe_on(place))
+    with pytest.raises(InputError, match="6 clips to train on and 0 to validate with"):
+        read_lists(recipe_on(place, "band", validation_share=0.01))
+
+
+def test_too_few_clips_to_validate_with_are_told(place: Path, tmp_path: Path) -> None:
+    recipe = recipe_on(place, "band", validation_share=0.1)
+    with pytest.raises(InputError, match="with the 1 clips to validate with: mixtures of 2 source"):
+        check_mixing(read_lists(recipe), recipe)
+    recipe = recipe_on(place, "band", validation_share=0.8)
+    with pytest.raises(InputError, match="with the 1 clips to train on: mixtures of 2 sources"):
+        check_mixing(read_lists(recipe), recipe)
+
+
+def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path: Path) -> None:
+    recipe = recipe_on(place, "band", num_validation=3)
+    lists, model = read_lists(recipe), make_model(recipe)
+    library = library_of(lists.validation, model, tmp_path)
+    assert sorted(build(library, recipe, model)) == sorted(clip.name for clip in lists.validation)
+    (batch,) = validation_of(library, recipe, model)
+    assert batch.sources is not None and batch.cues.category is not None
+    assert batch.mixture.shape == (3, 1, 2047)
+    assert torch.allclose(batch.sources.sum(1), batch.mixture, atol=1e-6)
+    assert (batch.cues.category[:, 0] != batch.cues.category[:, 1]).all()
+    assert batch.cues.crops is None and batch.cues.appearance is not None
+    louder = recipe.mixing.model_copy(update={"gain_range": (3.0, 3.0), "silent_probability": 0.5})
+    mixed = recipe.model_copy(update={"mixing": louder})
+    (again,) = validation_of(library, mixed, model)
+    assert torch.equal(again.mixture, batch.mixture)
+    item = mixtures_of(library, mixed, model).item(0)
+    assert not torch.equal(torch.from_numpy(item.mixed.mixture), batch.mixture[0, 0])
+
+
+@pytest.mark.parametrize("broken", ["error", "skip"])
+def test_a_broken_clip_stops_or_is_left_out_as_the_recipe_says(tmp_path: Path, broken: str) -> None:
+    make_band(tmp_path / "band", 6)
+    write_tiny_recipe(tmp_path / "tiny.toml")
+    recipe = recipe_on(tmp_path, "band")
+    mixing = recipe.mixing.model_copy(update={"broken": broken})
+    recipe = recipe.model_copy(update={"mixing": mixing})
+    lists, model = read_lists(recipe), make_model(recipe)
+    lost = lists.training[0]
+    lost.sources[0].path.write_bytes(b"no sound")
+    library = library_of(lists.training, model, tmp_path / "cache")
+    if broken == "error":
+        with pytest.raises(InputError, match=lost.sources[0].path.name):
+            list(build(library, recipe, model))
+        return
+    list(build(library, recipe, model))
+    assert len(library.skipped) == 1 and lost.sources[0].path.name in library.skipped[0]
+    assert len(library) == lists.num_sources - len(lost.sources)
+    assert mixtures_of(library, recipe, model).item(0).mixed.sources.any()
