@@ -151,12 +151,12 @@ def measure(job: Job, console: Console) -> None:
 def needs_care(job: Job, index: int) -> bool:
     """Whether correlations alone do not tell this mixture's scores."""
     calls = []
-    usual = energies.parts_with_care
-    energies.parts_with_care = lambda *given: calls.append(1) or usual(*given)
+    usual = energies.refine_decomposition
+    energies.refine_decomposition = lambda *given: calls.append(1) or usual(*given)
     try:
         bss_eval(job.references[index], job.estimates[index])
     finally:
-        energies.parts_with_care = usual
+        energies.refine_decomposition = usual
     return bool(calls)
 
 

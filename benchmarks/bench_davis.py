@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 from torch.utils.flop_counter import FlopCounterMode
 
-from avsep.devices import computes_bfloat16
+from avsep.devices import supports_bfloat16
 from avsep.models.davis.convolution_attention import (
     ResNetBlock,
     TimeAttention,
@@ -109,7 +109,7 @@ def measure(name: str, answer: Path) -> dict:
     network = SeparationUNet(SeparationUNetSettings(), 256, 512).eval()
     noisy, mixture = torch.randn(1, 256, 256), torch.rand(1, 256, 256) ** 4
     given = noisy, mixture, torch.tensor([500.0]), torch.randn(1, 512)
-    reduced = name == "ours" and computes_bfloat16(noisy.device)
+    reduced = name == "ours" and supports_bfloat16(noisy.device)
     if name == "plain":
         make_plain(network)
     else:
@@ -205,8 +205,8 @@ def _condition(block: nn.Module, maps: Tensor, time: Tensor) -> Float[Tensor, "B
 
 def _norm(maps: Tensor, gain: Tensor) -> Float[Tensor, "B D f t"]:
     centred = maps - maps.mean(1, keepdim=True)
-    spread = (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
-    return centred / spread * gain[:, None, None]
+    noise_scale = (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+    return centred / noise_scale * gain[:, None, None]
 
 
 def _heads(block: nn.Module, maps: Tensor) -> tuple[Tensor, ...]:
@@ -274,9 +274,9 @@ def _column(part: nn.Module, maps: Tensor, head: int) -> Float[Tensor, "B width 
     hidden = torch.conv2d(maps, weight[:, :, None, None], bias)  # type: ignore[index,arg-type]
     hidden = torch.where(hidden > 0, hidden, hidden * part.slopes[head])  # type: ignore[index]
     centred = hidden - hidden.mean((1, 2), keepdim=True)
-    spread = (centred.square().mean((1, 2), keepdim=True) + 1e-5).sqrt()
+    noise_scale = (centred.square().mean((1, 2), keepdim=True) + 1e-5).sqrt()
     gain, bias = (value[head, 0].T[..., None] for value in (part.gain, part.bias))  # type: ignore[index,union-attr]
-    return centred / spread * gain + bias
+    return centred / noise_scale * gain + bias
 
 
 if __name__ == "__main__":

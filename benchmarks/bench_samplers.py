@@ -21,7 +21,7 @@ from avsep.diffusion.sampling import SamplingSettings
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.batches import ClipReader, Reading
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 from avsep.models.davis.model import DAVIS
 from avsep.recipe import load_recipe
 from avsep.records import Batch
@@ -90,14 +90,14 @@ def _clips(folder: Path, num_clips: int) -> Sequence[Any]:
 def _batches(clips: Sequence[Any], model: DAVIS) -> list[Batch]:
     """Middle windows with what is seen in them, embedded once."""
     settings = model.settings
-    reading = Reading(settings.looks, settings.categories)
+    reading = Reading(settings.crops, settings.categories)
     reader = ClipReader(clips)
     found = []
     for index in range(len(clips)):
         _, batch = reader.batch(index, settings.front_end, reading)
         item, _ = reader.batch(index, settings.front_end)
         sources = torch.from_numpy(np.asarray(item.sources))[None, :, None]
-        found.append(Batch(batch.mixture, sources, model.embed(batch.cues)))
+        found.append(Batch(batch.mixture, sources, model.precompute(batch.cues)))
     return found
 
 
@@ -152,11 +152,11 @@ def chosen(rows: Sequence[Row]) -> list[str]:
 
 def _write(folder: Path, rows: Sequence[Row], num_mixtures: int) -> None:
     record = {"seed": SEED, "mixtures": num_mixtures, "rows": [asdict(row) for row in rows]}
-    write_whole(folder / "samplers.json", json.dumps(record, indent=1) + "\n")
+    write_atomic(folder / "samplers.json", json.dumps(record, indent=1) + "\n")
     lines = ["| model | sampler | steps | evaluations | SDR | SIR | SAR | seconds |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|---:|")
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
-    write_whole(folder / "samplers.md", "\n".join(lines) + "\n")
+    write_atomic(folder / "samplers.md", "\n".join(lines) + "\n")
     _plot(rows).savefig(folder / "samplers.svg")
 
 

@@ -16,8 +16,8 @@ from tiny_models import CATEGORIES, tiny_batch, tiny_model
 def path(tmp_path: Path) -> Path:
     """A checkpoint of a tiny DGFNet."""
     path = tmp_path / "tiny.safetensors"
-    facts = {"step": 7, "validation": {"sdr_db": 1.5}}
-    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", facts=facts)
+    metadata = {"step": 7, "validation": {"sdr_db": 1.5}}
+    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", metadata=metadata)
     return path
 
 
@@ -33,7 +33,7 @@ def changed(path: Path, weights: dict | None = None, **card: object) -> Path:
 @pytest.mark.parametrize("name", ["dgfnet", "iquery"])
 def test_what_was_saved_answers_alike(name: str, tmp_path: Path) -> None:
     model, batch = tiny_model(name), tiny_batch()
-    save_checkpoint(model.train(), tmp_path / "m.safetensors", model_name=name, facts={})
+    save_checkpoint(model.train(), tmp_path / "m.safetensors", model_name=name, metadata={})
     loaded = load_model(tmp_path / "m.safetensors")
     assert not loaded.training
     assert loaded.settings == model.settings
@@ -46,13 +46,13 @@ def test_the_card_says_where_it_comes_from(path: Path) -> None:
     card = read_card(str(path))
     assert (card.model, card.categories) == ("dgfnet", CATEGORIES)
     assert card.settings["attention_groups"] == 4
-    assert card.facts == {"step": 7, "validation": {"sdr_db": 1.5}}
+    assert card.metadata == {"step": 7, "validation": {"sdr_db": 1.5}}
 
 
 def test_half_stores_matrices_in_half_and_vectors_whole(tmp_path: Path, path: Path) -> None:
     half = tmp_path / "half.safetensors"
     model = tiny_model("dgfnet")
-    save_checkpoint(model, half, model_name="dgfnet", facts={}, half=True)
+    save_checkpoint(model, half, model_name="dgfnet", metadata={}, half=True)
     for name, value in load_file(half).items():
         wanted = model.state_dict()[name]
         if wanted.is_floating_point() and wanted.ndim > 1:
@@ -71,7 +71,9 @@ def test_what_half_cannot_hold_is_refused(tmp_path: Path) -> None:
     model = tiny_model("dgfnet")
     model.transformer.queries.weight.data[0, 0] = 1e6
     with pytest.raises(InputError, match=r"'transformer.queries.weight' is too large for float16"):
-        save_checkpoint(model, tmp_path / "m.safetensors", model_name="dgfnet", facts={}, half=True)
+        save_checkpoint(
+            model, tmp_path / "m.safetensors", model_name="dgfnet", metadata={}, half=True
+        )
     assert not list(tmp_path.iterdir())
 
 

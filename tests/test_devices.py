@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from avsep.devices import computes_bfloat16, find_device, to_device
+from avsep.devices import find_device, supports_bfloat16, to_device
 from avsep.errors import InputError
 from tiny_models import tiny_batch
 
@@ -37,7 +37,7 @@ def test_processors_with_instructions_for_bfloat16(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert computes_bfloat16(torch.device("cpu")) is expected
+    assert supports_bfloat16(torch.device("cpu")) is expected
 
 
 def test_accelerators_are_asked_and_emulation_does_not_count(
@@ -56,4 +56,4 @@ def test_accelerators_are_asked_and_emulation_does_not_count(
     ]
     for module, expected in modules:
         monkeypatch.setattr(torch, "get_device_module", lambda device, found=module: found)
-        assert computes_bfloat16(torch.device("cuda")) is expected
+        assert supports_bfloat16(torch.device("cuda")) is expected

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from avsep.records import Box, Separates, TimedBox, VisibleObject
+from avsep.records import Box, SeparationMethod, TimedBox, VisibleObject
 
 sides = st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda pair: pair[0] < pair[1])
 boxes = st.builds(lambda x, y: (x[0], y[0], x[1], y[1]), sides, sides)
@@ -70,5 +70,5 @@ def test_what_separates_is_told_by_its_method() -> None:
     from avsep.evaluation.baselines import MixtureBaseline
     from avsep.sound.front_end import FrontEnd
 
-    assert isinstance(MixtureBaseline(FrontEnd()), Separates)
-    assert not isinstance(Sleeper(), Separates)
+    assert isinstance(MixtureBaseline(FrontEnd()), SeparationMethod)
+    assert not isinstance(Sleeper(), SeparationMethod)

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.layers.audio_unet import UNetSettings
-from avsep.layers.binaural_unet import EarUNetSettings
+from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.layers.cross_modal import AttentionSettings as CrossAttentionSettings
 from avsep.models import MODELS
 from avsep.models.davis.convolution_attention import AttentionSettings
@@ -22,14 +22,14 @@ FRONT_END = FrontEndSettings(
     stft=StftSettings(fft_samples=254, hop_samples=64),
     num_rows=32,
 )
-LOOKS = LookSettings(crop_pixels=20, movement_pixels=16, num_crops=2)
+LOOKS = CropSettings(crop_pixels=20, motion_pixels=16, num_crops=2)
 _SMALL = {
     "categories": CATEGORIES,
     "front_end": FRONT_END,
-    "looks": LOOKS,
+    "crops": LOOKS,
     "image_encoder": "small",
     "object_channels": 8,
-    "motion": "movement",
+    "motion": "crop_motion",
     "num_heads": 2,
     "feed_forward_width": 16,
 }
@@ -37,7 +37,7 @@ _CHANNELS = {"channels": (8, 16, 16, 16, 16), "num_features": 8, "num_layers_aft
 _GENERATING = {
     "categories": CATEGORIES,
     "front_end": FRONT_END,
-    "looks": LOOKS,
+    "crops": LOOKS,
     "image_encoder": "small",
     "encoder_categories": CATEGORIES,
     "transformer": TemporalTransformerSettings(
@@ -50,7 +50,7 @@ _GENERATING = {
     ),
 }
 _GUIDED = {
-    "looks": LOOKS,
+    "crops": LOOKS,
     "image_encoder": "small",
     "encoder_categories": CATEGORIES,
     "position_octaves": 4,
@@ -67,13 +67,13 @@ TINY = {
     },
     "iquery": {**_SMALL, "unet": UNetSettings(**_CHANNELS)},
     # A random network that says noise or a velocity carries rounding far; tests/models has these.
-    "davis": _GENERATING | {"word_probability": 0.5, "target": "bounded"},
-    "davis-flow": _GENERATING | {"word_probability": 0.5, "target": "bounded"},
+    "davis": _GENERATING | {"word_probability": 0.5, "target": "mask"},
+    "davis-flow": _GENERATING | {"word_probability": 0.5, "target": "mask"},
     "lavss": {
         **_GUIDED,
         "front_end": FRONT_END.model_copy(update={"num_channels": 2}),
         "magnitude_input": "log1p",
-        "unet": EarUNetSettings(channels=(8, 16, 16, 16), num_features=4),
+        "unet": BinauralUNetSettings(channels=(8, 16, 16, 16), num_features=4),
         "guide_everywhere": True,
         "num_templates": 2,
     },
@@ -88,7 +88,7 @@ TINY = {
     "separation-2.5d": {
         **_GUIDED,
         "front_end": FRONT_END,
-        "unet": EarUNetSettings(channels=(8, 16, 16)),
+        "unet": BinauralUNetSettings(channels=(8, 16, 16)),
         "seen_channels": 3,
     },
 }
@@ -123,7 +123,7 @@ def tiny_batch(num_items: int = 2, num_sources: int = 2, seed: int = 0) -> Batch
 
     cues = Cues(
         crops=pictures(2, 3, 20, 20),
-        movement=pictures(6, 16, 16),
+        crop_motion=pictures(6, 16, 16),
         category=torch.randint(0, len(CATEGORIES), shape, generator=generator),
         boxes=boxes(*shape, 2),
     )

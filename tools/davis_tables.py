@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from ablation_runs import FIGURES, path_of, plus_minus, spread_of, train_once
 from avsep.checkpoint import load_model
 from avsep.devices import find_device
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 from avsep.training.datamodule import build, library_of, read_lists, validation_of
 from avsep.training.recipe import load_training
 from avsep.training.run import default_cache
@@ -97,8 +97,8 @@ def main() -> None:
     for name in options.tables:
         rows = sampled[name](options) if name in sampled else trained_rows(options, TABLES[name])
         report["tables"][name] = list(rows)
-    write_whole(options.out / "tables.json", json.dumps(report, indent=1) + "\n")
-    write_whole(options.out / "tables.md", markdown(report))
+    write_atomic(options.out / "tables.json", json.dumps(report, indent=1) + "\n")
+    write_atomic(options.out / "tables.md", markdown(report))
     print((options.out / "tables.md").read_text(encoding="utf-8"))
 
 
@@ -226,7 +226,7 @@ def figures_of_ways(
         torch.manual_seed(0)
         scored = validate(changed, batches, device)
         found[name] = {figure: scored[f"validation/{figure}"] for figure in FIGURES}
-        write_whole(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
+        write_atomic(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found
 
 

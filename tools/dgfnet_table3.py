@@ -26,9 +26,9 @@ from avsep.data import open_dataset
 from avsep.data.clips import ClipFiles
 from avsep.evaluation.benchmark import Evaluation, score_clips
 from avsep.evaluation.gates import GateSample, gate_shares, measure_gates, paired_difference
-from avsep.evaluation.methods import Contender, model_contenders
+from avsep.evaluation.methods import Method, model_methods
 from avsep.evaluation.results.writing import as_json
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 
 # Variant -> its row, and the paper's SDR, SIR, SAR on MUSIC.
 VARIANTS = {
@@ -72,8 +72,8 @@ def main() -> None:
     }
     draw_histogram(samples, options.out / "figure6.png")
     draw_extremes(samples, options.out / "figure7.png")
-    write_whole(options.out / "table3.json", json.dumps(report, indent=1) + "\n")
-    write_whole(options.out / "table3.md", markdown(report))
+    write_atomic(options.out / "table3.json", json.dumps(report, indent=1) + "\n")
+    write_atomic(options.out / "table3.md", markdown(report))
     print((options.out / "table3.md").read_text(encoding="utf-8"))
 
 
@@ -110,7 +110,7 @@ def calibrated_steps(options: argparse.Namespace) -> int:
             launch(options, "dgfnet-table3-full", folder, short)
             seconds.append(time.perf_counter() - begun)
         per_step = max(seconds[2] - seconds[1], 1e-3) / NUM_TIMED_STEPS
-        write_whole(kept, json.dumps({"seconds_per_step": per_step}) + "\n")
+        write_atomic(kept, json.dumps({"seconds_per_step": per_step}) + "\n")
     return round(60 * options.minutes / json.loads(kept.read_text())["seconds_per_step"])
 
 
@@ -141,20 +141,20 @@ def score(
             found["clips"]
         ) == len(clips):
             return found
-    rows = [row for run, path in runs.items() for row in contenders(run, path, ("all",))]
+    rows = [row for run, path in runs.items() for row in methods(run, path, ("all",))]
     done = []
     for clip in score_clips(clips, rows):
         done.append(clip)
         if len(done) % 20 == 0:
             print(f"{data_name}: {len(done)} of {len(clips)} clips scored", flush=True)
     found = as_json(Evaluation(tuple(rows), tuple(done)), data_name)
-    write_whole(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_atomic(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found
 
 
-def contenders(run: tuple[str, int], path: Path, trials: Sequence[str]) -> Iterator[Contender]:
+def methods(run: tuple[str, int], path: Path, trials: Sequence[str]) -> Iterator[Method]:
     """The rows of one run with the category told, as the paper reads it."""
-    return model_contenders(run_name(*run), load_model(path), "told", trials)
+    return model_methods(run_name(*run), load_model(path), "told", trials)
 
 
 def table_rows(found: dict[str, Any], num_seeds: int) -> dict[str, dict[str, Any]]:
@@ -180,7 +180,7 @@ def gate_samples(clips: Sequence[ClipFiles], runs: dict[tuple[str, int], Path]) 
         row
         for run, path in runs.items()
         if run[0] == "full"
-        for row in contenders(run, path, GATE_TRIALS)
+        for row in methods(run, path, GATE_TRIALS)
     ]
     return list(measure_gates(clips, rows))
 
@@ -189,12 +189,12 @@ def means_of(samples: Sequence[GateSample], seed: int, trial: str) -> np.ndarray
     """Mean gates of one seed under one trial, in the order of the sources."""
     name = run_name("full", seed)
     row = f"{name} (told)" if trial == "all" else f"{name} (told, {trial})"
-    return np.array([sample.mean for sample in samples if sample.contender == row])
+    return np.array([sample.mean for sample in samples if sample.method == row])
 
 
 def seeds_of(samples: Sequence[GateSample]) -> list[int]:
     """The seeds that were measured."""
-    return list(range(len({sample.contender for sample in samples}) // len(GATE_TRIALS)))
+    return list(range(len({sample.method for sample in samples}) // len(GATE_TRIALS)))
 
 
 def gate_json(samples: Sequence[GateSample]) -> list[dict[str, Any]]:
@@ -235,7 +235,7 @@ def draw_histogram(samples: Sequence[GateSample], path: Path) -> None:
 
 def draw_extremes(samples: Sequence[GateSample], path: Path) -> None:
     """Figure 7: gate maps of the sources with the lowest and the highest mean, of seed 0."""
-    own = [s for s in samples if s.contender == f"{run_name('full', 0)} (told)"]
+    own = [s for s in samples if s.method == f"{run_name('full', 0)} (told)"]
     ranked = sorted(own, key=lambda sample: sample.mean)
     shown = [*ranked[:NUM_EXTREMES], *ranked[-NUM_EXTREMES:]]
     figure, axes = new_figure(2, NUM_EXTREMES, (3.0 * NUM_EXTREMES, 5.4))

@@ -23,8 +23,8 @@ from ablation_runs import plus_minus, spread_of, train_once
 from avsep.data import open_dataset
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.mixtures import choose_mixtures
-from avsep.evaluation.run import EvaluationSettings, Plan, score_all
-from avsep.media.atomic import write_whole
+from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, score_all
+from avsep.media.atomic import write_atomic
 
 # What a run in mono has for any row's network, as `lavss-table3-25d-mono` has it.
 MONO = (
@@ -161,8 +161,8 @@ def main() -> None:
         train_all(options, rows, seed)
         found.append({name: scores_of(options, rows, seed, name) for name in ("duets", "twins")})
     report = report_of(options, found)
-    write_whole(options.out / "tables.json", json.dumps(report, indent=1) + "\n")
-    write_whole(options.out / "tables.md", markdown(report))
+    write_atomic(options.out / "tables.json", json.dumps(report, indent=1) + "\n")
+    write_atomic(options.out / "tables.md", markdown(report))
     print((options.out / "tables.md").read_text(encoding="utf-8"))
 
 
@@ -259,13 +259,13 @@ def scores_of(
         settings = EvaluationSettings()
         chosen = choose_mixtures(clips, limit=options.limit, settings=settings, seed=0)
         found |= scored(chosen.mixtures, missing)
-        write_whole(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
+        write_atomic(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found
 
 
 def scored(mixtures: Sequence[Any], asked: Mapping[str, str]) -> Scores:
     """Separators by key -> their figures; models that go by categories find them by pictures."""
-    plan = Plan(
+    plan = EvaluationConfig(
         tuple(mixtures),
         tuple(asked.values()),
         labels="picture",
@@ -273,14 +273,14 @@ def scored(mixtures: Sequence[Any], asked: Mapping[str, str]) -> Scores:
         metrics=EARS,
         num_channels=2,
     )
-    contenders = plan.contenders()
-    done = tuple(score_all(plan, contenders))
-    evaluation = Evaluation(contenders, done, 0, (), plan.metrics)
+    methods = plan.methods()
+    done = tuple(score_all(plan, methods))
+    evaluation = Evaluation(methods, done, 0, (), plan.metrics)
     # Baselines stand first among the contenders; models follow as they were named.
     ordered = sorted(asked, key=lambda key: asked[key] != "mixture")
     return {
-        key: figures_of(evaluation, contender.name)
-        for key, contender in zip(ordered, contenders, strict=True)
+        key: figures_of(evaluation, method.name)
+        for key, method in zip(ordered, methods, strict=True)
     }
 
 

@@ -23,12 +23,12 @@ def main() -> None:
     parser.add_argument("--measured", type=Path, help="JSON object of figures")
     given = parser.parse_args()
     card = read_card(given.checkpoint)
-    facts = dict(card.facts)
+    metadata = dict(card.metadata)
     if given.measured is not None:
-        facts["measured"] = json.loads(given.measured.read_text(encoding="utf-8"))
+        metadata["measured"] = json.loads(given.measured.read_text(encoding="utf-8"))
     target = WEIGHTS / f"{given.name}.safetensors"
     model = load_model(given.checkpoint)
-    save_checkpoint(model, target, model_name=card.model, facts=facts, half=True)
+    save_checkpoint(model, target, model_name=card.model, metadata=metadata, half=True)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from avsep.data.clips import TEST, TRAINING, VALIDATION
 from avsep.data.prepared import INDEX_NAME, SOUND_ENDINGS
 from avsep.errors import InputError
-from avsep.media.atomic import make_folder, write_whole
+from avsep.media.atomic import make_folder, write_atomic
 
 VALIDATION_SHARE = 0.1
 HEAD = ("id", "category", "split")
@@ -75,7 +75,7 @@ def make_sounds_folder(
         )
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEAD, *rows])
-    write_whole(folder / INDEX_NAME, text.getvalue())
+    write_atomic(folder / INDEX_NAME, text.getvalue())
     return rows
 
 

@@ -86,8 +86,12 @@ def main() -> None:
     start = time.monotonic()
     encoder = train(joined(kept[0], drawn[0]), labels, given)
     minutes = (time.monotonic() - start) / 60
-    facts = {"tool": "train_image_encoder.py", "epochs": str(given.epochs), "seed": str(given.seed)}
-    save_image_encoder(encoder, given.out, facts)
+    metadata = {
+        "tool": "train_image_encoder.py",
+        "epochs": str(given.epochs),
+        "seed": str(given.seed),
+    }
+    save_image_encoder(encoder, given.out, metadata)
     print(f"{given.out}: {minutes:.0f} minutes")
     report(load_image_encoder(given.out), {"photographs": kept[1], "drawn": drawn[1]})
 

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from avsep.errors import InputError, unknown_name
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 from avsep.models import MODELS
 from avsep.recipe import check_settings
 
@@ -35,13 +35,13 @@ class Card:
         model: the name in MODELS.
         settings: all settings of the model.
         categories: those it tells apart, in the order of their indices.
-        facts: where it comes from: recipe, data, step, validation figures, commit.
+        metadata: where it comes from: recipe, data, step, validation figures, commit.
     """
 
     model: str
     settings: dict[str, Any]
     categories: tuple[str, ...]
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -49,7 +49,7 @@ def save_checkpoint(
     path: str | Path,
     *,
     model_name: str,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     half: bool = False,
 ) -> None:
     """Write a model into one file, whole or not at all.
@@ -62,10 +62,10 @@ def save_checkpoint(
         "model": model_name,
         "settings": settings.model_dump(mode="json"),
         "categories": list(getattr(settings, "categories", ())),
-        "facts": dict(facts),
+        "metadata": dict(metadata),
     }
     weights = {name: _stored(name, value, half) for name, value in model.state_dict().items()}
-    write_whole(path, save(weights, metadata={_KEY: json.dumps(card)}))
+    write_atomic(path, save(weights, metadata={_KEY: json.dumps(card)}))
 
 
 def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -161,7 +161,7 @@ def _card(path: Path, metadata: dict[str, str] | None) -> Card:
             str(content["model"]),
             dict(content["settings"]),
             tuple(content["categories"]),
-            dict(content["facts"]),
+            dict(content["metadata"]),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(

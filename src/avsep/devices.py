@@ -41,7 +41,7 @@ def to_device(record: Any, device: torch.device) -> Any:
     return record
 
 
-def computes_bfloat16(device: torch.device) -> bool:
+def supports_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16, so that it is faster than float32 there."""
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()

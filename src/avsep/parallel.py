@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_parallel(
+def parallel_map(
     make: Callable[[Item], Result],
     items: Sequence[Item],
     num_workers: int,

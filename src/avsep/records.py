@@ -59,7 +59,7 @@ class VisibleObject(BaseModel):
     prompt: str | None = None
 
     @property
-    def is_seen(self) -> bool:
+    def is_visible(self) -> bool:
         """Whether the picture shows it; else it is known by its word alone."""
         return self.prompt is None or bool(self.boxes)
 
@@ -99,11 +99,11 @@ class Cues:
         crops: pictures of each source's object, its box cut out, RGB.
         appearance: maps of the crops by a frozen image encoder, computed once; stand in for crops.
         frames: whole pictures, RGB.
-        movement: the object's crop in grey over the whole window, M pictures evenly in time.
-        motion: motion features over time, computed once.
-        motion_padding: where `motion` is padding.
+        crop_motion: the object's crop in grey over the whole window, M pictures evenly in time.
+        i3d_features: motion features over time, computed once.
+        i3d_padding: where `i3d_features` is padding.
         category: index of each source among the model's categories; -1 where it is not told.
-        pictured: false where nobody sees a source and only its word tells; none: all are seen.
+        is_visible: false where nobody sees a source and only its word tells; none: all are seen.
         boxes: normalised x1 y1 x2 y2 in each frame.
         embedding: one vector a source, from a picture or a text.
     """
@@ -111,11 +111,11 @@ class Cues:
     crops: UInt8[Tensor, "B S K 3 H W"] | None = None
     appearance: Float[Tensor, "B S K maps i j"] | None = None
     frames: UInt8[Tensor, "B S K 3 H W"] | None = None
-    movement: UInt8[Tensor, "B S M h w"] | None = None
-    motion: Float[Tensor, "B S motion J"] | None = None
-    motion_padding: Bool[Tensor, "B S J"] | None = None
+    crop_motion: UInt8[Tensor, "B S M h w"] | None = None
+    i3d_features: Float[Tensor, "B S motion J"] | None = None
+    i3d_padding: Bool[Tensor, "B S J"] | None = None
     category: Int64[Tensor, "B S"] | None = None
-    pictured: Bool[Tensor, "B S"] | None = None
+    is_visible: Bool[Tensor, "B S"] | None = None
     boxes: Float[Tensor, "B S K 4"] | None = None
     embedding: Float[Tensor, "B S D"] | None = None
 
@@ -143,17 +143,17 @@ class Separation:
         magnitudes: at the level each source has in the mixture.
         presence: how sure the model is that each source sounds, 0..1.
         phase: the mixture's spectrogram scaled to unit magnitude, which every source is given.
-        facts: what the model wants to be known of this answer (category used, gate, steps).
+        metadata: what the model wants to be known of this answer (category used, gate, steps).
     """
 
     magnitudes: Float[Tensor, "B S C F T"]
     presence: Float[Tensor, "B S"]
     phase: Complex[Tensor, "B C F T"]
-    facts: dict[str, object] = field(default_factory=dict)
+    metadata: dict[str, object] = field(default_factory=dict)
 
 
 @runtime_checkable
-class Separates(Protocol):
+class SeparationMethod(Protocol):
     """Whatever separates a batch: every model, baseline and ceiling; callers never ask which."""
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:

@@ -32,7 +32,7 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bands") / "band"
     pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
     settings = ToybandSettings(
-        clip_seconds=3, num_performers=(2,), pictures=pictures, unseen_player_probability=0
+        clip_seconds=3, num_performers=(2,), pictures=pictures, offscreen_player_probability=0
     )
     list(make_toyband(folder, 3, 2, settings, Material.read(), num_workers=1))
     first, second, _ = read_toyband(folder)
@@ -83,7 +83,7 @@ def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
     done = run("toyband", tmp_path / "band", "--clips", 1, "--binaural", "--workers", 1, *SMALL)
     assert done.code == 0
     (clip,) = read_toyband(tmp_path / "band")
-    stems = [soundfile.info(path) for path in (clip.sources[0].path, *clip.unseen)]
+    stems = [soundfile.info(path) for path in (clip.sources[0].path, *clip.offscreen)]
     assert all(one.channels == 2 for one in stems)
     assert all(one.visible.azimuth_degrees for one in clip.sources)
     assert run("check", tmp_path / "band").code == 0

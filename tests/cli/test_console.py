@@ -9,15 +9,15 @@ import pytest
 from rich.console import Console
 
 from avsep.cli import console
-from avsep.cli.console import say, say_error, say_json, say_table, track, working
+from avsep.cli.console import print_error, print_json, print_line, print_table, track, working
 
 AWKWARD = ["[/b]", "[red]x", ":bell:", "a  b", r"C:\new", "http://x.y/z", "1.5e3", "ü🎻"]
 
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_names_stay_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say(f"made {name}")
-    say_table(f"clips of {name}", ["name", "dB"], [[name, "1.00"], ["other", "-"]])
+    print_line(f"made {name}")
+    print_table(f"clips of {name}", ["name", "dB"], [[name, "1.00"], ["other", "-"]])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"made {name}"
     assert lines[1].strip() == f"clips of {name}"
@@ -28,9 +28,9 @@ def test_what_comes_from_outside_does_not_steer_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hostile = "a\x1b[2Jb\x07\u202ec"
-    say(hostile)
-    say_error(hostile)
-    say_table(hostile, ["name"], [[hostile]])
+    print_line(hostile)
+    print_error(hostile)
+    print_table(hostile, ["name"], [[hostile]])
     captured = capsys.readouterr()
     for shown in (captured.out, captured.err):
         assert "\x1b" not in shown and "\x07" not in shown and "\u202e" not in shown
@@ -38,8 +38,8 @@ def test_what_comes_from_outside_does_not_steer_the_terminal(
 
 
 def test_a_line_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
-    say("word " * 100)
-    say_error("word " * 100 + "\nand\tmore")
+    print_line("word " * 100)
+    print_error("word " * 100 + "\nand\tmore")
     captured = capsys.readouterr()
     assert captured.out.count("\n") == captured.err.count("\n") == 1
     assert captured.err.startswith("avsep: word word") and captured.err.endswith("and more\n")
@@ -47,7 +47,7 @@ def test_a_line_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_table_is_not_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     title, name = "out/" + "a long folder " * 20, "01-" + "violin-" * 40 + ".wav"
-    say_table(title, ["file", "category"], [[name, "violin"], ["residual.wav", "-"]])
+    print_table(title, ["file", "category"], [[name, "violin"], ["residual.wav", "-"]])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == title
     rows = [line for line in lines if "│" in line]
@@ -64,7 +64,7 @@ def test_on_a_terminal_words_are_broken_before_figures(
     monkeypatch.setattr(console, "_out", terminal)
     head = ["separator", "reads", "SDR", "ideal-binary-mask", "left out"]
     row = ["dgfnet-mini (picture)", "a picture and more", "-12.34 ± 10.56", "17.59 ± 5.69", "0"]
-    say_table("t", head, [row, ["mixture", "nothing", "0.12 ± 0.04", ">100", "12"]])
+    print_table("t", head, [row, ["mixture", "nothing", "0.12 ± 0.04", ">100", "12"]])
     shown = screen.getvalue()
     assert max(map(len, shown.splitlines())) <= width and "…" not in shown
     if width >= 80:
@@ -80,7 +80,7 @@ def test_columns_without_a_place_follow_below(monkeypatch: pytest.MonkeyPatch) -
     terminal = Console(file=screen, force_terminal=True, color_system=None, width=60)
     monkeypatch.setattr(console, "_out", terminal)
     head = ["category", *(f"model {number}" for number in range(9))]
-    say_table("t", head, [["harp (4)", *(f"-{n}2.34 ± 10.56" for n in range(9))]])
+    print_table("t", head, [["harp (4)", *(f"-{n}2.34 ± 10.56" for n in range(9))]])
     lines = screen.getvalue().splitlines()
     assert max(map(len, lines)) <= 60
     rows = [line for line in lines if "±" in line]
@@ -91,17 +91,17 @@ def test_columns_without_a_place_follow_below(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_columns_of_figures_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
-    say_table("t", ["name", "dB"], [["a", "-inf"], ["bbb", ">100"], ["cc", "-"], ["d", "9.50"]])
+    print_table("t", ["name", "dB"], [["a", "-inf"], ["bbb", ">100"], ["cc", "-"], ["d", "9.50"]])
     rows = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert [row.split("│")[2] for row in rows] == [" -inf ", " >100 ", "    - ", " 9.50 "]
     assert [row.split("│")[1] for row in rows] == [" a    ", " bbb  ", " cc   ", " d    "]
 
 
 def test_json_has_no_figure_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    say_json({"name": "[b]é", "sdr_db": None})
+    print_json({"name": "[b]é", "sdr_db": None})
     assert json.loads(capsys.readouterr().out) == {"name": "[b]é", "sdr_db": None}
     with pytest.raises(ValueError, match="not JSON compliant"):
-        say_json({"sdr_db": float("nan")})
+        print_json({"sdr_db": float("nan")})
 
 
 def test_progress_is_for_terminals_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_json_for_programs(files: dict[str, np.ndarray]) -> None:
         2,
         3000,
     ]
-    assert found["remarks"] == []
+    assert found["warnings"] == []
 
 
 def test_one_source_has_no_figure_for_interference(files: dict[str, np.ndarray]) -> None:
@@ -94,7 +94,7 @@ def test_longer_files_are_cut_and_it_is_said(files: dict[str, np.ndarray]) -> No
     write("x.wav", files["x"][:, :2950])
     found = figures("--reference a.wav b.wav --estimate x.wav y.wav")
     assert found["num_samples"] == 2950
-    assert found["remarks"] == [
+    assert found["warnings"] == [
         "cut to the 2950 samples of 'x.wav', the shortest file (the longest, 'a.wav', has 3000)"
     ]
     sdr_db = [row["sdr_db"] for row in found["sources"]]
@@ -106,7 +106,7 @@ def test_a_silent_channel_is_left_out(files: dict[str, np.ndarray]) -> None:
     left = {name: waveform[:1] for name, waveform in files.items()}
     write("a.wav", np.concatenate([left["a"], 0 * left["a"]]))
     stereo = figures("--reference a.wav b.wav --estimate x.wav y.wav")
-    assert stereo["remarks"] == [
+    assert stereo["warnings"] == [
         "reference 'a.wav' is silent in channel 2 of 2, which is left out of the mean"
     ]
     for name, waveform in left.items():
@@ -119,7 +119,7 @@ def test_a_silent_estimate_is_told(files: dict[str, np.ndarray]) -> None:
     write("x.wav", 0 * files["x"])
     found = figures("--reference a.wav --estimate x.wav")
     assert found["mean"] == {"sdr_db": None, "sir_db": None, "sar_db": None}
-    assert found["remarks"][0] == "estimate 'x.wav' is silent in channel 1 of 2, which scores -inf"
+    assert found["warnings"][0] == "estimate 'x.wav' is silent in channel 1 of 2, which scores -inf"
 
 
 def test_a_source_that_is_silent_in_one_ear(files: dict[str, np.ndarray]) -> None:

@@ -123,7 +123,7 @@ def test_songs_have_a_mean_and_a_median(songs: dict) -> None:
 def test_a_silent_reference_is_left_out_of_its_song(songs: dict) -> None:
     write("true/two/drum.wav", np.zeros((2, 3000), np.float32))
     found = answer("--reference true --estimate a --metric si-sir")["tools"][0]
-    assert "reference 'true/two/drum.wav' is silent, and left out" in found["songs"][2]["remarks"]
+    assert "reference 'true/two/drum.wav' is silent, and left out" in found["songs"][2]["warnings"]
     drum, horn = found["songs"][2]["sources"]
     assert drum["sdr_db"] is None and horn["sdr_db"] > 10
     # Beside silence there is no interference to speak of.
@@ -186,17 +186,17 @@ def test_frames_have_medians(songs: dict) -> None:
     found = [[row[key] for key in ("sdr_db", "sir_db", "sar_db")] for row in song["sources"]]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert (
-        "SDR, SIR and SAR are medians over 6 frames of 0.1 s, one every 0.05 s" in song["remarks"]
+        "SDR, SIR and SAR are medians over 6 frames of 0.1 s, one every 0.05 s" in song["warnings"]
     )
     whole = answer("--reference true/one --estimate a/one --frames 30")["tools"][0]["songs"][0]
-    assert "fewer than two frames of 30 s fit: the whole is scored as one" in whole["remarks"]
+    assert "fewer than two frames of 30 s fit: the whole is scored as one" in whole["warnings"]
     assert whole["sources"][0]["sdr_db"] == pytest.approx(sdr_db(one, "one", "a")[0])
     quiet = one["true/one/drum.wav"].copy()
     quiet[:, :900] = 0.0
     write("true/one/drum.wav", quiet)
-    remarks = answer(line)["tools"][0]["songs"][0]["remarks"]
+    warnings = answer(line)["tools"][0]["songs"][0]["warnings"]
     assert any(
-        "; 1 are left out, in which a reference or an estimate is silent" in r for r in remarks
+        "; 1 are left out, in which a reference or an estimate is silent" in r for r in warnings
     )
 
 

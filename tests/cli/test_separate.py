@@ -18,7 +18,7 @@ from tiny_models import tiny_model
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a tiny DGFNet with random weights; it hears 8,000 Hz."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", facts={"recipe": "none"})
+    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", metadata={"recipe": "none"})
     return path
 
 
@@ -40,7 +40,7 @@ def test_a_video_becomes_stems(run: Callable, place: Path, model: Path) -> None:
     assert (manifest.sample_rate_hz, manifest.num_channels, manifest.num_samples) == (
         22_050, 2, 22_050,
     )  # fmt: skip
-    assert manifest.model.system == "dgfnet" and manifest.model.facts == {"recipe": "none"}
+    assert manifest.model.system == "dgfnet" and manifest.model.metadata == {"recipe": "none"}
     assert "01-fiddle.wav" in done.out and "told" in done.out and "seen" in done.out
     page = (place / "out/duet/report.html").read_text(encoding="utf-8")
     assert page.count("gate, mean") == 4  # a picture and its text for each of two objects
@@ -72,7 +72,7 @@ def test_an_unknown_word_is_a_warning(run: Callable, place: Path, model: Path) -
 
 def test_words_and_quality_reach_the_model(run: Callable, place: Path) -> None:
     save_checkpoint(
-        tiny_model("davis-flow"), place / "d.safetensors", model_name="davis-flow", facts={}
+        tiny_model("davis-flow"), place / "d.safetensors", model_name="davis-flow", metadata={}
     )
     words = ["--object", "@0.5,0,1,1", "--text", "fiddle", "--model", "d.safetensors"]
     done = run("separate", "duet.mkv", *words, "--quality", "best", "-o", "out")

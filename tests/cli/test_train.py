@@ -43,7 +43,7 @@ def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: 
     assert "step 4: SDR " in done.err and "from the picture" in done.err
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert len(model.settings.categories) == 16
-    facts = read_card(tmp_path / "run" / "model.safetensors").facts
+    facts = read_card(tmp_path / "run" / "model.safetensors").metadata
     assert facts["num_clips"] == 3
     assert 'data = ["band"]' in facts["recipe"]  # the folder's name, not where it lay
 
@@ -72,7 +72,7 @@ def test_a_run_goes_on_from_any_folder_and_with_moved_clips(
     assert done.code == 0
     stored = load_training(tmp_path / "run" / "recipe.toml")
     assert stored.data == (str(tmp_path / "band"),)
-    facts = read_card(tmp_path / "run" / "model.safetensors").facts
+    facts = read_card(tmp_path / "run" / "model.safetensors").metadata
     assert facts["data_sha256"] == stored.data_sha256
     before = load_file(tmp_path / "run" / "last.safetensors")
 
@@ -98,13 +98,13 @@ def test_what_a_run_began_with_is_written_down(
     """Stopped before its first checkpoint or after: it goes on from --init, not from chance."""
     first = tmp_path / "first.safetensors"
     recipe = load_training(place / "tiny.toml")
-    save_checkpoint(make_model(recipe), first, model_name="dgfnet", facts={})
+    save_checkpoint(make_model(recipe), first, model_name="dgfnet", metadata={})
     more = ["--run", tmp_path / "run", "--init", first, "--set", "training.seed=7"]
     digest = hashlib.sha256(first.read_bytes()).hexdigest()
     assert run(*words, *more).code == 0
     stored = load_training(tmp_path / "run" / "recipe.toml")
     assert (stored.init, stored.init_sha256) == (str(first), digest)
-    facts = read_card(tmp_path / "run" / "model.safetensors").facts
+    facts = read_card(tmp_path / "run" / "model.safetensors").metadata
     assert facts["init"] == {"name": "first.safetensors", "sha256": digest}
     assert 'init = "first.safetensors"' in facts["recipe"]  # not where it lay
 

@@ -45,7 +45,7 @@ def place_with_model(place: Path, i3d_file: Path) -> Path:
     """The same with a video and a model to separate it with, and solos for I3D to look at."""
     video(place / "-duet é.mkv")
     save_checkpoint(
-        tiny_model("dgfnet"), place / "tiny [b].safetensors", model_name="dgfnet", facts={}
+        tiny_model("dgfnet"), place / "tiny [b].safetensors", model_name="dgfnet", metadata={}
     )
     make_prepared(place / "-solos é")
     (place / "-solos é" / "features" / "motion" / "violin" / "c.npy").unlink()

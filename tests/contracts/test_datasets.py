@@ -21,7 +21,7 @@ def make_toyband(folder: Path) -> None:
     from avsep.toyband.pictures.performers import PictureSettings
 
     pictures = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
-    settings = ToybandSettings(clip_seconds=2, pictures=pictures, unseen_player_probability=1)
+    settings = ToybandSettings(clip_seconds=2, pictures=pictures, offscreen_player_probability=1)
     list(make(folder, 2, 4, settings, Material.read(), num_workers=1))
 
 
@@ -49,9 +49,9 @@ def test_files_exist_and_objects_tell_their_sources(
     made: tuple[str, Path, tuple[ClipFiles, ...]],
 ) -> None:
     for clip in made[2]:
-        assert clip.video.exists() and all(path.is_file() for path in clip.unseen)
+        assert clip.video.exists() and all(path.is_file() for path in clip.offscreen)
         paths = [source.path for source in clip.sources]
-        assert len({*paths, *clip.unseen}) == len(paths) + len(clip.unseen)
+        assert len({*paths, *clip.offscreen}) == len(paths) + len(clip.offscreen)
         for source in clip.sources:
             assert source.path.is_file() and source.clip == clip.name
             assert source.category == source.visible.label

@@ -10,7 +10,7 @@ from torch import nn
 from avsep.checkpoint import load_model, save_checkpoint
 from avsep.errors import InputError
 from avsep.models import MODELS
-from avsep.records import Batch, Cues, Separates, Separation
+from avsep.records import Batch, Cues, Separation, SeparationMethod
 from tiny_models import CATEGORIES, FRONT_END, TINY, tiny_batch, tiny_model
 
 # Convolutions of another batch size add up in another order: absolute, and of the value. Models
@@ -48,7 +48,7 @@ def total_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def reads_category(model: nn.Module) -> bool:
-    return "category" in model.needs
+    return "category" in model.required_cues
 
 
 def item(batch: Batch, index: int) -> Batch:
@@ -62,7 +62,7 @@ def item(batch: Batch, index: int) -> Batch:
 
 
 def test_shapes_shares_and_facts(model: nn.Module) -> None:
-    assert isinstance(model, Separates)
+    assert isinstance(model, SeparationMethod)
     batch = tiny_batch(2, 3)
     answer = separate(model, batch)
     num_bins = FRONT_END.stft.num_bins
@@ -74,9 +74,9 @@ def test_shapes_shares_and_facts(model: nn.Module) -> None:
     assert (answer.magnitudes <= mixture[:, None] * (1 + 1e-5)).all()
     assert ((answer.presence >= 0) & (answer.presence <= 1)).all()
     if reads_category(model):
-        assert torch.equal(answer.facts["category"], batch.cues.category)
-        assert answer.facts["category_source"] == "told"
-    assert ("sampler" in answer.facts) == ("evaluations" in answer.facts)
+        assert torch.equal(answer.metadata["category"], batch.cues.category)
+        assert answer.metadata["category_source"] == "told"
+    assert ("sampler" in answer.metadata) == ("evaluations" in answer.metadata)
 
 
 def test_a_batch_of_two_is_two_batches_of_one(model: nn.Module) -> None:
@@ -89,7 +89,7 @@ def test_a_batch_of_two_is_two_batches_of_one(model: nn.Module) -> None:
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, answer: Separation) -> None:
-    rounding = ROUNDING * int(answer.facts.get("evaluations", 1))  # type: ignore[call-overload]
+    rounding = ROUNDING * int(answer.metadata.get("evaluations", 1))  # type: ignore[call-overload]
     torch.testing.assert_close(found, expected, atol=rounding, rtol=rounding)
 
 
@@ -124,7 +124,7 @@ def test_exchanged_cues_are_exchanged_estimates(model: nn.Module) -> None:
 def test_every_quality_is_the_same_model(model: nn.Module, quality: str) -> None:
     before = model.settings
     asked = model.at_quality(quality)
-    assert type(asked) is type(model) and asked.needs == model.needs
+    assert type(asked) is type(model) and asked.required_cues == model.required_cues
     # Weights are shared, not copied; settings differ in how it samples, if it does.
     own, others = ([id(p) for p in one.parameters()] for one in (model, asked))
     assert own == others and model.settings is before
@@ -144,13 +144,13 @@ def test_the_category_may_be_left_to_the_pictures(model: nn.Module) -> None:
         ]
         assert torch.equal(answers[0].magnitudes, answers[1].magnitudes)
         return
-    untold = replace(batch.cues, category=None)
-    answer = separate(model, replace(batch, cues=untold))
-    assert answer.facts["category_source"] == "picture"
-    used = answer.facts["category"]
+    without_labels = replace(batch.cues, category=None)
+    answer = separate(model, replace(batch, cues=without_labels))
+    assert answer.metadata["category_source"] == "picture"
+    used = answer.metadata["category"]
     assert used.shape == (1, 2) and ((used >= 0) & (used < len(CATEGORIES))).all()
     some = replace(batch.cues, category=torch.tensor([[1, -1]]))
-    mixed = separate(model, replace(batch, cues=some)).facts
+    mixed = separate(model, replace(batch, cues=some)).metadata
     assert mixed["category_source"] == "mixed" and mixed["category"].tolist() == [
         [1, int(used[0, 1])]
     ]
@@ -159,7 +159,7 @@ def test_the_category_may_be_left_to_the_pictures(model: nn.Module) -> None:
 def test_pictures_and_movement_matter(model: nn.Module) -> None:
     batch = tiny_batch(1)
     plain = separate(model, batch).magnitudes
-    for name in model.needs - {"category"}:
+    for name in model.required_cues - {"category"}:
         dark = replace(batch.cues, **{name: torch.zeros_like(getattr(batch.cues, name))})
         changed = separate(model, replace(batch, cues=dark)).magnitudes
         # Random weights see little; equal inputs give equal bits.
@@ -168,11 +168,11 @@ def test_pictures_and_movement_matter(model: nn.Module) -> None:
 
 def test_it_reads_what_it_needs_and_nothing_else(model: nn.Module) -> None:
     batch = tiny_batch(1)
-    own = {name: getattr(batch.cues, name) for name in model.needs}
+    own = {name: getattr(batch.cues, name) for name in model.required_cues}
     assert None not in own.values()
     answer = separate(model, replace(batch, cues=Cues(**own)))
     assert torch.equal(answer.magnitudes, separate(model, batch).magnitudes)
-    for name in model.needs - {"category"}:
+    for name in model.required_cues - {"category"}:
         with pytest.raises(InputError, match=f"reads `{name}`") as caught:
             separate(model, replace(batch, cues=replace(batch.cues, **{name: None})))
         assert "\n" not in str(caught.value)
@@ -180,8 +180,8 @@ def test_it_reads_what_it_needs_and_nothing_else(model: nn.Module) -> None:
 
 def test_what_is_embedded_once_counts_the_same(model: nn.Module) -> None:
     batch = tiny_batch(1)
-    embedded = model.embed(batch.cues)
-    assert embedded.crops is None and model.embed(embedded) is embedded
+    embedded = model.precompute(batch.cues)
+    assert embedded.crops is None and model.precompute(embedded) is embedded
     assert not any(
         value.requires_grad
         for field in fields(Cues)
@@ -226,7 +226,7 @@ def test_a_step_down_the_gradient_lowers_the_loss(model: nn.Module) -> None:
 
 def test_saved_and_loaded_it_answers_the_same(name: str, model: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_checkpoint(model, path, model_name=name, facts={})
+    save_checkpoint(model, path, model_name=name, metadata={})
     loaded = load_model(str(path))
     assert type(loaded) is type(model) and not loaded.training
     assert loaded.settings == model.settings

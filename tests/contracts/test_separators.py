@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avsep.evaluation.baselines import BASELINES, waveforms
-from avsep.records import Batch, Separates, Separation
+from avsep.records import Batch, Separation, SeparationMethod
 from avsep.sound.front_end import FrontEnd
 
 NUM_SAMPLES = 6000
@@ -32,7 +32,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_it_separates_by_the_one_signature(name: str) -> None:
     separator = BASELINES[name](FRONT_END)
-    assert isinstance(separator, Separates)
+    assert isinstance(separator, SeparationMethod)
     generator = torch.Generator().manual_seed(0)
     answer = separator.separate(batch_of(noise(1, 2)), generator=generator)
     assert torch.equal(answer.magnitudes, separator.separate(batch_of(noise(1, 2))).magnitudes)

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from avsep.cues.cache import PreparationSettings, SourceLibrary, default_workers, fingerprint
-from avsep.cues.crops import Look
-from avsep.data.clips import ClipFiles, read_motion, read_sound
+from avsep.cues.cache import SourceCache, SourceCacheSettings, default_workers, fingerprint
+from avsep.cues.crops import ObjectCrops
+from avsep.data.clips import ClipFiles, read_i3d_features, read_sound
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.datamodule import AudioVisualMixtures
+from avsep.training.datamodule import MixAndSeparateDataset
 from data.prepared_folder import hide, make_prepared
 from tiny_models import tiny_model
 from training.duets import (
@@ -45,14 +45,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[ClipFiles]:
 
 
 @pytest.fixture(scope="module")
-def library(clips: list[ClipFiles], tmp_path_factory: pytest.TempPathFactory) -> SourceLibrary:
+def cache(clips: list[ClipFiles], tmp_path_factory: pytest.TempPathFactory) -> SourceCache:
     return prepared(clips, tmp_path_factory.mktemp("cache"))
 
 
-def test_a_source_is_its_stem_and_its_own_object(library: SourceLibrary) -> None:
-    assert len(library) == 8
-    for index, source in enumerate(library.sources):
-        found = library[index]
+def test_a_source_is_its_stem_and_its_own_object(cache: SourceCache) -> None:
+    assert len(cache) == 8
+    for index, source in enumerate(cache.sources):
+        found = cache[index]
         stem = read_sound(source.path, RATE_HZ)
         assert found.num_samples == stem.shape[1]
         np.testing.assert_allclose(found.piece(100, 900), stem[:, 100:900], atol=2**-15)
@@ -60,14 +60,16 @@ def test_a_source_is_its_stem_and_its_own_object(library: SourceLibrary) -> None
         wanted = [source.visible.box_at(row / 2) for row in rows]
         assert boxes is not None
         torch.testing.assert_close(boxes, torch.tensor(wanted))
-        crops, movement = found.crops(rows), found.movement(0.0, 20)
-        assert crops is not None and movement is not None and found.appearance(rows) is None
+        crops, crop_motion = found.crops(rows), found.crop_motion(0.0, 20)
+        assert crops is not None and crop_motion is not None and found.appearance(rows) is None
         for crop, row in zip(crops, rows, strict=True):
             # Pictures last a fifth of a second; one is shown at the time of every second crop.
             expected = grey_of(index % 2, int(row / 2 * 5) / 5)
             assert crop.float().mean().item() == pytest.approx(expected, abs=GREY_TOLERANCE)
         expected = [grey_of(index % 2, number / 5) for number in range(20)]
-        assert movement.float().mean((1, 2)).tolist() == pytest.approx(expected, abs=GREY_TOLERANCE)
+        assert crop_motion.float().mean((1, 2)).tolist() == pytest.approx(
+            expected, abs=GREY_TOLERANCE
+        )
 
 
 def test_sounds_beyond_full_scale_stay_as_loud(tmp_path: Path) -> None:
@@ -84,20 +86,20 @@ def test_sounds_beyond_full_scale_stay_as_loud(tmp_path: Path) -> None:
 
 @given(start_seconds=st.floats(-1, 5), window_seconds=st.floats(0.1, 6))
 def test_rows_are_those_of_a_look(
-    library: SourceLibrary, start_seconds: float, window_seconds: float
+    cache: SourceCache, start_seconds: float, window_seconds: float
 ) -> None:
-    source = library[0]
-    crops, movement = source.crops(np.arange(8)), source.movement(0, 20)
+    source = cache[0]
+    crops, crop_motion = source.crops(np.arange(8)), source.crop_motion(0, 20)
     assert crops is not None
-    look = Look(crops, movement, torch.zeros(8, 4), LOOKS)
-    expected = look.crops_within(start_seconds, window_seconds)
+    object_crop = ObjectCrops(crops, crop_motion, torch.zeros(8, 4), LOOKS)
+    expected = object_crop.crops_within(start_seconds, window_seconds)
     assert source.crop_rows(start_seconds, window_seconds).tolist() == expected.tolist()
-    moved = source.movement(start_seconds, 10)
-    assert moved is not None and moved.equal(look.movement_within(start_seconds, 10))
+    moved = source.crop_motion(start_seconds, 10)
+    assert moved is not None and moved.equal(object_crop.motion_within(start_seconds, 10))
 
 
-def test_movement_of_a_clip_shorter_than_the_window_begins_anew(library: SourceLibrary) -> None:
-    once, thrice = library[0].movement(0, 20), library[0].movement(0, 60)
+def test_movement_of_a_clip_shorter_than_the_window_begins_anew(cache: SourceCache) -> None:
+    once, thrice = cache[0].crop_motion(0, 20), cache[0].crop_motion(0, 60)
     assert once is not None and thrice is not None and thrice.equal(once.repeat(3, 1, 1))
 
 
@@ -108,16 +110,16 @@ def test_nothing_unchanged_is_prepared_again(clips: list[ClipFiles], tmp_path: P
     prepared(clips[:2], tmp_path)
     first = written()
     assert len(first) == 4 and all(name.endswith(".safetensors") for name in first)
-    more = SourceLibrary(clips, SETTINGS, tmp_path)
+    more = SourceCache(clips, SETTINGS, tmp_path)
     assert more.missing() == clips[2:]
     assert sorted(more.build(num_workers=0)) == [clip.name for clip in clips]
     assert len(written()) == 8 and first.items() <= written().items()
     fewer_shown = LOOKS.model_copy(update={"num_crops": 1})
-    fewer = SETTINGS.model_copy(update={"looks": fewer_shown})
-    assert not SourceLibrary(clips, fewer, tmp_path).missing()
+    fewer = SETTINGS.model_copy(update={"crops": fewer_shown})
+    assert not SourceCache(clips, fewer, tmp_path).missing()
     # A build that was killed leaves whole files alone, and goes on.
     next(path for path in tmp_path.iterdir()).unlink()
-    again = SourceLibrary(clips, SETTINGS, tmp_path)
+    again = SourceCache(clips, SETTINGS, tmp_path)
     assert len(again.missing()) == 1
     list(again.build(num_workers=0))
     assert not again.missing() and not list(tmp_path.glob("*.part"))
@@ -125,15 +127,15 @@ def test_nothing_unchanged_is_prepared_again(clips: list[ClipFiles], tmp_path: P
 
 def test_whatever_a_source_is_made_from_changes_its_file(tmp_path: Path) -> None:
     clip = make_duet(tmp_path, "a", ("cello", "harp"), 300)
-    path = SourceLibrary([clip], SETTINGS, tmp_path).paths_of(clip)[0]
+    path = SourceCache([clip], SETTINGS, tmp_path).paths_of(clip)[0]
 
     def path_now(**changes: object) -> Path:
-        settings = PreparationSettings.model_validate(SETTINGS.model_dump() | changes)
-        return SourceLibrary([clip], settings, tmp_path).paths_of(clip)[0]
+        settings = SourceCacheSettings.model_validate(SETTINGS.model_dump() | changes)
+        return SourceCache([clip], settings, tmp_path).paths_of(clip)[0]
 
     assert path_now() == path
     others = {path_now(sample_rate_hz=4000), path_now(embedder="x"), path_now(with_crops=False)}
-    others.add(path_now(looks=LOOKS.model_dump() | {"movement_pixels": 4}))
+    others.add(path_now(crops=LOOKS.model_dump() | {"motion_pixels": 4}))
     for changed in (clip.video, clip.sources[0].path):
         os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
         others.add(path_now())
@@ -143,7 +145,7 @@ def test_whatever_a_source_is_made_from_changes_its_file(tmp_path: Path) -> None
     here = path_now()
     shutil.copy2(clip.video, moved)
     elsewhere = ClipFiles(clip.name, moved / clip.video.name, clip.sources)
-    assert SourceLibrary([elsewhere], SETTINGS, tmp_path).paths_of(elsewhere)[0] == here
+    assert SourceCache([elsewhere], SETTINGS, tmp_path).paths_of(elsewhere)[0] == here
 
 
 def test_maps_stand_in_for_crops(clips: list[ClipFiles], tmp_path: Path) -> None:
@@ -162,14 +164,16 @@ def test_maps_stand_in_for_crops(clips: list[ClipFiles], tmp_path: Path) -> None
 
 def test_a_library_for_a_model_holds_what_it_needs(clips: list[ClipFiles], tmp_path: Path) -> None:
     model = tiny_model("dgfnet")
-    library = SourceLibrary.for_model(model, clips[:1], tmp_path)
-    assert list(library.build(model.embed, num_workers=0)) == ["000"]
-    rows = library[0].crop_rows(0, 2)
-    maps, movement = library[0].appearance(rows), library[0].movement(0, 3)
+    cache = SourceCache.for_model(model, clips[:1], tmp_path)
+    assert list(cache.build(model.precompute, num_workers=0)) == ["000"]
+    rows = cache[0].crop_rows(0, 2)
+    maps, crop_motion = cache[0].appearance(rows), cache[0].crop_motion(0, 3)
     assert maps is not None and maps.shape[1] == model.objects.encoder.num_channels
-    assert movement is not None and library[0].crops(rows) is None
+    assert crop_motion is not None and cache[0].crops(rows) is None
     still = tiny_model("dgfnet", motion="none", motion_in_fusion=False)
-    assert SourceLibrary.for_model(still, clips[:1], tmp_path).settings.looks.with_movement is False
+    assert (
+        SourceCache.for_model(still, clips[:1], tmp_path).settings.crops.with_crop_motion is False
+    )
 
 
 def test_only_frozen_parts_make_the_fingerprint() -> None:
@@ -192,50 +196,50 @@ def test_clips_that_cannot_be_read_stop_or_are_left_out(
     broken.video.write_bytes(b"no video")
     listed = [clips[0], broken, clips[1]]
     with pytest.raises(InputError, match=r"broken\.mp4"):
-        list(SourceLibrary(listed, SETTINGS, tmp_path / "cache").build(num_workers=0))
-    library = SourceLibrary(listed, SETTINGS, tmp_path / "cache")
-    names = list(library.build(num_workers=0, skip_broken=True))
+        list(SourceCache(listed, SETTINGS, tmp_path / "cache").build(num_workers=0))
+    cache = SourceCache(listed, SETTINGS, tmp_path / "cache")
+    names = list(cache.build(num_workers=0, skip_broken=True))
     assert sorted(names) == ["000", "001", "broken"]
-    assert library.clips == (clips[0], clips[1]) and len(library) == 4
-    assert len(library.skipped) == 1 and "broken.mp4" in library.skipped[0]
-    assert library[3].num_samples == 4 * RATE_HZ
+    assert cache.clips == (clips[0], clips[1]) and len(cache) == 4
+    assert len(cache.skipped) == 1 and "broken.mp4" in cache.skipped[0]
+    assert cache[3].num_samples == 4 * RATE_HZ
     broken.video.unlink()
     with pytest.raises(InputError, match=r"cannot read '.*broken\.mp4': No such file"):
-        SourceLibrary(listed, SETTINGS, tmp_path / "cache")
+        SourceCache(listed, SETTINGS, tmp_path / "cache")
 
 
 def test_sources_that_are_not_prepared_or_damaged(clips: list[ClipFiles], tmp_path: Path) -> None:
-    library = SourceLibrary(clips[:1], SETTINGS, tmp_path)
+    cache = SourceCache(clips[:1], SETTINGS, tmp_path)
     with pytest.raises(InputError, match=r"\.safetensors' is not prepared or damaged"):
-        library[0]
-    list(library.build(num_workers=0))
+        cache[0]
+    list(cache.build(num_workers=0))
     for path in tmp_path.iterdir():
         path.write_bytes(b"cut off")
     with pytest.raises(InputError, match="remove it if it is there and run again"):
-        library[0]
+        cache[0]
 
 
 def test_what_nobody_sees_is_black_and_marked(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     hide(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")
-    library = prepared(clips, tmp_path / "cache", embedder="small")
-    assert [source.is_pictured for source in (library[0], library[1], library[2])] == [
+    cache = prepared(clips, tmp_path / "cache", embedder="small")
+    assert [source.is_visible for source in (cache[0], cache[1], cache[2])] == [
         True,
         False,
         True,
     ]
-    heard = library[1]
+    heard = cache[1]
     rows = heard.crop_rows(1.0, 2.0)
-    crops, maps, movement = heard.crops(rows), heard.appearance(rows), heard.movement(1.0, 10)
-    assert crops is not None and maps is not None and movement is not None
-    assert not crops.any() and not maps.any() and not movement.any()
-    assert movement.shape == (10, 6, 6) and heard.num_samples == 3 * RATE_HZ
+    crops, maps, crop_motion = heard.crops(rows), heard.appearance(rows), heard.crop_motion(1.0, 10)
+    assert crops is not None and maps is not None and crop_motion is not None
+    assert not crops.any() and not maps.any() and not crop_motion.any()
+    assert crop_motion.shape == (10, 6, 6) and heard.num_samples == 3 * RATE_HZ
     assert heard.piece(0, heard.num_samples).any()
-    (clip,) = (clip for clip in clips if not clip.is_seen)
+    (clip,) = (clip for clip in clips if not clip.is_visible)
     (tmp_path / "solos/features/motion/erhu/b.npy").unlink()
     with pytest.raises(InputError, match="clip 'erhu/b' is heard and not seen, so nothing in it m"):
-        read_motion(replace(clip, motion=None))
+        read_i3d_features(replace(clip, i3d_features=None))
 
 
 def test_a_solo_that_is_seen_whole_is_another_file_if_it_has_a_box(tmp_path: Path) -> None:
@@ -244,41 +248,41 @@ def test_a_solo_that_is_seen_whole_is_another_file_if_it_has_a_box(tmp_path: Pat
     duet = make_duet(tmp_path, "duet", ("cello", "harp"), 300)
     whole = LOOKS.model_copy(update={"whole_when_alone": True})
     cut = prepared([*clips, duet], tmp_path / "cache")
-    seen = SourceLibrary(
-        [*clips, duet], SETTINGS.model_copy(update={"looks": whole}), tmp_path / "cache"
+    seen = SourceCache(
+        [*clips, duet], SETTINGS.model_copy(update={"crops": whole}), tmp_path / "cache"
     )
     # Without a box it was seen whole already; of a duet each is cut out in any case.
     assert [clip.name for clip in seen.missing()] == ["erhu/b", "violin/c"]
     list(seen.build(num_workers=0))
     rows = np.array([0, 4])
-    for library, greys in ((cut, [0, 160]), (seen, [0, 80])):  # the left half is black
-        crops = library[2].crops(rows)
+    for cache, greys in ((cut, [0, 160]), (seen, [0, 80])):  # the left half is black
+        crops = cache[2].crops(rows)
         assert crops is not None and crops.float().mean((1, 2, 3)).tolist() == greys
 
 
 def test_pictures_in_folders_and_motion_features(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")
-    library = prepared(clips, tmp_path / "cache", with_motion=True)
-    assert [source.motion.shape for source in (library[0], library[1])] == [(3, 2), (3, 4)]
-    crops = library[2].crops(np.array([0, 4]))  # of the violin: the right half, at 0 and 2 s
+    cache = prepared(clips, tmp_path / "cache", with_i3d_features=True)
+    assert [source.i3d_features.shape for source in (cache[0], cache[1])] == [(3, 2), (3, 4)]
+    crops = cache[2].crops(np.array([0, 4]))  # of the violin: the right half, at 0 and 2 s
     assert crops is not None and crops.float().mean((1, 2, 3)).tolist() == [0, 160]
-    clips[0].motion.unlink()
+    clips[0].i3d_features.unlink()
     silent = read_prepared(tmp_path / "solos")
     with pytest.raises(InputError, match="clip 'acoustic_guitar/a' has no motion features: put"):
-        prepared(silent, tmp_path / "cache", with_motion=True)
+        prepared(silent, tmp_path / "cache", with_i3d_features=True)
 
 
 @pytest.mark.slow
 def test_processes_make_no_difference(clips: list[ClipFiles], tmp_path: Path) -> None:
     prepared(clips, tmp_path / "one")
-    library = SourceLibrary(clips, SETTINGS, tmp_path / "two")
+    cache = SourceCache(clips, SETTINGS, tmp_path / "two")
     state = torch.get_rng_state()
-    assert list(library.build(num_workers=2)) == [clip.name for clip in clips]
+    assert list(cache.build(num_workers=2)) == [clip.name for clip in clips]
     assert torch.get_rng_state().equal(state)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
-    assert FRONT_END.window_samples < library[0].num_samples
+    assert FRONT_END.window_samples < cache[0].num_samples
 
 
 def test_unless_told_a_process_a_core_prepares_and_eight_at_most(
@@ -297,12 +301,12 @@ def test_two_ears_are_kept_in_a_file_of_their_own(clips: list[ClipFiles], tmp_pa
     sources = tuple(replace(source, path=ears) for source in clips[0].sources)
     clip = replace(clips[0], sources=sources)
     binaural = SETTINGS.model_copy(update={"num_channels": 2})
-    library = SourceLibrary([clip], binaural, tmp_path / "cache")
-    list(library.build(num_workers=0))
-    found = library[0].piece(0, library[0].num_samples)
+    cache = SourceCache([clip], binaural, tmp_path / "cache")
+    list(cache.build(num_workers=0))
+    found = cache[0].piece(0, cache[0].num_samples)
     np.testing.assert_allclose(found, read_sound(ears, RATE_HZ, 2), atol=2**-15)
-    alone = SourceLibrary([clip], SETTINGS, tmp_path / "cache")
-    assert not set(alone.paths_of(clip)) & set(library.paths_of(clip))
+    alone = SourceCache([clip], SETTINGS, tmp_path / "cache")
+    assert not set(alone.paths_of(clip)) & set(cache.paths_of(clip))
     one_ear = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=2 * RATE_HZ)
     with pytest.raises(InputError, match=r"Hz in 2 channels cannot be mixed at .* in 1 chan"):
-        AudioVisualMixtures(library, CATEGORIES, None, one_ear)
+        MixAndSeparateDataset(cache, CATEGORIES, None, one_ear)

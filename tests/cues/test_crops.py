@@ -11,20 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.cues.crops import (
-    Look,
-    LookSettings,
-    cut_out,
-    cut_out_grey,
-    look_at,
-    look_at_pictures,
-    nothing_to_see,
+    CropSettings,
+    ObjectCrops,
+    blank_crops,
+    crop_box,
+    crop_box_grey,
+    extract_crops,
+    extract_crops_from_frames,
 )
 from avsep.errors import InputError
 from avsep.records import Box, TimedBox, VisibleObject
 from media.making import GREY_STEP, Track, Video, make, noise, numbered
 
 WHOLE = VisibleObject()
-SMALL = LookSettings(crop_pixels=16, movement_pixels=8)
+SMALL = CropSettings(crop_pixels=16, motion_pixels=8)
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 
 
@@ -61,58 +61,68 @@ def boxes(draw: st.DrawFn) -> Box:
 @pytest.fixture(scope="module")
 def late_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of pictures at 10 Hz; the sound begins half a second after them."""
-    path = tmp_path_factory.mktemp("looks") / "late.mkv"
+    path = tmp_path_factory.mktemp("crops") / "late.mkv"
     track = Track(noise(1, 24000), start_seconds=0.5)
     return make(path, [Video(numbered(20), Fraction(10))], [track])
 
 
 def test_time_zero_is_the_first_sample_of_the_sound(late_sound: Path) -> None:
-    (look,) = look_at(late_sound, [WHOLE], SMALL, end_seconds=1.5)
-    assert numbers(look.crops) == [5, 15]
-    assert look.movement is not None and numbers(look.movement) == list(range(5, 20))
-    assert look.crops.shape == (2, 3, 16, 16) and look.movement.shape == (15, 8, 8)
+    (object_crop,) = extract_crops(late_sound, [WHOLE], SMALL, end_seconds=1.5)
+    assert numbers(object_crop.crops) == [5, 15]
+    assert object_crop.crop_motion is not None and numbers(object_crop.crop_motion) == list(
+        range(5, 20)
+    )
+    assert object_crop.crops.shape == (2, 3, 16, 16) and object_crop.crop_motion.shape == (15, 8, 8)
 
 
 def test_the_first_and_last_pictures_stand_for_what_is_missing(tmp_path: Path) -> None:
     sound = Track(noise(1, 48000))
     pictures = Video(numbered(10), Fraction(10), start_seconds=0.5)
     path = make(tmp_path / "a.mkv", [pictures], [sound])
-    (look,) = look_at(path, [WHOLE], SMALL, end_seconds=3.0)
-    assert look.movement is not None and numbers(look.crops) == [0, 5, 9]
-    assert numbers(look.movement) == [0] * 5 + list(range(10)) + [9] * 15
+    (object_crop,) = extract_crops(path, [WHOLE], SMALL, end_seconds=3.0)
+    assert object_crop.crop_motion is not None and numbers(object_crop.crops) == [0, 5, 9]
+    assert numbers(object_crop.crop_motion) == [0] * 5 + list(range(10)) + [9] * 15
 
 
 def test_without_an_end_looks_end_with_the_pictures(late_sound: Path) -> None:
-    (look,) = look_at(late_sound, [WHOLE], SMALL)
-    assert look.movement is not None and numbers(look.movement) == list(range(5, 20))
-    (short,) = look_at(late_sound, [WHOLE], SMALL, end_seconds=0.0)
-    assert short.movement is not None and len(short.crops) == len(short.movement) == 1
+    (object_crop,) = extract_crops(late_sound, [WHOLE], SMALL)
+    assert object_crop.crop_motion is not None and numbers(object_crop.crop_motion) == list(
+        range(5, 20)
+    )
+    (short,) = extract_crops(late_sound, [WHOLE], SMALL, end_seconds=0.0)
+    assert short.crop_motion is not None and len(short.crops) == len(short.crop_motion) == 1
 
 
 def test_a_silent_video_counts_from_its_own_start(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", [Video(numbered(5), Fraction(10))])
-    (look,) = look_at(path, [WHOLE], SMALL)
-    assert look.movement is not None and numbers(look.movement) == [0, 1, 2, 3, 4]
+    (object_crop,) = extract_crops(path, [WHOLE], SMALL)
+    assert object_crop.crop_motion is not None and numbers(object_crop.crop_motion) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_bytes_and_open_files_give_what_the_path_gives(late_sound: Path) -> None:
-    (look,) = look_at(late_sound, [WHOLE], SMALL)
+    (object_crop,) = extract_crops(late_sound, [WHOLE], SMALL)
     with late_sound.open("rb") as file:
         for source in (late_sound.read_bytes(), file):
-            (other,) = look_at(source, [WHOLE], SMALL)
-            assert torch.equal(other.crops, look.crops)
+            (other,) = extract_crops(source, [WHOLE], SMALL)
+            assert torch.equal(other.crops, object_crop.crops)
 
 
 def test_sound_alone_is_one_clear_line(tmp_path: Path) -> None:
     path = make(tmp_path / "a.wav", tracks=[Track(noise(1, 1600))])
     with pytest.raises(InputError, match=r"a\.wav' has no video: .*Give a file with a video"):
-        look_at(path, [WHOLE], SMALL)
+        extract_crops(path, [WHOLE], SMALL)
 
 
 def test_crops_follow_the_boxes(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", [Video([halves(RED, BLUE)] * 30, Fraction(10))])
     left, right = (0.0, 0.0, 0.4, 1.0), (0.6, 0.0, 1.0, 1.0)
-    moving, still = look_at(path, [at(left, left, right), at(right)], SMALL, end_seconds=3)
+    moving, still = extract_crops(path, [at(left, left, right), at(right)], SMALL, end_seconds=3)
     red, _, blue = moving.crops.float().mean((2, 3)).T  # of each crop
     assert (red[:2] > 180).all() and red[2] < 20 and blue[2] > 180 and (blue[:2] < 20).all()
     assert (still.crops[:, 2].float().mean((1, 2)) > 180).all()
@@ -120,55 +130,61 @@ def test_crops_follow_the_boxes(tmp_path: Path) -> None:
 
 def test_many_objects_in_one_pass_are_as_each_alone(late_sound: Path) -> None:
     objects = [at((0.1, 0.2, 0.5, 0.9)), WHOLE, at((0.0, 0.0, 0.3, 0.3), (0.7, 0.7, 1.0, 1.0))]
-    together = look_at(late_sound, objects, SMALL)
-    for look, visible in zip(together, objects, strict=True):
-        (alone,) = look_at(late_sound, [visible], SMALL)
-        assert look.movement is not None and alone.movement is not None
-        assert torch.equal(look.crops, alone.crops) and torch.equal(look.movement, alone.movement)
+    together = extract_crops(late_sound, objects, SMALL)
+    for object_crop, visible in zip(together, objects, strict=True):
+        (alone,) = extract_crops(late_sound, [visible], SMALL)
+        assert object_crop.crop_motion is not None and alone.crop_motion is not None
+        assert torch.equal(object_crop.crops, alone.crops) and torch.equal(
+            object_crop.crop_motion, alone.crop_motion
+        )
 
 
 def test_boxes_are_those_of_the_upright_picture(tmp_path: Path) -> None:
     # Stored with red on the left; a clockwise quarter turn puts it on top.
     video = Video([halves(RED, BLUE)] * 3, Fraction(10), rotation=(-90, False, False))
     path = make(tmp_path / "a.mov", [video])
-    top, bottom = look_at(path, [at((0, 0, 1, 0.4)), at((0, 0.6, 1, 1))], SMALL)
+    top, bottom = extract_crops(path, [at((0, 0, 1, 0.4)), at((0, 0.6, 1, 1))], SMALL)
     assert top.crops[0, 0].float().mean() > 180 and bottom.crops[0, 2].float().mean() > 180
 
 
 def test_frame_folders_give_what_their_video_gives() -> None:
     pictures = numbered(6)
-    (look,) = look_at_pictures(iter(pictures), [k / 2 for k in range(6)], [WHOLE], SMALL, 4.0)
-    assert look.movement is not None and numbers(look.crops) == [0, 2, 4, 5]
-    assert numbers(look.movement) == [k // 5 for k in range(30)] + [5] * 10
+    (object_crop,) = extract_crops_from_frames(
+        iter(pictures), [k / 2 for k in range(6)], [WHOLE], SMALL, 4.0
+    )
+    assert object_crop.crop_motion is not None and numbers(object_crop.crops) == [0, 2, 4, 5]
+    assert numbers(object_crop.crop_motion) == [k // 5 for k in range(30)] + [5] * 10
 
 
 def test_pictures_of_different_sizes_are_looked_at_alike() -> None:
     pictures = [np.full((20, 30, 3), 90, np.uint8), np.full((50, 10, 3), 90, np.uint8)]
-    (look,) = look_at_pictures(pictures, [0.0, 1.0], [at((0.5, 0.5, 1, 1))], SMALL)
-    assert (look.crops == 90).all() and len(look.crops) == 2
+    (object_crop,) = extract_crops_from_frames(pictures, [0.0, 1.0], [at((0.5, 0.5, 1, 1))], SMALL)
+    assert (object_crop.crops == 90).all() and len(object_crop.crops) == 2
 
 
 def test_movement_is_left_out_when_nobody_asks_for_it(late_sound: Path) -> None:
-    (look,) = look_at(late_sound, [WHOLE], SMALL.model_copy(update={"with_movement": False}))
-    assert look.movement is None
+    (object_crop,) = extract_crops(
+        late_sound, [WHOLE], SMALL.model_copy(update={"with_crop_motion": False})
+    )
+    assert object_crop.crop_motion is None
     with pytest.raises(AssertionError, match="set with_movement"):
-        look.movement_within(0, 3)
+        object_crop.motion_within(0, 3)
 
 
 @settings(max_examples=40, deadline=None)
 @given(box=boxes(), height=st.integers(1, 40), width=st.integers(1, 40))
 def test_any_box_of_an_even_picture_is_even(box: Box, height: int, width: int) -> None:
     picture = np.full((height, width, 3), (10, 200, 90), np.uint8)
-    crop = cut_out(picture, box, 12)
+    crop = crop_box(picture, box, 12)
     assert crop.shape == (3, 12, 12) and (crop == picture[0, 0][:, None, None]).all()
     # 0.2126 x 10 + 0.7152 x 200 + 0.0722 x 90
-    assert (cut_out_grey(picture, box, 12) == round(2.126 + 143.04 + 6.498)).all()
+    assert (crop_box_grey(picture, box, 12) == round(2.126 + 143.04 + 6.498)).all()
 
 
 def test_the_thinnest_boxes_at_the_border_show_the_border() -> None:
     picture = np.broadcast_to(np.arange(10, dtype=np.uint8)[None, :, None] * 20, (10, 10, 3))
     for box, value in (((1 - 1e-15, 0, 1, 1e-300), 180), ((0, 0, 1e-300, 1e-15), 0)):
-        assert (cut_out_grey(picture, box, 8) == value).all()
+        assert (crop_box_grey(picture, box, 8) == value).all()
 
 
 @pytest.mark.parametrize(
@@ -185,13 +201,13 @@ def test_crops_are_rounded_outward_to_at_least_two_pixels(box: Box, kept: list[i
     picture = np.broadcast_to(np.arange(10, dtype=np.uint8)[None, :, None] * 20, (10, 10, 3))
     num_pixels = len(kept)
     expected = np.array(kept) * 20
-    assert (cut_out(picture, box, num_pixels)[0, 0] == expected).all()
+    assert (crop_box(picture, box, num_pixels)[0, 0] == expected).all()
 
 
 def test_a_box_that_glides_over_a_ramp_brightens_evenly() -> None:
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (40, 200, 3))
     starts = np.linspace(0.1, 0.2, 101)  # a fifth of a pixel a step
-    grey = [cut_out_grey(ramp, (x, 0.1, x + 0.4, 0.9), 8)[0, 0] for x in starts]
+    grey = [crop_box_grey(ramp, (x, 0.1, x + 0.4, 0.9), 8)[0, 0] for x in starts]
     # The first of 8 cells lies 5 pixels around its middle; a pixel's own middle is its value.
     expected = starts * 200 + 5 - 0.5
     # Half a step of rounding; a box rounded to pixels would be off by up to one more.
@@ -201,13 +217,13 @@ def test_a_box_that_glides_over_a_ramp_brightens_evenly() -> None:
 def test_movement_is_the_mean_of_an_area() -> None:
     checks = np.indices((64, 64)).sum(0) % 2 * 255
     picture = np.repeat(checks.astype(np.uint8)[..., None], 3, axis=2)
-    assert (cut_out_grey(picture, (0, 0, 1, 1), 8) == 128).all()
-    assert np.abs(cut_out(picture, (0, 0, 1, 1), 8).astype(int) - 128).max() <= 8  # no moiré
+    assert (crop_box_grey(picture, (0, 0, 1, 1), 8) == 128).all()
+    assert np.abs(crop_box(picture, (0, 0, 1, 1), 8).astype(int) - 128).max() <= 8  # no moiré
 
 
 def test_crops_within_a_window() -> None:
     crops = torch.zeros(10, 3, 2, 2, dtype=torch.uint8)
-    look = Look(crops, None, torch.zeros(10, 4), LookSettings())
+    object_crop = ObjectCrops(crops, None, torch.zeros(10, 4), CropSettings())
     for start, window, expected in [
         (0.0, 3.0, [0, 1, 2]),
         (0.5, 3.0, [1, 2, 3]),
@@ -219,13 +235,13 @@ def test_crops_within_a_window() -> None:
         (-9.0, 2.0, [0]),
         (-1.0, 2.5, [0, 1]),
     ]:
-        assert look.crops_within(start, window).tolist() == expected
+        assert object_crop.crops_within(start, window).tolist() == expected
 
 
 def test_movement_within_repeats_the_ends() -> None:
     frames = torch.arange(20, dtype=torch.uint8)[:, None, None].expand(20, 2, 2)
     crops = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
-    look = Look(crops, frames, torch.zeros(2, 4), LookSettings())
+    object_crop = ObjectCrops(crops, frames, torch.zeros(2, 4), CropSettings())
     for start, expected in [
         (0.5, [5, 6, 7]),
         (-0.2, [0, 0, 0]),
@@ -233,7 +249,7 @@ def test_movement_within_repeats_the_ends() -> None:
         (1.8, [18, 19, 19]),
         (9.0, [19, 19, 19]),
     ]:
-        found = look.movement_within(start, 3)
+        found = object_crop.motion_within(start, 3)
         assert found.shape == (3, 2, 2) and found[:, 0, 0].tolist() == expected
 
 
@@ -241,29 +257,34 @@ def test_whoever_is_alone_is_seen_whole() -> None:
     left, right = at((0.0, 0.0, 0.5, 1.0)), at((0.5, 0.0, 1.0, 1.0))
     settings = SMALL.model_copy(update={"whole_when_alone": True})
     pictures = [halves(RED, BLUE)]
-    (alone,) = look_at_pictures(pictures, [0.0], [left], settings)
-    (whole,) = look_at_pictures(pictures, [0.0], [WHOLE], SMALL)
-    assert alone.crops.equal(whole.crops) and alone.movement is not None
-    assert whole.movement is not None and alone.movement.equal(whole.movement)
+    (alone,) = extract_crops_from_frames(pictures, [0.0], [left], settings)
+    (whole,) = extract_crops_from_frames(pictures, [0.0], [WHOLE], SMALL)
+    assert alone.crops.equal(whole.crops) and alone.crop_motion is not None
+    assert whole.crop_motion is not None and alone.crop_motion.equal(whole.crop_motion)
     for several in (settings, SMALL):
-        looks = look_at_pictures(pictures, [0.0], [left, right], several)
-        assert [look.crops[0, :, 8, 8].tolist() for look in looks] == [list(RED), list(BLUE)]
-    assert look_at_pictures(pictures, [0.0], [left], SMALL)[0].crops[0, :, 8, 15].tolist() == [*RED]
+        object_crops = extract_crops_from_frames(pictures, [0.0], [left, right], several)
+        assert [object_crop.crops[0, :, 8, 8].tolist() for object_crop in object_crops] == [
+            list(RED),
+            list(BLUE),
+        ]
+    assert extract_crops_from_frames(pictures, [0.0], [left], SMALL)[0].crops[
+        0, :, 8, 15
+    ].tolist() == [*RED]
 
 
-@pytest.mark.parametrize("with_movement", [True, False])
-def test_what_nobody_sees_is_black_at_any_time(with_movement: bool) -> None:
-    settings = SMALL.model_copy(update={"with_movement": with_movement})
-    looks = nothing_to_see(2, settings)
-    assert len(looks) == 2
-    for look in looks:
-        assert not look.crops.any() and look.crops.shape[1:] == (3, 16, 16)
-        assert look.crops_within(7.0, 3.0).tolist() == [0]
-        if with_movement:
-            assert look.movement_within(-1.0, 5).shape == (5, 8, 8)
-            assert not look.movement_within(-1.0, 5).any()
+@pytest.mark.parametrize("with_crop_motion", [True, False])
+def test_what_nobody_sees_is_black_at_any_time(with_crop_motion: bool) -> None:
+    settings = SMALL.model_copy(update={"with_crop_motion": with_crop_motion})
+    object_crops = blank_crops(2, settings)
+    assert len(object_crops) == 2
+    for object_crop in object_crops:
+        assert not object_crop.crops.any() and object_crop.crops.shape[1:] == (3, 16, 16)
+        assert object_crop.crops_within(7.0, 3.0).tolist() == [0]
+        if with_crop_motion:
+            assert object_crop.motion_within(-1.0, 5).shape == (5, 8, 8)
+            assert not object_crop.motion_within(-1.0, 5).any()
         else:
-            assert look.movement is None
+            assert object_crop.crop_motion is None
 
 
 def test_boxes_are_those_of_the_crops() -> None:
@@ -271,7 +292,9 @@ def test_boxes_are_those_of_the_crops() -> None:
     ends = [(0.0, (0.0, 0.0, 0.2, 1.0)), (4.0, (0.8, 0.0, 1.0, 1.0))]
     gliding = VisibleObject(boxes=tuple(TimedBox(time_seconds=t, box=box) for t, box in ends))
     pictures = [np.zeros((10, 20, 3), np.uint8)] * 5
-    (look,) = look_at_pictures(pictures, range(5), [gliding], LookSettings(crop_pixels=4))
-    assert look.boxes.shape == (len(look.crops), 4)
-    expected = [0.2 * second for second in range(len(look.crops))]
-    torch.testing.assert_close(look.boxes[:, 0], torch.tensor(expected))
+    (object_crop,) = extract_crops_from_frames(
+        pictures, range(5), [gliding], CropSettings(crop_pixels=4)
+    )
+    assert object_crop.boxes.shape == (len(object_crop.crops), 4)
+    expected = [0.2 * second for second in range(len(object_crop.crops))]
+    torch.testing.assert_close(object_crop.boxes[:, 0], torch.tensor(expected))

@@ -12,10 +12,10 @@ from avsep.cues.i3d_features import (
     open_for_motion,
     pictures_each_second,
 )
-from avsep.data.clips import load_clip, read_motion, read_picture
+from avsep.data.clips import load_clip, read_i3d_features, read_picture
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
-from avsep.separation.video_input import Scene
+from avsep.separation.video_input import VideoInput
 from avsep.vision.i3d import I3D, load_i3d, motion_features
 from data.prepared_folder import hide, make_prepared
 
@@ -65,7 +65,7 @@ def test_a_clip_to_separate_has_the_features_that_were_trained_with(
 ) -> None:
     files = read_prepared(folder)[0]
     clip = load_clip(files, [number / 4 for number in range(12)])
-    assert torch.equal(Scene.open(clip).motion(model), motion_of_clip(files, model))
+    assert torch.equal(VideoInput.open(clip).i3d_features(model), motion_of_clip(files, model))
 
 
 def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
@@ -73,9 +73,13 @@ def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
     done = list(add_motion(folder, clips[:2], model))
     assert [one.clip for one in done] == ["acoustic_guitar/a", "erhu/b"]
     first, second, third = read_prepared(folder)
-    assert (first.motion, second.motion, third.motion) == (done[0].file, done[1].file, None)
-    assert first.motion is not None and np.load(first.motion).dtype == np.float32
-    np.testing.assert_array_equal(read_motion(first), motion_of_clip(first, model).numpy())
+    assert (first.i3d_features, second.i3d_features, third.i3d_features) == (
+        done[0].file,
+        done[1].file,
+        None,
+    )
+    assert first.i3d_features is not None and np.load(first.i3d_features).dtype == np.float32
+    np.testing.assert_array_equal(read_i3d_features(first), motion_of_clip(first, model).numpy())
     written = {path.name for path in folder.glob("features/motion/**/*") if path.is_file()}
     assert written == {"a.npy", "b.npy"}
 

@@ -17,9 +17,9 @@ from avsep.errors import InputError
 from avsep.records import Batch, Clip, Cues, TimedBox, VisibleObject
 
 # What each cue becomes; a cue that is added to the record must be thought of here.
-PICTURES = {"crops", "appearance", "frames", "movement"}
-SIDELESS = {"category", "pictured", "embedding"}
-REFUSED = {"motion", "motion_padding"}
+PICTURES = {"crops", "appearance", "frames", "crop_motion"}
+SIDELESS = {"category", "is_visible", "embedding"}
+REFUSED = {"i3d_features", "i3d_padding"}
 
 
 def all_cues() -> Cues:
@@ -32,9 +32,9 @@ def all_cues() -> Cues:
         crops=pictures(1, 2, 2, 3, 4, 5),
         appearance=torch.rand(1, 2, 2, 6, 3, 3, generator=generator),
         frames=pictures(1, 2, 2, 3, 4, 5),
-        movement=pictures(1, 2, 7, 4, 5),
+        crop_motion=pictures(1, 2, 7, 4, 5),
         category=torch.tensor([[0, 1]]),
-        pictured=torch.tensor([[True, False]]),
+        is_visible=torch.tensor([[True, False]]),
         boxes=torch.tensor([[[[0.1, 0.2, 0.3, 0.9]] * 2, [[0.5, 0.0, 1.0, 1.0]] * 2]]),
         embedding=torch.rand(1, 2, 8, generator=generator),
     )
@@ -59,7 +59,7 @@ def test_every_cue_is_thought_of() -> None:
 
 def test_motion_features_are_refused() -> None:
     with pytest.raises(InputError, match="motion features cannot be mirrored"):
-        mirrored_cues(Cues(motion=torch.zeros(1, 2, 4, 3)))
+        mirrored_cues(Cues(i3d_features=torch.zeros(1, 2, 4, 3)))
 
 
 def test_ears_change_with_what_is_seen_and_twice_is_the_same() -> None:

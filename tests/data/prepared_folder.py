@@ -33,9 +33,9 @@ def make_prepared(folder: Path) -> None:
         sound.parent.mkdir(parents=True)
         n = np.arange(3 * RATE_HZ)
         soundfile.write(sound, 0.3 * np.sin(2 * np.pi * 200 * number * n / RATE_HZ), RATE_HZ)
-        motion = folder / "features" / "motion" / f"{name}.npy"
-        motion.parent.mkdir(parents=True)
-        np.save(motion, np.arange(number * 2 * 3, dtype=np.float32).reshape(3, number * 2))
+        i3d_features = folder / "features" / "motion" / f"{name}.npy"
+        i3d_features.parent.mkdir(parents=True)
+        np.save(i3d_features, np.arange(number * 2 * 3, dtype=np.float32).reshape(3, number * 2))
     right = {"label": "fiddle", "box": [0.5, 0, 1, 1], "confidence": 0.4}
     left = {"label": "person", "box": [0, 0, 0.5, 1], "confidence": 0.9}
     for name, objects in {"violin/c": [left, right], "erhu/b": [left]}.items():

@@ -74,7 +74,7 @@ def test_a_clip_is_one_sound_of_two_ears(folder: Path) -> None:
         (source,) = clip.sources
         assert source.path == clip.sound == folder / "binaural_audios" / f"{clip.name}.wav"
         assert source.category == source.visible.label == "instrument"
-        assert source.visible.boxes == () and source.visible.is_seen
+        assert source.visible.boxes == () and source.visible.is_visible
     assert load_clip(clips[0], [0.0]).waveform.shape == (2, SECONDS * RATE_HZ)
 
 

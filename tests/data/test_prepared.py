@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avsep.data import open_dataset
-from avsep.data.clips import load_clip, read_motion
+from avsep.data.clips import load_clip, read_i3d_features
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from data.prepared_folder import INDEX, RATE_HZ, hide, make_prepared
@@ -28,7 +28,7 @@ def test_a_line_is_a_clip_of_one_source(folder: Path) -> None:
     for clip in clips:
         (source,) = clip.sources
         assert source.path == clip.sound == folder / "audio" / f"{clip.name}.wav"
-        assert clip.frame_rate_hz == 4 and clip.motion is not None
+        assert clip.frame_rate_hz == 4 and clip.i3d_features is not None
     assert clips[0].sources[0].category == "acoustic guitar"
     assert open_dataset(folder) == clips
 
@@ -57,19 +57,21 @@ def test_pictures_stand_on_the_time_line_of_the_sound(folder: Path) -> None:
 
 def test_motion_features_lose_their_places(folder: Path) -> None:
     clip = read_prepared(folder)[0]
-    np.testing.assert_array_equal(read_motion(clip), np.arange(6, dtype=np.float32).reshape(3, 2))
-    assert clip.motion is not None
+    np.testing.assert_array_equal(
+        read_i3d_features(clip), np.arange(6, dtype=np.float32).reshape(3, 2)
+    )
+    assert clip.i3d_features is not None
     places = np.random.default_rng(0).normal(size=(3, 2, 4, 5)).astype(np.float32)
-    np.save(clip.motion, places)
-    np.testing.assert_array_equal(read_motion(clip), places.max((2, 3)))
-    np.save(clip.motion, np.zeros(3, np.float32))
+    np.save(clip.i3d_features, places)
+    np.testing.assert_array_equal(read_i3d_features(clip), places.max((2, 3)))
+    np.save(clip.i3d_features, np.zeros(3, np.float32))
     with pytest.raises(
         InputError, match=r"a\.npy' holds float32 \[3\]: motion features are floats"
     ):
-        read_motion(clip)
-    np.save(clip.motion, np.array([{"a": 1}]), allow_pickle=True)
+        read_i3d_features(clip)
+    np.save(clip.i3d_features, np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(InputError, match=r"cannot read motion features from .*a\.npy"):
-        read_motion(clip)
+        read_i3d_features(clip)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +124,9 @@ def test_a_clip_without_pictures_and_their_rate_is_heard_and_not_seen(folder: Pa
     before = read_prepared(folder)
     hide(folder)
     guitar, erhu, violin = read_prepared(folder)
-    assert (guitar, violin) == (before[0], before[2]) and guitar.is_seen
+    assert (guitar, violin) == (before[0], before[2]) and guitar.is_visible
     sound = folder / "audio/erhu/b.wav"
-    assert erhu.video == erhu.sound == erhu.sources[0].path == sound and not erhu.is_seen
+    assert erhu.video == erhu.sound == erhu.sources[0].path == sound and not erhu.is_visible
     # Its box lies there, and there is nothing to cut it out of.
     assert erhu.sources[0].category == "erhu" == erhu.sources[0].visible.label
     assert erhu.sources[0].visible.boxes == () and erhu.split == "test"
@@ -146,7 +148,7 @@ def test_an_index_of_sounds_alone_needs_no_column_for_pictures(folder: Path) -> 
     (folder / "index.csv").write_text(
         "id,category\na,acoustic_guitar\nc,violin\n", encoding="utf-8"
     )
-    assert [clip.is_seen for clip in read_prepared(folder)] == [False, False]
+    assert [clip.is_visible for clip in read_prepared(folder)] == [False, False]
 
 
 def test_spreadsheets_and_other_sounds_are_read(folder: Path) -> None:

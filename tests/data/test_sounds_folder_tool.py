@@ -55,7 +55,7 @@ def test_what_it_makes_is_heard_and_not_seen_and_leaves_the_sounds_as_they_were(
     first = sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,))
     clips = read_prepared(tmp_path / "made")
     assert {clip.sources[0].category for clip in clips} == {"dog bark", "fire crackling"}
-    assert len(clips) == len(first) == 90 and not any(clip.is_seen for clip in clips)
+    assert len(clips) == len(first) == 90 and not any(clip.is_visible for clip in clips)
     # Once more over what is there: the same again.
     assert sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (5,)) == first
     assert read_prepared(tmp_path / "made") == clips

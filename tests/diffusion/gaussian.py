@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avsep.diffusion.paths import Path
+from avsep.diffusion.paths import ProbabilityPath
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Normals:
     means: tuple[float, ...]
     deviation: float
 
-    def denoiser(self, path: Path) -> Callable[[Tensor, float], Tensor]:
+    def denoiser(self, path: ProbabilityPath) -> Callable[[Tensor, float], Tensor]:
         """The mean of the data given x."""
 
         def denoise(noisy: Tensor, time: float) -> Tensor:
@@ -27,7 +27,7 @@ class Normals:
 
         return denoise
 
-    def flowed(self, path: Path, noisy: Tensor, time: float, end: float) -> Tensor:
+    def flowed(self, path: ProbabilityPath, noisy: Tensor, time: float, end: float) -> Tensor:
         """Where the probability flow takes x: numbers keep their order, so each its share below."""
         share = self._share_below(path, noisy, time)
         low, high = torch.full_like(noisy, -50), torch.full_like(noisy, 50)
@@ -37,15 +37,17 @@ class Normals:
             low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
         return (low + high) / 2
 
-    def _share_below(self, path: Path, noisy: Tensor, time: float) -> Tensor:
+    def _share_below(self, path: ProbabilityPath, noisy: Tensor, time: float) -> Tensor:
         away, variance, _ = self._noisy(path, noisy, time)
         return torch.special.ndtr(away / variance**0.5).mean(-1)
 
-    def _noisy(self, path: Path, noisy: Tensor, time: float) -> tuple[Tensor, float, float]:
+    def _noisy(
+        self, path: ProbabilityPath, noisy: Tensor, time: float
+    ) -> tuple[Tensor, float, float]:
         """How far x is from where each mean lies at a time, the variance there, the signal."""
-        signal, spread = path.weights(time)
+        signal, noise_scale = path.weights(time)
         away = noisy[..., None] - signal * torch.tensor(self.means)
-        return away, (signal * self.deviation) ** 2 + spread**2, signal
+        return away, (signal * self.deviation) ** 2 + noise_scale**2, signal
 
 
 ONE = Normals((0.3,), 0.4)

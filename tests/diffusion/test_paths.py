@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
+from avsep.diffusion.paths import DiffusionPath, FlowPath, ProbabilityPath
 from avsep.errors import InputError
 
 CPU = torch.device("cpu")
@@ -37,17 +37,17 @@ def test_times_of_a_flow_run_from_noise_to_data() -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_paths_keep_the_protocol(path: Path) -> None:
-    assert isinstance(path, Path)
+def test_paths_keep_the_protocol(path: ProbabilityPath) -> None:
+    assert isinstance(path, ProbabilityPath)
 
 
 @pytest.mark.parametrize("path", PATHS[:3])
 def test_a_diffusion_ends_in_clean_data_and_keeps_the_variance(path: DiffusionPath) -> None:
     assert path.weights(-1) == (1.0, 0.0)
     times = torch.linspace(-1, path.num_times - 1, 301, dtype=torch.float64)
-    signal, spread = path.signal(times), path.spread(times)
-    torch.testing.assert_close(signal**2 + spread**2, torch.ones_like(times))
-    assert (signal.diff() < 0).all() and (spread.diff() > 0).all()
+    signal, noise_scale = path.signal(times), path.noise_scale(times)
+    torch.testing.assert_close(signal**2 + noise_scale**2, torch.ones_like(times))
+    assert (signal.diff() < 0).all() and (noise_scale.diff() > 0).all()
 
 
 def test_the_logarithm_of_signal_to_noise_runs_straight_between_whole_times() -> None:
@@ -61,57 +61,58 @@ def test_the_logarithm_of_signal_to_noise_runs_straight_between_whole_times() ->
 def test_a_flow_is_straight_and_keeps_a_little_noise() -> None:
     path = FlowPath()
     assert path.weights(0) == (0, 1) and path.weights(1) == (1, 1e-4)
-    signal, spread = path.weights(0.5)
-    assert (signal, spread) == pytest.approx((0.5, 1 - 0.5 * (1 - 1e-4)))
-    assert path.spread(torch.ones(1)).item() == pytest.approx(1e-4, rel=1e-6)  # in float32
+    signal, noise_scale = path.weights(0.5)
+    assert (signal, noise_scale) == pytest.approx((0.5, 1 - 0.5 * (1 - 1e-4)))
+    assert path.noise_scale(torch.ones(1)).item() == pytest.approx(1e-4, rel=1e-6)  # in float32
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("way", [0.0, 0.001, 0.31, 0.5, 0.999, 1.0])
-def test_the_time_of_a_noise_level_is_found_again(path: Path, way: float) -> None:
+def test_the_time_of_a_noise_level_is_found_again(path: ProbabilityPath, way: float) -> None:
     noisiest, clean = path.times(1)
     time = noisiest + way * (clean - noisiest)
     assert path.time_at(path.noise_level(time)) == pytest.approx(time, abs=1e-8)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_slope_is_how_x_changes_while_data_and_noise_are_held(path: Path) -> None:
+def test_the_slope_is_how_x_changes_while_data_and_noise_are_held(path: ProbabilityPath) -> None:
     """Of a flow in its time, of a diffusion in the angle whose cosine is the signal."""
     noisiest, clean = path.times(1)
     time = noisiest + 0.4 * (clean - noisiest)
     step = 1e-4 * abs(clean - noisiest)
-    (signal, spread), (more_signal, more_spread) = path.weights(time - step), path.weights(
+    (signal, noise_scale), (more_signal, more_spread) = path.weights(time - step), path.weights(
         time + step
     )  # fmt: skip
     if isinstance(path, FlowPath):
         change = 2 * step
     else:
-        change = math.atan2(more_spread, more_signal) - math.atan2(spread, signal)
-    of_data, of_noise = path.slope(doubles(time))
+        change = math.atan2(more_spread, more_signal) - math.atan2(noise_scale, signal)
+    of_data, of_noise = path.velocity_weights(doubles(time))
     # Whole times bend, so that the two sides of a time differ a little in length; not in direction.
     assert float(of_data) == pytest.approx((more_signal - signal) / change, rel=1e-4)
-    assert float(of_noise) == pytest.approx((more_spread - spread) / change, rel=1e-4)
+    assert float(of_noise) == pytest.approx((more_spread - noise_scale) / change, rel=1e-4)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_every_item_is_noised_to_its_own_time(path: Path, dtype: torch.dtype) -> None:
+def test_every_item_is_noised_to_its_own_time(path: ProbabilityPath, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     clean, noise = torch.randn(2, 3, 2, 4, 5, generator=generator, dtype=dtype)
     time = torch.tensor([*path.times(1), path.times(2)[1]], dtype=dtype)
     noisy = path.noised(clean, noise, time)
     assert noisy.dtype == dtype
     for item in range(3):
-        signal, spread = path.weights(float(time[item]))
-        torch.testing.assert_close(noisy[item], signal * clean[item] + spread * noise[item])
+        signal, noise_scale = path.weights(float(time[item]))
+        torch.testing.assert_close(noisy[item], signal * clean[item] + noise_scale * noise[item])
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("noisiness", [1.0, 3.0])
-def test_times_are_drawn_as_noisy_as_was_said(path: Path, noisiness: float) -> None:
+@pytest.mark.parametrize("timestep_power", [1.0, 3.0])
+def test_times_are_drawn_as_noisy_as_was_said(path: ProbabilityPath, timestep_power: float) -> None:
     num = 40_000
     draws = [
-        path.draw_times(num, torch.Generator().manual_seed(3), CPU, noisiness) for _ in range(2)
+        path.sample_times(num, torch.Generator().manual_seed(3), CPU, timestep_power)
+        for _ in range(2)
     ]
     assert torch.equal(*draws)
     noisiest, clean = path.times(1)
@@ -124,12 +125,12 @@ def test_times_are_drawn_as_noisy_as_was_said(path: Path, noisiness: float) -> N
         assert draws[0].min() >= noisiest and draws[0].max() <= clean
     share = float((ways > 0.5).float().mean())
     # Five standard deviations of a share of so many draws.
-    assert share == pytest.approx(1 - 0.5**noisiness, abs=5 * 0.5 / math.sqrt(num))
+    assert share == pytest.approx(1 - 0.5**timestep_power, abs=5 * 0.5 / math.sqrt(num))
 
 
 def test_a_draw_that_rounds_up_stays_within_the_table() -> None:
     path = DiffusionPath()
-    drawn = path.draw_times(1000, torch.Generator().manual_seed(0), CPU, noisiness=1e9)
+    drawn = path.sample_times(1000, torch.Generator().manual_seed(0), CPU, timestep_power=1e9)
     assert drawn.unique().tolist() == [999]
 
 
@@ -141,4 +142,4 @@ def test_errors_say_what_may_be_given() -> None:
     with pytest.raises(InputError, match="0 sampling steps: a flow has 1 or more; take 2"):
         FlowPath().times(0)
     with pytest.raises(InputError, match=r"noisiness 0.0 must be above 0; 1 draws times evenly"):
-        FlowPath().draw_times(1, torch.Generator(), CPU, 0.0)
+        FlowPath().sample_times(1, torch.Generator(), CPU, 0.0)

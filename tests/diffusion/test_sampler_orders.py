@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
+from avsep.diffusion.paths import DiffusionPath, FlowPath, ProbabilityPath
 from avsep.diffusion.sampling import SAMPLERS
 from diffusion.gaussian import ONE, TWO, Normals
 
@@ -30,7 +30,7 @@ def order(name: str, data: Normals) -> int:
     return 3 if (name, data) == ("midpoint", ONE) else ORDERS[name]
 
 
-def evenly(kind: type[Path], name: str) -> Path:
+def evenly(kind: type[ProbabilityPath], name: str) -> ProbabilityPath:
     """A path whose times are even in the sampler's variable, then clean data."""
 
     class Even(kind):
@@ -51,7 +51,9 @@ def evenly(kind: type[Path], name: str) -> Path:
     return Even()
 
 
-def end_of_stretch(path: Path, name: str, data: Normals, start: Tensor, num_steps: int) -> Tensor:
+def end_of_stretch(
+    path: ProbabilityPath, name: str, data: Normals, start: Tensor, num_steps: int
+) -> Tensor:
     """The x of the last time but the clean one."""
     seen = []
 
@@ -68,7 +70,9 @@ def end_of_stretch(path: Path, name: str, data: Normals, start: Tensor, num_step
 @pytest.mark.parametrize("data", [ONE, TWO])
 @pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_errors_fall_as_the_order_says(name: str, kind: type[Path], data: Normals) -> None:
+def test_errors_fall_as_the_order_says(
+    name: str, kind: type[ProbabilityPath], data: Normals
+) -> None:
     path, start = evenly(kind, name), torch.linspace(-3, 3, 7, dtype=torch.float64)
     errors = []
     for num_steps in (40, 80):
@@ -99,7 +103,7 @@ STOCHASTIC = [("ddpm", 0.0), ("ddim", 1.0), ("ddim", 0.5)]
 STOCHASTIC_PATHS = [DiffusionPath("cosine"), FlowPath()]
 
 
-def moments(path: Path, name: str, eta: float, num_steps: int) -> tuple[float, float]:
+def moments(path: ProbabilityPath, name: str, eta: float, num_steps: int) -> tuple[float, float]:
     """Mean and variance of what a sampler makes of normal data, without chance.
 
     The best denoiser is linear, so a sample is a mean and a weighted sum of the noises: those of
@@ -114,7 +118,9 @@ def moments(path: Path, name: str, eta: float, num_steps: int) -> tuple[float, f
 
 @pytest.mark.parametrize(("name", "eta"), STOCHASTIC)
 @pytest.mark.parametrize("path", STOCHASTIC_PATHS)
-def test_the_variance_of_samples_nears_that_of_the_data(path: Path, name: str, eta: float) -> None:
+def test_the_variance_of_samples_nears_that_of_the_data(
+    path: ProbabilityPath, name: str, eta: float
+) -> None:
     """From below: a step leaves out what is open about the data given x, in proportion to it."""
     missing = []
     for num_steps in (100, 200):
@@ -128,7 +134,9 @@ def test_the_variance_of_samples_nears_that_of_the_data(path: Path, name: str, e
 
 @pytest.mark.parametrize(("name", "eta"), STOCHASTIC)
 @pytest.mark.parametrize("path", STOCHASTIC_PATHS)
-def test_many_samples_have_that_mean_and_variance(path: Path, name: str, eta: float) -> None:
+def test_many_samples_have_that_mean_and_variance(
+    path: ProbabilityPath, name: str, eta: float
+) -> None:
     """Within five standard errors: of n samples 1 / sqrt(n) and, of the variance, sqrt(2 / n)."""
     num, num_steps = 10_000, 50
     generator = torch.Generator().manual_seed(0)

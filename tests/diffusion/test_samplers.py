@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path, Target, data_from, target_of
+from avsep.diffusion.paths import (
+    DiffusionPath,
+    FlowPath,
+    ProbabilityPath,
+    Target,
+    data_from,
+    target_of,
+)
 from avsep.diffusion.sampling import SAMPLERS, evaluations
 from avsep.errors import InputError
 
@@ -40,7 +47,7 @@ def no_noise(step: int) -> Tensor:
 @pytest.mark.parametrize("num_steps", STEPS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_perfect_denoiser_gives_the_clean_data(
-    path: Path, name: str, num_steps: int, dtype: torch.dtype
+    path: ProbabilityPath, name: str, num_steps: int, dtype: torch.dtype
 ) -> None:
     clean = drawn(0, dtype)
     found = SAMPLERS[name](
@@ -58,15 +65,15 @@ def test_a_perfect_denoiser_gives_the_clean_data(
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("num_steps", STEPS)
 def test_a_perfect_answer_gives_the_clean_data(
-    path: Path, name: str, num_steps: int, target: Target
+    path: ProbabilityPath, name: str, num_steps: int, target: Target
 ) -> None:
     """The noise or velocity that x holds, whatever the sampler made of x."""
     clean = drawn(0)
 
     def denoise(noisy: Tensor, time: float) -> Tensor:
         times = torch.full((len(noisy),), time, dtype=noisy.dtype)
-        signal, spread = path.weights(time)
-        noise = (noisy - signal * clean) / spread
+        signal, noise_scale = path.weights(time)
+        noise = (noisy - signal * clean) / noise_scale
         said = target_of(target, clean, noise, times, path)
         return data_from(target, said, noisy, times, path)
 
@@ -128,7 +135,7 @@ def test_ddpm_has_the_posterior_of_ho(num_steps: int) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("num_steps", STEPS)
-def test_ddim_is_ddpm_at_1_and_euler_at_0(path: Path, num_steps: int) -> None:
+def test_ddim_is_ddpm_at_1_and_euler_at_0(path: ProbabilityPath, num_steps: int) -> None:
     found = {
         (name, eta): SAMPLERS[name](bent, drawn(1), path, num_steps, noise=fresh, eta=eta)
         for name, eta in [("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0), ("euler", 1.0)]
@@ -166,14 +173,14 @@ def test_midpoint_of_a_diffusion_looks_half_way_in_sigma() -> None:
     times = path.times(6)
     y = drawn(1) / path.weights(999)[0]
 
-    def slope(y: Tensor, sigma: float) -> Tensor:
+    def velocity_weights(y: Tensor, sigma: float) -> Tensor:
         time = path.time_at(sigma)
         return (y - bent(path.weights(time)[0] * y, time)) / sigma
 
     for here, there in pairwise(times):
         sigma, step = path.noise_level(here), path.noise_level(there) - path.noise_level(here)
-        half = y + step / 2 * slope(y, sigma)
-        y = y + step * slope(half, sigma + step / 2)
+        half = y + step / 2 * velocity_weights(y, sigma)
+        y = y + step * velocity_weights(half, sigma + step / 2)
     found = SAMPLERS["midpoint"](bent, drawn(1), path, 6, noise=no_noise)
     # y of size 1800 at the start costs this way of writing three digits.
     torch.testing.assert_close(found, y, atol=1e-9, rtol=0)
@@ -182,7 +189,9 @@ def test_midpoint_of_a_diffusion_looks_half_way_in_sigma() -> None:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("num_steps", STEPS)
-def test_the_network_is_asked_as_often_as_is_said(path: Path, name: str, num_steps: int) -> None:
+def test_the_network_is_asked_as_often_as_is_said(
+    path: ProbabilityPath, name: str, num_steps: int
+) -> None:
     asked, after, noises = [], [], []
 
     def denoise(noisy: Tensor, time: float) -> Tensor:
@@ -221,7 +230,7 @@ def test_what_is_done_after_a_step_is_what_the_next_sees(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("path", PATHS[1:])
-def test_items_of_a_batch_know_nothing_of_each_other(name: str, path: Path) -> None:
+def test_items_of_a_batch_know_nothing_of_each_other(name: str, path: ProbabilityPath) -> None:
     whole = SAMPLERS[name](bent, drawn(1), path, 4, noise=fresh)
     alone = SAMPLERS[name](bent, drawn(1)[1:], path, 4, noise=lambda step: fresh(step)[1:])
     assert torch.equal(whole[1:], alone)

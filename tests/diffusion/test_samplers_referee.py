@@ -13,7 +13,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from torch import Tensor
 
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
+from avsep.diffusion.paths import DiffusionPath, FlowPath, ProbabilityPath
 from avsep.diffusion.sampling import SAMPLERS
 
 # Its schedulers hand PyTorch's tensors to NumPy 2 in the way of NumPy 1.
@@ -33,7 +33,7 @@ def start() -> Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def ours(name: str, path: Path, num_steps: int, **more: Any) -> Tensor:
+def ours(name: str, path: ProbabilityPath, num_steps: int, **more: Any) -> Tensor:
     """By a sampler of ours, whose fresh noise is drawn as diffusers draws it."""
     generator = torch.Generator().manual_seed(7)
 
@@ -119,8 +119,8 @@ def test_heun(schedule: str, num_steps: int) -> None:
     theirs.sigmas = sigmas
     scaled = start() / path.weights(999)[0]
     for time in theirs.timesteps:
-        signal, spread = path.weights(float(time))
-        noise = (scaled - crooked(signal * scaled, float(time))) * (signal / spread)
+        signal, noise_scale = path.weights(float(time))
+        noise = (scaled - crooked(signal * scaled, float(time))) * (signal / noise_scale)
         scaled = theirs.step(noise, time, scaled).prev_sample
     torch.testing.assert_close(ours("heun", path, num_steps), scaled, **EXACT)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path
-from avsep.diffusion.sampling import as_released, equation_5
+from avsep.diffusion.paths import DiffusionPath, FlowPath, ProbabilityPath
+from avsep.diffusion.sampling import clamp_silence, equation_5
 
 MIXTURE = torch.tensor([[0.0, 0.001, 0.002, 0.5]])
 THRESHOLD = 0.002
@@ -13,23 +13,25 @@ THRESHOLD = 0.002
 def test_the_estimate_is_the_clean_mixture_where_that_is_silent() -> None:
     estimate = torch.tensor([[[0.3, -0.4, 0.3, 1.2]], [[0.1, 0.2, -0.3, 0.4]]])
     expected = torch.tensor([[[0.0, 0.001, 0.3, 1.0]], [[0.0, 0.001, 0.0, 0.4]]])
-    assert torch.equal(as_released(estimate, MIXTURE[None], THRESHOLD), expected)
+    assert torch.equal(clamp_silence(estimate, MIXTURE[None], THRESHOLD), expected)
 
 
 def test_no_threshold_replaces_nothing() -> None:
     estimate = torch.tensor([[0.3, 0.4, 0.5, 0.6]])
-    assert torch.equal(as_released(estimate, MIXTURE, 0.0), estimate)
+    assert torch.equal(clamp_silence(estimate, MIXTURE, 0.0), estimate)
     noisy = torch.tensor([[-3.0, 4.0, 5.0, 6.0]])
     assert torch.equal(equation_5(noisy, MIXTURE, 0.0, FlowPath(), 0.5, torch.ones(1, 4)), noisy)
 
 
 @pytest.mark.parametrize(("path", "time"), [(DiffusionPath(), 500.0), (FlowPath(), 0.3)])
-def test_equation_5_puts_the_noised_mixture_where_it_is_silent(path: Path, time: float) -> None:
+def test_equation_5_puts_the_noised_mixture_where_it_is_silent(
+    path: ProbabilityPath, time: float
+) -> None:
     noisy, noise = torch.full((2, 1, 4), 7.0), torch.tensor([[[1.0, -2, 3, 4]], [[5, 6, 7, 8]]])
     found = equation_5(noisy, MIXTURE[None], THRESHOLD, path, time, noise)
     assert (found[..., 2:] == 7).all()
-    signal, spread = path.weights(time)
-    expected = signal * MIXTURE[:, :2] + spread * noise[..., :2]
+    signal, noise_scale = path.weights(time)
+    expected = signal * MIXTURE[:, :2] + noise_scale * noise[..., :2]
     torch.testing.assert_close(found[..., :2], expected)
 
 

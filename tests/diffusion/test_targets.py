@@ -7,7 +7,7 @@ from avsep.diffusion.paths import (
     TARGETS,
     DiffusionPath,
     FlowPath,
-    Path,
+    ProbabilityPath,
     Target,
     data_from,
     target_of,
@@ -16,7 +16,7 @@ from avsep.diffusion.paths import (
 PATHS = [DiffusionPath("sigmoid"), DiffusionPath("cosine"), DiffusionPath("linear"), FlowPath()]
 
 
-def example(path: Path, way: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def example(path: ProbabilityPath, way: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     clean, noise = torch.randn(2, 2, 3, 4, generator=generator, dtype=torch.float64)
     noisiest, cleanest = path.times(1)
@@ -27,7 +27,9 @@ def example(path: Path, way: float) -> tuple[torch.Tensor, torch.Tensor, torch.T
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("way", [0.0, 0.2, 0.9, 0.999])
-def test_the_data_is_found_in_a_perfect_answer(path: Path, target: Target, way: float) -> None:
+def test_the_data_is_found_in_a_perfect_answer(
+    path: ProbabilityPath, target: Target, way: float
+) -> None:
     if target == "noise" and isinstance(path, FlowPath):
         way = max(way, 1e-4)  # at its start the noise tells nothing of the data
     clean, noise, time = example(path, way)
@@ -50,7 +52,7 @@ def test_each_target_is_what_its_paper_says() -> None:
     clean, noise, time = example(diffusion, 0.4)
     assert torch.equal(target_of("noise", clean, noise, time, diffusion), noise)
     assert torch.equal(target_of("data", clean, noise, time, diffusion), clean)
-    assert torch.equal(target_of("bounded", clean, noise, time, diffusion), clean)
+    assert torch.equal(target_of("mask", clean, noise, time, diffusion), clean)
     alpha, sigma = diffusion.weights(float(time[0]))
     v = target_of("velocity", clean, noise, time, diffusion)
     torch.testing.assert_close(v, alpha * noise - sigma * clean)

@@ -9,7 +9,7 @@ import pytest
 
 from avsep.models import MODELS
 from avsep.recipe import write_recipe
-from avsep.training.callbacks import Listener
+from avsep.training.callbacks import ProgressCallback
 from avsep.training.recipe import COMMAND, OptimizerSettings, TrainingSettings, TrainRecipe
 from avsep.training.run import Options, Session
 from data.fair_play_folder import make_fair_play, write_detections, write_h5
@@ -56,12 +56,12 @@ def trained(place: Path) -> Session:
     )  # fmt: skip
     session.begin()
     assert len(list(session.prepare())) == 4
-    assert session.train(Listener())
+    assert session.train(ProgressCallback())
     return session
 
 
 def test_both_ears_and_the_boxes_are_learned_from(trained: Session) -> None:
-    library, _ = trained.libraries
+    library, _ = trained.caches
     assert [source.clip for source in library.sources] == ["000001", "000003"]
     whole, boxed = (library[place] for place in range(2))
     left, right = whole.piece(0, 8000)

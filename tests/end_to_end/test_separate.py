@@ -45,14 +45,14 @@ def test_the_row_held_above_the_models_band_is_one_that_it_hears(
     for share in (0.9, 1.0):
         monkeypatch.setattr(full_band, "_HEARD", share)
         for paths in duets:
-            band = full_band.FullBand(front_end.settings, 44100)
+            band = full_band.MaskResampler(front_end.settings, 44100)
             truth = truths(paths)[:, 0, : band.window_samples]
             heard = torch.from_numpy(resample(truth, 44100, 11025)[:, :65535])
             sources, _ = front_end.spectrogram(heard)
             mixture, _ = front_end.spectrogram(heard.sum(0))
             ideal = ratio_mask(front_end.to_rows(sources), front_end.to_rows(mixture))
             sound = torch.from_numpy(truth.sum(0, keepdims=True))
-            parts = band.take(sound, front_end.to_bins(ideal)[:, None])[:, 0].numpy()
+            parts = band.apply(sound, front_end.to_bins(ideal)[:, None])[:, 0].numpy()
             errors = np.square(parts - truth).sum(1) / np.square(truth).sum(1)
             errors_db.setdefault(share, []).extend(10 * np.log10(errors))
     assert np.mean(errors_db[0.9]) < np.mean(errors_db[1.0]) - 1

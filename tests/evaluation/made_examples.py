@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.data.clips import ClipFiles, SourceFile
-from avsep.evaluation.batches import ClipReader, Reading
-from avsep.evaluation.benchmark import Evaluation, ScoredClip
-from avsep.evaluation.methods import Contender
+from avsep.evaluation.batches import ClipReader, CueSettings
+from avsep.evaluation.benchmark import Evaluation, MixtureScores
+from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import PairScores
 from avsep.evaluation.results.examples import Answer, Example, rows_of
 from avsep.records import VisibleObject
@@ -57,7 +57,7 @@ def example(
     return Example(name, categories, mixture, sources, pictures, answers, SETTINGS)
 
 
-def scored_clips(names: tuple[str, ...], num_clips: int = 9) -> tuple[ScoredClip, ...]:
+def scored_clips(names: tuple[str, ...], num_clips: int = 9) -> tuple[MixtureScores, ...]:
     """Clips whose n-th has n dB of every contender, and one dB more for each place in the list.
 
     The last is left out: it has one source.
@@ -72,13 +72,13 @@ def scored_clips(names: tuple[str, ...], num_clips: int = 9) -> tuple[ScoredClip
             )
             for place, name in enumerate(names)
         }
-        clips.append(ScoredClip(f"clip {number}", categories, scores, ("2 sources",)))
-    return (*clips, ScoredClip("solo", ("harp",), {}, left_out="one source only"))
+        clips.append(MixtureScores(f"clip {number}", categories, scores, ("2 sources",)))
+    return (*clips, MixtureScores("solo", ("harp",), {}, left_out="one source only"))
 
 
-def contenders(names: tuple[str, ...]) -> tuple[Contender, ...]:
+def methods(names: tuple[str, ...]) -> tuple[Method, ...]:
     """Rows of a table, all but the mixture models by their looks; they separate nothing."""
-    reading = Reading(LookSettings(), ("harp", "tuba"))
+    cue_settings = CueSettings(CropSettings(), ("harp", "tuba"))
 
     class Nobody:
         def separate(self, batch, *, generator=None):
@@ -86,13 +86,13 @@ def contenders(names: tuple[str, ...]) -> tuple[Contender, ...]:
 
     front_end = FrontEnd(SETTINGS)
     return tuple(
-        Contender(name, Nobody(), front_end, "picture", None if name == "mixture" else reading)
+        Method(name, Nobody(), front_end, "picture", None if name == "mixture" else cue_settings)
         for name in names
     )
 
 
 def evaluation(names: tuple[str, ...] = ("mixture", "small", "large")) -> Evaluation:
-    return Evaluation(contenders(names), scored_clips(names))
+    return Evaluation(methods(names), scored_clips(names))
 
 
 def reader_of_duets(num_clips: int) -> ClipReader:

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.data.clips import ClipFiles
 from avsep.data.mixing import mixture_of
 from avsep.errors import InputError
-from avsep.evaluation.batches import ClipReader, Reading, category_cue
+from avsep.evaluation.batches import ClipReader, CueSettings, category_cue
 from avsep.evaluation.mixtures import own_mixture
 from avsep.evaluation.protocol import groups_of
 from avsep.sound.front_end import FrontEndSettings
 
 FRONT_END = FrontEndSettings(window_samples=11025)
-LOOKS = LookSettings(crop_pixels=16, movement_pixels=8, num_crops=2)
+LOOKS = CropSettings(crop_pixels=16, motion_pixels=8, num_crops=2)
 CATEGORIES = ("harp", "tuba", "violin", "drums", "cello")
 
 
@@ -39,7 +39,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipFiles, ...]:
             num_performers=(2,),
             categories=band,
             same_category_probability=0,
-            unseen_player_probability=0,
+            offscreen_player_probability=0,
             noise_probability=0,
             together_probability=float(number == 3),
             pictures=pictures,
@@ -48,8 +48,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipFiles, ...]:
     return tuple(read_clip(ClipPaths(folder, str(number))) for number in (1, 2, 3))
 
 
-def read(clips: tuple[ClipFiles, ...], index: int, **reading: object) -> torch.Tensor:
-    found = ClipReader(clips).batch(index, FRONT_END, Reading(LOOKS, CATEGORIES, **reading))
+def read(clips: tuple[ClipFiles, ...], index: int, **cue_settings: object) -> torch.Tensor:
+    found = ClipReader(clips).batch(
+        index, FRONT_END, CueSettings(LOOKS, CATEGORIES, **cue_settings)
+    )
     return found[1].cues
 
 
@@ -64,20 +66,20 @@ def test_the_window_is_the_one_in_the_middle(clips: tuple[ClipFiles, ...]) -> No
 def test_cues_are_of_the_clips_own_objects(clips: tuple[ClipFiles, ...]) -> None:
     cues = read(clips, 0)
     assert cues.crops.shape == (1, 2, 2, 3, 16, 16)
-    assert cues.movement.shape == (1, 2, 10, 8, 8)
+    assert cues.crop_motion.shape == (1, 2, 10, 8, 8)
     told = [CATEGORIES[index] for index in cues.category[0]]
     assert told == [source.category for source in clips[0].sources]
-    assert read(clips, 0, is_told=False).category is None
-    assert torch.equal(read(clips, 0, is_told=False).crops, cues.crops)
+    assert read(clips, 0, with_labels=False).category is None
+    assert torch.equal(read(clips, 0, with_labels=False).crops, cues.crops)
 
 
 def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> None:
     # The second clip has one object of another kind than the first, the third has two.
     reader = ClipReader(clips)
-    item, batch = reader.batch(0, FRONT_END, Reading(LOOKS, CATEGORIES, trial="wrong"))
+    item, batch = reader.batch(0, FRONT_END, CueSettings(LOOKS, CATEGORIES, ablation="wrong"))
     kinds = {source.category for source in clips[0].sources}
     shown = [
-        (part.source.category, clips.index(part.clip), part.place) for part in reader._strangers()
+        (part.source.category, clips.index(part.clip), part.place) for part in reader._other_parts()
     ]
     assert not kinds & {kind for kind, _, _ in shown} and len(shown) == 2
     # Crops of strangers are those that their own clips show at that time.
@@ -90,7 +92,7 @@ def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> N
 
 def test_without_a_third_instrument_nobody_is_a_stranger(clips: tuple[ClipFiles, ...]) -> None:
     with pytest.raises(InputError, match=r"need 2 objects of other categories than clip '1'.*hold"):
-        read(clips[:2], 0, trial="wrong")
+        read(clips[:2], 0, ablation="wrong")
 
 
 def test_words_are_looked_up_in_the_models_own_list() -> None:
@@ -108,9 +110,9 @@ def test_motion_features_lie_beside_the_clip(clips: tuple[ClipFiles, ...], tmp_p
     generator = np.random.default_rng(0)
     features = generator.standard_normal((4, 2)).astype(np.float32)
     np.save(tmp_path / "motion.npy", features)
-    with_motion = (replace(clips[0], motion=tmp_path / "motion.npy"), *clips[1:])
-    cues = read(with_motion, 0, with_motion=True)
-    assert cues.motion.shape == (1, 2, 4, 2) and not cues.motion_padding.any()
-    np.testing.assert_array_equal(cues.motion[0, 1].numpy(), features)
+    with_i3d_features = (replace(clips[0], i3d_features=tmp_path / "motion.npy"), *clips[1:])
+    cues = read(with_i3d_features, 0, with_i3d_features=True)
+    assert cues.i3d_features.shape == (1, 2, 4, 2) and not cues.i3d_padding.any()
+    np.testing.assert_array_equal(cues.i3d_features[0, 1].numpy(), features)
     with pytest.raises(InputError, match="clip '2' has no motion features"):
-        read(with_motion, 1, with_motion=True)
+        read(with_i3d_features, 1, with_i3d_features=True)

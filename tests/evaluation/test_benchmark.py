@@ -12,9 +12,9 @@ import torch
 
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
-from avsep.evaluation.baselines import BASELINES, READS, MixtureBaseline
+from avsep.evaluation.baselines import BASELINES, INPUTS, MixtureBaseline
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, score_clips
-from avsep.evaluation.methods import Contender
+from avsep.evaluation.methods import Method
 from avsep.evaluation.results.result_tables import tables_of
 from avsep.evaluation.results.tables import SUMMARY_HEAD, summary_table
 from avsep.evaluation.results.writing import as_json
@@ -42,18 +42,18 @@ def noise(num_stems: int, num_samples: int = 3000, seed: int = 0) -> np.ndarray:
     return 0.1 * np.random.default_rng(seed).standard_normal((num_stems, num_samples))
 
 
-def baselines(*names: str) -> tuple[Contender, ...]:
+def baselines(*names: str) -> tuple[Method, ...]:
     """Those named, or all, at the small front end."""
     return tuple(
-        Contender(name, make(FRONT_END), FRONT_END, READS[name])
+        Method(name, make(FRONT_END), FRONT_END, INPUTS[name])
         for name, make in BASELINES.items()
         if name in (names or BASELINES)
     )
 
 
 def evaluate(clips: list[ClipFiles], *names: str) -> Evaluation:
-    contenders = baselines(*names)
-    return Evaluation(contenders, tuple(score_clips(clips, contenders)))
+    methods = baselines(*names)
+    return Evaluation(methods, tuple(score_clips(clips, methods)))
 
 
 def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
@@ -76,9 +76,9 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
     table = summary_table("strict", "of four", [("mixture", "nothing", summary)])
     assert table.head == SUMMARY_HEAD and table.title == "of four"
     assert table.rows[0][:2] == ("mixture", "nothing") and table.rows[0][-2:] == ("1", "3")
-    assert table.remarks == (f"2 left out: {ONE_SOURCE}", "1 left out: silent reference")
+    assert table.warnings == (f"2 left out: {ONE_SOURCE}", "1 left out: silent reference")
     both = [("mixture", "nothing", summary), ("other", "picture", replace(summary, reasons={}))]
-    told_apart = summary_table("strict", "of four", both).remarks
+    told_apart = summary_table("strict", "of four", both).warnings
     assert told_apart[1] == "1 left out: silent reference (mixture)"
 
 
@@ -107,7 +107,7 @@ def test_json_holds_every_figure(tmp_path: Path) -> None:
     found = evaluate([clip(tmp_path, "trio", noise(3))])
     written = json.loads(json.dumps(as_json(found, "band"), allow_nan=False))
     assert written["data"] == "band" and list(written["separators"]) == list(BASELINES)
-    assert [found["reads"] for found in written["separators"].values()] == list(READS.values())
+    assert [found["reads"] for found in written["separators"].values()] == list(INPUTS.values())
     for found in written["separators"].values():
         assert FrontEndSettings.model_validate(found["front_end"]) == SETTINGS
     for name, pair in written["clips"][0]["scores"].items():
@@ -196,22 +196,22 @@ class Mute(MixtureBaseline):
 
 def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
     clips = [clip(tmp_path, str(seed), noise(2, seed=seed)) for seed in range(3)]
-    contenders = (
+    methods = (
         *baselines("mixture", "nmf-mfcc"),
-        Contender("mute", Mute(FRONT_END), FRONT_END, "nothing"),
+        Method("mute", Mute(FRONT_END), FRONT_END, "nothing"),
     )
-    found = Evaluation(contenders, tuple(score_clips(clips, contenders)))
-    ranked = sorted(contenders, key=lambda row: found.summary(row.name, "strict").sdr_db)
+    found = Evaluation(methods, tuple(score_clips(clips, methods)))
+    ranked = sorted(methods, key=lambda row: found.summary(row.name, "strict").sdr_db)
     assert ranked[0].name == "mute" and found.summary("mute", "strict").sdr_db == -30
     excused = found.summary("mute", "legacy")
     assert excused.reasons == {"silent estimate": 3} and excused.num_empty_batches == 1
     tables = {table.name: table for table in tables_of(found, "three")}
-    assert "3 left out: silent estimate (mute)" in tables["legacy"].remarks
-    assert not any("left out" in remark for remark in tables["strict"].remarks)
+    assert "3 left out: silent estimate (mute)" in tables["legacy"].warnings
+    assert not any("left out" in remark for remark in tables["strict"].warnings)
 
 
 def test_an_answer_that_is_no_number_is_named(tmp_path: Path) -> None:
-    broken = Contender("broken", Broken(FRONT_END), FRONT_END, "nothing")
+    broken = Method("broken", Broken(FRONT_END), FRONT_END, "nothing")
     with pytest.raises(InputError, match="'broken' answers 'duet' with NaN or infinite samples"):
         list(score_clips([clip(tmp_path, "duet", noise(2))], [broken]))
 
@@ -220,14 +220,14 @@ def test_front_ends_of_their_own_have_their_own_truth(tmp_path: Path) -> None:
     """A contender at another window is scored against its own window, beside the others."""
     other = FrontEnd(SETTINGS.model_copy(update={"window_samples": 1536}))
     longer, shorter = (
-        Contender(name, MixtureBaseline(front_end), front_end, "nothing")
+        Method(name, MixtureBaseline(front_end), front_end, "nothing")
         for name, front_end in (("longer", FRONT_END), ("shorter", other))
     )
     clips = [clip(tmp_path, "duet", noise(2))]
     (both,) = score_clips(clips, [longer, shorter])
-    for contender in (longer, shorter):
-        (alone,) = score_clips(clips, [contender])
+    for method in (longer, shorter):
+        (alone,) = score_clips(clips, [method])
         np.testing.assert_allclose(
-            both.scores[contender.name].scores_db, alone.scores[contender.name].scores_db, atol=1e-9
+            both.scores[method.name].scores_db, alone.scores[method.name].scores_db, atol=1e-9
         )
     assert list(both.scores) == ["longer", "shorter"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avsep.errors import InputError
-from avsep.evaluation.cue_ablations import GREY, TRIALS, blur, untold
+from avsep.evaluation.cue_ablations import CUE_ABLATIONS, GREY, blur, without_labels
 from avsep.records import Cues
 
 
@@ -14,11 +14,11 @@ def cues(seed: int, num_sources: int = 2) -> Cues:
     generator = torch.Generator().manual_seed(seed)
     return Cues(
         crops=torch.randint(0, 256, (1, num_sources, 3, 3, 20, 20), generator=generator).byte(),
-        movement=torch.randint(0, 256, (1, num_sources, 5, 8, 8), generator=generator).byte(),
-        motion=torch.rand(1, num_sources, 4, 3, generator=generator),
-        motion_padding=torch.zeros(1, num_sources, 3, dtype=torch.bool),
+        crop_motion=torch.randint(0, 256, (1, num_sources, 5, 8, 8), generator=generator).byte(),
+        i3d_features=torch.rand(1, num_sources, 4, 3, generator=generator),
+        i3d_padding=torch.zeros(1, num_sources, 3, dtype=torch.bool),
         category=torch.arange(num_sources)[None],
-        pictured=torch.arange(num_sources)[None] != seed,
+        is_visible=torch.arange(num_sources)[None] != seed,
     )
 
 
@@ -37,52 +37,52 @@ def changed(before: Cues, after: Cues) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("trial", "expected"),
+    ("ablation", "expected"),
     [
         ("all", set()),
-        ("no-motion", {"movement", "motion"}),
-        ("swapped", {"crops", "movement", "motion", "category", "pictured"}),
+        ("no-motion", {"crop_motion", "i3d_features"}),
+        ("swapped", {"crops", "crop_motion", "i3d_features", "category", "is_visible"}),
         ("blurred", {"crops"}),
         ("hidden", {"crops"}),
     ],
 )
-def test_what_is_changed(trial: str, expected: set[str]) -> None:
+def test_what_is_changed(ablation: str, expected: set[str]) -> None:
     given = cues(0)
-    assert changed(given, TRIALS[trial](given, never)) == expected
+    assert changed(given, CUE_ABLATIONS[ablation](given, never)) == expected
     assert changed(given, cues(0)) == set()  # what was given is left as it was
 
 
 def test_standing_still_is_zeros() -> None:
-    still = TRIALS["no-motion"](cues(0), never)
-    assert not still.movement.any() and not still.motion.any()
-    assert TRIALS["no-motion"](Cues(), never) == Cues()
+    still = CUE_ABLATIONS["no-motion"](cues(0), never)
+    assert not still.crop_motion.any() and not still.i3d_features.any()
+    assert CUE_ABLATIONS["no-motion"](Cues(), never) == Cues()
 
 
 def test_each_source_gets_the_next_ones_object() -> None:
     given = cues(1, num_sources=3)
-    turned = TRIALS["swapped"](given, never)
+    turned = CUE_ABLATIONS["swapped"](given, never)
     assert turned.category.tolist() == [[1, 2, 0]]
     assert torch.equal(turned.crops[:, 2], given.crops[:, 0])
-    assert torch.equal(turned.movement[:, 0], given.movement[:, 1])
+    assert torch.equal(turned.crop_motion[:, 0], given.crop_motion[:, 1])
 
 
 def test_wrong_pictures_leave_the_words() -> None:
-    given, others = cues(2), replace(cues(3), pictured=torch.tensor([[True, False]]))
-    mistaken = TRIALS["wrong"](given, lambda: others)
+    given, others = cues(2), replace(cues(3), is_visible=torch.tensor([[True, False]]))
+    mistaken = CUE_ABLATIONS["wrong"](given, lambda: others)
     assert torch.equal(mistaken.crops, others.crops)
-    assert torch.equal(mistaken.movement, others.movement)
+    assert torch.equal(mistaken.crop_motion, others.crop_motion)
     assert torch.equal(mistaken.category, given.category)
-    assert torch.equal(mistaken.pictured, others.pictured)
+    assert torch.equal(mistaken.is_visible, others.is_visible)
 
 
 def test_words_alone_leave_nothing_to_see() -> None:
-    told = TRIALS["word"](cues(0), never)
+    told = CUE_ABLATIONS["word"](cues(0), never)
     assert torch.equal(told.category, cues(0).category)
-    assert told.pictured.tolist() == [[False, False]]
+    assert told.is_visible.tolist() == [[False, False]]
     given = {field.name for field in fields(Cues) if getattr(told, field.name) is not None}
-    assert given == {"category", "pictured"}
+    assert given == {"category", "is_visible"}
     # The picture decides of what is seen, and of nothing else here.
-    assert torch.equal(untold(told).category, told.category)
+    assert torch.equal(without_labels(told).category, told.category)
 
 
 def test_a_blur_keeps_colour_and_loses_shape() -> None:
@@ -98,14 +98,14 @@ def test_a_blur_keeps_colour_and_loses_shape() -> None:
 
 
 def test_hidden_crops_are_grey_and_need_crops() -> None:
-    assert (TRIALS["hidden"](cues(0), never).crops == GREY).all()
-    for trial in ("hidden", "blurred"):
+    assert (CUE_ABLATIONS["hidden"](cues(0), never).crops == GREY).all()
+    for ablation in ("hidden", "blurred"):
         with pytest.raises(InputError, match="changes the crops, and the separator was given none"):
-            TRIALS[trial](Cues(), never)
+            CUE_ABLATIONS[ablation](Cues(), never)
 
 
 def test_untold_leaves_the_pictures() -> None:
-    given = replace(cues(0), pictured=None)
-    assert untold(given).category is None and untold(given).crops is given.crops
-    some = replace(given, pictured=torch.tensor([[True, False]]))
-    assert untold(some).category.tolist() == [[-1, 1]]
+    given = replace(cues(0), is_visible=None)
+    assert without_labels(given).category is None and without_labels(given).crops is given.crops
+    some = replace(given, is_visible=torch.tensor([[True, False]]))
+    assert without_labels(some).category.tolist() == [[-1, 1]]

@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     list(make_toyband(folder / "band", 3, 1000, settings, Material.read(), num_workers=1))
     save_checkpoint(
-        tiny_model("dgfnet"), folder / "tiny.safetensors", model_name="dgfnet", facts={}
+        tiny_model("dgfnet"), folder / "tiny.safetensors", model_name="dgfnet", metadata={}
     )
     return folder
 
@@ -88,7 +88,7 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     assert missing in done.out
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["clips"][0]["videos"] == ["violin/a", "cello/c"]
-    assert found["remarks"] == [f"{missing}: tuba/gone (1)"]
+    assert found["warnings"] == [f"{missing}: tuba/gone (1)"]
     for name in ("results.csv", "tables.md", "tables.tex"):
         assert "nmf-mfcc" in (tmp_path / "out" / name).read_text()
     drawn = run("evaluate", *words, "--limit", 3, "--set", "num_sources=3", "--json")

@@ -12,10 +12,10 @@ import torch
 from avsep.checkpoint import save_checkpoint
 from avsep.data.clips import ClipFiles
 from avsep.errors import InputError
-from avsep.evaluation.baselines import BASELINES, READS
+from avsep.evaluation.baselines import BASELINES, INPUTS
 from avsep.evaluation.benchmark import Evaluation, score_clips
 from avsep.evaluation.gates import measure_gates
-from avsep.evaluation.methods import find_contenders, model_contenders
+from avsep.evaluation.methods import find_methods, model_methods
 from avsep.evaluation.results.writing import as_json
 from tiny_models import CATEGORIES, FRONT_END, LOOKS, tiny_model
 
@@ -23,7 +23,7 @@ from tiny_models import CATEGORIES, FRONT_END, LOOKS, tiny_model
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
-    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", facts={})
+    save_checkpoint(tiny_model("dgfnet"), path, model_name="dgfnet", metadata={})
     return str(path)
 
 
@@ -41,7 +41,7 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
         num_performers=(2,),
         categories=("violin", "piano"),
         same_category_probability=0,
-        unseen_player_probability=0,
+        offscreen_player_probability=0,
         pictures=PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=5),
     )
     paths = ClipPaths(tmp_path_factory.mktemp("band"), "duet")
@@ -50,18 +50,18 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
 
 
 def test_a_model_that_goes_by_boxes_reads_places() -> None:
-    (row,) = model_contenders("ears", tiny_model("lavss"))
+    (row,) = model_methods("ears", tiny_model("lavss"))
     assert (row.name, row.reads) == ("ears (picture)", "picture, place")
 
 
 def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) -> None:
-    assert [row.name for row in find_contenders([])] == list(BASELINES)
+    assert [row.name for row in find_methods([])] == list(BASELINES)
     backwards = [checkpoint, *reversed(BASELINES), "mixture"]
-    rows = find_contenders(backwards)
+    rows = find_methods(backwards)
     # A file's row bears its last two names.
     name = f"{Path(checkpoint).parent.name}/model"
     assert [row.name for row in rows] == [*BASELINES, f"{name} (told)", f"{name} (picture)"]
-    reads = [*READS.values(), "true category", "picture"]
+    reads = [*INPUTS.values(), "true category", "picture"]
     assert [row.reads for row in rows] == reads
     assert rows[-1].front_end.settings == FRONT_END and rows[-1].separator is rows[-2].separator
     assert not rows[-1].separator.training  # type: ignore[attr-defined]
@@ -69,17 +69,17 @@ def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) ->
 
 def test_a_row_for_each_way_and_trial(checkpoint: str) -> None:
     given = [checkpoint], "picture", ["all", "swapped", "swapped"]
-    rows = find_contenders(*given, with_baselines=False)
-    assert [row.name for row in find_contenders(*given)] == [*BASELINES, *(r.name for r in rows)]
+    rows = find_methods(*given, with_baselines=False)
+    assert [row.name for row in find_methods(*given)] == [*BASELINES, *(r.name for r in rows)]
     name = f"{Path(checkpoint).parent.name}/model"
     assert [row.name for row in rows] == [f"{name} (picture)", f"{name} (picture, swapped)"]
-    assert rows[1].reading is not None and not rows[1].reading.is_told
-    assert (rows[1].reading.trial, rows[1].reading.looks) == ("swapped", LOOKS)
+    assert rows[1].cue_settings is not None and not rows[1].cue_settings.with_labels
+    assert (rows[1].cue_settings.ablation, rows[1].cue_settings.crops) == ("swapped", LOOKS)
 
 
 def test_nobody_to_ask() -> None:
     with pytest.raises(InputError, match="nobody is asked: name a model of `avsep models`"):
-        find_contenders([], with_baselines=False)
+        find_methods([], with_baselines=False)
 
 
 def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> 
     for copy in copies:
         Path(copy).parent.mkdir(parents=True)
         shutil.copy(checkpoint, copy)
-    names = [row.name for row in find_contenders(copies, "told", with_baselines=False)]
+    names = [row.name for row in find_methods(copies, "told", with_baselines=False)]
     assert names == [f"{copy} (told)" for copy in copies]
 
 
@@ -102,12 +102,12 @@ def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> 
 )
 def test_names_that_mean_nothing(arguments: tuple, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        find_contenders(*arguments)
+        find_methods(*arguments)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> None:
-    rows = find_contenders(["mixture", checkpoint], with_baselines=False)
+    rows = find_methods(["mixture", checkpoint], with_baselines=False)
     done = tuple(score_clips([duet], rows))
     written = json.loads(json.dumps(as_json(Evaluation(rows, done), "band"), allow_nan=False))
     assert [found["reads"] for found in written["separators"].values()] == [
@@ -129,9 +129,7 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
 
 
 def test_exchanged_objects_exchange_the_scores_sources(duet: ClipFiles) -> None:
-    straight, swapped = model_contenders(
-        "tiny", tiny_model("dgfnet"), "picture", ["all", "swapped"]
-    )
+    straight, swapped = model_methods("tiny", tiny_model("dgfnet"), "picture", ["all", "swapped"])
     found = next(iter(score_clips([duet], [straight, swapped])))
     used = found.categories_used
     assert used[swapped.name] == tuple(reversed(used[straight.name]))
@@ -141,26 +139,24 @@ def test_a_model_that_reads_no_category_has_a_row_by_picture_and_one_by_word(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "model.safetensors"
-    save_checkpoint(tiny_model("davis-flow"), path, model_name="davis-flow", facts={})
+    save_checkpoint(tiny_model("davis-flow"), path, model_name="davis-flow", metadata={})
     name = f"{tmp_path.name}/model"
     for labels in ("both", "told", "picture"):
-        rows = find_contenders(
-            [str(path)], labels, ["all", "word", "swapped"], with_baselines=False
-        )
+        rows = find_methods([str(path)], labels, ["all", "word", "swapped"], with_baselines=False)
         assert [row.name for row in rows] == [
             f"{name} (picture)",
             f"{name} (word)",
             f"{name} (picture, swapped)",
         ]
         assert [row.reads for row in rows] == ["picture", "word", "picture"]
-        assert not any(row.reading.is_told for row in rows if row.reading is not None)
+        assert not any(row.cue_settings.with_labels for row in rows if row.cue_settings is not None)
 
 
 @pytest.mark.parametrize("name", ["dgfnet", "davis"])
 def test_without_stored_words_there_is_no_row_by_word(name: str) -> None:
     model = tiny_model(name, **{"categories": (), "word_probability": 0} if name == "davis" else {})
     with pytest.raises(InputError) as caught:
-        list(model_contenders("tiny", model, "both", ["word"]))
+        list(model_methods("tiny", model, "both", ["word"]))
     assert str(caught.value) == (
         "the cues 'word' are for models with stored words, and 'tiny' has none: leave it out, or "
         "choose other cues"
@@ -169,14 +165,14 @@ def test_without_stored_words_there_is_no_row_by_word(name: str) -> None:
 
 def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
     model = tiny_model("davis", categories=("harp", "piano", "violin"))
-    by_picture, by_word, hidden = model_contenders("tiny", model, "both", ["all", "word", "hidden"])
+    by_picture, by_word, hidden = model_methods("tiny", model, "both", ["all", "word", "hidden"])
     (seen,) = score_clips([duet], [by_picture, by_word, hidden])
     scores = {name: pair.scores_db.tolist() for name, pair in seen.scores.items()}
     assert scores["tiny (picture)"] != scores["tiny (word)"]
     assert scores["tiny (picture)"] != scores["tiny (picture, hidden)"]
     assert seen.categories_used == {}
     # Sounds that nobody sees are told by their words in the row by picture too.
-    (heard,) = score_clips([replace(duet, is_seen=False)], [by_picture, by_word])
+    (heard,) = score_clips([replace(duet, is_visible=False)], [by_picture, by_word])
     for row in (by_picture, by_word):
         expected = seen.scores["tiny (word)"].scores_db
         # Three words that are one and the same, added up in another order.
@@ -184,19 +180,19 @@ def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
 
 
 def test_the_gate_is_measured_for_each_source(duet: ClipFiles) -> None:
-    rows = tuple(model_contenders("tiny", tiny_model("dgfnet"), "told", ["all", "hidden"]))
+    rows = tuple(model_methods("tiny", tiny_model("dgfnet"), "told", ["all", "hidden"]))
     samples = list(measure_gates([duet], rows))
     assert [sample.category for sample in samples] == 2 * [s.category for s in duet.sources]
-    assert [sample.contender for sample in samples[1:3]] == ["tiny (told)", "tiny (told, hidden)"]
+    assert [sample.method for sample in samples[1:3]] == ["tiny (told)", "tiny (told, hidden)"]
     assert samples[0].mean != samples[2].mean
     assert all(0 < sample.mean < 1 and sample.gate.ndim == 2 for sample in samples)
-    (gateless,) = model_contenders("plain", tiny_model("iquery"), "told")
+    (gateless,) = model_methods("plain", tiny_model("iquery"), "told")
     with pytest.raises(InputError, match="has no gate: give a model with fusion = 'gate'"):
         list(measure_gates([duet], [gateless]))
 
 
 def test_alone_there_is_nothing_to_measure(duet: ClipFiles) -> None:
-    (row,) = model_contenders("tiny", tiny_model("dgfnet"), "told")
+    (row,) = model_methods("tiny", tiny_model("dgfnet"), "told")
     solo = ClipFiles(duet.name, duet.video, duet.sources[:1])
     assert list(measure_gates([solo], [row])) == []
     assert next(iter(score_clips([solo], [row]))).scores == {}

@@ -36,7 +36,7 @@ def test_solos_are_drawn_in_pairs_of_other_videos_and_categories(clips: Clips) -
     assert len({frozenset(one.videos) for one in found.mixtures}) == 6
     # Five solos for testing: each begins a mixture before one does so again.
     assert len({one.videos[0] for one in found.mixtures[:5]}) == 5
-    assert found.remarks == ("1 clips of other splits than 'test' are not used",)
+    assert found.warnings == ("1 clips of other splits than 'test' are not used",)
     assert names(clips, limit=6, seed=3) == names(clips, limit=6, seed=3)
     assert names(clips, limit=6, seed=4) != names(clips, limit=6, seed=3)
     assert names(clips, limit=3, seed=3) == names(clips, limit=6, seed=3)[:3]
@@ -46,7 +46,7 @@ def test_no_more_than_there_are(clips: Clips) -> None:
     """Five solos in four categories: nine pairs of different ones, and none twice."""
     found = choose_mixtures(clips)
     assert len(found.mixtures) == 9
-    assert found.remarks[-1] == "only 9 different mixtures could be drawn, not 256"
+    assert found.warnings[-1] == "only 9 different mixtures could be drawn, not 256"
 
 
 def test_settings_decide_how_many_and_of_which_kind(clips: Clips) -> None:
@@ -66,7 +66,7 @@ def test_sources_of_one_name_are_mixed_without_being_asked(clips: Clips) -> None
     assert names(violins, limit=1, settings=PairSettings(same_category_probability=1)) == [
         one.name for one in found.mixtures
     ]
-    assert found.remarks[-1] == "any sources are mixed: all of them are called 'violin'"
+    assert found.warnings[-1] == "any sources are mixed: all of them are called 'violin'"
 
 
 def test_a_pair_file_is_followed_line_by_line(clips: Clips, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_pair_file_is_followed_line_by_line(clips: Clips, tmp_path: Path) -> N
         ("violin/a", "cello/f"),
         ("cello/c", "acoustic_guitar/-e.x"),
     ]
-    assert found.remarks == ()
+    assert found.warnings == ()
 
 
 def test_what_is_missing_is_told(clips: Clips, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_what_is_missing_is_told(clips: Clips, tmp_path: Path) -> None:
     )
     found = choose_mixtures(clips, pairs=path)
     assert [one.name for one in found.mixtures] == ["violin/a + cello/c"]
-    (remark,) = found.remarks
+    (remark,) = found.warnings
     # violin/a is no cello/a, though the id is the same.
     assert remark == (
         "3 of 4 mixtures of 'testsep.csv' are left out: 3 of their videos are not in the data: "
@@ -124,7 +124,7 @@ def test_clips_of_several_sources_are_their_own_mixtures(clips: Clips, tmp_path:
 def test_no_test_split_is_told(clips: Clips) -> None:
     training = tuple(clip for clip in clips if clip.split == "train")
     both = (*training, ClipFiles("x", clips[0].video, clips[0].sources))
-    assert "no clip is of the split 'test': all are used" in choose_mixtures(both).remarks[0]
+    assert "no clip is of the split 'test': all are used" in choose_mixtures(both).warnings[0]
 
 
 def test_what_cannot_be_drawn_is_an_error(clips: Clips, tmp_path: Path) -> None:

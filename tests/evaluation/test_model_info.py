@@ -7,12 +7,12 @@ import pytest
 
 from avsep.checkpoint import shipped_names
 from avsep.evaluation.baselines import BASELINES
-from avsep.evaluation.model_info import count_parameters, list_entries
+from avsep.evaluation.model_info import count_parameters, list_models
 from avsep.models import MODELS
 
 
 def test_every_name_with_what_is_known_of_it() -> None:
-    entries = list(list_entries())
+    entries = list(list_models())
     assert [entry.name for entry in entries] == [*BASELINES, *shipped_names(), *MODELS]
     for entry in entries:
         assert entry.what and entry.as_json()["kind"] == entry.kind
@@ -28,7 +28,7 @@ def test_a_system_that_needs_a_package_is_listed_without_it(
 ) -> None:
     """As after a plain `pip install`: DAVIS sees by CLIP."""
     monkeypatch.setitem(sys.modules, "transformers", None)
-    missing = {entry.name: entry.missing for entry in list_entries() if entry.missing}
+    missing = {entry.name: entry.missing for entry in list_models() if entry.missing}
     words = "CLIP needs a package: pip install transformers"
     assert missing == {"davis": words, "davis-flow": words}
     shown = run("models")

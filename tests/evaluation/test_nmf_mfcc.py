@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from avsep.data.mixing import MixedItem, to_batch
+from avsep.data.mixing import MixtureItem, to_batch
 from avsep.errors import InputError
 from avsep.evaluation.baselines import NmfMfcc, cluster_masks, mel_bands, waveforms
 from avsep.evaluation.bss_eval import bss_eval
@@ -32,7 +32,7 @@ def two_timbres(num_samples: int = 30_000) -> np.ndarray:
 
 def batch_of(sources: np.ndarray) -> Batch:
     sources = sources[:, None]
-    item = MixedItem(sources.sum(axis=0), sources, ("a",), ("x",) * len(sources))
+    item = MixtureItem(sources.sum(axis=0), sources, ("a",), ("x",) * len(sources))
     return to_batch([item])
 
 

@@ -16,10 +16,10 @@ import pytest
 from avsep.checkpoint import save_checkpoint
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
-from avsep.evaluation.benchmark import Evaluation, ScoredClip, Scorer
+from avsep.evaluation.benchmark import Evaluation, Evaluator, MixtureScores
 from avsep.evaluation.mixtures import choose_mixtures
 from avsep.evaluation.results.writing import write_results
-from avsep.evaluation.run import JOURNAL_NAME, Plan, open_journal, score_all
+from avsep.evaluation.run import JOURNAL_NAME, EvaluationConfig, open_score_log, score_all
 from evaluation.solos import make_solos
 from tiny_models import tiny_model
 
@@ -30,42 +30,46 @@ FILES = ("results.json", "results.csv", "tables.md", "tables.tex")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     make_solos(folder / "solos", seconds=1.0)
-    save_checkpoint(tiny_model("iquery"), folder / "a.safetensors", model_name="iquery", facts={})
+    save_checkpoint(
+        tiny_model("iquery"), folder / "a.safetensors", model_name="iquery", metadata={}
+    )
     other = tiny_model("iquery", seed=1)
-    save_checkpoint(other, folder / "b.safetensors", model_name="iquery", facts={})
+    save_checkpoint(other, folder / "b.safetensors", model_name="iquery", metadata={})
     return folder
 
 
-def plan_of(place: Path, num_drawn: int = 5, seed: int = 0, **changes: object) -> Plan:
+def plan_of(place: Path, num_drawn: int = 5, seed: int = 0, **changes: object) -> EvaluationConfig:
     clips = read_prepared(place / "solos")
     mixtures = choose_mixtures(clips, limit=num_drawn, seed=seed).mixtures
     given = {"names": (str(place / "a.safetensors"),), "with_baselines": False, "seed": seed}
-    return Plan(mixtures, **(given | {"metrics": ("si-sdr",)} | changes))
+    return EvaluationConfig(mixtures, **(given | {"metrics": ("si-sdr",)} | changes))
 
 
-def run_plan(plan: Plan, out: Path, num_workers: int = 1, stop_after: int | None = None) -> None:
+def run_plan(
+    config: EvaluationConfig, out: Path, num_workers: int = 1, stop_after: int | None = None
+) -> None:
     """As the command does; stopped means that the process is gone after so many mixtures."""
-    contenders = plan.contenders()
-    done: list[ScoredClip] = []
-    with open_journal(out, plan) as journal:
-        for scored in score_all(plan, contenders, num_workers, journal):
+    methods = config.methods()
+    done: list[MixtureScores] = []
+    with open_score_log(out, config) as score_log:
+        for scored in score_all(config, methods, num_workers, score_log):
             done.append(scored)
             if len(done) == stop_after:
                 return
-    write_results(Evaluation(contenders, tuple(done), plan.seed, (), plan.metrics), out, "solos")
+    write_results(Evaluation(methods, tuple(done), config.seed, (), config.metrics), out, "solos")
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The indices that are scored anew from now on."""
     indices: list[int] = []
-    score = Scorer.score
+    score = Evaluator.score
 
-    def counting(self: Scorer, index: int) -> ScoredClip:
+    def counting(self: Evaluator, index: int) -> MixtureScores:
         indices.append(index)
         return score(self, index)
 
-    monkeypatch.setattr(Scorer, "score", counting)
+    monkeypatch.setattr(Evaluator, "score", counting)
     return indices
 
 
@@ -76,49 +80,49 @@ def same(first: Path, second: Path) -> bool:
 def test_a_stopped_run_goes_on_without_repeating(
     place: Path, tmp_path: Path, counted: list[int]
 ) -> None:
-    plan = plan_of(place)
-    run_plan(plan, tmp_path / "whole")
+    config = plan_of(place)
+    run_plan(config, tmp_path / "whole")
     counted.clear()
-    run_plan(plan, tmp_path / "stopped", stop_after=2)
-    journal = tmp_path / "stopped" / JOURNAL_NAME
+    run_plan(config, tmp_path / "stopped", stop_after=2)
+    score_log = tmp_path / "stopped" / JOURNAL_NAME
     # The power went while a line was written.
-    with journal.open("ab") as file:
+    with score_log.open("ab") as file:
         file.write(b'{"index": 2, "name": "viol')
     assert counted == [0, 1] and not (tmp_path / "stopped" / "results.json").exists()
-    run_plan(plan, tmp_path / "stopped")
+    run_plan(config, tmp_path / "stopped")
     assert counted == [0, 1, 2, 3, 4]
     assert same(tmp_path / "whole", tmp_path / "stopped")
-    assert journal.read_bytes() == (tmp_path / "whole" / JOURNAL_NAME).read_bytes()
-    run_plan(plan, tmp_path / "stopped")  # of which everything is there
+    assert score_log.read_bytes() == (tmp_path / "whole" / JOURNAL_NAME).read_bytes()
+    run_plan(config, tmp_path / "stopped")  # of which everything is there
     assert len(counted) == 5 and same(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_a_damaged_line_is_scored_again_with_all_after_it(
     place: Path, tmp_path: Path, counted: list[int]
 ) -> None:
-    plan = plan_of(place)
-    run_plan(plan, tmp_path)
+    config = plan_of(place)
+    run_plan(config, tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in FILES}
     lines = (tmp_path / JOURNAL_NAME).read_bytes().splitlines(keepends=True)
     lines[3] = lines[3].replace(b'"videos"', b'"vodeos"')
     (tmp_path / JOURNAL_NAME).write_bytes(b"".join(lines))
     counted.clear()
-    run_plan(plan, tmp_path)
+    run_plan(config, tmp_path)
     assert counted == [2, 3, 4]
     assert all((tmp_path / name).read_bytes() == kept for name, kept in before.items())
 
 
 def test_two_processes_say_the_same_as_one(place: Path, tmp_path: Path) -> None:
-    plan = plan_of(place, num_drawn=2, with_baselines=True)
-    run_plan(plan, tmp_path / "one", num_workers=1)
-    run_plan(plan, tmp_path / "two", num_workers=2)
+    config = plan_of(place, num_drawn=2, with_baselines=True)
+    run_plan(config, tmp_path / "one", num_workers=1)
+    run_plan(config, tmp_path / "two", num_workers=2)
     assert same(tmp_path / "one", tmp_path / "two")
     text = (tmp_path / "two" / "results.json").read_text()
     assert str(place) not in text and str(tmp_path) not in text
 
 
-def of_another(plan: Plan, out: Path) -> str:
-    with pytest.raises(InputError) as caught, open_journal(out, plan):
+def of_another(config: EvaluationConfig, out: Path) -> str:
+    with pytest.raises(InputError) as caught, open_score_log(out, config):
         pass
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -136,7 +140,7 @@ def test_another_evaluation_does_not_go_on_here(place: Path, tmp_path: Path) -> 
         ({"names": (str(place / "b.safetensors"),)}, "separators"),
         ({"with_baselines": True}, "separators"),
         ({"labels": "told"}, "labels"),
-        ({"trials": ("swapped",)}, "cues"),
+        ({"ablations": ("swapped",)}, "cues"),
         ({"metrics": ()}, "metrics"),
         ({"num_drawn": 4}, "data"),
     ):
@@ -150,15 +154,15 @@ def test_weights_and_sounds_count_by_what_is_in_them(place: Path, tmp_path: Path
     shutil.copy(copy / "b.safetensors", copy / "a.safetensors")
     assert "(other separators)" in of_another(plan_of(copy), tmp_path / "out")
     shutil.copy(place / "a.safetensors", copy / "a.safetensors")
-    with open_journal(tmp_path / "out", plan_of(copy)) as journal:
-        assert journal is not None and set(journal.done) == {0}
+    with open_score_log(tmp_path / "out", plan_of(copy)) as score_log:
+        assert score_log is not None and set(score_log.done) == {0}
     sound = copy / "solos" / "audio" / "violin" / "a.wav"
     sound.write_bytes(sound.read_bytes()[:-400])
     assert "(other data)" in of_another(plan_of(copy), tmp_path / "out")
 
 
 def test_what_never_scored_anything_gives_way(place: Path, tmp_path: Path) -> None:
-    with open_journal(tmp_path, plan_of(place, seed=1)):
+    with open_score_log(tmp_path, plan_of(place, seed=1)):
         pass
     run_plan(plan_of(place), tmp_path, stop_after=1)
     (tmp_path / JOURNAL_NAME).write_text("of somebody else\n")
@@ -171,19 +175,19 @@ def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) ->
     words = ["evaluate", str(place / "a.safetensors"), "--data", str(place / "solos"), "--limit=9"]
     words += ["--labels=told", "-o"]
     program = [sys.executable, "-m", "avsep", *words, str(tmp_path / "out"), "--set=workers=2"]
-    journal = tmp_path / "out" / JOURNAL_NAME
+    score_log = tmp_path / "out" / JOURNAL_NAME
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(3000):
-        if journal.is_file() and journal.read_bytes().count(b"\n") > 1:
+        if score_log.is_file() and score_log.read_bytes().count(b"\n") > 1:
             break
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    kept = journal.read_bytes()
+    kept = score_log.read_bytes()
     assert run(*words, tmp_path / "out", "--set=workers=1").code == 0
     lines = kept.splitlines(keepends=True)
     whole = b"".join(line for line in lines if line.endswith(b"\n"))
-    assert journal.read_bytes().startswith(whole)
+    assert score_log.read_bytes().startswith(whole)
     assert run(*words, tmp_path / "new", "--set=workers=1").code == 0
     assert same(tmp_path / "out", tmp_path / "new")
     found = json.loads((tmp_path / "out" / "results.json").read_text())

@@ -16,8 +16,8 @@ def samples() -> list[GateSample]:
     shift = {"all": 0.0, "blurred": -0.1, "hidden": 0.1}
     found = []
     for seed in (0, 1):
-        for trial, change in shift.items():
-            row = f"full, seed {seed} (told{'' if trial == 'all' else ', ' + trial})"
+        for ablation, change in shift.items():
+            row = f"full, seed {seed} (told{'' if ablation == 'all' else ', ' + ablation})"
             for place in range(5):
                 gate = np.full((4, 6), 0.25 + 0.1 * place + change, np.float32)
                 found.append(GateSample(row, f"clip{place}", "harp", gate))

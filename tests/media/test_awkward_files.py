@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from avsep.errors import InputError
-from avsep.media.atomic import make_folder, whole_file, write_whole
+from avsep.media.atomic import atomic_file, make_folder, write_atomic
 from avsep.media.audio import read_audio, write_audio
 from avsep.media.frames import FrameSettings, read_frames
 from avsep.media.probe import probe
@@ -128,7 +128,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, name: str) -> No
         if name == "a.mp4":
             write_video(target, numbered(20), 25, [AudioTrack("sound", sound, 16000)])
         elif name == "a.json":
-            write_whole(target, "é" * 60000)
+            write_atomic(target, "é" * 60000)
         else:
             write_audio(target, sound, 16000)
 
@@ -145,13 +145,13 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, name: str) -> No
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a.txt", "old é")
-    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "a.txt") as part:
+    write_atomic(tmp_path / "a.txt", "old é")
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a.txt") as part:
         part.write_text("half")
         assert part.parent == tmp_path and (tmp_path / "a.txt").read_bytes() == "old é".encode()
         _ = 1 / 0
     assert [(p.name, p.read_text("utf-8")) for p in tmp_path.iterdir()] == [("a.txt", "old é")]
-    write_whole(tmp_path / "a.txt", b"new")
+    write_atomic(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 

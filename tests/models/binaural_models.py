@@ -59,7 +59,7 @@ def check_trains_and_answers(model: Any) -> None:
     """It answers, and all of it learns from its losses."""
     num_ears = model.settings.front_end.num_channels
     batch = binaural_batch() if num_ears == 2 else tiny_batch(2)
-    assert model.needs == ({"crops", "boxes"} if model.settings.position else {"crops"})
+    assert model.required_cues == ({"crops", "boxes"} if model.settings.position else {"crops"})
     assert separate(model, batch).magnitudes.isfinite().all()
     model.train()
     losses = model.losses(batch)

@@ -82,7 +82,7 @@ SWITCHES = [
     {"fusion": fusion, "gate_feeds_decoder": own, "motion": motion}
     for fusion in ("none", "mul", "gate")
     for own in (True, False)
-    for motion in ("movement", "none")
+    for motion in ("crop_motion", "none")
 ]
 
 
@@ -101,7 +101,7 @@ def test_every_switch_trains_and_separates(switches: dict) -> None:
     with torch.no_grad():
         answer = model.eval().separate(batch)
     assert answer.magnitudes.shape == (2, 2, 1, 128, 32)
-    assert ("gate" in answer.facts) == (switches["fusion"] == "gate")
+    assert ("gate" in answer.metadata) == (switches["fusion"] == "gate")
 
 
 def test_motion_features_computed_beforehand() -> None:
@@ -111,45 +111,45 @@ def test_motion_features_computed_beforehand() -> None:
     motion = torch.randn(2, 2, 1024, 4)
     padding = torch.zeros(2, 2, 4, dtype=torch.bool)
     padding[0, 1, 2:] = True
-    cues = replace(batch.cues, motion=motion, motion_padding=padding)
+    cues = replace(batch.cues, i3d_features=motion, i3d_padding=padding)
     first = model.separate(Batch(batch.mixture, None, cues)).magnitudes
     changed = motion.clone()
     changed[0, 1, :, 2:] = 9.0  # padding: nobody sees it
-    cues = replace(cues, motion=changed)
+    cues = replace(cues, i3d_features=changed)
     assert torch.equal(first, model.separate(Batch(batch.mixture, None, cues)).magnitudes)
     changed[0, 0, :, 2:] = 9.0
-    cues = replace(cues, motion=changed)
+    cues = replace(cues, i3d_features=changed)
     assert not torch.equal(first, model.separate(Batch(batch.mixture, None, cues)).magnitudes)
 
 
 def test_a_label_is_believed_and_the_picture_decides_without_one() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
     told = model.separate(batch)
-    assert told.facts["category_source"] == "told"
-    assert torch.equal(told.facts["category"], batch.cues.category)
+    assert told.metadata["category_source"] == "told"
+    assert torch.equal(told.metadata["category"], batch.cues.category)
     seen = model.separate(Batch(batch.mixture, None, replace(batch.cues, category=None)))
-    assert seen.facts["category_source"] == "picture"
-    head = seen.facts["category"]
+    assert seen.metadata["category_source"] == "picture"
+    head = seen.metadata["category"]
     partly = torch.where(torch.tensor([[True, False]]), batch.cues.category, -1)
     mixed = model.separate(Batch(batch.mixture, None, replace(batch.cues, category=partly)))
-    assert mixed.facts["category_source"] == "mixed"
-    assert torch.equal(mixed.facts["category"][:, 1], head[:, 1])
+    assert mixed.metadata["category_source"] == "mixed"
+    assert torch.equal(mixed.metadata["category"][:, 1], head[:, 1])
     assert torch.equal(mixed.magnitudes[:, 1], seen.magnitudes[:, 1])
 
 
 def test_crops_are_looked_at_once() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
-    embedded = model.embed(batch.cues)
+    embedded = model.precompute(batch.cues)
     assert embedded.crops is None
     again = model.separate(Batch(batch.mixture, None, embedded))
     assert torch.equal(again.magnitudes, model.separate(batch).magnitudes)
     with pytest.raises(InputError, match="give it pictures of each object"):
-        model.separate(Batch(batch.mixture, None, Cues(movement=batch.cues.movement)))
+        model.separate(Batch(batch.mixture, None, Cues(crop_motion=batch.cues.crop_motion)))
 
 
 def test_a_mixture_is_heard_at_one_level() -> None:
     """With a hearing level, what is louder is answered louder and is otherwise the same."""
-    model, batch = tiny_model(hearing_level=0.1).eval(), tiny_batch()
+    model, batch = tiny_model(input_rms=0.1).eval(), tiny_batch()
     quiet = model.separate(batch).magnitudes
     loud = model.separate(Batch(4 * batch.mixture, None, batch.cues)).magnitudes
     torch.testing.assert_close(loud, 4 * quiet, rtol=1e-3, atol=1e-5)
@@ -194,7 +194,7 @@ def test_groups_of_parameters_hold_all_that_trains() -> None:
 
 
 def test_movement_is_dropped_in_training_only() -> None:
-    model, batch = tiny_model(movement_dropout=0.5, motion_in_fusion=True), tiny_batch()
+    model, batch = tiny_model(motion_dropout=0.5, motion_in_fusion=True), tiny_batch()
     assert torch.equal(model.eval().separate(batch).magnitudes, model.separate(batch).magnitudes)
     model.train()
     found = set()
@@ -209,7 +209,7 @@ def test_movement_is_dropped_in_training_only() -> None:
     [
         ({"num_queries": 2}, "must be at least 3"),
         ({"num_heads": 5}, "multiple of twice num_heads"),
-        ({"motion_in_fusion": True, "motion": "none"}, "needs motion = 'movement'"),
+        ({"motion_in_fusion": True, "motion": "none"}, "needs motion = 'crop_motion'"),
         ({"motion_in_fusion": True, "fusion": "none"}, "and a fusion"),
     ],
 )

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from avsep.cues.mirror import mirrored
 from avsep.errors import InputError
-from avsep.layers.binaural_unet import EarUNetSettings
+from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.layers.cross_modal import AttentionSettings
 from avsep.models.lavss import LAVSS
 from avsep.records import Cues
@@ -23,7 +23,11 @@ from models.binaural_models import (
 )
 from tiny_models import FRONT_END, TINY, tiny_batch
 
-PLAIN = {"guide_everywhere": False, "num_templates": 0, "unet": EarUNetSettings(channels=(8,) * 4)}
+PLAIN = {
+    "guide_everywhere": False,
+    "num_templates": 0,
+    "unet": BinauralUNetSettings(channels=(8,) * 4),
+}
 
 
 def make(**changes: object) -> LAVSS:
@@ -51,7 +55,7 @@ def test_shapes_of_the_paper() -> None:
     settings = LAVSS.Settings()
     assert settings.size == (256, 256) and settings.num_inputs == 2 and settings.width == 512
     assert settings.token_sizes == [(8, 8), (4, 4), (2, 2)]
-    assert settings.looks.crop_pixels == 224 and settings.attention.num_heads == 8
+    assert settings.crops.crop_pixels == 224 and settings.attention.num_heads == 8
     assert (settings.squared_weight, settings.time_weight, settings.masks) == (0.5, 0.25, "ratio")
     answer = separate(make(), binaural_batch())
     assert answer.magnitudes.shape == (2, 2, 2, FRONT_END.stft.num_bins, 32)
@@ -125,8 +129,8 @@ def test_where_an_object_stands_decides_for_two_that_look_alike(network: dict) -
         {"attention": AttentionSettings(num_heads=2, hidden_width=16, fusion="tile")},
         {"masks": "binary"},
         {"time_stride": 2},
-        {"one_ear_a_step": True},
-        {"hearing_level": 0.1, "weighted_loss": False},
+        {"random_ear_per_step": True},
+        {"input_rms": 0.1, "weighted_loss": False},
     ],
 )
 def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
@@ -135,7 +139,7 @@ def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
 
 def test_monaural_pre_training_reads_one_channel_and_pictures_alone() -> None:
     model = make(**PLAIN, front_end=FRONT_END, spatial_cues="none", position=False)
-    assert model.needs == {"crops"} and model.settings.num_inputs == 1
+    assert model.required_cues == {"crops"} and model.settings.num_inputs == 1
     batch = tiny_batch(2)
     own = replace(batch, cues=Cues(crops=batch.cues.crops))
     assert separate(model, own).magnitudes.shape[2] == 1
@@ -169,7 +173,7 @@ def test_equation_8_by_hand() -> None:
 def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
     changes = {**PLAIN, "time_weight": 0.0, "spatial_cues": "signed"}
     both, batch = make(**changes), binaural_batch(1)
-    one = make(**changes, one_ear_a_step=True)
+    one = make(**changes, random_ear_per_step=True)
     one.load_state_dict(both.state_dict())
     wanted = both.losses(batch)["masks"]
     one.training = True  # batch norms stay as they are in both
@@ -188,7 +192,7 @@ def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"unet": EarUNetSettings(channels=(8, 16, 16, 8))}, "three equal numbers"),
+        ({"unet": BinauralUNetSettings(channels=(8, 16, 16, 8))}, "three equal numbers"),
         ({"attention": AttentionSettings(num_heads=3)}, "multiple of attention.num_heads"),
         ({"front_end": FRONT_END}, "need two ears"),
         ({"front_end": FrontEndSettings(num_channels=2, window_samples=9000)}, "multiples of 16"),

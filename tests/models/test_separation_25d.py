@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from avsep.layers.binaural_unet import EarUNetSettings
+from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.models.lavss import LAVSS
 from avsep.models.separation_25d import Separation25D, TiledMaps
 from models.binaural_models import (
@@ -19,7 +19,7 @@ from models.binaural_models import (
 )
 from tiny_models import TINY
 
-FUSED = {"fusion": "attention", "unet": EarUNetSettings(channels=(8, 16, 16, 16))}
+FUSED = {"fusion": "attention", "unet": BinauralUNetSettings(channels=(8, 16, 16, 16))}
 
 
 def make(**changes: object) -> Separation25D:
@@ -47,7 +47,7 @@ def test_with_all_of_lavss_it_is_lavss() -> None:
     """Table 3's last row is Table 1's LAVSS: the same tensors, the same answer."""
     shared = {
         **{name: TINY["lavss"][name] for name in ("front_end", "magnitude_input")},
-        "unet": EarUNetSettings(channels=(8, 16, 16, 16)),
+        "unet": BinauralUNetSettings(channels=(8, 16, 16, 16)),
         "spatial_cues": "paper",
     }
     ours = make(**shared, position=True, fusion="attention")
@@ -91,6 +91,6 @@ def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValidationError, match="three equal numbers"):
         make(fusion="attention")
     with pytest.raises(ValidationError, match="num_features must be 1"):
-        make(unet=EarUNetSettings(channels=(8, 16, 16), num_features=4))
+        make(unet=BinauralUNetSettings(channels=(8, 16, 16), num_features=4))
     with pytest.raises(ValidationError, match="multiples of 64"):
-        make(unet=EarUNetSettings(channels=(8,) * 6))
+        make(unet=BinauralUNetSettings(channels=(8,) * 6))

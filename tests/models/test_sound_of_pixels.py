@@ -42,7 +42,7 @@ def test_sizes_as_published() -> None:
     model = SoundOfPixels()
     assert model.settings.size == (256, 256) and model.settings.num_inputs == 1
     assert (model.settings.masks, model.settings.magnitude_input) == ("binary", "log")
-    assert model.needs == {"crops"}
+    assert model.required_cues == {"crops"}
     with torch.no_grad():
         assert model.vision.encoder.eval()(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)).shape[
             1:

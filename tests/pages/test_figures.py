@@ -37,12 +37,12 @@ def test_boxes_follow_the_time() -> None:
 
 def test_what_nobody_sees_is_drawn_nowhere_and_keeps_its_number() -> None:
     clip = grey_clip()
-    unseen = VisibleObject(label="violin", prompt="violin")
-    alone = replace(clip, objects=(unseen,))
+    offscreen = VisibleObject(label="violin", prompt="violin")
+    alone = replace(clip, objects=(offscreen,))
     assert (np.asarray(draw_boxes(clip.frames[0], alone, 0.0)) == 128).all()
     first, second = (
         np.asarray(draw_boxes(clip.frames[0], replace(clip, objects=objects), 0.0, number))
-        for objects, number in [((unseen, *clip.objects), 0), (clip.objects, 1)]
+        for objects, number in [((offscreen, *clip.objects), 0), (clip.objects, 1)]
     )
     assert (first == second).all()
 

@@ -76,10 +76,10 @@ def test_numbers_of_davis(name: str) -> None:
     # Undivided targets under the mean of two.
     assert recipe.mixing.rule == "mean" and recipe.mixing.num_sources == 2
     assert recipe.settings["target_gain"] == 2
-    looks = recipe.settings["looks"]
+    looks = recipe.settings["crops"]
     assert (looks["num_crops"], looks["crop_pixels"]) == (11, 224)
     assert looks["crop_rate_hz"] == (1 if data == "ave" else 4)
-    assert looks["whole_when_alone"] and not looks["with_movement"]
+    assert looks["whole_when_alone"] and not looks["with_crop_motion"]
     assert recipe.weights == {"frames.encoder.encoder": "openai/clip-vit-base-patch32"}
 
 
@@ -89,7 +89,7 @@ def test_a_recipe_of_davis_keeps_to_the_paper(name: str) -> None:
     recipe = load_training(name)
     paper = MODELS[recipe.model].Settings().model_dump(mode="json", exclude_none=True)
     for settings in (paper, recipe.settings):
-        del settings["front_end"], settings["looks"]
+        del settings["front_end"], settings["crops"]
     if name.endswith("ave"):
         assert recipe.settings["sampling"]["silence"] == "off"
         paper["sampling"]["silence"] = "off"
@@ -159,7 +159,7 @@ TINY = [
     "weights={}", "settings.image_encoder=small", 'settings.encoder_categories=["kettle"]',
     "settings.unet.channels=[8,8]", "settings.unet.fold=[16,16]",
     "settings.transformer.feed_forward_width=16", "settings.transformer.num_encoder_layers=1",
-    "settings.looks.crop_pixels=32", "settings.sampling.num_steps=1", "training.max_steps=1",
+    "settings.crops.crop_pixels=32", "settings.sampling.num_steps=1", "training.max_steps=1",
     "training.batch_size=1", "training.num_validation=1", "training.num_samples=0",
 ]  # fmt: skip
 

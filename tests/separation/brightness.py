@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings
 from media.making import Track, Video, make, noise
@@ -29,7 +29,7 @@ class BrightnessSettings(BaseModel):
         stft=StftSettings(fft_samples=254, hop_samples=64),
         num_rows=64,
     )
-    looks: LookSettings = LookSettings(crop_pixels=4, crop_rate_hz=5, movement_pixels=4)
+    crops: CropSettings = CropSettings(crop_pixels=4, crop_rate_hz=5, motion_pixels=4)
 
 
 class Brightness:
@@ -38,10 +38,10 @@ class Brightness:
     Where no category is told it is the darkest third, the middle one, or the brightest.
     """
 
-    def __init__(self, needs: Sequence[str] = ("crops", "movement", "category")) -> None:
+    def __init__(self, required_cues: Sequence[str] = ("crops", "crop_motion", "category")) -> None:
         self.settings = BrightnessSettings()
         self.front_end = FrontEnd(self.settings.front_end)
-        self.needs = frozenset(needs)
+        self.required_cues = frozenset(required_cues)
 
     def at_quality(self, quality: str) -> "Brightness":
         return self
@@ -49,8 +49,8 @@ class Brightness:
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
         magnitude, phase = self.front_end.spectrogram(batch.mixture)  # B 1 F T
         crops, told = batch.cues.crops, batch.cues.category
-        assert crops is not None and told is not None and batch.cues.movement is not None
-        assert batch.cues.movement.shape[2] == 5  # of half a second at ten a second
+        assert crops is not None and told is not None and batch.cues.crop_motion is not None
+        assert batch.cues.crop_motion.shape[2] == 5  # of half a second at ten a second
         share = crops.float().mean((2, 3, 4, 5)) / 255  # B S
         category = torch.where(told >= 0, told, (share * 3).long().clamp(max=2))
         gate = share[:, :, None, None].expand(-1, -1, 2, 8).clone()

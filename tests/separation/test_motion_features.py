@@ -15,7 +15,7 @@ from avsep.errors import InputError
 from avsep.records import Batch, Clip, Separation
 from avsep.separation.manifest import Manifest, SeparatorSettings
 from avsep.separation.separator import Separator
-from avsep.separation.video_input import Scene
+from avsep.separation.video_input import VideoInput
 from avsep.vision.i3d import I3D, load_i3d, motion_features
 from media.making import noise
 from separation.brightness import LEFT, RATE_HZ, RIGHT, Brightness, two_tone, video
@@ -26,12 +26,12 @@ class Mover(Brightness):
     """Keeps the motion features that it was given; separates by brightness."""
 
     def __init__(self) -> None:
-        super().__init__(["crops", "movement", "category", "motion"])
+        super().__init__(["crops", "crop_motion", "category", "i3d_features"])
         self.given: list[torch.Tensor] = []
 
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
-        assert batch.cues.motion is not None
-        self.given.append(batch.cues.motion)
+        assert batch.cues.i3d_features is not None
+        self.given.append(batch.cues.i3d_features)
         return super().separate(batch, generator=generator)
 
 
@@ -44,7 +44,7 @@ def i3d(i3d_file: Path) -> I3D:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny iQuery that reads I3D's features."""
     path = tmp_path_factory.mktemp("model") / "iquery.safetensors"
-    save_checkpoint(tiny_model("iquery", motion="i3d"), path, model_name="iquery", facts={})
+    save_checkpoint(tiny_model("iquery", motion="i3d"), path, model_name="iquery", metadata={})
     return path
 
 
@@ -77,11 +77,11 @@ def test_every_window_and_source_is_given_the_whole_video_s(i3d_file: Path, i3d:
 def test_pictures_come_from_the_file_one_a_second(tmp_path: Path, i3d: I3D) -> None:
     pictures = two_tone(0.0, 1.0, 25) + two_tone(1.0, 0.0, 25) + two_tone(0.5, 0.5, 5)
     path = video(tmp_path / "a.mkv", pictures)  # 25 pictures a second
-    found = Scene.open(path).motion(i3d)
+    found = VideoInput.open(path).i3d_features(i3d)
     expected = motion_features(np.stack(pictures[::25]), i3d)
     # Pictures are written with a little loss, which 50 layers of random weights let through.
     assert torch.nn.functional.cosine_similarity(found, expected, dim=0).min() > 0.99
-    assert torch.equal(Scene.open(path.read_bytes()).motion(i3d), found)
+    assert torch.equal(VideoInput.open(path.read_bytes()).i3d_features(i3d), found)
 
 
 def test_pictures_before_and_behind_the_sound(i3d: I3D) -> None:
@@ -90,7 +90,7 @@ def test_pictures_before_and_behind_the_sound(i3d: I3D) -> None:
         clip = replace(clip_of(pictures, 1), frame_times_seconds=np.array(times, np.float64))
         numbers = [0, 0, 1, 2] if shown is None else shown
         expected = motion_features(pictures[numbers], i3d)
-        assert torch.equal(Scene.open(clip).motion(i3d), expected)
+        assert torch.equal(VideoInput.open(clip).i3d_features(i3d), expected)
 
 
 def test_from_the_command_line(

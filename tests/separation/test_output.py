@@ -85,7 +85,7 @@ def test_the_manifest_tells_what_was_done(result: Result, written: Path) -> None
     assert found["model"]["name"] == "brightness" and found["settings"]["seed"] == 0
     # Not "auto": where it really ran.
     assert found["settings"]["device"] == str(find_device("auto"))
-    assert found["heard"] == "the mean of 2 channels" and found["remarks"] == []
+    assert found["heard"] == "the mean of 2 channels" and found["warnings"] == []
 
 
 def test_the_preview_has_the_video_and_a_titled_track_an_object(written: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
 
 def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_path: Path) -> None:
     folder = tmp_path / "a"
-    source = result.scene.pictures
+    source = result.video_input.pictures
     write_result(Separator(Brightness()).separate(source, ["tuba", "tuba", "tuba"]), folder)
     assert (folder / "03-tuba.wav").is_file()
     (folder / ".DS_Store").touch()

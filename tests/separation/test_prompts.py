@@ -114,16 +114,16 @@ def test_a_file_without_objects_is_told(tmp_path: Path) -> None:
 
 def test_words_meet_the_models_own_list() -> None:
     given_objects = [parse_object(word) for word in ("Fiddle", "Acoustic_Guitar", "erhu")]
-    found, remarks = with_categories(given_objects, ("erhu", "guitar", "violin"))
-    assert [one.category for one in found] == [2, 1, 0] and not remarks
+    found, warnings = with_categories(given_objects, ("erhu", "guitar", "violin"))
+    assert [one.category for one in found] == [2, 1, 0] and not warnings
 
 
 def test_a_word_that_is_not_known_is_remarked_and_left_to_the_picture() -> None:
     objects = [parse_object(word) for word in ("violn", "harp", "violn", "@", "  \ud800")]
-    found, remarks = with_categories(objects, ("harp", "violin"))
+    found, warnings = with_categories(objects, ("harp", "violin"))
     assert [one.category for one in found] == [None, 0, None, None, None]
     assert [one.label for one in found] == ["violn", "harp", "violn", None, "?"]
-    assert remarks == (
+    assert warnings == (
         "'violn' is no category of this model, so the picture decides; did you mean 'violin'? "
         "known: harp, violin",
         "'?' is no category of this model, so the picture decides; known: harp, violin",
@@ -165,7 +165,7 @@ def test_words_stand_behind_the_objects_and_replace_the_file(tmp_path: Path) -> 
 
     def found(given: object, *words: str) -> list[tuple[str | None, bool]]:
         objects = find_objects(given, video, "v", (VisibleObject(label="flute"),), words)  # type: ignore[arg-type]
-        return [(one.label, one.is_seen) for one in objects]
+        return [(one.label, one.is_visible) for one in objects]
 
     assert found(None, " harp ") == [("harp", False)]
     assert found("violin", "harp", "cello") == [("violin", True), ("harp", False), ("cello", False)]

@@ -7,12 +7,12 @@ from torch import nn
 
 from avsep.diffusion.sampling import SamplingSettings
 from avsep.records import Clip
-from avsep.separation.inference import Passage
+from avsep.separation.inference import WindowedInput
 from avsep.separation.manifest import SeparatorSettings
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator
 from avsep.sound.front_end import FrontEndSettings, StftSettings
-from avsep.sound.resampling import FullBand
+from avsep.sound.resampling import MaskResampler
 from avsep.sound.windows import window_starts
 from media.making import noise
 from separation.brightness import Brightness
@@ -55,7 +55,7 @@ def run(
 @pytest.mark.parametrize("name", SAMPLING)
 def test_windows_in_one_batch_or_many_give_the_same_stems(name: str) -> None:
     # A random network that says noise would carry rounding far.
-    model = tiny_model(name, **(SAMPLING[name] | {"target": "bounded"}))
+    model = tiny_model(name, **(SAMPLING[name] | {"target": "mask"}))
     # At a rate at which windows begin between two frames of the model.
     video = clip(20_001, 22_050, num_channels=2)
     one, many = (run(model, video, sources_at_once=number) for number in (1, 16))
@@ -84,7 +84,7 @@ def test_no_level_shows_where_windows_begin(name: str) -> None:
     sound, step = clip(60 * 8000), round(WINDOWS.window_samples / 2)
     # A network that says nothing answers with the noise that it is given. The mixture is heard
     # loud, so that it bounds few cells.
-    model = tiny_model(name, front_end=WINDOWS, hearing_level=50.0, **SAMPLING[name])
+    model = tiny_model(name, front_end=WINDOWS, input_rms=50.0, **SAMPLING[name])
     for parameter in model.unet.leave.parameters():
         nn.init.zeros_(parameter)
     made = Separator(model, SeparatorSettings(rate="model", sources_at_once=16))  # type: ignore[arg-type]
@@ -110,11 +110,11 @@ def level_db(stem: np.ndarray, sound: Clip, starts: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("rate_hz", [8000, 11_025, 44_100, 48_000])
 def test_starts_are_told_in_frames_of_the_model(rate_hz: int) -> None:
     front_end = FrontEndSettings()
-    band = FullBand(front_end, rate_hz)
+    band = MaskResampler(front_end, rate_hz)
     starts = window_starts(60 * rate_hz, band.window_samples)
     nothing = np.zeros((1, 1), np.float32)
-    passage = Passage(nothing, nothing, (), torch.zeros(0, dtype=torch.int64), starts, band)
-    frames = passage.start_frames(starts)
+    windowed = WindowedInput(nothing, nothing, (), torch.zeros(0, dtype=torch.int64), starts, band)
+    frames = windowed.start_frames(starts)
     seconds = frames * front_end.stft.hop_samples / front_end.sample_rate_hz
     half_a_frame = front_end.stft.hop_samples / front_end.sample_rate_hz / 2
     assert (seconds - torch.tensor(starts) / rate_hz).abs().max() <= half_a_frame * (1 + 1e-6)
@@ -140,18 +140,18 @@ def test_a_label_names_the_stem_and_tells_a_model_without_categories_nothing() -
     assert [result.objects[0].label for result in results] == ["harp", "kazoo"]
     assert (results[0].objects[0].stem == results[1].objects[0].stem).all()
     for result in results:
-        assert not result.remarks
+        assert not result.warnings
         assert [one.known_by for one in result.manifest.objects] == ["picture", "picture"]
         assert {(one.category, one.category_from) for one in result.manifest.objects} == {
             (None, None)
         }
     twice = run(model, video, ["harp@0,0,0.5,1", "kazoo@0,0,0.5,1"])
-    assert twice.remarks[0].startswith("objects 1 and 2 are the same to the model, harp in one pl")
+    assert twice.warnings[0].startswith("objects 1 and 2 are the same to the model, harp in one pl")
 
 
 def test_a_lone_box_is_honoured_by_a_model_that_is_used_to_whole_pictures() -> None:
-    looks = tiny_model("davis-flow").settings.looks.model_copy(update={"whole_when_alone": True})
-    model, video = tiny_model("davis-flow", looks=looks), clip(3000)
+    crops = tiny_model("davis-flow").settings.crops.model_copy(update={"whole_when_alone": True})
+    model, video = tiny_model("davis-flow", crops=crops), clip(3000)
     boxed, whole = run(model, video, [LEFT]), run(model, video, ["violin"])
     plain = run(tiny_model("davis-flow"), video, [LEFT])
     assert (boxed.objects[0].stem == plain.objects[0].stem).all()

@@ -13,7 +13,7 @@ from avsep.errors import InputError
 from avsep.media.frames import read_frames
 from avsep.media.video_files import AudioTrack, VideoSettings, write_video
 from avsep.records import Clip, VisibleObject
-from avsep.separation.inference import no_more_than
+from avsep.separation.inference import limit_to_mixture
 from avsep.separation.manifest import SeparatorSettings
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator, hear, separate
@@ -86,8 +86,8 @@ def test_objects_alike_share_what_one_would_have_and_the_residual_stays(
     for found in twice.objects:
         np.testing.assert_allclose(found.stem, alone.objects[0].stem / 2, atol=1e-5)
     np.testing.assert_allclose(twice.residual, alone.residual, atol=1e-5)
-    assert not alone.remarks
-    assert [remark.partition(",")[0] for remark in twice.remarks] == [
+    assert not alone.warnings
+    assert [remark.partition(",")[0] for remark in twice.warnings] == [
         "objects 1 and 2 are the same to the model"
     ]
     assert share(alone.objects[0].stem, alone.mixture) == pytest.approx(1, abs=1e-4)
@@ -114,7 +114,7 @@ def test_cells_are_shared_in_proportion_and_only_where_too_much_is_taken() -> No
     heard = torch.rand(1, 5, 7, generator=torch.Generator().manual_seed(0))
     masks = torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(1))
     wanted = masks * heard
-    given = no_more_than(heard, wanted)
+    given = limit_to_mixture(heard, wanted)
     assert (given.sum(dim=0) <= heard * (1 + 1e-6)).all()
     too_much = (masks.sum(dim=0) > 1).expand_as(given)
     assert too_much.any() and not too_much.all()
@@ -122,9 +122,9 @@ def test_cells_are_shared_in_proportion_and_only_where_too_much_is_taken() -> No
     shares = (masks / masks.sum(dim=0) * heard)[too_much]
     torch.testing.assert_close(given[too_much], shares, rtol=1e-5, atol=1e-6)
     # One object alone is left as it is, and silence stays silence.
-    torch.testing.assert_close(no_more_than(heard, wanted[:1]), wanted[:1], rtol=0, atol=0)
+    torch.testing.assert_close(limit_to_mixture(heard, wanted[:1]), wanted[:1], rtol=0, atol=0)
     silence = torch.zeros_like(heard)
-    assert not no_more_than(silence, torch.zeros_like(wanted)).any()
+    assert not limit_to_mixture(silence, torch.zeros_like(wanted)).any()
 
 
 def test_exchanging_the_objects_exchanges_the_stems(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_the_picture_decides_once_where_no_label_is_known(tmp_path: Path) -> Non
     result = run(path, ("@0,0,0.5,1", "kazoo@0.5,0,1,1", "tuba@0.5,0,1,1"))
     assert [found.label for found in result.objects] == ["violin", "kazoo", "tuba"]
     assert [found.category for found in result.objects] == ["violin", "tuba", "tuba"]
-    assert [found.is_told for found in result.objects] == [False, False, True]
-    assert result.remarks == (
+    assert [found.label_given for found in result.objects] == [False, False, True]
+    assert result.warnings == (
         "'kazoo' is no category of this model, so the picture decides; known: harp, tuba, violin",
         "objects 2 and 3 are the same to the model, tuba in one place, and cannot be told apart; "
         'give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
@@ -217,7 +217,7 @@ def test_a_silent_sound_is_separated_and_remarked(tmp_path: Path) -> None:
     assert [found.presence for found in result.objects] == [0, 0]
     assert [found.energy_share for found in result.manifest.objects] == [0, 0]
     assert result.manifest.residual_energy_share == 0
-    assert result.remarks == ("its sound is silent from begin to end",)
+    assert result.warnings == ("its sound is silent from begin to end",)
 
 
 def test_damaged_pictures_are_passed_over_with_a_remark(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_damaged_pictures_are_passed_over_with_a_remark(tmp_path: Path) -> None:
         # Behind the packet's own header in the file.
         content[place + 8 : place + num_bytes] = bytes(num_bytes - 8)
     result = run(bytes(content))
-    assert len(result.remarks) == 1
-    assert result.remarks[0].startswith("pictures that cannot be decoded were passed over: the gi")
+    assert len(result.warnings) == 1
+    assert result.warnings[0].startswith("pictures that cannot be decoded were passed over: the gi")
     assert share(result.objects[1].stem, result.mixture) == pytest.approx(0.5, abs=BRIGHT)
 
 
@@ -241,7 +241,7 @@ def test_a_model_that_needs_other_cues_is_refused() -> None:
         "choose a model that reads crops and movement alone, see `avsep models`"
     )
     with pytest.raises(InputError) as error:
-        Separator(Brightness(["crops", "motion", "embedding", "boxes"]))
+        Separator(Brightness(["crops", "i3d_features", "embedding", "boxes"]))
     assert str(error.value) == message
 
 
@@ -284,8 +284,8 @@ def test_a_box_is_honoured_whatever_the_model_was_trained_on(
 ) -> None:
     """A quarter left and half right: three eighths is how bright the whole picture is."""
     model = Brightness()
-    looks = model.settings.looks.model_copy(update={"whole_when_alone": whole_when_alone})
-    model.settings = model.settings.model_copy(update={"looks": looks})
+    object_crops = model.settings.crops.model_copy(update={"whole_when_alone": whole_when_alone})
+    model.settings = model.settings.model_copy(update={"crops": object_crops})
     given: object = video(tmp_path / "a.mkv")
     if as_clip:
         pictures = np.stack(two_tone(0.25, 0.5))

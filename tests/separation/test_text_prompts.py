@@ -74,7 +74,7 @@ def test_words_and_pictures_may_be_mixed(model: nn.Module, tmp_path: Path) -> No
     assert [found.label for found in result.objects] == ["object", "fiddle", "tuba"]
     dark = separate(clip(brightness=0), RIGHT, text=["fiddle", "tuba"], model=model)  # type: ignore[arg-type]
     assert (dark.objects[0].stem != result.objects[0].stem).any()
-    assert not result.remarks
+    assert not result.warnings
     told = [(one.known_by, one.category, one.category_from) for one in result.manifest.objects]
     assert told == [
         ("picture", None, None),
@@ -91,7 +91,7 @@ def test_words_and_pictures_may_be_mixed(model: nn.Module, tmp_path: Path) -> No
 
 def test_one_word_given_twice_is_remarked(model: nn.Module) -> None:
     result = Separator(model).separate(clip(), text=["fiddle", "violin"])  # type: ignore[arg-type]
-    assert result.remarks == (
+    assert result.warnings == (
         "objects 1 and 2 are the same to the model, violin by its word, and cannot be told apart; "
         'give each a box of its own, such as "violin@0.1,0.2,0.5,0.9"',
     )

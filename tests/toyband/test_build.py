@@ -21,7 +21,7 @@ from avsep.toyband.pictures.performers import PictureSettings
 
 SMALL = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
 SETTINGS = ToybandSettings(
-    clip_seconds=1, pictures=SMALL, num_performers=(1,), unseen_player_probability=0
+    clip_seconds=1, pictures=SMALL, num_performers=(1,), offscreen_player_probability=0
 )
 
 
@@ -64,7 +64,7 @@ def test_too_few_instruments_are_told_before_anything_is_written(tmp_path: Path)
         make(tmp_path / "band", 1, **one)
     assert not (tmp_path / "band").exists()
     with pytest.raises(InputError, match="lower num_performers and set unseen_player_probability"):
-        make(tmp_path / "band", 1, categories=("tuba",), unseen_player_probability=0.01)
+        make(tmp_path / "band", 1, categories=("tuba",), offscreen_player_probability=0.01)
     assert make(tmp_path / "band", 1, **one, same_category_probability=1.0) == ["000001"]
 
 

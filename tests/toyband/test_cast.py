@@ -17,8 +17,8 @@ def test_casts_are_drawn_as_often_as_asked() -> None:
     several = [cast for cast in casts if len(cast.seen) > 1]
     twins = np.mean([len(set(cast.seen)) < len(cast.seen) for cast in several])
     assert twins == pytest.approx(0.15, abs=0.03)
-    assert np.mean([len(cast.unseen) for cast in casts]) == pytest.approx(0.1, abs=0.02)
-    assert all(not set(cast.unseen) & set(cast.seen) for cast in casts)
+    assert np.mean([len(cast.offscreen) for cast in casts]) == pytest.approx(0.1, abs=0.02)
+    assert all(not set(cast.offscreen) & set(cast.seen) for cast in casts)
     assert {name for cast in casts for name in cast.seen} == set(CATEGORIES)
 
 
@@ -26,7 +26,7 @@ def test_casts_are_drawn_as_often_as_asked() -> None:
     ("changes", "num_needed"),
     [
         ({"num_performers": (1, 4)}, 5),
-        ({"num_performers": (1, 4), "unseen_player_probability": 0.0}, 4),
+        ({"num_performers": (1, 4), "offscreen_player_probability": 0.0}, 4),
         ({"num_performers": (2,), "same_category_probability": 1.0}, 2),
     ],
 )

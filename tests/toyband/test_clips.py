@@ -21,7 +21,7 @@ from avsep.toyband.material import Material
 from avsep.toyband.pictures.performers import PictureSettings
 
 SMALL = PictureSettings(width_pixels=160, height_pixels=96, frame_rate_hz=8)
-SETTINGS = ToybandSettings(clip_seconds=2, pictures=SMALL, unseen_player_probability=0.5)
+SETTINGS = ToybandSettings(clip_seconds=2, pictures=SMALL, offscreen_player_probability=0.5)
 
 
 def make(folder: Path, num_clips: int = 1, seed: int = 5, **changes: object) -> list[str]:
@@ -47,7 +47,7 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_stems_sum_to_the_mixture_to_the_sample(band: Path) -> None:
     for clip in read_toyband(band):
-        paths = [*(source.path for source in clip.sources), *clip.unseen]
+        paths = [*(source.path for source in clip.sources), *clip.offscreen]
         stems = [soundfile.read(path, dtype="int16")[0].astype(int) for path in paths]
         sound = read_audio(clip.video)
         assert sound.sample_rate_hz == 44100 and sound.start_seconds == 0
@@ -70,7 +70,7 @@ def test_files_tell_the_same_story(band: Path) -> None:
             assert source.path.name == f"{number:02d}-{performer.category}.wav"
             assert paths.beside / performer.stem == source.path
             assert record.score.parts[performer.part].category == performer.category
-        assert len(clip.unseen) == len(record.unseen)
+        assert len(clip.offscreen) == len(record.offscreen)
         assert not record.held_out and record.seed == 5
         video = probe(clip.video).video[0]
         assert (video.width, video.height) == (160, 96)
@@ -95,7 +95,7 @@ def test_held_out_seeds_play_what_training_seeds_never_play(band: Path, tmp_path
         return {
             note
             for record in records
-            for player in (*record.performers, *record.unseen)
+            for player in (*record.performers, *record.offscreen)
             for note in player.notes
         }
 
@@ -128,7 +128,7 @@ def test_recipes_say_who_plays(tmp_path: Path) -> None:
     settings = settings.model_copy(update={"clip_seconds": 1.0, "pictures": SMALL})
     list(make_toyband(tmp_path, 2, 0, settings, Material.read(), num_workers=1))
     for clip in read_toyband(tmp_path):
-        assert len(clip.sources) == 2 and not clip.unseen
+        assert len(clip.sources) == 2 and not clip.offscreen
         assert clip.sources[0].category == clip.sources[1].category
 
 
@@ -154,7 +154,7 @@ def test_errors(tmp_path: Path) -> None:
             num_performers=(2,),
             categories=("tuba",),
             same_category_probability=0.0,
-            unseen_player_probability=0.0,
+            offscreen_player_probability=0.0,
         )
     next((tmp_path / "mine" / "000001" / "stems").glob("01-*")).unlink()
     with pytest.raises(InputError, match=r"has \d stems for \d objects: a stem is missing"):

@@ -138,8 +138,8 @@ def test_whom_nobody_sees_sounds_from_somewhere() -> None:
     ]
     assert all(len(one) == 4 for one in found)
     assert len({one[0].azimuth_degrees for one in found}) == 1
-    unseen = [direction for one in found for direction in one[2:]]
-    azimuths = [direction.azimuth_degrees for direction in unseen]
+    offscreen = [direction for one in found for direction in one[2:]]
+    azimuths = [direction.azimuth_degrees for direction in offscreen]
     assert -80 <= min(azimuths) < -60 and 60 < max(azimuths) <= 80
     distances = [direction.distance_metres for one in found for direction in one]
     assert 1 <= min(distances) < 1.3 and 3.7 < max(distances) <= 4
@@ -168,7 +168,7 @@ def test_heads_are_of_the_sizes_asked_for() -> None:
 
 def test_both_channels_sum_to_the_sample(duets: Path) -> None:
     for clip in read_toyband(duets):
-        paths = [*(source.path for source in clip.sources), *clip.unseen]
+        paths = [*(source.path for source in clip.sources), *clip.offscreen]
         stems = np.array([soundfile.read(path, dtype="int16")[0].T for path in paths], int)
         sound = read_audio(clip.video)
         assert stems.shape == (2, 2, 2 * 44100) and sound.waveform.shape == (2, 2 * 44100)

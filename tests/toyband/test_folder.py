@@ -30,7 +30,7 @@ def test_stems_belong_to_the_objects_in_their_order(paths: ClipPaths) -> None:
     assert [source.category for source in clip.sources] == ["violin", "tuba"]
     assert [source.path.name for source in clip.sources] == ["01-violin.wav", "02-tuba.wav"]
     assert [source.visible and source.visible.box_at(0)[0] for source in clip.sources] == [0, 0.5]
-    assert [path.name for path in clip.unseen] == ["03-unseen-rain.wav"]
+    assert [path.name for path in clip.offscreen] == ["03-offscreen-rain.wav"]
 
 
 def test_a_video_without_its_folder_is_an_error_that_names_it(paths: ClipPaths) -> None:

@@ -22,7 +22,7 @@ STEP_SECONDS = 0.01
 SETTINGS = ToybandSettings(
     clip_seconds=4,
     num_performers=(2,),
-    unseen_player_probability=0,
+    offscreen_player_probability=0,
     pictures=PictureSettings(width_pixels=160, height_pixels=96, frame_rate_hz=RATE_HZ),
 )
 MATERIAL = Material.read()

@@ -32,14 +32,14 @@ def test_shipped_material_has_every_instrument_and_says_so() -> None:
     assert material.categories(False, ()) == material.categories(True, ()) == CATEGORIES
     assert material.categories(False, ("tuba", "cello")) == ("cello", "tuba")
     assert material.origin == "the shipped notes and drawings"
-    assert material.remarks() == ()
+    assert material.warnings() == ()
 
 
 def test_only_what_is_both_heard_and_seen_is_played(folders: Path) -> None:
     material = Material.read(folders / "notes", folders / "photos")
     assert material.categories(False, ()) == ("cello", "violin")
     assert material.origin == "--sounds notes --photos photos"
-    assert material.remarks() == (
+    assert material.warnings() == (
         "too few notes to hold any out, so only seeds below 1000 play them: cello (3)",
     )
 

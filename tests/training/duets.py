@@ -7,8 +7,8 @@ import numpy as np
 import soundfile
 import torch
 
-from avsep.cues.cache import PreparationSettings, SourceLibrary
-from avsep.cues.crops import LookSettings
+from avsep.cues.cache import SourceCache, SourceCacheSettings
+from avsep.cues.crops import CropSettings
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.media.video_files import AudioTrack, write_video
 from avsep.records import Cues, TimedBox, VisibleObject
@@ -18,10 +18,8 @@ RATE_HZ = 8000
 SECONDS = 4
 FRAME_RATE_HZ = 5
 FRONT_END = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=2 * RATE_HZ + 1)
-LOOKS = LookSettings(
-    crop_pixels=8, crop_rate_hz=2, num_crops=2, movement_rate_hz=5, movement_pixels=6
-)
-SETTINGS = PreparationSettings(sample_rate_hz=RATE_HZ, looks=LOOKS)
+LOOKS = CropSettings(crop_pixels=8, crop_rate_hz=2, num_crops=2, motion_rate_hz=5, motion_pixels=6)
+SETTINGS = SourceCacheSettings(sample_rate_hz=RATE_HZ, crops=LOOKS)
 CATEGORIES = ("cello", "flute", "harp", "tuba")
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 
@@ -63,12 +61,12 @@ def make_duets(folder: Path) -> list[ClipFiles]:
     return [make_duet(folder, f"{i:03d}", pair, 200 + 130 * i) for i, pair in enumerate(pairs)]
 
 
-def prepared(clips: Sequence[ClipFiles], folder: Path, **changes: object) -> SourceLibrary:
+def prepared(clips: Sequence[ClipFiles], folder: Path, **changes: object) -> SourceCache:
     """A library of clips, built."""
-    library = SourceLibrary(clips, SETTINGS.model_copy(update=changes), folder)
-    embed = small_embed if library.settings.embedder else None
-    assert len(list(library.build(embed, num_workers=0))) == len(clips)
-    return library
+    cache = SourceCache(clips, SETTINGS.model_copy(update=changes), folder)
+    precompute = small_embed if cache.settings.embedder else None
+    assert len(list(cache.build(precompute, num_workers=0))) == len(clips)
+    return cache
 
 
 def small_embed(cues: Cues) -> Cues:

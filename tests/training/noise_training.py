@@ -9,7 +9,7 @@ import torch
 
 from avsep.models import MODELS
 from avsep.records import Batch, Cues
-from avsep.training.callbacks import Listener
+from avsep.training.callbacks import ProgressCallback
 from avsep.training.recipe import OptimizerSettings, TrainingSettings, TrainRecipe, written_out
 from avsep.training.run import Run, RunFolder, train
 from tiny_models import TINY, tiny_batch, tiny_model
@@ -68,4 +68,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     run = noise_run(Path(sys.argv[1]), max_steps=30, checkpoint_every_steps=4)
     workers = run.recipe.training.model_copy(update={"num_workers": int(sys.argv[2])})
-    train(replace(run, recipe=run.recipe.model_copy(update={"training": workers})), Listener())
+    train(
+        replace(run, recipe=run.recipe.model_copy(update={"training": workers})), ProgressCallback()
+    )

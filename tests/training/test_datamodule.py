@@ -66,9 +66,9 @@ def test_too_few_clips_to_validate_with_are_told(place: Path, tmp_path: Path) ->
 def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path: Path) -> None:
     recipe = recipe_on(place, "band", num_validation=3)
     lists, model = read_lists(recipe), make_model(recipe)
-    library = library_of(lists.validation, model, tmp_path)
-    assert sorted(build(library, recipe, model)) == sorted(clip.name for clip in lists.validation)
-    (batch,) = validation_of(library, recipe, model)
+    cache = library_of(lists.validation, model, tmp_path)
+    assert sorted(build(cache, recipe, model)) == sorted(clip.name for clip in lists.validation)
+    (batch,) = validation_of(cache, recipe, model)
     assert batch.sources is not None and batch.cues.category is not None
     assert batch.mixture.shape == (3, 1, 2047)
     assert torch.allclose(batch.sources.sum(1), batch.mixture, atol=1e-6)
@@ -76,9 +76,9 @@ def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path
     assert batch.cues.crops is None and batch.cues.appearance is not None
     louder = recipe.mixing.model_copy(update={"gain_range": (3.0, 3.0), "silent_probability": 0.5})
     mixed = recipe.model_copy(update={"mixing": louder})
-    (again,) = validation_of(library, mixed, model)
+    (again,) = validation_of(cache, mixed, model)
     assert torch.equal(again.mixture, batch.mixture)
-    item = mixtures_of(library, mixed, model).item(0)
+    item = mixtures_of(cache, mixed, model).item(0)
     assert not torch.equal(torch.from_numpy(item.mixed.mixture), batch.mixture[0, 0])
 
 
@@ -92,12 +92,12 @@ def test_a_broken_clip_stops_or_is_left_out_as_the_recipe_says(tmp_path: Path, b
     lists, model = read_lists(recipe), make_model(recipe)
     lost = lists.training[0]
     lost.sources[0].path.write_bytes(b"no sound")
-    library = library_of(lists.training, model, tmp_path / "cache")
+    cache = library_of(lists.training, model, tmp_path / "cache")
     if broken == "error":
         with pytest.raises(InputError, match=lost.sources[0].path.name):
-            list(build(library, recipe, model))
+            list(build(cache, recipe, model))
         return
-    list(build(library, recipe, model))
-    assert len(library.skipped) == 1 and lost.sources[0].path.name in library.skipped[0]
-    assert len(library) == lists.num_sources - len(lost.sources)
-    assert mixtures_of(library, recipe, model).item(0).mixed.sources.any()
+    list(build(cache, recipe, model))
+    assert len(cache.skipped) == 1 and lost.sources[0].path.name in cache.skipped[0]
+    assert len(cache) == lists.num_sources - len(lost.sources)
+    assert mixtures_of(cache, recipe, model).item(0).mixed.sources.any()

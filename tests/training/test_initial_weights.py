@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from avsep.checkpoint import save_checkpoint
 from avsep.errors import InputError
 from avsep.layers.audio_unet import UNetSettings
-from avsep.layers.binaural_unet import EarUNetSettings
+from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.models import MODELS
-from avsep.training.initial_weights import TakenOver, fill, make_model, pinned
+from avsep.training.initial_weights import LoadReport, fill, make_model, resolved
 from avsep.training.recipe import TrainRecipe
 from avsep.vision.clip_encoder import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, save_image_encoder
@@ -78,24 +78,24 @@ def test_a_clip_starts_from_a_folder_in_the_form_of_a_hub(
         fill(larger, str(tmp_path / "clip"))
     monkeypatch.chdir(tmp_path)
     recipe = recipe_with("frames.encoder", "clip")
-    assert pinned(recipe).weights == {"frames.encoder": str(tmp_path / "clip")}
+    assert resolved(recipe).weights == {"frames.encoder": str(tmp_path / "clip")}
     recipe = recipe_with("frames.encoder", "openai/clip-vit-base-patch32")
-    assert pinned(recipe).weights == recipe.weights
+    assert resolved(recipe).weights == recipe.weights
 
 
 def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     trained = tiny_model("dgfnet", seed=5)
-    save_checkpoint(trained, path, model_name="dgfnet", facts={})
-    told: list[TakenOver] = []
+    save_checkpoint(trained, path, model_name="dgfnet", metadata={})
+    told: list[LoadReport] = []
     model = make_model(begun_with(path), told.append)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in trained.state_dict().items())
-    assert told == [TakenOver(tuple(trained.state_dict()), (), (), ())]
+    assert told == [LoadReport(tuple(trained.state_dict()), (), (), ())]
 
 
 def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: Path) -> None:
     trained = tiny_model("dgfnet", seed=5)
-    save_checkpoint(trained, tmp_path / "tiny.safetensors", model_name="dgfnet", facts={})
+    save_checkpoint(trained, tmp_path / "tiny.safetensors", model_name="dgfnet", metadata={})
     fusion = tiny_model("dgfnet", seed=1).fusion
     save_file(fusion.state_dict(), tmp_path / "fusion.safetensors")
     recipe = recipe_with("fusion", tmp_path / "fusion.safetensors")
@@ -108,12 +108,12 @@ def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: P
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_checkpoint(
-        tiny_model("dgfnet", categories=CATEGORIES[::-1]), other, model_name="dgfnet", facts={}
+        tiny_model("dgfnet", categories=CATEGORIES[::-1]), other, model_name="dgfnet", metadata={}
     )
     with pytest.raises(InputError, match="knows other categories than the recipe's model: violin"):
         make_model(begun_with(other))
     save_checkpoint(
-        tiny_model("dgfnet", feed_forward_width=8), other, model_name="dgfnet", facts={}
+        tiny_model("dgfnet", feed_forward_width=8), other, model_name="dgfnet", metadata={}
     )
     with pytest.raises(InputError, match="feed_forward_width is 8, needed is 16"):
         make_model(begun_with(other))
@@ -121,15 +121,15 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 def test_a_recipe_holds_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tiny.safetensors"
-    save_checkpoint(tiny_model("dgfnet", seed=5), path, model_name="dgfnet", facts={})
+    save_checkpoint(tiny_model("dgfnet", seed=5), path, model_name="dgfnet", metadata={})
     monkeypatch.chdir(tmp_path)
-    recipe = pinned(begun_with("tiny.safetensors"))
+    recipe = resolved(begun_with("tiny.safetensors"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (recipe.init, recipe.init_sha256) == (str(path), digest)
-    assert pinned(recipe) == recipe
-    assert pinned(noise_recipe()) == noise_recipe()
-    assert pinned(begun_with("dgfnet-mini")).init == "dgfnet-mini"  # a name means no path
-    save_checkpoint(tiny_model("dgfnet", seed=6), path, model_name="dgfnet", facts={})
+    assert resolved(recipe) == recipe
+    assert resolved(noise_recipe()) == noise_recipe()
+    assert resolved(begun_with("dgfnet-mini")).init == "dgfnet-mini"  # a name means no path
+    save_checkpoint(tiny_model("dgfnet", seed=6), path, model_name="dgfnet", metadata={})
     with pytest.raises(
         InputError, match=rf"not the checkpoint .* not {digest[:12]}.*bring that file back, or"
     ):
@@ -142,9 +142,12 @@ MONO = {"front_end": FRONT_END, "spatial_cues": "none", "position": False}
 PLAIN = {"guide_everywhere": False, "num_templates": 0}
 FUSED = {"fusion": "attention", "unet": UNetSettings(channels=(8, 8, 16, 16, 16), num_features=8)}
 TWO_EARS = {
-    "lavss": {**PLAIN, "unet": EarUNetSettings(channels=(8, 16, 16, 16))},
+    "lavss": {**PLAIN, "unet": BinauralUNetSettings(channels=(8, 16, 16, 16))},
     "sound-of-pixels": FUSED,
-    "separation-2.5d": {"fusion": "attention", "unet": EarUNetSettings(channels=(8, 16, 16, 16))},
+    "separation-2.5d": {
+        "fusion": "attention",
+        "unet": BinauralUNetSettings(channels=(8, 16, 16, 16)),
+    },
 }
 
 
@@ -158,14 +161,14 @@ def saved_mono(name: str, path: Path) -> Any:
     model = make_model(ears_recipe(name, **MONO))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
-    save_checkpoint(model, path, model_name=name, facts={})
+    save_checkpoint(model, path, model_name=name, metadata={})
     return model
 
 
 @pytest.mark.parametrize("name", TWO_EARS)
 def test_a_mono_network_is_taken_into_a_binaural_one(name: str, tmp_path: Path) -> None:
     mono = saved_mono(name, tmp_path / "mono.safetensors")
-    told: list[TakenOver] = []
+    told: list[LoadReport] = []
     wanted = {"front_end": EARS, "spatial_cues": "signed", "position": True}
     recipe = ears_recipe(name, tmp_path / "mono.safetensors", **wanted)
     model = make_model(recipe, told.append)
@@ -197,8 +200,8 @@ def test_before_it_learns_anything_it_answers_for_each_ear_as_the_mono_network(
 def test_what_the_model_has_no_place_for_is_left(tmp_path: Path) -> None:
     path = tmp_path / "two.safetensors"
     recipe = ears_recipe("lavss", front_end=EARS, spatial_cues="none", position=True)
-    save_checkpoint(make_model(recipe), path, model_name="lavss", facts={})
-    told: list[TakenOver] = []
+    save_checkpoint(make_model(recipe), path, model_name="lavss", metadata={})
+    told: list[LoadReport] = []
     make_model(ears_recipe("lavss", path, **MONO), told.append)
     assert told[0].left and told[0].widened == told[0].fresh == ()
     assert {one.split(".")[0] for one in told[0].left} == {"position", "what_and_where"}
@@ -212,7 +215,7 @@ def test_what_the_model_has_no_place_for_is_left(tmp_path: Path) -> None:
             {"spatial_cues": "none"},
             r"down\.0\.0\.weight' is 8 x 4 x 4 x 4, needed is 8 x 1",
         ),
-        ("lavss", {"unet": EarUNetSettings(channels=(8, 8, 8, 8))}, "' is .*, needed is "),
+        ("lavss", {"unet": BinauralUNetSettings(channels=(8, 8, 8, 8))}, "' is .*, needed is "),
         ("separation-2.5d", {}, "recipe's model: a LAVSS, needed is a Separation25D"),
     ],
 )
@@ -221,7 +224,7 @@ def test_what_cannot_be_taken_over_is_refused(
 ) -> None:
     path = tmp_path / "two.safetensors"
     recipe = ears_recipe("lavss", front_end=EARS, spatial_cues="signed")
-    save_checkpoint(make_model(recipe), path, model_name="lavss", facts={})
+    save_checkpoint(make_model(recipe), path, model_name="lavss", metadata={})
     wanted = {"front_end": EARS, "spatial_cues": "signed"} | changes
     with pytest.raises(InputError, match=why):
         make_model(ears_recipe(model, path, **wanted))

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsep.training.callbacks import Journal
+from avsep.training.callbacks import MetricsLogger
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -15,7 +15,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """The folder of a journal of three steps."""
-    journal = Journal(tmp_path)
+    journal = MetricsLogger(tmp_path)
     for step in (2, 4, 6):
         journal.write(step, {"loss/total": 1 / step})
     journal.close()
@@ -23,7 +23,7 @@ def begun(tmp_path: Path) -> Path:
 
 
 def test_figures_of_one_step_stand_in_one_row(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = MetricsLogger(tmp_path)
     journal.write(2, {"loss/total": 0.5})
     journal.write(4, {"loss/total": 0.25})
     journal.write(4, {"validation/sdr_db": 3.0})
@@ -35,7 +35,7 @@ def test_figures_of_one_step_stand_in_one_row(tmp_path: Path) -> None:
 
 
 def test_a_resumed_journal_forgets_what_is_done_again(begun: Path) -> None:
-    journal = Journal(begun, first_step=4)
+    journal = MetricsLogger(begun, first_step=4)
     journal.write(6, {"loss/total": 9.0})
     journal.write(8, {"loss/total": 8.0})
     journal.close()
@@ -45,14 +45,14 @@ def test_a_resumed_journal_forgets_what_is_done_again(begun: Path) -> None:
 
 
 def test_a_run_without_a_checkpoint_begins_its_journal_anew(begun: Path) -> None:
-    journal = Journal(begun)
+    journal = MetricsLogger(begun)
     journal.write(1, {"loss/total": 1.0})
     journal.close()
     assert [row["step"] for row in rows(begun)] == ["1"]
 
 
 def test_tensorboard_holds_figures_sounds_and_pictures(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = MetricsLogger(tmp_path)
     journal.write(3, {"loss/total": 0.5})
     journal.sound("a sound", np.zeros(800, np.float32), 8000, 3)
     journal.picture("a picture", np.zeros((4, 6, 3), np.uint8), 3)

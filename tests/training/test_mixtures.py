@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsep.cues.cache import SourceLibrary
+from avsep.cues.cache import SourceCache
 from avsep.data.mixing import MixingSettings
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.datamodule import AudioVisualItem, AudioVisualMixtures, choose_rows, join_cues
+from avsep.training.datamodule import AudioVisualItem, MixAndSeparateDataset, choose_rows, join_cues
 from data.prepared_folder import hide, make_prepared
 from training.duets import CATEGORIES, FRONT_END, RATE_HZ, grey_of, make_duet, make_duets, prepared
 
@@ -25,14 +25,14 @@ PLAIN = {"gain_range": (1, 1), "rule": "sum"}
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> SourceLibrary:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> SourceCache:
     folder = tmp_path_factory.mktemp("mixtures")
     return prepared(make_duets(folder / "duets"), folder / "cache")
 
 
-def mixtures(library: SourceLibrary, seed: int = 0, **settings: object) -> AudioVisualMixtures:
-    return AudioVisualMixtures(
-        library, CATEGORIES, MixingSettings(**settings), FRONT_END, seed=seed
+def mixtures(cache: SourceCache, seed: int = 0, **settings: object) -> MixAndSeparateDataset:
+    return MixAndSeparateDataset(
+        cache, CATEGORIES, MixingSettings(**settings), FRONT_END, seed=seed
     )
 
 
@@ -43,18 +43,18 @@ def same(a: AudioVisualItem, b: AudioVisualItem) -> bool:
     )
 
 
-def test_items_depend_on_seed_and_index_alone(library: SourceLibrary) -> None:
-    first, second = mixtures(library, 3), mixtures(library, 3)
+def test_items_depend_on_seed_and_index_alone(cache: SourceCache) -> None:
+    first, second = mixtures(cache, 3), mixtures(cache, 3)
     in_order = [first.item(index) for index in range(20)]
     for index in (19, 3, 11, 0):
         assert same(second.item(index), in_order[index])
-    assert not any(same(mixtures(library, 4).item(i), in_order[i]) for i in range(4))
+    assert not any(same(mixtures(cache, 4).item(i), in_order[i]) for i in range(4))
     assert not any(same(in_order[i], in_order[i + 8]) for i in range(8))
 
 
-def test_every_source_begins_once_in_a_stretch(library: SourceLibrary) -> None:
-    data = mixtures(library)
-    known = {(source.clip, source.category) for source in library.sources}
+def test_every_source_begins_once_in_a_stretch(cache: SourceCache) -> None:
+    data = mixtures(cache)
+    known = {(source.clip, source.category) for source in cache.sources}
     orders = []
     for stretch in range(3):
         items = [data.item(8 * stretch + place).mixed for place in range(8)]
@@ -64,18 +64,16 @@ def test_every_source_begins_once_in_a_stretch(library: SourceLibrary) -> None:
 
 
 @pytest.mark.parametrize("position", ["random", "middle"])
-def test_sound_and_pictures_are_of_one_window(library: SourceLibrary, position: str) -> None:
-    data = mixtures(library, position=position, **PLAIN)
+def test_sound_and_pictures_are_of_one_window(cache: SourceCache, position: str) -> None:
+    data = mixtures(cache, position=position, **PLAIN)
     for index in range(8):
         item = data.item(index)
         for place, sound in enumerate(item.mixed.sources):
             names = (item.mixed.names[place], item.mixed.categories[place])
-            side = next(
-                i % 2 for i, s in enumerate(library.sources) if (s.clip, s.category) == names
-            )
+            side = next(i % 2 for i, s in enumerate(cache.sources) if (s.clip, s.category) == names)
             # The stems grow louder from 0 to 0.4, the pictures brighter or darker: both are clocks.
             middle_seconds = 4 * np.abs(sound[0, 6000:10000]).max() / 0.4
-            moves = item.cues.movement[0, place].float().mean((1, 2))
+            moves = item.cues.crop_motion[0, place].float().mean((1, 2))
             assert len(moves) == 10
             expected = grey_of(side, middle_seconds)
             assert moves[4:6].mean().item() == pytest.approx(expected, abs=20)  # half a second
@@ -86,8 +84,8 @@ def test_sound_and_pictures_are_of_one_window(library: SourceLibrary, position: 
             assert crops.max().item() <= brightest + 8 + GREY_TOLERANCE
 
 
-def test_crops_in_the_middle_are_evenly_spread(library: SourceLibrary) -> None:
-    item = mixtures(library, position="middle").item(0)
+def test_crops_in_the_middle_are_evenly_spread(cache: SourceCache) -> None:
+    item = mixtures(cache, position="middle").item(0)
     # The middle two of four seconds hold the crops at 1, 1.5, 2, 2.5 s; the outer two are shown.
     greys = item.cues.crops[0, :, :, 0].float().mean((2, 3))
     difference = (greys[:, 1] - greys[:, 0]).abs()
@@ -105,9 +103,9 @@ def test_rows_are_drawn_without_repeats_while_there_are_enough(
     assert len(set(chosen)) == min(num_rows, num_crops)
 
 
-def test_one_clip_sounds_as_it_does(library: SourceLibrary) -> None:
-    data = mixtures(library, own_clip_probability=1, rule="sum")
-    plain = mixtures(library, own_clip_probability=1, **PLAIN)
+def test_one_clip_sounds_as_it_does(cache: SourceCache) -> None:
+    data = mixtures(cache, same_clip_probability=1, rule="sum")
+    plain = mixtures(cache, same_clip_probability=1, **PLAIN)
     for index in range(8):
         item = data.item(index)
         assert item.mixed.names[0] == item.mixed.names[1]
@@ -116,103 +114,109 @@ def test_one_clip_sounds_as_it_does(library: SourceLibrary) -> None:
         assert factors[0] == pytest.approx(factors[1], rel=1e-3) and 0.5 <= factors[0] <= 1.5
         # One window: the two grow in step, and of the pictures one brightens as the other darkens.
         assert np.abs(bare[0]).max() == pytest.approx(np.abs(bare[1]).max(), abs=0.01)
-        moves = item.cues.movement[0].float().mean((2, 3)).sum(0)
+        moves = item.cues.crop_motion[0].float().mean((2, 3)).sum(0)
         np.testing.assert_allclose(moves, 280, atol=2 * GREY_TOLERANCE)
 
 
-def test_what_is_unseen_is_heard_and_nothing_else(library: SourceLibrary) -> None:
-    data = mixtures(library, unseen_probability=1, **PLAIN)
+def test_what_is_unseen_is_heard_and_nothing_else(cache: SourceCache) -> None:
+    data = mixtures(cache, offscreen_probability=1, **PLAIN)
     for index in range(8):
         item = data.item(index)
         rest = item.mixed.mixture - item.mixed.sources.sum(0)
         assert len(item.mixed.sources) == 2 and np.abs(rest).max() > 0.01
         assert item.cues.category.shape == (1, 2)
-    quiet = mixtures(library, silent_probability=0.9, unseen_probability=1, **PLAIN).item(0)
+    quiet = mixtures(cache, silent_probability=0.9, offscreen_probability=1, **PLAIN).item(0)
     assert quiet.mixed.sources.any()
 
 
-def test_categories_are_the_models(library: SourceLibrary) -> None:
-    item = mixtures(library).item(0)
+def test_categories_are_the_models(cache: SourceCache) -> None:
+    item = mixtures(cache).item(0)
     assert item.cues.category.tolist() == [[CATEGORIES.index(c) for c in item.mixed.categories]]
-    others = AudioVisualMixtures(library, ("Tuba", "harp", "violoncello", "flute"), None, FRONT_END)
+    others = MixAndSeparateDataset(cache, ("Tuba", "harp", "violoncello", "flute"), None, FRONT_END)
     expected = [{"cello": 2, "flute": 3, "harp": 1, "tuba": 0}[c] for c in item.mixed.categories]
     assert others.item(0).cues.category.tolist() == [expected]
     with pytest.raises(InputError, match="unknown category 'flute'; known: cello, harp, tuba"):
-        AudioVisualMixtures(library, ("cello", "harp", "tuba"), None, FRONT_END)
+        MixAndSeparateDataset(cache, ("cello", "harp", "tuba"), None, FRONT_END)
 
 
-def test_a_model_without_categories_is_told_none(library: SourceLibrary) -> None:
-    item = AudioVisualMixtures(library, (), MixingSettings(), FRONT_END).item(0)
+def test_a_model_without_categories_is_told_none(cache: SourceCache) -> None:
+    item = MixAndSeparateDataset(cache, (), MixingSettings(), FRONT_END).item(0)
     assert item.cues.category.tolist() == [[-1, -1]]
-    assert set(item.mixed.categories) < {source.category for source in library.sources}
-    assert same(replace(item, cues=mixtures(library).item(0).cues), mixtures(library).item(0))
+    assert set(item.mixed.categories) < {source.category for source in cache.sources}
+    assert same(replace(item, cues=mixtures(cache).item(0).cues), mixtures(cache).item(0))
 
 
-def test_a_batch_is_its_items(library: SourceLibrary) -> None:
-    data = mixtures(library)
+def test_a_batch_is_its_items(cache: SourceCache) -> None:
+    data = mixtures(cache)
     items = [data.item(index) for index in range(3)]
     batch = data.collate(items)
     assert isinstance(batch, Batch) and batch.sources is not None
     assert batch.mixture.shape == (3, 1, 16001) and batch.sources.shape == (3, 2, 1, 16001)
-    assert batch.cues.crops is not None and batch.cues.movement is not None
+    assert batch.cues.crops is not None and batch.cues.crop_motion is not None
     assert batch.cues.crops.shape == (3, 2, 2, 3, 8, 8)
-    assert batch.cues.movement.shape == (3, 2, 10, 6, 6)
+    assert batch.cues.crop_motion.shape == (3, 2, 10, 6, 6)
     for place, item in enumerate(items):
         assert batch.cues.crops[place].equal(item.cues.crops[0])
         np.testing.assert_array_equal(batch.mixture[place].numpy(), item.mixed.mixture)
-    assert batch.cues.motion is None and batch.cues.appearance is None
+    assert batch.cues.i3d_features is None and batch.cues.appearance is None
 
 
 def test_motion_features_are_padded(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
-    library = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache", with_motion=True)
-    data = AudioVisualMixtures(
-        library, ("acoustic guitar", "erhu", "violin"), MixingSettings(), FRONT_END
+    cache = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache", with_i3d_features=True)
+    data = MixAndSeparateDataset(
+        cache, ("acoustic guitar", "erhu", "violin"), MixingSettings(), FRONT_END
     )
     items = [data.item(index) for index in range(6)]
     cues = data.collate(items).cues
-    assert cues.motion is not None and cues.motion_padding is not None and cues.category is not None
+    assert (
+        cues.i3d_features is not None and cues.i3d_padding is not None and cues.category is not None
+    )
     # Guitar, erhu, violin have 2, 4, 6 times; their features count from 0.
     lengths = 2 * (cues.category + 1)
-    assert (~cues.motion_padding).sum(2).equal(lengths)
-    for motion, length in zip(cues.motion.flatten(0, 1), lengths.flatten().tolist(), strict=True):
+    assert (~cues.i3d_padding).sum(2).equal(lengths)
+    for i3d_features, length in zip(
+        cues.i3d_features.flatten(0, 1), lengths.flatten().tolist(), strict=True
+    ):
         expected = torch.arange(3 * length).reshape(3, length).float()
-        assert motion[:, :length].equal(expected) and not motion[:, length:].any()
+        assert i3d_features[:, :length].equal(expected) and not i3d_features[:, length:].any()
 
 
 def test_what_is_not_seen_is_a_target_beside_what_is(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     hide(tmp_path / "solos")
-    library = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache")
-    data = AudioVisualMixtures(
-        library, ("acoustic guitar", "erhu", "violin"), MixingSettings(**PLAIN), FRONT_END
+    cache = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache")
+    data = MixAndSeparateDataset(
+        cache, ("acoustic guitar", "erhu", "violin"), MixingSettings(**PLAIN), FRONT_END
     )
     items = [data.item(index) for index in range(9)]
     is_hidden = [[category == "erhu" for category in item.mixed.categories] for item in items]
     assert any(map(any, is_hidden)) and not all(map(any, is_hidden))
     for item, hidden in zip(items, is_hidden, strict=True):
-        pictured, crops = item.cues.pictured, item.cues.crops
-        assert (pictured is None) == (not any(hidden)) and crops is not None
+        is_visible, crops = item.cues.is_visible, item.cues.crops
+        assert (is_visible is None) == (not any(hidden)) and crops is not None
         assert np.abs(item.mixed.sources).max((1, 2)).min() > 0.2  # both are heard
         assert not crops[0, torch.tensor(hidden)].any()
     cues = data.collate(items).cues
-    assert cues.pictured is not None and (~cues.pictured).tolist() == is_hidden
+    assert cues.is_visible is not None and (~cues.is_visible).tolist() == is_hidden
 
 
 def test_cues_that_do_not_say_are_of_what_is_seen() -> None:
     told = Cues(
-        category=torch.zeros(1, 2, dtype=torch.int64), pictured=torch.tensor([[True, False]])
+        category=torch.zeros(1, 2, dtype=torch.int64), is_visible=torch.tensor([[True, False]])
     )
-    untold = Cues(category=torch.zeros(2, 2, dtype=torch.int64))
-    joined = join_cues([untold, told]).pictured
+    without_labels = Cues(category=torch.zeros(2, 2, dtype=torch.int64))
+    joined = join_cues([without_labels, told]).is_visible
     assert joined is not None and joined.tolist() == [[True, True], [True, True], [True, False]]
-    assert join_cues([untold, untold]).pictured is None
+    assert join_cues([without_labels, without_labels]).is_visible is None
 
 
-def test_short_clips_fill_the_window(library: SourceLibrary, tmp_path: Path) -> None:
+def test_short_clips_fill_the_window(cache: SourceCache, tmp_path: Path) -> None:
     long_window = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=10 * RATE_HZ)
-    item = AudioVisualMixtures(library, CATEGORIES, MixingSettings(**PLAIN), long_window).item(0)
-    assert item.cues.movement.shape[2] == 50 and np.abs(item.mixed.sources[..., -8000:]).max() > 0.1
+    item = MixAndSeparateDataset(cache, CATEGORIES, MixingSettings(**PLAIN), long_window).item(0)
+    assert (
+        item.cues.crop_motion.shape[2] == 50 and np.abs(item.mixed.sources[..., -8000:]).max() > 0.1
+    )
 
 
 def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
@@ -220,39 +224,39 @@ def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
     for place, pair in enumerate([("cello", "flute"), ("harp", "tuba")]):
         (tmp_path / str(place)).mkdir()
         clips.append(make_duet(tmp_path / str(place), "000", pair, 300 + place))
-    library = prepared(clips, tmp_path / "cache")
+    cache = prepared(clips, tmp_path / "cache")
     for index in range(4):
-        own = mixtures(library, own_clip_probability=1).item(index).mixed.categories
+        own = mixtures(cache, same_clip_probability=1).item(index).mixed.categories
         assert set(own) in ({"cello", "flute"}, {"harp", "tuba"})
-        others = mixtures(library).item(index).mixed.categories
+        others = mixtures(cache).item(index).mixed.categories
         assert set(others) not in ({"cello", "flute"}, {"harp", "tuba"})
 
 
-def test_a_library_of_another_rate(library: SourceLibrary) -> None:
+def test_a_library_of_another_rate(cache: SourceCache) -> None:
     with pytest.raises(
         InputError, match="sources prepared at 8000 Hz in 1 channels cannot be mixed at 11025"
     ):
-        AudioVisualMixtures(library, CATEGORIES)
+        MixAndSeparateDataset(cache, CATEGORIES)
 
 
-def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(library: SourceLibrary) -> None:
+def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(cache: SourceCache) -> None:
     plain, mirrored = (
-        mixtures(library, mirror_probability=share, position="middle", **PLAIN) for share in (0, 1)
+        mixtures(cache, mirror_probability=share, position="middle", **PLAIN) for share in (0, 1)
     )
     for index in range(4):
         before, after = plain.item(index).cues, mirrored.item(index).cues
         assert before.crops is not None and before.boxes is not None
         assert torch.equal(after.crops, before.crops.flip(-1))
-        assert torch.equal(after.movement, before.movement.flip(-1))
+        assert torch.equal(after.crop_motion, before.crop_motion.flip(-1))
         x1, y1, x2, y2 = before.boxes.unbind(-1)
         torch.testing.assert_close(after.boxes, torch.stack([1 - x2, y1, 1 - x1, y2], dim=-1))
-    together = mixtures(library, mirror_probability=0.5, own_clip_probability=1, **PLAIN)
-    straight = mixtures(library, own_clip_probability=1, **PLAIN)
+    together = mixtures(cache, mirror_probability=0.5, same_clip_probability=1, **PLAIN)
+    straight = mixtures(cache, same_clip_probability=1, **PLAIN)
     seen = set()
     for index in range(12):
         generator = np.random.default_rng(index)
-        draw = straight.draws.draw(index % 8, generator)
-        drawn = together._mirrored(draw, generator)[: len(draw.shown)]
+        draw = straight.sampler.draw(index % 8, generator)
+        drawn = together._mirrored(draw, generator)[: len(draw.targets)]
         assert drawn.all() or not drawn.any()
         seen.add(bool(drawn.all()))
     assert seen == {True, False}

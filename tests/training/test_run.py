@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from avsep.checkpoint import load_model, read_card
 from avsep.errors import InputError
-from avsep.training.callbacks import Listener
+from avsep.training.callbacks import ProgressCallback
 from avsep.training.run import RunFolder, train
 from training.noise_training import noise_recipe, noise_run
 
 
-class Notes(Listener):
+class Notes(ProgressCallback):
     """Writes down what it hears, and may ask to stop."""
 
     def __init__(self, stop_after: int | None = None, by: int = signal.SIGINT) -> None:
@@ -80,9 +80,9 @@ def test_a_run_leaves_models_that_load(through: Path) -> None:
     assert best.settings == last.settings
     card = read_card(through / "model.safetensors")
     assert card.model == "dgfnet"
-    assert card.facts["data"] == "noise"
-    assert card.facts["step"] in (3, 4)
-    assert card.facts["validation"]["validation/sdr_db"] < 10
+    assert card.metadata["data"] == "noise"
+    assert card.metadata["step"] in (3, 4)
+    assert card.metadata["validation"]["validation/sdr_db"] < 10
 
 
 def test_metrics_hold_losses_rates_and_validations(through: Path) -> None:
@@ -155,7 +155,7 @@ def test_folders_are_new_or_gone_on_with(through: Path, tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
     run = replace(noise_run(tmp_path / "device"), device="abacus")
     with pytest.raises(InputError, match=r"device 'abacus' cannot be used .*; try --device auto"):
-        train(run, Listener())
+        train(run, ProgressCallback())
 
 
 @pytest.mark.slow

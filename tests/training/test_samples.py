@@ -5,7 +5,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from avsep.sound.front_end import FrontEnd
-from avsep.training.callbacks import Journal, show_samples, spectrograms
+from avsep.training.callbacks import MetricsLogger, show_samples, spectrograms
 from tiny_models import FRONT_END, tiny_batch, tiny_model
 
 
@@ -22,7 +22,7 @@ def test_a_low_tone_is_bright_below_and_a_high_one_above() -> None:
 
 def test_every_sound_of_a_mixture_can_be_heard(tmp_path: Path) -> None:
     model, batch = tiny_model("dgfnet"), tiny_batch(num_items=1)
-    journal = Journal(tmp_path)
+    journal = MetricsLogger(tmp_path)
     with torch.no_grad():
         show_samples(journal, 5, batch, model.separate(batch), model.front_end)
     journal.close()

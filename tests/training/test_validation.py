@@ -18,7 +18,7 @@ class Oracle(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.front_end = tiny_model("dgfnet").front_end
-        self.needs = frozenset({"category"})
+        self.required_cues = frozenset({"category"})
         self.was_training = True
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -32,7 +32,7 @@ class Oracle(nn.Module):
             told = torch.full(batch.sources.shape[:2], -1)
             mean = answer.magnitudes.mean(1, keepdim=True)
             answer = replace(answer, magnitudes=mean.expand_as(answer.magnitudes))
-        return replace(answer, facts={"category": told, "gate": torch.full((2, 2, 1, 1), 0.25)})
+        return replace(answer, metadata={"category": told, "gate": torch.full((2, 2, 1, 1), 0.25)})
 
 
 def test_figures_are_those_of_the_two_ways_to_ask() -> None:

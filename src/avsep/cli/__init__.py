@@ -10,7 +10,7 @@ import typer
 
 import avsep
 from avsep.cli.check import check
-from avsep.cli.console import say, say_error
+from avsep.cli.console import print_error, print_line
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
 from avsep.cli.evaluate import evaluate
@@ -49,7 +49,7 @@ def version(
 ) -> None:
     """Separate the sound of every visible object in a video, and score whoever does."""
     if show:
-        say(avsep.__version__)
+        print_line(avsep.__version__)
         raise typer.Exit
 
 
@@ -63,18 +63,18 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         try:
             _run()
         finally:
             sys.stdout.flush()  # what is left of the answer; at the very end it would be too late
     except BrokenPipeError:
-        _hang_up()
+        _exit_on_broken_pipe()
     except SystemExit as end:
         # What prints has caught it before us, and wants to exit with 1.
         if isinstance(end.__context__, BrokenPipeError):
-            _hang_up()
+            _exit_on_broken_pipe()
         raise
 
 
@@ -82,21 +82,21 @@ def _run() -> None:
     try:
         app(prog_name="avsep")
     except InputError as error:
-        say_error(str(error))
+        print_error(str(error))
         sys.exit(2)
     except OSError as error:
         # Of the machine, not of ours: a full disk, no rights, a name that is too long.
-        say_error(f"{error.strerror}: '{error.filename}'" if error.filename else str(error))
+        print_error(f"{error.strerror}: '{error.filename}'" if error.filename else str(error))
         sys.exit(2)
 
 
-def _hang_up() -> NoReturn:
+def _exit_on_broken_pipe() -> NoReturn:
     """End when nobody reads what is printed, and let nothing more be written there."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     sys.exit(_PIPE_IS_BROKEN)
 
 
-def _leave(number: int, _: object) -> NoReturn:
+def _on_sigterm(number: int, _: object) -> NoReturn:
     """End in order when asked to: half files are removed, and worker processes are not left."""
     sys.exit(128 + number)

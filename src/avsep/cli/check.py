@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_json, say_table, track
+from avsep.cli.console import print_json, print_line, print_table, track
 
 
 def check(
@@ -42,10 +42,10 @@ def check(
     opened = open_check(data, against or [])
     report = opened.report(track(opened.examine(), len(opened.jobs), "clips read"))
     if as_json:
-        say_json(report.as_json())
+        print_json(report.as_json())
     else:
         if report.findings:
-            say_table(f"What was found in {data}", *report.table())
-        say(report.verdict)
+            print_table(f"What was found in {data}", *report.table())
+        print_line(report.verdict)
     if not report.is_well:
         raise typer.Exit(2)

@@ -23,22 +23,22 @@ _wide = Console(markup=False, emoji=False, highlight=False, width=100_000)
 _err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line of the answer."""
     _out.print(_printable(text), soft_wrap=True)
 
 
-def say_json(value: object) -> None:
+def print_json(value: object) -> None:
     """Print a value for a program to read, and nothing else."""
     _out.file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def say_error(text: str) -> None:
+def print_error(text: str) -> None:
     """Print one line of what went wrong."""
     _err.print(f"avsep: {_printable(' '.join(text.split()))}", soft_wrap=True)
 
 
-def say_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
+def print_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
     """Print a table; columns of figures stand to the right.
 
     On a terminal it is as wide as that at most: a head is no wider than the figures below it, and

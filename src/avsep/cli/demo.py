@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_table, working
+from avsep.cli.console import print_line, print_table, working
 
 
 def demo(
@@ -25,5 +25,5 @@ def demo(
         from avsep.separation.demo import make_demo
 
         result = make_demo(out, seed)
-    say_table(f"{result.title} (dB)", result.head, result.rows)
-    say(f"look and listen: {out / 'report.html'}")
+    print_table(f"{result.title} (dB)", result.head, result.rows)
+    print_line(f"look and listen: {out / 'report.html'}")

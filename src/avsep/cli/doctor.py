@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_json
+from avsep.cli.console import print_json, print_line
 
 
 def doctor(
@@ -16,11 +16,13 @@ def doctor(
 
     findings = examine()
     if as_json:
-        say_json(findings_as_json(findings))
+        print_json(findings_as_json(findings))
     else:
         for finding in findings:
-            say(f"{'ok     ' if finding.well else 'MISSING'} {finding.name}: {finding.detail}")
+            print_line(
+                f"{'ok     ' if finding.well else 'MISSING'} {finding.name}: {finding.detail}"
+            )
             if finding.remedy:
-                say(f"        {finding.remedy}")
+                print_line(f"        {finding.remedy}")
     if not all(finding.well for finding in findings):
         raise typer.Exit(2)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsep.cli.console import say, say_json, say_table, track, working
+from avsep.cli.console import print_json, print_line, print_table, track, working
 from avsep.cli.options import Device, Labels, Pairs
 
 if TYPE_CHECKING:
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.results.qualitative import FigureChoice
     from avsep.evaluation.results.tables import Table
-    from avsep.evaluation.run import Plan
+    from avsep.evaluation.run import EvaluationConfig
 
 Names = Annotated[
     list[str] | None,
@@ -107,57 +107,61 @@ def evaluate(
     from avsep.evaluation.results.result_tables import tables_of
     from avsep.evaluation.results.writing import as_json as all_of
     from avsep.evaluation.results.writing import write_results
-    from avsep.evaluation.run import EvaluationSettings, Plan, open_journal, score_all
+    from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, open_score_log, score_all
     from avsep.recipe import read_overrides
 
     settings = read_overrides(overrides or [], EvaluationSettings)
     choose_metrics(settings.metrics)
     clips = open_dataset(data)
     chosen = choose_mixtures(clips, pairs=pairs, limit=limit, settings=settings, seed=seed)
-    plan = Plan(
+    config = EvaluationConfig(
         mixtures=chosen.mixtures,
         names=tuple(names or ()),
         labels=labels,
-        trials=tuple(cues or ["all"]),
+        ablations=tuple(cues or ["all"]),
         seed=seed,
         device=str(find_device(device)),
         metrics=settings.metrics,
         num_channels=settings.channels,
         mirrored=settings.mirrored,
     )
-    drawn = choose_figures(plan.mixtures, figures, settings.figure_pairs, out)
-    contenders = plan.contenders()
-    with open_journal(out, plan) as journal:
-        scored = score_all(plan, contenders, settings.workers, journal)
-        done = tuple(track(scored, total=len(plan.mixtures), what=f"{chosen.unit} scored"))
-    evaluation = Evaluation(contenders, done, seed, chosen.remarks, plan.metrics)
+    drawn = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
+    methods = config.methods()
+    with open_score_log(out, config) as journal:
+        scored = score_all(config, methods, settings.workers, journal)
+        done = tuple(track(scored, total=len(config.mixtures), what=f"{chosen.unit} scored"))
+    evaluation = Evaluation(methods, done, seed, chosen.warnings, config.metrics)
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
-        _draw(evaluation, plan, drawn, out, data_name)
+        _draw(evaluation, config, drawn, out, data_name)
     if as_json:
-        say_json(all_of(evaluation, data_name))
+        print_json(all_of(evaluation, data_name))
         return
-    _show(tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"), chosen.remarks)
+    _show(tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"), chosen.warnings)
     if out is not None:
-        say(f"written into {out}: results.html to look and listen, the tables, every figure")
+        print_line(f"written into {out}: results.html to look and listen, the tables, every figure")
 
 
 def _draw(
-    evaluation: "Evaluation", plan: "Plan", choice: "FigureChoice", folder: Path, data_name: str
+    evaluation: "Evaluation",
+    config: "EvaluationConfig",
+    choice: "FigureChoice",
+    folder: Path,
+    data_name: str,
 ) -> None:
     from avsep.evaluation.results.qualitative import figures_of
     from avsep.evaluation.results.results_page import write_results_page
 
     with working("drawing the best and the worst"):
-        write_results_page(evaluation, plan.mixtures, folder, data_name, plan.device)
-        figures_of(evaluation, plan.mixtures, choice, folder / "figures", plan.device)
+        write_results_page(evaluation, config.mixtures, folder, data_name, config.device)
+        figures_of(evaluation, config.mixtures, choice, folder / "figures", config.device)
 
 
-def _show(tables: Iterable["Table"], remarks: Iterable[str]) -> None:
+def _show(tables: Iterable["Table"], warnings: Iterable[str]) -> None:
     for table in tables:
-        say_table(table.title, list(table.head), [list(row) for row in table.rows])
-        for remark in table.remarks:
-            say(remark)
-    for remark in remarks:
-        say(remark)
+        print_table(table.title, list(table.head), [list(row) for row in table.rows])
+        for remark in table.warnings:
+            print_line(remark)
+    for remark in warnings:
+        print_line(remark)

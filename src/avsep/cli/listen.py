@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_json, say_table, working
+from avsep.cli.console import print_json, print_line, print_table, working
 from avsep.cli.options import Device, Labels, Pairs
 from avsep.errors import InputError
 
@@ -74,21 +74,23 @@ def listen(
     from avsep.evaluation.batches import ClipReader
     from avsep.evaluation.listening.design import make_listening_test
     from avsep.evaluation.listening.page import write_listening_test
-    from avsep.evaluation.methods import find_contenders
+    from avsep.evaluation.methods import find_methods
     from avsep.evaluation.mixtures import choose_mixtures
 
     place = find_device(device)
     chosen = choose_mixtures(open_dataset(data), pairs=pairs, seed=seed)
-    contenders = find_contenders(names or [], labels, ["all"], place, with_baselines=False)
+    methods = find_methods(names or [], labels, ["all"], place, with_baselines=False)
     reader, data_name = ClipReader(chosen.mixtures), data.resolve().name
     with working("asking both separators"):
-        test = make_listening_test(contenders, reader, data_name, pairs_count, seed, place)
+        test = make_listening_test(methods, reader, data_name, pairs_count, seed, place)
     key_path = write_listening_test(test, out)
     if as_json:
         files = {"page": str(out), "key": str(key_path)}
-        say_json({"test": test.key.test, "num_trials": len(test.trials), **files})
+        print_json({"test": test.key.test, "num_trials": len(test.trials), **files})
         return
-    say(f"{len(test.trials)} trials in {out}; {key_path} says which is which, keep it to yourself")
+    print_line(
+        f"{len(test.trials)} trials in {out}; {key_path} says which is which, keep it to yourself"
+    )
 
 
 def _count(files: list[Path], key: Path, as_json: bool) -> None:
@@ -96,10 +98,10 @@ def _count(files: list[Path], key: Path, as_json: bool) -> None:
 
     result = tally_files(files, key)
     if as_json:
-        say_json(result.as_json())
+        print_json(result.as_json())
         return
-    head, rows, remarks = tally_table(result)
+    head, rows, warnings = tally_table(result)
     first, second = result.separators
-    say_table(f"{first} preferred to {second}", head, rows)
-    for remark in remarks:
-        say(remark)
+    print_table(f"{first} preferred to {second}", head, rows)
+    for remark in warnings:
+        print_line(remark)

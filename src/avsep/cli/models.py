@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_json, say_table
+from avsep.cli.console import print_json, print_line, print_table
 
 
 def models(
@@ -16,14 +16,14 @@ def models(
     `avsep separate`. Systems are the papers' networks, which `avsep train` trains; their numbers of
     parameters are those at the paper's size.
     """
-    from avsep.evaluation.model_info import list_entries
+    from avsep.evaluation.model_info import list_models
 
-    entries = list(list_entries())
+    entries = list(list_models())
     if as_json:
-        say_json([entry.as_json() for entry in entries])
+        print_json([entry.as_json() for entry in entries])
         return
     shipped = [entry for entry in entries if entry.kind == "weights"]
-    say_table(
+    print_table(
         "Shipped weights",
         ["name", "what it is", "MB", "measured"],
         (
@@ -38,9 +38,9 @@ def models(
     )
     for entry in shipped:
         words = ", ".join(entry.categories or ()) or "none, it goes by pictures and places alone"
-        say(f"Categories of {entry.name}: {words}")
+        print_line(f"Categories of {entry.name}: {words}")
     systems = [entry for entry in entries if entry.kind == "system"]
-    say_table(
+    print_table(
         "Systems, at the size of their papers",
         ["name", "what it is", "trained, millions", "frozen"],
         (
@@ -50,8 +50,8 @@ def models(
     )
     for entry in systems:
         if entry.missing:
-            say(f"{entry.name}: {entry.missing}")
-    say_table(
+            print_line(f"{entry.name}: {entry.missing}")
+    print_table(
         "Baselines and ceilings",
         ["name", "what it is"],
         ([entry.name, entry.what] for entry in entries if entry.kind == "baseline"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_error, say_json, track
+from avsep.cli.console import print_error, print_json, print_line, track
 from avsep.cli.options import Device
 
 
@@ -34,17 +34,19 @@ def motion(
     from avsep.vision.i3d import load_i3d
 
     clips = open_for_motion(data)
-    missing = [clip for clip in clips if clip.motion is None]
+    missing = [clip for clip in clips if clip.i3d_features is None]
     model = load_i3d(weights).to(find_device(device))
     done = []
     for outcome in track(add_motion(data, missing, model), len(missing), "clips"):
         if outcome.error:
-            say_error(outcome.error)
+            print_error(outcome.error)
         done.append(outcome)
     num_kept, num_made = len(clips) - len(missing), sum(not one.error for one in done)
     if as_json:
-        say_json({"kept": num_kept, "clips": [outcome.as_json() for outcome in done]})
+        print_json({"kept": num_kept, "clips": [outcome.as_json() for outcome in done]})
     else:
-        say(f"motion features of {num_made} clips written into {data}; {num_kept} had theirs")
+        print_line(
+            f"motion features of {num_made} clips written into {data}; {num_kept} had theirs"
+        )
     if num_made < len(missing):
         raise typer.Exit(2)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsep.cli.console import say_error, say_json, say_table, track
+from avsep.cli.console import print_error, print_json, print_table, track
 
 if TYPE_CHECKING:
     from avsep.evaluation.stems.score_tables import Table
@@ -109,24 +109,26 @@ def score(
         scored = score_songs(songs, settings)
         done = tuple(track(scored, total=len(songs), what="songs scored"))
         answer, rows = score_tables.folder_json(done), score_tables.folder_rows(done)
-        tables, remarks = score_tables.folder_tables(done), score_tables.folder_remarks(done)
+        tables, warnings = score_tables.folder_tables(done), score_tables.folder_remarks(done)
     else:
         scores = score_files(references, estimates, settings)
         answer, rows = score_tables.file_json(scores), score_tables.file_rows(scores)
-        tables, remarks = [score_tables.file_table(scores)], list(scores.remarks)
+        tables, warnings = [score_tables.file_table(scores)], list(scores.warnings)
     if out is not None:
         score_tables.write_scores(out, answer, rows)
     if as_json:
-        say_json(answer)
+        print_json(answer)
         return
-    _show(tables, remarks)
+    _show(tables, warnings)
 
 
-def _show(tables: Iterable["Table"], remarks: Sequence[str]) -> None:
+def _show(tables: Iterable["Table"], warnings: Sequence[str]) -> None:
     """Remarks on stderr, the tables on stdout."""
-    for remark in remarks[:_MOST_REMARKS]:
-        say_error(remark)
-    if len(remarks) > _MOST_REMARKS:
-        say_error(f"and {len(remarks) - _MOST_REMARKS} more remarks of this kind; --json has all")
+    for remark in warnings[:_MOST_REMARKS]:
+        print_error(remark)
+    if len(warnings) > _MOST_REMARKS:
+        print_error(
+            f"and {len(warnings) - _MOST_REMARKS} more remarks of this kind; --json has all"
+        )
     for title, head, rows in tables:
-        say_table(title, head, rows)
+        print_table(title, head, rows)

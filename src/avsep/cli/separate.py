@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsep.cli.console import say_error, say_json, say_table, track
+from avsep.cli.console import print_error, print_json, print_table, track
 from avsep.cli.options import Device, Text
 
 if TYPE_CHECKING:
@@ -99,16 +99,16 @@ def separate(
         _say_outcome(outcome, with_table=not as_json)
         done.append(outcome.as_json())
     if as_json:
-        say_json(done)
+        print_json(done)
     if any(not outcome["files"] for outcome in done):
         raise typer.Exit(2)
 
 
 def _say_outcome(outcome: "Outcome", *, with_table: bool) -> None:
     """What was noticed, and what was made or went wrong."""
-    for remark in outcome.manifest.remarks if outcome.manifest else ():
-        say_error(f"warning: '{outcome.video}': {remark}")
+    for remark in outcome.manifest.warnings if outcome.manifest else ():
+        print_error(f"warning: '{outcome.video}': {remark}")
     if outcome.error:
-        say_error(outcome.error)
+        print_error(outcome.error)
     elif with_table:
-        say_table(str(outcome.folder), *outcome.table())
+        print_table(str(outcome.folder), *outcome.table())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, track
+from avsep.cli.console import print_line, track
 
 
 def toyband(
@@ -47,9 +47,9 @@ def toyband(
     settings = load_recipe(recipe, "toyband", ToybandSettings, overrides or [])
     settings = settings.for_ears(binaural, head)
     material = Material.read(sounds, photos, noise, chorales, head)
-    for remark in material.remarks():
-        say(remark)
+    for remark in material.warnings():
+        print_line(remark)
     names = make_toyband(folder, clips, seed, settings, material, num_workers=workers)
     done = list(track(names, total=clips, what=f"clips into {folder}"))
     kind = "held-out" if is_held_out(seed) else "training"
-    say(f"{len(done)} clips in {folder}, seed {seed} (plays {kind} notes)")
+    print_line(f"{len(done)} clips in {folder}, seed {seed} (plays {kind} notes)")

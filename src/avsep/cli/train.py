@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avsep.cli.console import say, say_error, track, working
+from avsep.cli.console import print_error, print_line, track, working
 from avsep.cli.options import Device
 
 
@@ -58,19 +58,19 @@ def train(
         session = Session(options)
         lines = session.summary()
     if dry_run:
-        say(session.recipe_text())
+        print_line(session.recipe_text())
     for line in lines:
-        say(line)
+        print_line(line)
     if dry_run:
         return
     session.begin()
     for _ in track(session.prepare(), total=session.num_clips, what="clips prepared"):
         pass
     for reason in session.skipped:
-        say_error(f"warning: left out: {reason}")
+        print_error(f"warning: left out: {reason}")
     with Display() as display:
         is_done = session.train(display)
     if is_done:
-        say(f"best model: {session.folder.best}; the last step's: {session.folder.end}")
+        print_line(f"best model: {session.folder.best}; the last step's: {session.folder.end}")
     else:
-        say(f"stopped; to go on: avsep train --run {session.folder.path} --resume")
+        print_line(f"stopped; to go on: avsep train --run {session.folder.path} --resume")

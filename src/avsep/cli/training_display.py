@@ -7,13 +7,13 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from avsep.training.callbacks import Listener
+from avsep.training.callbacks import ProgressCallback
 
 # Without a terminal, into a log file, one line in so many seconds.
 _QUIET_SECONDS = 30.0
 
 
-class Display(Listener):
+class Display(ProgressCallback):
     """Shows steps, losses, speed and validations on stderr while it is entered."""
 
     def __init__(self) -> None:

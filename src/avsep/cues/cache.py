@@ -18,10 +18,10 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from avsep.cues.crops import LookSettings, look_at_clip
-from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_motion, read_sound
+from avsep.cues.crops import CropSettings, extract_clip_crops
+from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_i3d_features, read_sound
 from avsep.errors import InputError
-from avsep.media.atomic import make_folder, whole_file
+from avsep.media.atomic import atomic_file, make_folder
 from avsep.parallel import begin_worker
 from avsep.records import Cues
 
@@ -32,11 +32,11 @@ from avsep.records import Cues
 FULL_SCALE = 32767
 
 
-class PreparedSource:
+class CachedSource:
     """One source in its file; of everything only the rows asked for are read."""
 
-    def __init__(self, path: Path, looks: LookSettings) -> None:
-        self._looks = looks
+    def __init__(self, path: Path, crops: CropSettings) -> None:
+        self._settings = crops
         try:
             self._file = safe_open(path, framework="pt")
         except (OSError, SafetensorError) as error:
@@ -58,19 +58,21 @@ class PreparedSource:
         return steps.numpy().T.astype(np.float32) / FULL_SCALE * self._peak
 
     @property
-    def is_pictured(self) -> bool:
+    def is_visible(self) -> bool:
         """Somebody sees it; else its crops are black and only its word tells."""
-        return "unpictured" not in self._names
+        return "not_visible" not in self._names
 
     @cached_property
-    def motion(self) -> Float[Tensor, "D K"] | None:
+    def i3d_features(self) -> Float[Tensor, "D K"] | None:
         """Motion features of the whole clip, where it has some."""
-        return self._file.get_tensor("motion").float() if "motion" in self._names else None
+        return (
+            self._file.get_tensor("i3d_features").float() if "i3d_features" in self._names else None
+        )
 
     def crop_rows(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
-        """Which crops lie in a window, as `Look.crops_within` has them."""
+        """Which crops lie in a window, as `ObjectCrops.crops_within` has them."""
         shown = "appearance" if "appearance" in self._names else "crops"
-        return self._looks.crops_within(self._num_rows(shown), start_seconds, window_seconds)
+        return self._settings.crops_within(self._num_rows(shown), start_seconds, window_seconds)
 
     def crops(self, rows: Int64[np.ndarray, " K"]) -> UInt8[Tensor, "K 3 H W"] | None:
         """These crops, where they were kept."""
@@ -84,17 +86,17 @@ class PreparedSource:
         """Where these crops were cut out."""
         return self._rows("boxes", rows)
 
-    def movement(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"] | None:
+    def crop_motion(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"] | None:
         """So many pictures of movement from a time on, the first and last repeated beyond.
 
         A clip that is shorter than that begins anew, as its sound then does.
         """
-        if "movement" not in self._names:
+        if "crop_motion" not in self._names:
             return None
-        first = round(start_seconds * self._looks.movement_rate_hz)
-        num_rows, rows = self._num_rows("movement"), np.arange(first, first + num_frames)
+        first = round(start_seconds * self._settings.motion_rate_hz)
+        num_rows, rows = self._num_rows("crop_motion"), np.arange(first, first + num_frames)
         rows = rows % num_rows if num_rows < num_frames else rows.clip(0, num_rows - 1)
-        return self._rows("movement", rows)
+        return self._rows("crop_motion", rows)
 
     def _rows(self, name: str, rows: Int64[np.ndarray, " K"]) -> Shaped[Tensor, "K *rest"] | None:
         if name not in self._names:
@@ -119,22 +121,22 @@ _MOST_WORKERS = 8
 Embed = Callable[[Cues], Cues]
 
 
-class PreparationSettings(BaseModel):
+class SourceCacheSettings(BaseModel):
     """What is kept of each source."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample_rate_hz: int = Field(default=11025, gt=0, description="rate the model works at")
     num_channels: Literal[1, 2] = Field(default=1, description="that the model hears")
-    looks: LookSettings = LookSettings()
+    crops: CropSettings = CropSettings()
     embedder: str = Field(
         default="", description="fingerprint of the image encoder whose maps are kept; none: crops"
     )
     with_crops: bool = Field(default=True, description="crops are kept, beside any maps")
-    with_motion: bool = Field(default=False, description="motion features are needed")
+    with_i3d_features: bool = Field(default=False, description="motion features are needed")
 
 
-class SourceLibrary:
+class SourceCache:
     """All sources of a list of clips, each prepared in a file of its own, read piece by piece.
 
     Departure: the papers cut and flip the pictures at random at every step (section 4.1.4 of
@@ -146,7 +148,7 @@ class SourceLibrary:
     """
 
     def __init__(
-        self, clips: Sequence[ClipFiles], settings: PreparationSettings, folder: Path
+        self, clips: Sequence[ClipFiles], settings: SourceCacheSettings, folder: Path
     ) -> None:
         self.settings = settings
         self.folder = folder
@@ -156,18 +158,20 @@ class SourceLibrary:
     @classmethod
     def for_model(
         cls, model: nn.Module, clips: Sequence[ClipFiles], folder: Path, *, with_crops: bool = False
-    ) -> "SourceLibrary":
+    ) -> "SourceCache":
         """The library a model trains on: at its rate, with the cues it needs, crops as maps."""
         settings: Any = model.settings
-        needs: Any = model.needs
-        looks = settings.looks.model_copy(update={"with_movement": "movement" in needs})
-        preparation = PreparationSettings(
+        required_cues: Any = model.required_cues
+        crops = settings.crops.model_copy(
+            update={"with_crop_motion": "crop_motion" in required_cues}
+        )
+        preparation = SourceCacheSettings(
             sample_rate_hz=settings.front_end.sample_rate_hz,
             num_channels=settings.front_end.num_channels,
-            looks=looks,
-            embedder=fingerprint(model) if "crops" in needs else "",
+            crops=crops,
+            embedder=fingerprint(model) if "crops" in required_cues else "",
             with_crops=with_crops,
-            with_motion="motion" in needs,
+            with_i3d_features="i3d_features" in required_cues,
         )
         return cls(clips, preparation, folder)
 
@@ -184,22 +188,30 @@ class SourceLibrary:
         """How many sources it holds."""
         return len(self.sources)
 
-    def __getitem__(self, index: int) -> "PreparedSource":
+    def __getitem__(self, index: int) -> "CachedSource":
         """A source, opened for reading."""
-        return PreparedSource(self._paths[index], self.settings.looks)
+        return CachedSource(self._paths[index], self.settings.crops)
 
     def paths_of(self, clip: ClipFiles) -> list[Path]:
         """Where each source of a clip is or will be; a file that is missing is an InputError."""
         # Neither changes a file: how many crops a window is shown, a lone object whole but by box.
-        no_matter = {"looks": {"num_crops", "whole_when_alone"}}
+        no_matter = {"crops": {"num_crops", "whole_when_alone"}}
         made_with = self.settings.model_dump_json(exclude=no_matter)
-        visible = self.settings.looks.seen([source.visible for source in clip.sources])
+        visible = self.settings.crops.seen([source.visible for source in clip.sources])
         seen = file_facts(clip.video)
-        motion = [] if clip.motion is None else file_facts(clip.motion)
+        i3d_features = [] if clip.i3d_features is None else file_facts(clip.i3d_features)
         paths = []
         for source, one in zip(clip.sources, visible, strict=True):
             boxes = one.model_dump_json(include={"boxes"})
-            facts = [_FORMAT, made_with, clip.name, *seen, *motion, *file_facts(source.path), boxes]
+            facts = [
+                _FORMAT,
+                made_with,
+                clip.name,
+                *seen,
+                *i3d_features,
+                *file_facts(source.path),
+                boxes,
+            ]
             digest = hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()
             paths.append(self.folder / f"{digest[:32]}.safetensors")
         return paths
@@ -216,7 +228,7 @@ class SourceLibrary:
 
     def build(
         self,
-        embed: Embed | None = None,
+        precompute: Embed | None = None,
         *,
         num_workers: int | None = None,
         skip_broken: bool = False,
@@ -226,13 +238,13 @@ class SourceLibrary:
         A run that was killed goes on where it was.
 
         Args:
-            embed: a model's `embed`, whose fingerprint the settings bear.
+            precompute: a model's `precompute`, whose fingerprint the settings bear.
             num_workers: processes that read and embed clips; 0: this one; none: as many as there
                 are cores, 8 at most.
             skip_broken: clips that cannot be read are left out of the library, the reason of each
                 in `skipped`; else the first stops.
         """
-        assert (embed is not None) == bool(self.settings.embedder), (
+        assert (precompute is not None) == bool(self.settings.embedder), (
             "embedder and fingerprint differ"
         )
         make_folder(self.folder)
@@ -240,7 +252,7 @@ class SourceLibrary:
         yield from (clip.name for clip, is_ready in ready if is_ready)
         missing = [clip for clip, is_ready in ready if not is_ready]
         broken: set[str] = set()
-        read = _read_all(_Reading(tuple(missing), self.settings, embed), num_workers)
+        read = _read_all(_Reading(tuple(missing), self.settings, precompute), num_workers)
         for clip, found in zip(missing, read, strict=True):
             if isinstance(found, InputError):
                 if not skip_broken:
@@ -255,7 +267,7 @@ class SourceLibrary:
 
     def _write(self, clip: ClipFiles, sources: list["Arrays"]) -> None:
         for path, arrays in zip(self.paths_of(clip), sources, strict=True):
-            with whole_file(path) as part:
+            with atomic_file(path) as part:
                 save_file({name: np.ascontiguousarray(kept) for name, kept in arrays.items()}, part)
 
 
@@ -276,12 +288,14 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:32] if has_any else ""
 
 
-def maps_of(crops: UInt8[np.ndarray, "K 3 H W"], embed: Embed) -> Float16[np.ndarray, "K D h w"]:
+def maps_of(
+    crops: UInt8[np.ndarray, "K 3 H W"], precompute: Embed
+) -> Float16[np.ndarray, "K D h w"]:
     """What a model's image encoder makes of crops."""
     pieces = []
     with torch.no_grad():
         for piece in torch.from_numpy(crops).split(_EMBED_AT_ONCE):
-            found = embed(Cues(crops=piece[None, None])).appearance
+            found = precompute(Cues(crops=piece[None, None])).appearance
             assert found is not None, "embed turns crops into appearance"
             pieces.append(found[0, 0].half().cpu().numpy())
     return np.concatenate(pieces)
@@ -298,17 +312,17 @@ class _Reading(Dataset[list[Arrays] | InputError]):
     """Clips as a data set of PyTorch: what is kept of each source."""
 
     clips: tuple[ClipFiles, ...]
-    settings: PreparationSettings
-    embed: Embed | None
+    settings: SourceCacheSettings
+    precompute: Embed | None
 
     def __getitem__(self, index: int) -> list[Arrays] | InputError:
         try:
             sources = _read_clip(self.clips[index], self.settings)
         except InputError as error:
             return error
-        if self.embed is not None:
+        if self.precompute is not None:
             for arrays in sources:
-                arrays["appearance"] = maps_of(arrays["crops"], self.embed)
+                arrays["appearance"] = maps_of(arrays["crops"], self.precompute)
                 if not self.settings.with_crops:
                     del arrays["crops"]
         return sources
@@ -341,25 +355,25 @@ def _read_all(reading: _Reading, num_workers: int | None) -> Iterator[list[Array
     )
 
 
-def _read_clip(clip: ClipFiles, settings: PreparationSettings) -> list[Arrays]:
+def _read_clip(clip: ClipFiles, settings: SourceCacheSettings) -> list[Arrays]:
     rate_hz, channels = settings.sample_rate_hz, settings.num_channels
     sounds = [read_sound(source.path, rate_hz, channels) for source in clip.sources]
     end_seconds = max(sound.shape[1] for sound in sounds) / rate_hz
     objects = [source.visible for source in clip.sources]
-    looks = look_at_clip(clip, objects, settings.looks, end_seconds=end_seconds)
-    shared: Arrays = {} if clip.is_seen else {"unpictured": np.array(True)}
-    if settings.with_motion:
-        shared["motion"] = read_motion(clip).astype(np.float16)
+    object_crops = extract_clip_crops(clip, objects, settings.crops, end_seconds=end_seconds)
+    shared: Arrays = {} if clip.is_visible else {"not_visible": np.array(True)}
+    if settings.with_i3d_features:
+        shared["i3d_features"] = read_i3d_features(clip).astype(np.float16)
     found = []
-    for sound, look in zip(sounds, looks, strict=True):
+    for sound, object_crop in zip(sounds, object_crops, strict=True):
         peak = max(1.0, float(np.abs(sound).max()))
         steps = np.rint(sound.T / peak * FULL_SCALE).astype(np.int16)
-        arrays = {"waveform": steps, "crops": look.crops.numpy(), **shared}
-        arrays["boxes"] = look.boxes.numpy()
+        arrays = {"waveform": steps, "crops": object_crop.crops.numpy(), **shared}
+        arrays["boxes"] = object_crop.boxes.numpy()
         if peak > 1:  # beyond full scale, as files of floats may be and resampled ones are
             arrays["peak"] = np.array(peak, np.float32)
-        if look.movement is not None:
-            arrays["movement"] = look.movement.numpy()
+        if object_crop.crop_motion is not None:
+            arrays["crop_motion"] = object_crop.crop_motion.numpy()
         found.append(arrays)
     return found
 

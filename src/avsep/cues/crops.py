@@ -30,7 +30,7 @@ WHOLE_PICTURE: Box = (0.0, 0.0, 1.0, 1.0)
 _LUMA = torch.tensor([0.2126, 0.7152, 0.0722])  # Rec. 709, of red, green, blue
 
 
-class LookSettings(BaseModel):
+class CropSettings(BaseModel):
     """How objects are cut out of pictures, and how often."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,9 +38,9 @@ class LookSettings(BaseModel):
     crop_pixels: int = Field(default=224, ge=2)  # side of the square crop
     crop_rate_hz: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     num_crops: int = Field(default=3, ge=1)  # drawn for one window of sound
-    movement_rate_hz: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    movement_pixels: int = Field(default=32, ge=2)  # side of the square grey picture
-    with_movement: bool = True
+    motion_rate_hz: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    motion_pixels: int = Field(default=32, ge=2)  # side of the square grey picture
+    with_crop_motion: bool = True
     # A clip that shows one source is seen whole, its box left aside (DAVIS: whole frames); in a
     # clip of several each object's box is cut out.
     whole_when_alone: bool = False
@@ -54,7 +54,7 @@ class LookSettings(BaseModel):
     def crops_within(
         self, num_crops: int, start_seconds: float, window_seconds: float
     ) -> Int64[np.ndarray, " K"]:
-        """Which of so many crops lie in a window, as `Look.crops_within` has them."""
+        """Which of so many crops lie in a window, as `ObjectCrops.crops_within` has them."""
         rate = self.crop_rate_hz
         first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
         beyond = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
@@ -65,40 +65,40 @@ class LookSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Look:
+class ObjectCrops:
     """One object as seen over a whole clip; time 0 is the first sample of the clip's sound.
 
     Attributes:
         crops: the object's box cut out, RGB, at 0, 1 / crop_rate_hz, ... seconds.
-        movement: the same in grey, smaller, at movement_rate_hz; none where it was not asked for.
+        crop_motion: the same in grey, smaller, at motion_rate_hz; none unless with_crop_motion.
         boxes: where each crop was cut out, normalised x1 y1 x2 y2.
         settings: what they were made with.
     """
 
     crops: UInt8[Tensor, "K 3 H W"]
-    movement: UInt8[Tensor, "M h w"] | None
+    crop_motion: UInt8[Tensor, "M h w"] | None
     boxes: Float[Tensor, "K 4"]
-    settings: LookSettings
+    settings: CropSettings
 
     def crops_within(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
         """Which crops lie in a window, in order; at least one: that nearest to its middle."""
         return self.settings.crops_within(len(self.crops), start_seconds, window_seconds)
 
-    def movement_within(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"]:
+    def motion_within(self, start_seconds: float, num_frames: int) -> UInt8[Tensor, "M h w"]:
         """So many pictures of movement from a time on, the first and last repeated beyond."""
-        assert self.movement is not None, "movement was not looked at; set with_movement"
-        first = round(start_seconds * self.settings.movement_rate_hz)
+        assert self.crop_motion is not None, "crop motion was not extracted; set with_crop_motion"
+        first = round(start_seconds * self.settings.motion_rate_hz)
         indices = torch.arange(first, first + num_frames)
-        return self.movement[indices.clamp(0, len(self.movement) - 1)]
+        return self.crop_motion[indices.clamp(0, len(self.crop_motion) - 1)]
 
 
-def look_at(
+def extract_crops(
     video: Source,
     objects: Sequence[VisibleObject],
-    settings: LookSettings | None = None,
+    settings: CropSettings | None = None,
     *,
     end_seconds: float | None = None,
-) -> tuple[Look, ...]:
+) -> tuple[ObjectCrops, ...]:
     """The look of each object, from one pass over the video; only the looks are held.
 
     Times and boxes count from the first sample of the video's sound, or from the file's zero where
@@ -117,16 +117,16 @@ def look_at(
     frame_settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS, on_damage="skip")
     frames = iterate_frames(video, settings=frame_settings)
     shown = ((time - zero, picture) for time, picture in frames)
-    return _look(shown, objects, settings or LookSettings(), end_seconds)
+    return _look(shown, objects, settings or CropSettings(), end_seconds)
 
 
-def look_at_pictures(
+def extract_crops_from_frames(
     pictures: Iterable[UInt8[np.ndarray, "_ _ 3"]],
     times_seconds: Iterable[float],
     objects: Sequence[VisibleObject],
-    settings: LookSettings | None = None,
+    settings: CropSettings | None = None,
     duration_seconds: float | None = None,
-) -> tuple[Look, ...]:
+) -> tuple[ObjectCrops, ...]:
     """The look of each object, of all in the clip, in pictures that lie ready.
 
     Each picture is shown from its time on.
@@ -134,18 +134,20 @@ def look_at_pictures(
     may differ. Times must rise.
     """
     shown = zip(times_seconds, pictures, strict=True)
-    return _look(shown, objects, settings or LookSettings(), duration_seconds)
+    return _look(shown, objects, settings or CropSettings(), duration_seconds)
 
 
-def nothing_to_see(num_objects: int, settings: LookSettings) -> tuple[Look, ...]:
+def blank_crops(num_objects: int, settings: CropSettings) -> tuple[ObjectCrops, ...]:
     """The looks of sources that nobody sees: one black crop each, and nothing that moves."""
     crops = torch.zeros(1, 3, settings.crop_pixels, settings.crop_pixels, dtype=torch.uint8)
-    side = settings.movement_pixels
-    movement = torch.zeros(1, side, side, dtype=torch.uint8) if settings.with_movement else None
-    return (Look(crops, movement, torch.tensor([WHOLE_PICTURE]), settings),) * num_objects
+    side = settings.motion_pixels
+    crop_motion = (
+        torch.zeros(1, side, side, dtype=torch.uint8) if settings.with_crop_motion else None
+    )
+    return (ObjectCrops(crops, crop_motion, torch.tensor([WHOLE_PICTURE]), settings),) * num_objects
 
 
-def cut_out(
+def crop_box(
     picture: UInt8[np.ndarray, "H W 3"], box: Box, num_pixels: int
 ) -> UInt8[np.ndarray, "3 P P"]:
     """The box of a picture, rounded outward to whole pixels, as a square of that many.
@@ -161,7 +163,7 @@ def cut_out(
     return np.asarray(resized).transpose(2, 0, 1)
 
 
-def cut_out_grey(
+def crop_box_grey(
     picture: UInt8[np.ndarray, "H W 3"], box: Box, num_pixels: int
 ) -> UInt8[np.ndarray, "P P"]:
     """The luma (Rec. 709) of a box as a square, each pixel the mean of the area it covers.
@@ -184,20 +186,20 @@ def cut_out_grey(
 def _look(
     shown: Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]],
     objects: Sequence[VisibleObject],
-    settings: LookSettings,
+    settings: CropSettings,
     end_seconds: float | None,
-) -> tuple[Look, ...]:
+) -> tuple[ObjectCrops, ...]:
     """Looks from pictures and the times from which on they are shown."""
     objects = settings.seen(objects)
-    crops = _Track(objects, settings.crop_rate_hz, cut_out, settings.crop_pixels)
-    movement = _Track(objects, settings.movement_rate_hz, cut_out_grey, settings.movement_pixels)
+    crops = _Track(objects, settings.crop_rate_hz, crop_box, settings.crop_pixels)
+    crop_motion = _Track(objects, settings.motion_rate_hz, crop_box_grey, settings.motion_pixels)
     for until, picture in _spans(shown, end_seconds):
         crops.take(picture, until)
-        if settings.with_movement:
-            movement.take(picture, until)
-    moves = movement.stacked() if settings.with_movement else (None for _ in objects)
+        if settings.with_crop_motion:
+            crop_motion.take(picture, until)
+    moves = crop_motion.stacked() if settings.with_crop_motion else (None for _ in objects)
     return tuple(
-        Look(seen, moved, _boxes_of(visible, len(seen), settings.crop_rate_hz), settings)
+        ObjectCrops(seen, moved, _boxes_of(visible, len(seen), settings.crop_rate_hz), settings)
         for visible, seen, moved in zip(objects, crops.stacked(), moves, strict=True)
     )
 
@@ -293,13 +295,13 @@ def _coverage(
 # What the objects of a data set's clip look like, as video or pictures, or unseen
 
 
-def look_at_clip(
+def extract_clip_crops(
     clip: ClipFiles,
     objects: Sequence[VisibleObject],
-    settings: LookSettings,
+    settings: CropSettings,
     *,
     end_seconds: float | None = None,
-) -> tuple[Look, ...]:
+) -> tuple[ObjectCrops, ...]:
     """The look of each object of a clip, from one pass over its pictures; black where it has none.
 
     Args:
@@ -308,12 +310,12 @@ def look_at_clip(
         settings: sizes and rates.
         end_seconds: length of the sound; none: the looks end with the pictures.
     """
-    if not clip.is_seen:
-        return nothing_to_see(len(objects), settings)
+    if not clip.is_visible:
+        return blank_crops(len(objects), settings)
     if not clip.video.is_dir():
-        return look_at(clip.video, objects, settings, end_seconds=end_seconds)
+        return extract_crops(clip.video, objects, settings, end_seconds=end_seconds)
     assert clip.frame_rate_hz is not None, "a folder of pictures has a frame rate"
     paths = frame_paths(clip)
     times_seconds = (number / clip.frame_rate_hz for number in range(len(paths)))
     pictures = map(read_picture, paths)
-    return look_at_pictures(pictures, times_seconds, objects, settings, end_seconds)
+    return extract_crops_from_frames(pictures, times_seconds, objects, settings, end_seconds)

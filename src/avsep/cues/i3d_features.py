@@ -10,9 +10,9 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from avsep.data.clips import ClipFiles, frame_paths, read_picture
-from avsep.data.prepared import INDEX_NAME, motion_path, read_prepared
+from avsep.data.prepared import INDEX_NAME, i3d_features_path, read_prepared
 from avsep.errors import InputError
-from avsep.media.atomic import make_folder, whole_file
+from avsep.media.atomic import atomic_file, make_folder
 from avsep.vision.i3d import I3D, MOTION_RATE_HZ, motion_of_pictures
 
 # A video of 3 seconds has no picture at 3 seconds, whatever the last bit of its length says.
@@ -43,7 +43,7 @@ def open_for_motion(folder: Path) -> tuple[ClipFiles, ...]:
             f"'{folder}' holds no {INDEX_NAME}, the list of a prepared folder (docs/data.md): give "
             "one; motion features have no place in toyband folders and others"
         )
-    clips = tuple(clip for clip in read_prepared(folder) if clip.is_seen)
+    clips = tuple(clip for clip in read_prepared(folder) if clip.is_visible)
     if not clips:
         raise InputError(
             f"'{folder}' holds clips that are heard and not seen: motion features are made of "
@@ -64,9 +64,9 @@ def add_motion(folder: Path, clips: Sequence[ClipFiles], model: I3D) -> Iterator
         except InputError as error:
             yield MotionOutcome(clip.name, error=f"clip '{clip.name}': {error}")
             continue
-        path = motion_path(folder, clip.name)
+        path = i3d_features_path(folder, clip.name)
         make_folder(path.parent)
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_file(path) as part, part.open("wb") as file:
             np.save(file, features.cpu().numpy())
         yield MotionOutcome(clip.name, path)
 

@@ -29,11 +29,11 @@ def mirrored(batch: Batch) -> Batch:
 
 def mirrored_cues(cues: Cues) -> Cues:
     """What vision tells of the mirrored pictures."""
-    if cues.motion is not None:
+    if cues.i3d_features is not None:
         raise InputError("motion features cannot be mirrored: compute them of mirrored pictures")
     pictures = {
         name: value.flip(-1)
-        for name in ("crops", "appearance", "frames", "movement")
+        for name in ("crops", "appearance", "frames", "crop_motion")
         if (value := getattr(cues, name)) is not None
     }
     boxes = None if cues.boxes is None else _mirrored_boxes(cues.boxes)

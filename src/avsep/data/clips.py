@@ -39,23 +39,23 @@ class ClipFiles:
         video: a video file, or a folder of pictures 000001.jpg, 000002.jpg, ...; of a clip that is
             not seen, its sound.
         sources: the sound of each visible object, in the order of the objects.
-        unseen: sounds in the mixture that no visible object makes.
+        offscreen: sounds in the mixture that no visible object makes.
         sound: where the clip's sound lies; none: in the video.
         frame_rate_hz: of a folder of pictures, the first of which is shown from time 0.
-        motion: a file of motion features of the whole clip.
+        i3d_features: a file of motion features of the whole clip.
         split: of its data set: train, val or test; none where no list says.
-        is_seen: there are pictures; else its sources are heard, and known by their words alone.
+        is_visible: there are pictures; else its sources are heard, and known by their words alone.
     """
 
     name: str
     video: Path
     sources: tuple[SourceFile, ...]
-    unseen: tuple[Path, ...] = ()
+    offscreen: tuple[Path, ...] = ()
     sound: Path | None = None
     frame_rate_hz: float | None = None
-    motion: Path | None = None
+    i3d_features: Path | None = None
     split: str | None = None
-    is_seen: bool = True
+    is_visible: bool = True
 
 
 def split_clips(
@@ -82,7 +82,7 @@ def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
 
     Raises InputError for a clip that is heard and not seen.
     """
-    if not files.is_seen:
+    if not files.is_visible:
         raise InputError(f"clip '{files.name}' is heard and not seen: there is no picture to show")
     sound = read_audio(files.sound or files.video)
     if files.video.is_dir():
@@ -155,14 +155,14 @@ def read_array(path: Path) -> Shaped[np.ndarray, "..."]:
         raise InputError(f"'{path}' is no array of numbers in .npy: {error}") from error
 
 
-def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
+def read_i3d_features(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
     """Motion features of a clip over time, the largest over any places the file tells apart.
 
     The file is .npy or .safetensors (entry "motion") and holds [D, K] or, as iQuery keeps them,
     [D, K, H, W].
     """
-    path = files.motion
-    if path is None and not files.is_seen:
+    path = files.i3d_features
+    if path is None and not files.is_visible:
         raise InputError(
             f"clip '{files.name}' is heard and not seen, so nothing in it moves: leave its folder "
             "out, or set the model's motion to 'none'"
@@ -170,10 +170,10 @@ def read_motion(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
     if path is None:
         raise InputError(
             f"clip '{files.name}' has no motion features: put them into features/motion, as "
-            "`avsep motion DIR --weights FILE` does, or set the model's motion to 'none'"
+            "`avsep i3d_features DIR --weights FILE` does, or set the model's motion to 'none'"
         )
     try:
-        found = read_array(path) if path.suffix == ".npy" else load_file(path)["motion"]
+        found = read_array(path) if path.suffix == ".npy" else load_file(path)["i3d_features"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"cannot read motion features from '{path}': {error}") from error
     if found.ndim not in (2, 4) or 0 in found.shape or found.dtype.kind != "f":

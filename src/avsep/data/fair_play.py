@@ -19,8 +19,8 @@ from pathlib import Path
 from avsep.data.checks.reports import (
     MISSING,
     UNREADABLE,
-    ClipHealth,
     ClipJob,
+    ClipReport,
     Fault,
     Finding,
     Item,
@@ -255,7 +255,7 @@ def open_fair_play(
     return [replace(one, dataset=None) for one in lists], found, jobs
 
 
-def examine_fair_play(folder: Path, name: str) -> ClipHealth:
+def examine_fair_play(folder: Path, name: str) -> ClipReport:
     """All that is wrong with the files of one clip; nothing is raised for a bad file."""
     sound, pictures = sound_at(folder, name), pictures_at(folder, name)
     seconds, faults = None, []
@@ -276,7 +276,7 @@ def examine_fair_play(folder: Path, name: str) -> ClipHealth:
             clip_at(folder, ListedClip(name, None, 0))
         except InputError as error:
             faults.append(Fault(UNREADABLE, name, str(error)))
-    return ClipHealth(name, tuple(faults), seconds)
+    return ClipReport(name, tuple(faults), seconds)
 
 
 def _picture_faults(pictures: Path, name: str, seconds: float | None) -> Iterator[Fault]:

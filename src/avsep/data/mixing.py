@@ -37,14 +37,14 @@ class MixingSettings(BaseModel):
         le=1,
         description="share of mixtures in which two sources are of one category all the same",
     )
-    own_clip_probability: float = Field(
+    same_clip_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
         description="share of mixtures whose sources are of one clip, as they sound together: the "
         "same window, their own levels under a common factor, their own categories",
     )
-    unseen_probability: float = Field(
+    offscreen_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
@@ -90,7 +90,7 @@ class MixingSettings(BaseModel):
     def _in_bounds(self) -> "MixingSettings":
         if not 0 < self.gain_range[0] <= self.gain_range[1]:
             raise ValueError(f"gain_range {self.gain_range} must hold 0 < lowest <= highest")
-        if self.own_clip_probability + self.same_category_probability > 1:
+        if self.same_clip_probability + self.same_category_probability > 1:
             raise ValueError(
                 "own_clip_probability and same_category_probability are shares of all mixtures: "
                 "together they must not exceed 1"
@@ -99,26 +99,26 @@ class MixingSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Draw:
+class SampledMixture:
     """What one mixture is made of, as places in the list of sources.
 
     Attributes:
-        shown: the targets.
-        unseen: what is heard beside them, or none.
+        targets: the targets.
+        offscreen: what is heard beside them, or none.
         is_one_clip: the targets are of one clip.
     """
 
-    shown: tuple[int, ...]
-    unseen: int | None = None
+    targets: tuple[int, ...]
+    offscreen: int | None = None
     is_one_clip: bool = False
 
     @property
     def heard(self) -> tuple[int, ...]:
         """All sources in the mixture, the targets first."""
-        return self.shown if self.unseen is None else (*self.shown, self.unseen)
+        return self.targets if self.offscreen is None else (*self.targets, self.offscreen)
 
 
-class Draws:
+class MixtureSampler:
     """Draws from a list of sources, each given as the clip it is of and its category."""
 
     def __init__(
@@ -138,49 +138,49 @@ class Draws:
         ]
         self._check_enough()
 
-    def draw(self, first: int, generator: np.random.Generator) -> Draw:
+    def draw(self, first: int, generator: np.random.Generator) -> SampledMixture:
         """A mixture that begins with this source, or with another where it finds no partners."""
         settings = self.settings
         kind = generator.random()
-        is_one_clip = kind < settings.own_clip_probability
+        is_one_clip = kind < settings.same_clip_probability
         if is_one_clip:
-            shown = self._of_one_clip(first, generator)
+            targets = self._of_one_clip(first, generator)
         else:
-            is_alike = kind < settings.own_clip_probability + settings.same_category_probability
-            shown = self._of_other_clips(first, is_alike, generator)
-        unseen = None
-        if generator.random() < settings.unseen_probability:
-            unseen = self._partner(shown, self._everything, generator)
-        return Draw(tuple(shown), unseen, is_one_clip)
+            is_alike = kind < settings.same_clip_probability + settings.same_category_probability
+            targets = self._of_other_clips(first, is_alike, generator)
+        offscreen = None
+        if generator.random() < settings.offscreen_probability:
+            offscreen = self._partner(targets, self._everything, generator)
+        return SampledMixture(tuple(targets), offscreen, is_one_clip)
 
     def _of_one_clip(self, first: int, generator: np.random.Generator) -> list[int]:
         """Sources of the first one's clip; where that holds too few, of any that does not."""
         places = self._of_clip[self.clips[first]]
-        shown = [first]
+        targets = [first]
         if len(places) < self.settings.num_sources:
             places = self._large_clips[generator.integers(len(self._large_clips))]
-            shown = [places[generator.integers(len(places))]]
-        others = [place for place in places if place != shown[0]]
+            targets = [places[generator.integers(len(places))]]
+        others = [place for place in places if place != targets[0]]
         order = generator.permutation(len(others))[: self.settings.num_sources - 1]
-        return shown + [others[place] for place in order]
+        return targets + [others[place] for place in order]
 
     def _of_other_clips(
         self, first: int, is_alike: bool, generator: np.random.Generator
     ) -> list[int]:
         """Sources of clips, and where asked for of categories, that differ."""
         for _ in range(MAXIMUM_DRAWS):
-            shown = [first]
+            targets = [first]
             if is_alike:
                 alike = self._of_category[self.categories[first]]
-                partner = self._partner(shown, alike, generator, any_category=True)
-                shown += [] if partner is None else [partner]
-            while len(shown) < self.settings.num_sources:
-                partner = self._partner(shown, self._everything, generator)
+                partner = self._partner(targets, alike, generator, any_category=True)
+                targets += [] if partner is None else [partner]
+            while len(targets) < self.settings.num_sources:
+                partner = self._partner(targets, self._everything, generator)
                 if partner is None:
                     break
-                shown.append(partner)
+                targets.append(partner)
             else:
-                return shown
+                return targets
             # This first source leaves too few partners: another one begins instead.
             first = int(generator.integers(len(self.clips)))
         raise InputError(
@@ -191,16 +191,16 @@ class Draws:
 
     def _partner(
         self,
-        shown: Sequence[int],
+        targets: Sequence[int],
         candidates: Sequence[int],
         generator: np.random.Generator,
         *,
         any_category: bool = False,
     ) -> int | None:
         """One of the candidates that may join, all being equally likely; none where none may."""
-        clips = {self.clips[place] for place in shown}
+        clips = {self.clips[place] for place in targets}
         is_free = any_category or not self.settings.distinct_categories
-        categories = set() if is_free else {self.categories[place] for place in shown}
+        categories = set() if is_free else {self.categories[place] for place in targets}
 
         def may_join(place: int) -> bool:
             return self.clips[place] not in clips and self.categories[place] not in categories
@@ -214,14 +214,14 @@ class Draws:
 
     def _check_enough(self) -> None:
         settings = self.settings
-        needed = settings.num_sources + (settings.unseen_probability > 0)
-        if settings.own_clip_probability > 0 and not self._large_clips:
+        needed = settings.num_sources + (settings.offscreen_probability > 0)
+        if settings.same_clip_probability > 0 and not self._large_clips:
             raise InputError(
                 f"own_clip_probability needs clips of {settings.num_sources} sources at least, and "
                 "the list holds none: set it to 0"
             )
-        if settings.own_clip_probability == 1:
-            needed = 1 + (settings.unseen_probability > 0)
+        if settings.same_clip_probability == 1:
+            needed = 1 + (settings.offscreen_probability > 0)
         if len(self._of_clip) < needed:
             raise InputError(
                 f"mixtures of {needed} sources need as many clips, and the list holds "
@@ -299,7 +299,7 @@ class Waveform:
 
 
 @dataclass(frozen=True)
-class MixedItem:
+class MixtureItem:
     """One mixture and its truth.
 
     Attributes:
@@ -334,7 +334,7 @@ class MixAndSeparate:
         self.front_end = front_end or FrontEndSettings()
         self.seed = seed
         self.epoch = 0
-        self.draws = Draws(
+        self.sampler = MixtureSampler(
             [source.clip for source in self.sources],
             [source.category for source in self.sources],
             self.settings,
@@ -343,7 +343,7 @@ class MixAndSeparate:
     def __len__(self) -> int:
         return len(self.sources) * self.settings.repeats
 
-    def __getitem__(self, index: int) -> MixedItem:
+    def __getitem__(self, index: int) -> MixtureItem:
         """The mixture of this index in the current epoch."""
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
@@ -351,7 +351,7 @@ class MixAndSeparate:
         skipped: list[str] = []
         first = index % len(self.sources)
         for _ in range(MAXIMUM_DRAWS):
-            draw = self.draws.draw(first, generator)
+            draw = self.sampler.draw(first, generator)
             try:
                 return self._mix(draw, generator, tuple(skipped))
             except InputError as error:
@@ -364,8 +364,8 @@ class MixAndSeparate:
         )
 
     def _mix(
-        self, draw: Draw, generator: np.random.Generator, skipped: tuple[str, ...]
-    ) -> MixedItem:
+        self, draw: SampledMixture, generator: np.random.Generator, skipped: tuple[str, ...]
+    ) -> MixtureItem:
         rate_hz, window_samples = self.front_end.sample_rate_hz, self.front_end.window_samples
         channels = self.front_end.num_channels
         sounds = [
@@ -379,13 +379,13 @@ class MixAndSeparate:
         return replace(item, skipped=skipped)
 
 
-def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = False) -> MixedItem:
+def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = False) -> MixtureItem:
     """A clip as it is: its own sources at their own level, and what is heard unseen.
 
     The window in its middle, or all of it. The item has one name, the clip's.
     """
     rate_hz, channels = front_end.sample_rate_hz, front_end.num_channels
-    paths = (*(source.path for source in clip.sources), *clip.unseen)
+    paths = (*(source.path for source in clip.sources), *clip.offscreen)
     sounds = [read_sound(path, rate_hz, channels) for path in paths]
     if len({sound.shape[1] for sound in sounds}) > 1:
         raise InputError(f"the stems of clip '{clip.name}' differ in length: make the clip again")
@@ -394,11 +394,11 @@ def mixture_of(clip: ClipFiles, front_end: FrontEndSettings, *, whole: bool = Fa
         sounds = [crop(Waveform(sound), middle, num_samples) for sound in sounds]
     stems = np.stack(sounds)  # sources, then what is unseen
     categories = tuple(source.category for source in clip.sources)
-    return MixedItem(stems.sum(axis=0), stems[: len(clip.sources)], (clip.name,), categories)
+    return MixtureItem(stems.sum(axis=0), stems[: len(clip.sources)], (clip.name,), categories)
 
 
 def centres_of(
-    draw: Draw,
+    draw: SampledMixture,
     lengths: Sequence[int],
     window_samples: int,
     settings: MixingSettings,
@@ -415,7 +415,7 @@ def centres_of(
         drawn = int(generator.integers(half, repeated - half, endpoint=True))
         centres.append(drawn if settings.position == "random" else repeated // 2)
     if draw.is_one_clip:
-        num_shown = len(draw.shown)
+        num_shown = len(draw.targets)
         centres[:num_shown] = [centres[0]] * num_shown
     return centres
 
@@ -437,18 +437,18 @@ def windows_of(
 
 
 def mix_drawn(
-    draw: Draw,
+    draw: SampledMixture,
     windows: Float32[np.ndarray, "heard C N"],
     sources: Sequence[SourceFile],
     settings: MixingSettings,
     generator: np.random.Generator,
-) -> MixedItem:
+) -> MixtureItem:
     """The mixture and its targets: windows of `draw.heard`, coloured and at levels drawn here.
 
     All channels of a sound have one gain and one colour. Departure: LAVSS's code draws a gain for
     each ear, which destroys the level difference that tells where the sound is.
     """
-    num_shown = len(draw.shown)
+    num_shown = len(draw.targets)
     if settings.equaliser_db > 0:
         bands_db = generator.normal(0, settings.equaliser_db, (len(windows), NUM_BANDS))
         windows = equalise(windows, bands_db)
@@ -460,9 +460,9 @@ def mix_drawn(
     silent[generator.integers(num_shown)] = False
     sounds[:num_shown][silent] = 0
     mixture, levelled = mix(sounds, settings.rule)
-    shown = [sources[place] for place in draw.shown]
-    names, categories = ([s.clip for s in shown], [s.category for s in shown])
-    return MixedItem(mixture, levelled[:num_shown], tuple(names), tuple(categories))
+    targets = [sources[place] for place in draw.targets]
+    names, categories = ([s.clip for s in targets], [s.category for s in targets])
+    return MixtureItem(mixture, levelled[:num_shown], tuple(names), tuple(categories))
 
 
 def mix(
@@ -495,7 +495,7 @@ def crop(sound: Sound, centre: int, window_samples: int) -> Float32[np.ndarray, 
     return window
 
 
-def to_batch(items: Sequence[MixedItem]) -> Batch:
+def to_batch(items: Sequence[MixtureItem]) -> Batch:
     """Items as one batch; they must have the same number of sources, channels and samples."""
     mixture = torch.from_numpy(np.stack([item.mixture for item in items]))  # B C N
     sources = torch.from_numpy(np.stack([item.sources for item in items]))  # B S C N

@@ -26,12 +26,12 @@ from avsep.data.checks.reports import (
     LISTED_TWICE,
     MISSING,
     MOTION,
+    OFFSCREEN,
     UNLISTED,
     UNREADABLE,
-    UNSEEN,
     UNUSABLE_LINE,
-    ClipHealth,
     ClipJob,
+    ClipReport,
     Fault,
     Finding,
     Item,
@@ -47,7 +47,7 @@ from avsep.data.clips import (
     ClipFiles,
     SourceFile,
     frame_paths,
-    read_motion,
+    read_i3d_features,
 )
 from avsep.data.detections import DETECTION_ENDINGS, read_detections
 from avsep.data.list_files import ListedClip
@@ -128,10 +128,10 @@ def label_of(category: str) -> str:
     return " ".join(category.replace("_", " ").split())
 
 
-def motion_path(folder: Path, name: str) -> Path:
+def i3d_features_path(folder: Path, name: str) -> Path:
     """Where the motion features of a clip, "category/id", are written, and found again.
 
-    >>> motion_path(Path("music"), "violin/a.b").as_posix()
+    >>> i3d_features_path(Path("music"), "violin/a.b").as_posix()
     'music/features/motion/violin/a.b.npy'
     """
     return folder / MOTION_FOLDER / f"{name}{MOTION_ENDINGS[0]}"
@@ -199,7 +199,7 @@ def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
     label = label_of(row.category)
     if not (row.tells_of_pictures or frames.is_dir()):
         sources = (SourceFile(sound, label, name, VisibleObject(label=label)),)
-        return ClipFiles(name, sound, sources, sound=sound, split=row.split, is_seen=False)
+        return ClipFiles(name, sound, sources, sound=sound, split=row.split, is_visible=False)
     visible = _object_of(folder / "objects" / place.with_name(f"{row.id}.json"), label)
     clip = ClipFiles(
         name=name,
@@ -207,7 +207,7 @@ def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
         sources=(SourceFile(sound, label, name, visible),),
         sound=sound,
         frame_rate_hz=row.frame_rate_hz,
-        motion=file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
+        i3d_features=file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
         split=row.split,
     )
     _check_frames(clip, row)
@@ -301,7 +301,7 @@ def open_prepared(
     return _as_lists(folder, rows), findings, jobs
 
 
-def examine_prepared(folder: Path, row: IndexRow) -> ClipHealth:
+def examine_prepared(folder: Path, row: IndexRow) -> ClipReport:
     """All that is wrong with the files of one line; nothing is raised for a bad file."""
     place = Path(row.category) / row.id
     sound = file_at(folder / "audio" / place, SOUND_ENDINGS)
@@ -312,19 +312,19 @@ def examine_prepared(folder: Path, row: IndexRow) -> ClipHealth:
         seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
         faults += length_faults(_name(row), seconds)
     frames = folder / "frames" / place
-    is_seen = row.tells_of_pictures or frames.is_dir()
-    if is_seen:
+    is_visible = row.tells_of_pictures or frames.is_dir()
+    if is_visible:
         faults += _picture_faults(frames, row, seconds)
         faults += _object_faults(folder, place)
     else:
-        faults.append(Fault(UNSEEN, _name(row)))
+        faults.append(Fault(OFFSCREEN, _name(row)))
         faults += _length_faults(row, seconds)
     motion = file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS)
     width = None
     if motion is not None:
         width, found = _motion_faults(motion, motion.relative_to(folder).as_posix())
         faults += found
-    return ClipHealth(_name(row), tuple(faults), seconds, width, is_seen)
+    return ClipReport(_name(row), tuple(faults), seconds, width, is_visible)
 
 
 def _name(row: IndexRow) -> str:
@@ -412,7 +412,7 @@ def detection_faults(path: Path, name: str) -> Iterator[Fault]:
 def _motion_faults(path: Path, name: str) -> tuple[int | None, list[Fault]]:
     """How many features it has at a time, or what is wrong with it."""
     try:
-        features = read_motion(ClipFiles(name, path, (), motion=path))
+        features = read_i3d_features(ClipFiles(name, path, (), i3d_features=path))
     except InputError as error:
         return None, [Fault(MOTION, name, str(error))]
     if not np.isfinite(features).all():

@@ -14,8 +14,8 @@ from avsep.data.checks.reports import (
     MISFIT,
     NO_VIDEO,
     UNREADABLE,
-    ClipHealth,
     ClipJob,
+    ClipReport,
     Fault,
     Finding,
     Item,
@@ -31,7 +31,7 @@ from avsep.media.audio import iterate_audio
 from avsep.media.frames import read_frames
 from avsep.media.objects_file import read_objects
 from avsep.media.probe import probe
-from avsep.toyband.folder import RECIPE_NAME, UNSEEN, ClipPaths, read_record
+from avsep.toyband.folder import OFFSCREEN, RECIPE_NAME, ClipPaths, read_record
 
 # The stems are the mixture to the sample; this forgives what other tools round when they copy them.
 _SUM_TOLERANCE = 1e-3
@@ -52,7 +52,7 @@ def read_clip(paths: ClipPaths) -> ClipFiles:
     """The files of one clip; stems and objects that do not match are an InputError."""
     objects = read_objects(paths.objects)
     stems = sorted(paths.stems.glob("*.wav"))
-    seen = [path for path in stems if f"-{UNSEEN}-" not in path.name]
+    seen = [path for path in stems if f"-{OFFSCREEN}-" not in path.name]
     if len(seen) != len(objects):
         raise InputError(
             f"'{paths.beside}' has {len(seen)} stems for {len(objects)} objects: a stem is missing "
@@ -62,8 +62,8 @@ def read_clip(paths: ClipPaths) -> ClipFiles:
         SourceFile(path, visible.label or "", paths.name, visible)
         for path, visible in zip(seen, objects, strict=True)
     )
-    unseen = tuple(path for path in stems if path not in seen)
-    return ClipFiles(paths.name, paths.video, sources, unseen)
+    offscreen = tuple(path for path in stems if path not in seen)
+    return ClipFiles(paths.name, paths.video, sources, offscreen)
 
 
 def open_toyband(
@@ -92,7 +92,7 @@ def open_toyband(
     return [SplitList(folder.name, folder.resolve().name, None, clips)], findings, jobs
 
 
-def examine_toyband(paths: ClipPaths) -> ClipHealth:
+def examine_toyband(paths: ClipPaths) -> ClipReport:
     """All that is wrong with one clip; nothing is raised for a bad file."""
     video = f"{paths.name}.mp4"
     seconds, faults = sound_faults(paths.video, video)
@@ -108,17 +108,17 @@ def examine_toyband(paths: ClipPaths) -> ClipHealth:
         clip = read_clip(paths)
     except InputError as error:
         faults.append(Fault(UNREADABLE, paths.name, str(error)))
-        return ClipHealth(paths.name, tuple(faults), seconds)
+        return ClipReport(paths.name, tuple(faults), seconds)
     if not clip.sources:
         faults.append(Fault(EMPTY, f"{paths.name}/objects.json"))
-    stems = [*(source.path for source in clip.sources), *clip.unseen]
+    stems = [*(source.path for source in clip.sources), *clip.offscreen]
     for path in stems:
         found = sound_faults(path, path.relative_to(paths.folder).as_posix())[1]
         sounds_are_well = sounds_are_well and not found
         faults += found
     if sounds_are_well and stems:
         faults += _misfit(paths.video, stems, paths.name)
-    return ClipHealth(paths.name, tuple(faults), seconds)
+    return ClipReport(paths.name, tuple(faults), seconds)
 
 
 def video_faults(path: Path, name: str, seconds: float) -> Iterator[Fault]:

@@ -51,7 +51,7 @@ def _betas(alpha_bar: Float64[Tensor, " one_more"]) -> Float64[Tensor, " times"]
 
 
 @runtime_checkable
-class Path(Protocol):
+class ProbabilityPath(Protocol):
     """x_t = signal(t) x_0 + spread(t) noise, at times that a sampler visits from noise to data.
 
     While data and noise are held, x divided by a scale is a straight line in the *noise level*.
@@ -63,11 +63,11 @@ class Path(Protocol):
         """The data's weight at each time, in the time's dtype."""
         ...
 
-    def spread(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+    def noise_scale(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
         """The noise's weight at each time, in the time's dtype."""
         ...
 
-    def slope(
+    def velocity_weights(
         self, time: Float[Tensor, "*times"]
     ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
         """The weights of data and noise in the velocity that a network may be trained to say."""
@@ -88,8 +88,8 @@ class Path(Protocol):
         """
         ...
 
-    def draw_times(
-        self, num: int, generator: Generator, device: torch.device, noisiness: float = 1.0
+    def sample_times(
+        self, num: int, generator: Generator, device: torch.device, timestep_power: float = 1.0
     ) -> Float[Tensor, " num"]:
         """Times to train at; even at noisiness 1, more of them noisy above it.
 
@@ -101,7 +101,7 @@ class Path(Protocol):
     def weights(self, time: float) -> tuple[float, float]:
         """Signal and spread at one time, as numbers."""
         at = torch.tensor(time, dtype=torch.float64)
-        return float(self.signal(at)), float(self.spread(at))
+        return float(self.signal(at)), float(self.noise_scale(at))
 
     def noised(
         self,
@@ -110,11 +110,11 @@ class Path(Protocol):
         time: Float[Tensor, " B"],
     ) -> Float[Tensor, "B *rest"]:
         """x_t of a batch, each item at its own time."""
-        signal, spread = over(self.signal(time), clean), over(self.spread(time), clean)
-        return signal * clean + spread * noise
+        signal, noise_scale = over(self.signal(time), clean), over(self.noise_scale(time), clean)
+        return signal * clean + noise_scale * noise
 
 
-class DiffusionPath(Path):
+class DiffusionPath(ProbabilityPath):
     """The table of a discrete diffusion (Ho et al. 2020), where signal² + spread² = 1.
 
     Times are 0 to num_times - 1, and -1 for clean data. Between them the logarithm of signal to
@@ -133,15 +133,15 @@ class DiffusionPath(Path):
         """The square root of alpha_bar."""
         return torch.sigmoid(-2 * self._log_level_at(time)).sqrt().to(time.dtype)
 
-    def spread(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+    def noise_scale(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
         """The square root of 1 - alpha_bar."""
         return torch.sigmoid(2 * self._log_level_at(time)).sqrt().to(time.dtype)
 
-    def slope(
+    def velocity_weights(
         self, time: Float[Tensor, "*times"]
     ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
         """The v of Salimans and Ho 2022: signal noise - spread data."""
-        return -self.spread(time), self.signal(time)
+        return -self.noise_scale(time), self.signal(time)
 
     def noise_level(self, time: float) -> float:
         """Spread / signal."""
@@ -168,11 +168,11 @@ class DiffusionPath(Path):
             float(step * self.num_times // num_steps - 1) for step in range(num_steps, -1, -1)
         )
 
-    def draw_times(
-        self, num: int, generator: Generator, device: torch.device, noisiness: float = 1.0
+    def sample_times(
+        self, num: int, generator: Generator, device: torch.device, timestep_power: float = 1.0
     ) -> Float[Tensor, " num"]:
         """Whole times from 0 to num_times - 1."""
-        ways = _ways_to_noise(num, generator, noisiness)
+        ways = _ways_to_noise(num, generator, timestep_power)
         return (ways * self.num_times).floor().clamp(max=self.num_times - 1).to(device)
 
     def _log_level_at(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
@@ -186,7 +186,7 @@ class DiffusionPath(Path):
         return torch.where(time < 0, table[0] + torch.log(time + 1), between)
 
 
-class FlowPath(Path):
+class FlowPath(ProbabilityPath):
     """Flow matching along straight lines (Lipman et al. 2023, section 4.1): 0 is noise, 1 data."""
 
     def __init__(self, sigma_min: float = 1e-4) -> None:
@@ -196,11 +196,11 @@ class FlowPath(Path):
         """The time itself."""
         return time
 
-    def spread(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
+    def noise_scale(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
         """1 - (1 - sigma_min) t, written so that sigma_min is left at 1 in any precision."""
         return (1 - time) + self.sigma_min * time
 
-    def slope(
+    def velocity_weights(
         self, time: Float[Tensor, "*times"]
     ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
         """The flow's velocity, the same at all times: data - (1 - sigma_min) noise."""
@@ -220,11 +220,11 @@ class FlowPath(Path):
             raise InputError(f"{num_steps} sampling steps: a flow has 1 or more; take 2")
         return tuple(step / num_steps for step in range(num_steps + 1))
 
-    def draw_times(
-        self, num: int, generator: Generator, device: torch.device, noisiness: float = 1.0
+    def sample_times(
+        self, num: int, generator: Generator, device: torch.device, timestep_power: float = 1.0
     ) -> Float[Tensor, " num"]:
         """Times in 0..1."""
-        return (1 - _ways_to_noise(num, generator, noisiness)).to(device)
+        return (1 - _ways_to_noise(num, generator, timestep_power)).to(device)
 
 
 def over(weights: Float[Tensor, " B"], like: Float[Tensor, "B *rest"]) -> Float[Tensor, "B *ones"]:
@@ -232,11 +232,11 @@ def over(weights: Float[Tensor, " B"], like: Float[Tensor, "B *rest"]) -> Float[
     return weights.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _ways_to_noise(num: int, generator: Generator, noisiness: float) -> Float[Tensor, " num"]:
-    if noisiness <= 0:
-        raise InputError(f"noisiness {noisiness} must be above 0; 1 draws times evenly")
+def _ways_to_noise(num: int, generator: Generator, timestep_power: float) -> Float[Tensor, " num"]:
+    if timestep_power <= 0:
+        raise InputError(f"noisiness {timestep_power} must be above 0; 1 draws times evenly")
     even = torch.rand(num, generator=generator, device=generator.device)
-    return even ** (1 / noisiness)
+    return even ** (1 / timestep_power)
 
 
 # What a network may be trained to say, and the data that its answer stands for
@@ -248,10 +248,10 @@ def _ways_to_noise(num: int, generator: Generator, noisiness: float) -> Float[Te
 # | noise | 0 | 1 | Ho et al. 2020; the DAVIS paper's |
 # | data | 1 | 0 | |
 # | bounded | 1 | 0 | data that the network itself keeps below the mixture |
-# | velocity | `path.slope` | | Salimans and Ho 2022 for diffusion, the flow's own for a flow |
+# | velocity | `path.velocity_weights` | | Salimans and Ho 2022; of a flow its own |
 
 
-Target = Literal["noise", "data", "bounded", "velocity"]
+Target = Literal["noise", "data", "mask", "velocity"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 # Where less of the data than this stands in x, noise tells nothing of it; schedules hold more of it
@@ -264,7 +264,7 @@ def target_of(
     clean: Float[Tensor, "B *rest"],
     noise: Float[Tensor, "B *rest"],
     time: Float[Tensor, " B"],
-    path: Path,
+    path: ProbabilityPath,
 ) -> Float[Tensor, "B *rest"]:
     """What a network of this target should say of x_t."""
     of_data, of_noise = _weights(target, time, path)
@@ -276,23 +276,23 @@ def data_from(
     said: Float[Tensor, "B *rest"],
     noisy: Float[Tensor, "B *rest"],
     time: Float[Tensor, " B"],
-    path: Path,
+    path: ProbabilityPath,
 ) -> Float[Tensor, "B *rest"]:
     """The data that an answer stands for, given x_t; as large as it comes, not clamped."""
-    if target in ("data", "bounded"):
+    if target in ("data", "mask"):
         return said
     of_data, of_noise = _weights(target, time, path)
     # 1 or -1 for the velocity, the signal for noise.
-    divisor = path.signal(time) * of_noise - path.spread(time) * of_data
+    divisor = path.signal(time) * of_noise - path.noise_scale(time) * of_data
     divisor = torch.where(divisor.abs() < LEAST_SIGNAL, LEAST_SIGNAL, divisor)
-    of_noisy, of_said = of_noise / divisor, path.spread(time) / divisor
+    of_noisy, of_said = of_noise / divisor, path.noise_scale(time) / divisor
     return over(of_noisy, noisy) * noisy - over(of_said, noisy) * said
 
 
 def _weights(
-    target: Target, time: Float[Tensor, " B"], path: Path
+    target: Target, time: Float[Tensor, " B"], path: ProbabilityPath
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     if target == "velocity":
-        return path.slope(time)
+        return path.velocity_weights(time)
     nothing, all_of_it = torch.zeros_like(time), torch.ones_like(time)
     return (nothing, all_of_it) if target == "noise" else (all_of_it, nothing)

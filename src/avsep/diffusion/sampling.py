@@ -11,13 +11,13 @@ from jaxtyping import Float, Float32
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from avsep.diffusion.paths import Path
+from avsep.diffusion.paths import ProbabilityPath
 from avsep.errors import InputError, unknown_name
 
 # Silence mask-guided sampling (DAVIS, section 3.5): what is silent in the mixture stays silent
 
 
-def as_released(
+def clamp_silence(
     estimate: Float[Tensor, "*shape"], mixture: Float[Tensor, "*#shape"], threshold: float
 ) -> Float[Tensor, "*shape"]:
     """The estimate of the data with the mixture where that is below the threshold, held in 0..1.
@@ -33,7 +33,7 @@ def equation_5(
     noisy: Float[Tensor, "*shape"],
     mixture: Float[Tensor, "*#shape"],
     threshold: float,
-    path: Path,
+    path: ProbabilityPath,
     time: float,
     noise: Float[Tensor, "*shape"],
 ) -> Float[Tensor, "*shape"]:
@@ -42,8 +42,8 @@ def equation_5(
     The noise is to be drawn anew for each step. At the last time of diffusion it has no weight, and
     silent cells become the mixture's.
     """
-    signal, spread = path.weights(time)
-    return torch.where(mixture < threshold, signal * mixture + spread * noise, noisy)
+    signal, noise_scale = path.weights(time)
+    return torch.where(mixture < threshold, signal * mixture + noise_scale * noise, noisy)
 
 
 # Samplers of one signature: from noise to data in a few looks of a network A step takes an
@@ -74,7 +74,7 @@ class Sampler(Protocol):
         self,
         denoise: Denoiser,
         start: Float[Tensor, "*shape"],
-        path: Path,
+        path: ProbabilityPath,
         num_steps: int,
         *,
         noise: Callable[[int], Tensor],
@@ -109,7 +109,7 @@ def evaluations(sampler: str, num_steps: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Evaluation:
     """One step's first look: x, its estimate of the data, and the estimate of the step before."""
 
     step: int
@@ -118,15 +118,15 @@ class _Look:
     data_before: Float[Tensor, "*shape"] | None
 
 
-class _Course:
+class _TimeGrid:
     """The times of one sampling and the weights of data and noise there, with clean data last."""
 
-    def __init__(self, path: Path, num_steps: int) -> None:
+    def __init__(self, path: ProbabilityPath, num_steps: int) -> None:
         self.path = path
         self.num_steps = num_steps
         self.times = path.times(num_steps)
         noisy = torch.tensor(self.times[:-1], dtype=torch.float64)
-        signals, spreads = path.signal(noisy).tolist(), path.spread(noisy).tolist()
+        signals, spreads = path.signal(noisy).tolist(), path.noise_scale(noisy).tolist()
         self.weights = [*zip(signals, spreads, strict=True), (1.0, 0.0)]
 
     def is_last(self, step: int) -> bool:
@@ -134,11 +134,15 @@ class _Course:
         return step == self.num_steps - 1
 
 
-def _single_look(course: _Course, denoise: Denoiser, look: _Look) -> Float[Tensor, "*shape"]:
+def _single_look(
+    course: _TimeGrid, denoise: Denoiser, look: _Evaluation
+) -> Float[Tensor, "*shape"]:
     return look.data
 
 
-def _extrapolated(course: _Course, denoise: Denoiser, look: _Look) -> Float[Tensor, "*shape"]:
+def _extrapolated(
+    course: _TimeGrid, denoise: Denoiser, look: _Evaluation
+) -> Float[Tensor, "*shape"]:
     """First order in the first step, with none before it, and in the last, which has no length."""
     if look.data_before is None or course.is_last(look.step):
         return look.data
@@ -146,21 +150,21 @@ def _extrapolated(course: _Course, denoise: Denoiser, look: _Look) -> Float[Tens
     return look.data + (there - here) / (2 * (here - before)) * (look.data - look.data_before)
 
 
-def _heun(course: _Course, denoise: Denoiser, look: _Look) -> Float[Tensor, "*shape"]:
+def _heun(course: _TimeGrid, denoise: Denoiser, look: _Evaluation) -> Float[Tensor, "*shape"]:
     """The last step is Euler's, as in EDM: there is no noise to read off clean data."""
     if course.is_last(look.step):
         return look.data
     return _looked_twice(course, denoise, look, course.times[look.step + 1], weight=0.5)
 
 
-def _midpoint(course: _Course, denoise: Denoiser, look: _Look) -> Float[Tensor, "*shape"]:
+def _midpoint(course: _TimeGrid, denoise: Denoiser, look: _Evaluation) -> Float[Tensor, "*shape"]:
     here, there = map(course.path.noise_level, course.times[look.step : look.step + 2])
     halfway = course.path.time_at((here + there) / 2)
     return _looked_twice(course, denoise, look, halfway, weight=1.0)
 
 
 def _looked_twice(
-    course: _Course, denoise: Denoiser, look: _Look, time: float, weight: float
+    course: _TimeGrid, denoise: Denoiser, look: _Evaluation, time: float, weight: float
 ) -> Float[Tensor, "*shape"]:
     path, here = course.path, course.weights[look.step]
     keep, take, _ = _mix(here, path.weights(time), eta=0.0)
@@ -170,12 +174,12 @@ def _looked_twice(
 
 
 def _sampler(
-    refine: Callable[[_Course, Denoiser, _Look], Tensor], fixed_eta: float | None = 0.0
+    refine: Callable[[_TimeGrid, Denoiser, _Evaluation], Tensor], fixed_eta: float | None = 0.0
 ) -> Sampler:
     def sample(
         denoise: Denoiser,
         start: Float[Tensor, "*shape"],
-        path: Path,
+        path: ProbabilityPath,
         num_steps: int,
         *,
         noise: Callable[[int], Tensor],
@@ -184,10 +188,10 @@ def _sampler(
     ) -> Float[Tensor, "*shape"]:
         if not 0 <= eta <= 1:
             raise InputError(f"eta {eta} must be 0 (no fresh noise) to 1 (as ddpm)")
-        course = _Course(path, num_steps)
+        course = _TimeGrid(path, num_steps)
         noisy, data_before = start, None
         for step in range(num_steps):
-            look = _Look(step, noisy, denoise(noisy, course.times[step]), data_before)
+            look = _Evaluation(step, noisy, denoise(noisy, course.times[step]), data_before)
             data = refine(course, denoise, look)
             keep, take, fresh = _mix(
                 *course.weights[step : step + 2], eta=eta if fixed_eta is None else fixed_eta
@@ -221,17 +225,17 @@ def _mix(
     Song et al. 2021, equations 12 and 16, for any signal and spread: of the noise that is there,
     eta times the posterior's deviation is fresh; what is left keeps to the noise that x holds.
     """
-    (signal, spread), (next_signal, next_spread) = here, there
-    ratio = signal * next_spread / (next_signal * spread)
+    (signal, noise_scale), (next_signal, next_spread) = here, there
+    ratio = signal * next_spread / (next_signal * noise_scale)
     fresh = eta * next_spread * math.sqrt(1 - ratio**2)
-    keep = next_spread * math.sqrt(1 - eta**2 + (eta * ratio) ** 2) / spread
+    keep = next_spread * math.sqrt(1 - eta**2 + (eta * ratio) ** 2) / noise_scale
     return keep, next_signal - signal * keep, fresh
 
 
 def _half_log_snr(weights: tuple[float, float]) -> float:
     """The step variable of DPM-Solver, without bound at a flow's start."""
-    signal, spread = weights
-    return math.log(signal / spread) if signal > 0 else -math.inf
+    signal, noise_scale = weights
+    return math.log(signal / noise_scale) if signal > 0 else -math.inf
 
 
 # Numbers of steps that no sampler counts to: equation 5 draws noise of its own.
@@ -276,7 +280,7 @@ def sample(
     settings: SamplingSettings,
     estimate: Denoiser,
     mixture: Float[Tensor, "N R T"],
-    path: Path,
+    path: ProbabilityPath,
     noise: Callable[[int], Float[Tensor, "N R T"]],
 ) -> Float[Tensor, "N R T"]:
     """Clean sounds as they are represented.
@@ -293,7 +297,7 @@ def sample(
     def denoise(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
         found = estimate(noisy, time)
         is_on = settings.silence == "released"
-        return as_released(found, mixture, threshold) if is_on else found
+        return clamp_silence(found, mixture, threshold) if is_on else found
 
     steps = iter(range(_SILENCE_STEPS, 2 * _SILENCE_STEPS))
 

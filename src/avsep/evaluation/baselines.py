@@ -13,14 +13,14 @@ from torch import Generator, Tensor
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import assignments
-from avsep.records import Batch, Separates, Separation
+from avsep.records import Batch, Separation, SeparationMethod
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.magnitudes import MAXIMUM_RATIO, binary_mask, ratio_mask
 
 # The true sources of a batch, for separators that are made from them
 
 
-def sources_of(batch: Batch) -> Float[Tensor, "B S C N"]:
+def require_sources(batch: Batch) -> Float[Tensor, "B S C N"]:
     """The true sources; InputError for a batch that holds none."""
     if batch.sources is None:
         raise InputError(
@@ -61,7 +61,7 @@ class NmfMfcc:
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """The masked mixture; always the same for a mixture, whatever the generator."""
-        sources = sources_of(batch)
+        sources = require_sources(batch)
         mixture, phase = self.front_end.spectrogram(batch.mixture)
         sounding = sources.abs().sum((-1, -2)) > 0  # B S
         magnitudes = torch.stack(
@@ -191,7 +191,7 @@ class MixtureBaseline:
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """The mixture's magnitude, once for each source."""
-        sources = sources_of(batch)
+        sources = require_sources(batch)
         magnitude, phase = self.front_end.spectrogram(batch.mixture)
         magnitudes = magnitude[:, None].expand(-1, sources.shape[1], -1, -1, -1)  # B S C F T
         return Separation(magnitudes, sources.new_ones(sources.shape[:2]), phase)
@@ -215,7 +215,7 @@ class IdealMask:
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """The mixture's magnitude times each source's own mask."""
-        sources = sources_of(batch)
+        sources = require_sources(batch)
         mixture, phase = self.front_end.spectrogram(batch.mixture)
         magnitudes, _ = self.front_end.spectrogram(sources)  # B S C F T
         masks = self._masks(magnitudes, mixture[:, None])
@@ -239,7 +239,7 @@ class IdealMask:
 
 
 # Name -> how it is made. The order is the order of rows in every table.
-BASELINES: dict[str, Callable[[FrontEnd], Separates]] = {
+BASELINES: dict[str, Callable[[FrontEnd], SeparationMethod]] = {
     "mixture": MixtureBaseline,
     "nmf-mfcc": NmfMfcc,
     "ideal-ratio-mask": lambda front_end: IdealMask(front_end, "ratio"),
@@ -253,7 +253,7 @@ DESCRIPTIONS = {
     "ideal-binary-mask": "ceiling: binary masks made from the true sources, phase of the mixture",
 }
 # Name -> what it reads beside the mixture, for the table of results.
-READS = {
+INPUTS = {
     "mixture": "nothing",
     "nmf-mfcc": "true order",
     "ideal-ratio-mask": "true sources",

@@ -12,14 +12,14 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from avsep.cues.crops import Look, LookSettings, look_at_clip
+from avsep.cues.crops import CropSettings, ObjectCrops, extract_clip_crops
 from avsep.cues.mirror import mirrored_cues, mirrored_ears
 from avsep.cues.windows import window_cues
 from avsep.data.categories import find_in
-from avsep.data.clips import ClipFiles, read_motion
-from avsep.data.mixing import MixedItem, to_batch
+from avsep.data.clips import ClipFiles, read_i3d_features
+from avsep.data.mixing import MixtureItem, to_batch
 from avsep.errors import InputError
-from avsep.evaluation.cue_ablations import TRIALS, untold
+from avsep.evaluation.cue_ablations import CUE_ABLATIONS, without_labels
 from avsep.evaluation.mixtures import (
     ClipWindow,
     Mixture,
@@ -37,21 +37,21 @@ _MOST_RECENT = 64
 
 
 @dataclass(frozen=True)
-class Reading:
+class CueSettings:
     """What a separator reads of a clip beside its sound.
 
     Attributes:
         categories: the separator's own list, which the clip's words are looked up in.
-        is_told: it is told the true category; else the picture alone decides of what is seen.
-        trial: a name of TRIALS.
-        with_motion: it reads motion features, which lie beside a clip.
+        with_labels: it is told the true category; else the picture alone decides of what is seen.
+        ablation: a name of TRIALS.
+        with_i3d_features: it reads motion features, which lie beside a clip.
     """
 
-    looks: LookSettings
+    crops: CropSettings
     categories: tuple[str, ...]
-    is_told: bool = True
-    trial: str = "all"
-    with_motion: bool = False
+    with_labels: bool = True
+    ablation: str = "all"
+    with_i3d_features: bool = False
 
 
 class ClipReader:
@@ -70,26 +70,26 @@ class ClipReader:
         self._recent: OrderedDict[object, object] = OrderedDict()
 
     def batch(
-        self, index: int, front_end: FrontEndSettings, reading: Reading | None = None
-    ) -> tuple[MixedItem, Batch]:
+        self, index: int, front_end: FrontEndSettings, cue_settings: CueSettings | None = None
+    ) -> tuple[MixtureItem, Batch]:
         """A mixture of middle windows, and as a batch of one with the cues asked for."""
         if index != self._index:
             self._index, self._held = index, {}
         if front_end not in self._held:
             self._held[front_end] = self._mix(front_end)
-        item: MixedItem = self._held[front_end]  # type: ignore[assignment]
+        item: MixtureItem = self._held[front_end]  # type: ignore[assignment]
         batch = to_batch([item])
-        if reading is None:
+        if cue_settings is None:
             return item, batch
-        cues = self._cues(self.mixtures[index].parts, reading, front_end)
+        cues = self._cues(self.mixtures[index].parts, cue_settings, front_end)
 
-        def strangers() -> Cues:
-            return self._cues(self._strangers(), reading, front_end)
+        def other_cues() -> Cues:
+            return self._cues(self._other_parts(), cue_settings, front_end)
 
-        cues = TRIALS[reading.trial](cues, strangers)
-        return item, replace(batch, cues=cues if reading.is_told else untold(cues))
+        cues = CUE_ABLATIONS[cue_settings.ablation](cues, other_cues)
+        return item, replace(batch, cues=cues if cue_settings.with_labels else without_labels(cues))
 
-    def _mix(self, front_end: FrontEndSettings) -> MixedItem:
+    def _mix(self, front_end: FrontEndSettings) -> MixtureItem:
         mixture = self.mixtures[self._index]
         windows = [self._window(part.clip, front_end) for part in mixture.parts]
         item = mix_windows(mixture, windows)
@@ -100,36 +100,42 @@ class ClipReader:
         )
         return replace(item, mixture=mixed, sources=sources)
 
-    def _cues(self, parts: Sequence[Part], reading: Reading, front_end: FrontEndSettings) -> Cues:
+    def _cues(
+        self, parts: Sequence[Part], cue_settings: CueSettings, front_end: FrontEndSettings
+    ) -> Cues:
         """Cues of parts, each in the middle window of its own clip."""
-        looks = [self._looks(part.clip, reading.looks, front_end) for part in parts]
+        object_crops = [self._looks(part.clip, cue_settings.crops, front_end) for part in parts]
         seen = [
             [
                 None if cue is None else cue[:, part.place]
-                for cue in (look.crops, look.movement, look.boxes)
+                for cue in (object_crop.crops, object_crop.crop_motion, object_crop.boxes)
             ]
-            for part, look in zip(parts, looks, strict=True)
+            for part, object_crop in zip(parts, object_crops, strict=True)
         ]
-        crops, movement, boxes = (
+        crops, crop_motion, boxes = (
             None if None in cues else torch.stack(cues, dim=1) for cues in zip(*seen, strict=True)
         )
-        told = category_cue([part.source.category for part in parts], reading.categories)
-        is_seen = [part.clip.is_seen for part in parts]
-        pictured = None if all(is_seen) else torch.tensor([is_seen])
+        told = category_cue([part.source.category for part in parts], cue_settings.categories)
+        is_visible = [part.clip.is_visible for part in parts]
+        is_visible = None if all(is_visible) else torch.tensor([is_visible])
         cues = Cues(
-            crops=crops, movement=movement, boxes=boxes, category=told[None], pictured=pictured
+            crops=crops,
+            crop_motion=crop_motion,
+            boxes=boxes,
+            category=told[None],
+            is_visible=is_visible,
         )
-        if reading.with_motion:
+        if cue_settings.with_i3d_features:
             cues = self._with_motion(cues, [part.clip for part in parts])
         return mirrored_cues(cues) if self.mirrored else cues
 
     def _with_motion(self, cues: Cues, clips: Sequence[ClipFiles]) -> Cues:
         """The cues and the motion features of the clips that the objects are from, padded."""
-        found = [torch.from_numpy(read_motion(clip)).mT for clip in clips]  # K D each
+        found = [torch.from_numpy(read_i3d_features(clip)).mT for clip in clips]  # K D each
         lengths = torch.tensor([len(features) for features in found])
-        motion = pad_sequence(found, batch_first=True).mT  # S D K
-        padding = torch.arange(motion.shape[2]) >= lengths[:, None]
-        return replace(cues, motion=motion[None], motion_padding=padding[None])
+        i3d_features = pad_sequence(found, batch_first=True).mT  # S D K
+        padding = torch.arange(i3d_features.shape[2]) >= lengths[:, None]
+        return replace(cues, i3d_features=i3d_features[None], i3d_padding=padding[None])
 
     def _window(self, clip: ClipFiles, front_end: FrontEndSettings) -> ClipWindow:
         repeat = self.mixtures[self._index].rule is not None
@@ -137,24 +143,28 @@ class ClipReader:
             (clip, front_end, repeat), lambda: middle_of(clip, front_end, repeat=repeat)
         )
 
-    def _looks(self, clip: ClipFiles, settings: LookSettings, front_end: FrontEndSettings) -> Cues:
+    def _looks(self, clip: ClipFiles, settings: CropSettings, front_end: FrontEndSettings) -> Cues:
         """What is seen of all of a clip's sources in its middle window."""
         window = self._window(clip, front_end)
         window_seconds = front_end.window_samples / front_end.sample_rate_hz
-        moving = {"movement"} if settings.with_movement else set()
-        needs = frozenset({"crops", "boxes", *moving})
+        moving = {"crop_motion"} if settings.with_crop_motion else set()
+        required_cues = frozenset({"crops", "boxes", *moving})
 
-        def look() -> Cues:
+        def object_crop() -> Cues:
             objects = [source.visible for source in clip.sources]
-            looks = look_at_clip(clip, objects, settings, end_seconds=window.repeated_seconds)
+            object_crops = extract_clip_crops(
+                clip, objects, settings, end_seconds=window.repeated_seconds
+            )
             if window.repeated_seconds is not None:
-                looks = [_again_and_again(one, window_seconds) for one in looks]
+                object_crops = [_again_and_again(one, window_seconds) for one in object_crops]
             nobody = torch.full((len(objects),), -1)
-            return window_cues(looks, [window.start_seconds], window_seconds, nobody, needs)
+            return window_cues(
+                object_crops, [window.start_seconds], window_seconds, nobody, required_cues
+            )
 
-        return self._once((clip, front_end, window.repeated_seconds, settings), look)
+        return self._once((clip, front_end, window.repeated_seconds, settings), object_crop)
 
-    def _strangers(self) -> list[Part]:
+    def _other_parts(self) -> list[Part]:
         """A part for each of the current mixture's, from the next mixtures, none of its kinds."""
         own = self.mixtures[self._index]
         present, num_mixtures = set(own.categories), len(self.mixtures)
@@ -182,12 +192,17 @@ class ClipReader:
         return self._recent[key]  # type: ignore[return-value]
 
 
-def _again_and_again(look: Look, seconds: float) -> Look:
+def _again_and_again(object_crop: ObjectCrops, seconds: float) -> ObjectCrops:
     """A look whose movement begins anew until it lasts as long, as a short sound then does."""
-    if look.movement is None:
-        return look
-    num_frames = ceil(2 * seconds * look.settings.movement_rate_hz)
-    return replace(look, movement=look.movement.repeat(-(-num_frames // len(look.movement)), 1, 1))
+    if object_crop.crop_motion is None:
+        return object_crop
+    num_frames = ceil(2 * seconds * object_crop.settings.motion_rate_hz)
+    return replace(
+        object_crop,
+        crop_motion=object_crop.crop_motion.repeat(
+            -(-num_frames // len(object_crop.crop_motion)), 1, 1
+        ),
+    )
 
 
 def category_cue(labels: Sequence[str], categories: Sequence[str]) -> Int64[Tensor, " S"]:

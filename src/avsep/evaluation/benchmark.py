@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 from avsep.data.categories import find_in
 from avsep.data.clips import ClipFiles
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.methods import CPU, Asked, Contender, ask
+from avsep.evaluation.methods import CPU, Method, Prediction, ask
 from avsep.evaluation.metrics.registry import METRICS, choose_metrics, measure
 from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.protocol import (
@@ -33,7 +33,7 @@ ONE_SOURCE = "one source only, nothing to separate it from"
 
 
 @dataclass(frozen=True)
-class ScoredClip:
+class MixtureScores:
     """One mixture and what every contender scored on it.
 
     Attributes:
@@ -88,13 +88,13 @@ class Evaluation:
 
     Attributes:
         metrics: names of METRICS beside SDR, SIR and SAR.
-        remarks: what the reader of the figures has to know of the list.
+        warnings: what the reader of the figures has to know of the list.
     """
 
-    contenders: tuple[Contender, ...]
-    clips: tuple[ScoredClip, ...]
+    methods: tuple[Method, ...]
+    clips: tuple[MixtureScores, ...]
     seed: int = 0
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
 
     @property
@@ -105,8 +105,8 @@ class Evaluation:
     @property
     def reference(self) -> str | None:
         """Whom the others are compared with: the first model, or the first of the rest."""
-        models = [row.name for row in self.contenders if row.is_model]
-        return next(iter([*models, *(row.name for row in self.contenders)]), None)
+        models = [row.name for row in self.methods if row.is_model]
+        return next(iter([*models, *(row.name for row in self.methods)]), None)
 
     def summary(self, name: str, protocol: str, group: str | None = None) -> Summary:
         """A contender's figures by a protocol, over all mixtures or those of a group.
@@ -202,7 +202,7 @@ class Evaluation:
         return Resamples.draw([clip.videos or (clip.name,) for clip in self.clips])
 
 
-class Scorer:
+class Evaluator:
     """Asks contenders about the mixtures of a list, any of them at any time, and scores them.
 
     A contender that samples draws from the seed and the mixture's place in the list alone. Models
@@ -212,38 +212,38 @@ class Scorer:
     def __init__(
         self,
         mixtures: ClipReader | Sequence[ClipFiles | Mixture],
-        contenders: Sequence[Contender],
+        methods: Sequence[Method],
         seed: int = 0,
         device: torch.device = CPU,
         metrics: Sequence[str] = (),
     ) -> None:
         self.metrics = tuple(metric.name for metric in choose_metrics(metrics))
         self.reader = mixtures if isinstance(mixtures, ClipReader) else ClipReader(mixtures)
-        self.contenders = tuple(contenders)
+        self.methods = tuple(methods)
         self.seed = seed
         self.device = device
 
-    def score(self, index: int) -> ScoredClip:
+    def score(self, index: int) -> MixtureScores:
         """The mixture of this index, separated by everybody and scored."""
         mixture = self.reader.mixtures[index]
         if len(mixture.parts) < 2:
-            return ScoredClip(
+            return MixtureScores(
                 mixture.name, mixture.categories, {}, left_out=ONE_SOURCE, videos=mixture.videos
             )
         asked = {
-            contender.name: ask(contender, self.reader, index, self.seed, self.device)
-            for contender in self.contenders
+            method.name: ask(method, self.reader, index, self.seed, self.device)
+            for method in self.methods
         }
         used: dict[str, tuple[str, ...]] = {}
-        for contender in self.contenders:
-            used.update(_categories_used(contender, asked[contender.name].separation))
+        for method in self.methods:
+            used.update(_categories_used(method, asked[method.name].separation))
         scores = self._scores(mixture, asked)
         metrics = {
-            contender.name: self._measured(contender, asked[contender.name], scores)
-            for contender in self.contenders
+            method.name: self._measured(method, asked[method.name], scores)
+            for method in self.methods
             if self.metrics
         }
-        return ScoredClip(
+        return MixtureScores(
             name=mixture.name,
             categories=mixture.categories,
             scores=scores,
@@ -253,37 +253,37 @@ class Scorer:
             videos=mixture.videos,
         )
 
-    def _scores(self, mixture: Mixture, asked: dict[str, Asked]) -> dict[str, PairScores]:
+    def _scores(self, mixture: Mixture, asked: dict[str, Prediction]) -> dict[str, PairScores]:
         """The scores of everybody; those who are compared with the same truth are scored at once.
 
         All have the same truth but where their front ends differ.
         """
         together: dict[tuple[object, int], list[str]] = {}
-        for contender in self.contenders:
-            settings = contender.front_end.settings
+        for method in self.methods:
+            settings = method.front_end.settings
             truth = settings.sample_rate_hz, settings.window_samples, settings.num_channels
-            num_samples = asked[contender.name].estimates.shape[-1]
-            together.setdefault((truth, num_samples), []).append(contender.name)
+            num_samples = asked[method.name].estimates.shape[-1]
+            together.setdefault((truth, num_samples), []).append(method.name)
         found: dict[str, PairScores] = {}
         for names in together.values():
             references = asked[names[0]].references
             estimates = np.stack([asked[name].estimates for name in names])
             pairs = score_pairs(mixture.name, mixture.categories, references, estimates)
             found.update(zip(names, pairs, strict=True))
-        return {contender.name: found[contender.name] for contender in self.contenders}
+        return {method.name: found[method.name] for method in self.methods}
 
     def _measured(
-        self, contender: Contender, asked: Asked, scores: dict[str, PairScores]
+        self, method: Method, asked: Prediction, scores: dict[str, PairScores]
     ) -> dict[str, Float64[np.ndarray, " S"]]:
         """What the other metrics say; as under `strict`, no figure in dB is below the floor."""
-        if scores[contender.name].silent_references.any():
+        if scores[method.name].silent_references.any():
             return {name: np.full(len(asked.references), np.nan) for name in self.metrics}
         found = measure(
             self.metrics,
             asked.references,
             asked.estimates,
             asked.item.mixture[:, : asked.estimates.shape[-1]],
-            contender.front_end.settings.sample_rate_hz,
+            method.front_end.settings.sample_rate_hz,
         )
         for name, figures in found.items():
             if METRICS[name].is_score:
@@ -294,19 +294,19 @@ class Scorer:
 
 def score_clips(
     clips: Sequence[ClipFiles | Mixture],
-    contenders: Sequence[Contender],
+    methods: Sequence[Method],
     seed: int = 0,
     device: torch.device = CPU,
-) -> Iterator[ScoredClip]:
+) -> Iterator[MixtureScores]:
     """Every mixture in turn, separated and scored; a clip stands for that of its own sources."""
-    scorer = Scorer(clips, contenders, seed, device)
-    return (scorer.score(index) for index in range(len(clips)))
+    evaluator = Evaluator(clips, methods, seed, device)
+    return (evaluator.score(index) for index in range(len(clips)))
 
 
-def _categories_used(contender: Contender, answer: Separation) -> dict[str, tuple[str, ...]]:
+def _categories_used(method: Method, answer: Separation) -> dict[str, tuple[str, ...]]:
     """What a model took each source for, by the contender's name; empty where it does not say."""
-    used = answer.facts.get("category")
-    if contender.reading is None or not isinstance(used, torch.Tensor):
+    used = answer.metadata.get("category")
+    if method.cue_settings is None or not isinstance(used, torch.Tensor):
         return {}
-    names = contender.reading.categories
-    return {contender.name: tuple(names[int(index)] for index in used[0])}
+    names = method.cue_settings.categories
+    return {method.name: tuple(names[int(index)] for index in used[0])}

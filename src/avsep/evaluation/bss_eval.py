@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from avsep.evaluation.projection.decomposition import Parts
+from avsep.evaluation.projection.decomposition import Decomposition
 from avsep.evaluation.projection.energies import (
     Estimates,
     References,
@@ -99,7 +99,7 @@ def bss_eval(
     return BssScores(*np.moveaxis(scores_db, -1, 0), permutation=order)
 
 
-def _ratios_db(parts: Parts) -> Float64[Tensor, "B S Q 3"]:
+def _ratios_db(parts: Decomposition) -> Float64[Tensor, "B S Q 3"]:
     """SDR, SIR, SAR of parts."""
     ratios = (
         parts.target / parts.distortion,

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32
 from avsep.data.clips import ClipFiles
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.methods import Contender
+from avsep.evaluation.methods import Method
 
 Means = Float[np.ndarray, " samples"]
 
@@ -19,7 +19,7 @@ Means = Float[np.ndarray, " samples"]
 class GateSample:
     """The gate of one source: sigma, mean over channels; 1 takes the product with the picture."""
 
-    contender: str
+    method: str
     clip: str
     category: str
     gate: Float32[np.ndarray, "f t"]
@@ -45,18 +45,16 @@ class PairedDifference:
     share_lower: float
 
 
-def measure_gates(
-    clips: Sequence[ClipFiles], contenders: Sequence[Contender]
-) -> Iterator[GateSample]:
+def measure_gates(clips: Sequence[ClipFiles], methods: Sequence[Method]) -> Iterator[GateSample]:
     """The gate of every source of every clip that holds several, of each contender in turn."""
     reader = ClipReader(clips)
     for index, clip in enumerate(clips):
         if len(clip.sources) < 2:
             continue
-        for contender in contenders:
-            gates = _gates(contender, reader, index)
+        for method in methods:
+            gates = _gates(method, reader, index)
             for source, gate in zip(clip.sources, gates, strict=True):
-                yield GateSample(contender.name, clip.name, source.category, gate)
+                yield GateSample(method.name, clip.name, source.category, gate)
 
 
 def gate_shares(means: Means) -> dict[str, float]:
@@ -84,10 +82,10 @@ def paired_difference(means: Means, others: Means) -> PairedDifference:
     )
 
 
-def _gates(contender: Contender, reader: ClipReader, index: int) -> Float32[np.ndarray, "S f t"]:
-    _, batch = reader.batch(index, contender.front_end.settings, contender.reading)
+def _gates(method: Method, reader: ClipReader, index: int) -> Float32[np.ndarray, "S f t"]:
+    _, batch = reader.batch(index, method.front_end.settings, method.cue_settings)
     with torch.inference_mode():
-        gates = contender.separator.separate(batch).facts.get("gate")
+        gates = method.separator.separate(batch).metadata.get("gate")
     if not isinstance(gates, torch.Tensor):
-        raise InputError(f"'{contender.name}' has no gate: give a model with fusion = 'gate'")
+        raise InputError(f"'{method.name}' has no gate: give a model with fusion = 'gate'")
     return gates[0].float().numpy()

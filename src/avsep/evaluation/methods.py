@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float32
 
 from avsep.checkpoint import SUFFIX, load_model, shipped_names
-from avsep.data.mixing import MixedItem
+from avsep.data.mixing import MixtureItem
 from avsep.devices import to_device
 from avsep.errors import InputError, unknown_name
-from avsep.evaluation.baselines import BASELINES, READS, waveforms
-from avsep.evaluation.batches import ClipReader, Reading
-from avsep.evaluation.cue_ablations import TRIALS, WORD
-from avsep.records import Separates, Separation
+from avsep.evaluation.baselines import BASELINES, INPUTS, waveforms
+from avsep.evaluation.batches import ClipReader, CueSettings
+from avsep.evaluation.cue_ablations import CUE_ABLATIONS, WORD
+from avsep.records import Separation, SeparationMethod
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
 CPU = torch.device("cpu")
@@ -26,35 +26,35 @@ _WAYS = {"told": "true category", "picture": "picture"}
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     """One row: a separator at its own front end, and what it reads of each clip.
 
     Attributes:
         reads: in words; of a model, where the category comes from.
-        reading: none for those that look at nothing.
+        cue_settings: none for those that look at nothing.
     """
 
     name: str
-    separator: Separates
+    separator: SeparationMethod
     front_end: FrontEnd
     reads: str
-    reading: Reading | None = None
+    cue_settings: CueSettings | None = None
 
     @property
     def is_model(self) -> bool:
         """Whether it looks at something; baselines do not."""
-        return self.reading is not None
+        return self.cue_settings is not None
 
 
-def find_contenders(
+def find_methods(
     names: Sequence[str],
     labels: str = "both",
-    trials: Sequence[str] = ("all",),
+    ablations: Sequence[str] = ("all",),
     device: torch.device = CPU,
     *,
     with_baselines: bool = True,
     num_channels: Literal[1, 2] | None = None,
-) -> tuple[Contender, ...]:
+) -> tuple[Method, ...]:
     """The rows that names stand for, each name once: baselines first, all of them unless not asked.
 
     A name is a baseline, a shipped model or the path of a checkpoint. A model has a row for every
@@ -67,9 +67,9 @@ def find_contenders(
     """
     if labels not in get_args(Labels):
         raise unknown_name("labels", labels, get_args(Labels))
-    for trial in trials:
-        if trial not in TRIALS:
-            raise unknown_name("cues", trial, TRIALS)
+    for ablation in ablations:
+        if ablation not in CUE_ABLATIONS:
+            raise unknown_name("cues", ablation, CUE_ABLATIONS)
     if not names and not with_baselines:
         raise InputError("nobody is asked: name a model of `avsep models` or a checkpoint")
     models = {name: load_model(name, device) for name in model_names(names)}
@@ -77,12 +77,12 @@ def find_contenders(
     channels: Literal[1, 2] = num_channels or max(own, default=1)
     front_end = FrontEnd(FrontEndSettings(num_channels=channels))
     found = [
-        Contender(name, make(front_end), front_end, READS[name])
+        Method(name, make(front_end), front_end, INPUTS[name])
         for name, make in BASELINES.items()
         if with_baselines or name in names
     ]
     for model, short in zip(models.values(), _short(list(models)), strict=True):
-        for row in model_contenders(short, model, labels, trials):
+        for row in model_methods(short, model, labels, ablations):
             hears = row.front_end.settings.model_copy(update={"num_channels": channels})
             found.append(replace(row, front_end=FrontEnd(hears)))
     return tuple(found)
@@ -97,9 +97,9 @@ def model_names(names: Sequence[str]) -> list[str]:
     return models
 
 
-def model_contenders(
-    name: str, model: Any, labels: str = "both", trials: Sequence[str] = ("all",)
-) -> Iterator[Contender]:
+def model_methods(
+    name: str, model: Any, labels: str = "both", ablations: Sequence[str] = ("all",)
+) -> Iterator[Method]:
     """The rows of one model of the contract, in eval mode; it stays as it is.
 
     One that does not read the category goes by the picture, whatever the labels.
@@ -107,32 +107,32 @@ def model_contenders(
     settings = model.settings
     front_end = FrontEnd(settings.front_end)
     ways = tuple(_WAYS) if labels == "both" else (labels,)
-    for way in ways if "category" in model.needs else ("picture",):
-        for trial in dict.fromkeys(trials):
-            if trial == WORD:
+    for way in ways if "category" in model.required_cues else ("picture",):
+        for ablation in dict.fromkeys(ablations):
+            if ablation == WORD:
                 _check_stored_words(name, model)
-            reading = Reading(
-                settings.looks,
+            cue_settings = CueSettings(
+                settings.crops,
                 settings.categories,
-                is_told=way == "told",
-                trial=trial,
-                with_motion="motion" in model.needs,
+                with_labels=way == "told",
+                ablation=ablation,
+                with_i3d_features="i3d_features" in model.required_cues,
             )
-            reads = "word" if trial == WORD else _WAYS[way]
-            if "boxes" in model.needs:
+            reads = "word" if ablation == WORD else _WAYS[way]
+            if "boxes" in model.required_cues:
                 reads += ", place"
-            yield Contender(_row(name, way, trial), model, front_end, reads, reading)
+            yield Method(_row(name, way, ablation), model, front_end, reads, cue_settings)
 
 
-def _row(name: str, way: str, trial: str) -> str:
+def _row(name: str, way: str, ablation: str) -> str:
     """What a row is called, such as "dgfnet-mini (told, swapped)"."""
-    if trial == WORD:
+    if ablation == WORD:
         return f"{name} ({WORD})"
-    return f"{name} ({way})" if trial == "all" else f"{name} ({way}, {trial})"
+    return f"{name} ({way})" if ablation == "all" else f"{name} ({way}, {ablation})"
 
 
 def _check_stored_words(name: str, model: Any) -> None:
-    if "category" in model.needs or not model.settings.categories:
+    if "category" in model.required_cues or not model.settings.categories:
         raise InputError(
             f"the cues '{WORD}' are for models with stored words, and '{name}' has none: leave it "
             "out, or choose other cues"
@@ -160,7 +160,7 @@ def _is_place(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Prediction:
     """A mixture and what one contender makes of it.
 
     Attributes:
@@ -169,29 +169,29 @@ class Asked:
         references: the true sources, cut to the samples the estimates have.
     """
 
-    item: MixedItem
+    item: MixtureItem
     separation: Separation
     estimates: Float32[np.ndarray, "S C N"]
     references: Float32[np.ndarray, "S C N"]
 
 
 def ask(
-    contender: Contender, reader: ClipReader, index: int, seed: int, device: torch.device
-) -> Asked:
+    method: Method, reader: ClipReader, index: int, seed: int, device: torch.device
+) -> Prediction:
     """What a contender answers for the mixture of this index.
 
     A contender that samples draws from the seed and the index alone. A model among the contenders
     is on the device. An answer that is not a number throughout is an InputError.
     """
-    item, batch = reader.batch(index, contender.front_end.settings, contender.reading)
+    item, batch = reader.batch(index, method.front_end.settings, method.cue_settings)
     generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
     with torch.inference_mode():
-        answer = contender.separator.separate(to_device(batch, device), generator=generator)
-        estimates = waveforms(answer, contender.front_end)[0].float().cpu().numpy()  # S C N
+        answer = method.separator.separate(to_device(batch, device), generator=generator)
+        estimates = waveforms(answer, method.front_end)[0].float().cpu().numpy()  # S C N
     if not np.isfinite(estimates).all():
         raise InputError(
-            f"'{contender.name}' answers '{reader.mixtures[index].name}' with NaN or infinite "
+            f"'{method.name}' answers '{reader.mixtures[index].name}' with NaN or infinite "
             "samples: no score is defined; leave it out, or train it again"
         )
     references = item.sources[..., : estimates.shape[-1]]
-    return Asked(item, answer, estimates, references)
+    return Prediction(item, answer, estimates, references)

@@ -15,9 +15,9 @@ from avsep.data.clips import TEST, ClipFiles, SourceFile, read_sound
 from avsep.data.list_files import ListedClip, read_pair_file
 from avsep.data.mixing import (
     MAXIMUM_DRAWS,
-    Draws,
-    MixedItem,
     MixingSettings,
+    MixtureItem,
+    MixtureSampler,
     Waveform,
     crop,
     mix,
@@ -99,7 +99,7 @@ def middle_of(clip: ClipFiles, front_end: FrontEndSettings, *, repeat: bool) -> 
     field do with the solos they mix.
     """
     rate_hz, num_samples = front_end.sample_rate_hz, front_end.window_samples
-    paths = (*(source.path for source in clip.sources), *clip.unseen)
+    paths = (*(source.path for source in clip.sources), *clip.offscreen)
     sounds = [Waveform(read_sound(path, rate_hz, front_end.num_channels)) for path in paths]
     lengths = {sound.num_samples for sound in sounds}
     if len(lengths) > 1:
@@ -115,7 +115,7 @@ def middle_of(clip: ClipFiles, front_end: FrontEndSettings, *, repeat: bool) -> 
     return ClipWindow(windows, start_seconds, length / rate_hz if is_repeated else None)
 
 
-def mix_windows(mixture: Mixture, windows: Sequence[ClipWindow]) -> MixedItem:
+def mix_windows(mixture: Mixture, windows: Sequence[ClipWindow]) -> MixtureItem:
     """The sound of a mixture and its truth.
 
     Args:
@@ -125,13 +125,13 @@ def mix_windows(mixture: Mixture, windows: Sequence[ClipWindow]) -> MixedItem:
     if mixture.rule is None:
         stems = windows[0].sounds
         chosen = stems[[part.place for part in mixture.parts]]
-        return MixedItem(stems.sum(axis=0), chosen, mixture.videos, mixture.categories)
+        return MixtureItem(stems.sum(axis=0), chosen, mixture.videos, mixture.categories)
     sounds = np.stack(
         [window.sounds[part.place] for part, window in zip(mixture.parts, windows, strict=True)]
     )
     mixed, levelled = mix(sounds, mixture.rule)
     names = tuple(part.clip.name for part in mixture.parts)
-    return MixedItem(mixed, levelled, names, mixture.categories)
+    return MixtureItem(mixed, levelled, names, mixture.categories)
 
 
 # Which mixtures are evaluated: the clips as they are, a published pair file, or pairs drawn
@@ -169,12 +169,12 @@ class MixtureList:
 
     Attributes:
         unit: what to call them: clips or mixtures.
-        remarks: what the reader of the figures has to know of the list.
+        warnings: what the reader of the figures has to know of the list.
     """
 
     mixtures: tuple[Mixture, ...]
     unit: str
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def choose_mixtures(
@@ -204,13 +204,13 @@ def choose_mixtures(
         _check_used(settings, drawn_only, "a pair file says itself what is mixed")
         found = _listed(clips, pairs, settings)
         return replace(found, mixtures=found.mixtures[:limit])
-    chosen, remarks = _for_testing(clips)
+    chosen, warnings = _for_testing(clips)
     if any(len(clip.sources) > 1 for clip in chosen):
         why = "each clip is a mixture of its own sources; solos are mixed, or the lines of --pairs"
         _check_used(settings, set(PairSettings.model_fields), why)
-        return MixtureList(as_mixtures(chosen[:limit]), "clips", remarks)
+        return MixtureList(as_mixtures(chosen[:limit]), "clips", warnings)
     drawn, more = _drawn(chosen, limit or DEFAULT_DRAWN, settings, seed)
-    return MixtureList(drawn, "mixtures", (*remarks, *more))
+    return MixtureList(drawn, "mixtures", (*warnings, *more))
 
 
 def _check_used(settings: PairSettings, unused: set[str], why: str) -> None:
@@ -258,24 +258,24 @@ def _drawn(
     is_one_kind = len(set(categories)) == 1
     if only_alike or is_one_kind:
         mixing = mixing.model_copy(update={"distinct_categories": False})
-    remarks = []
+    warnings = []
     if is_one_kind and not only_alike:
-        remarks.append(f"any sources are mixed: all of them are called '{categories[0]}'")
-    draws = Draws(names, categories, mixing)
+        warnings.append(f"any sources are mixed: all of them are called '{categories[0]}'")
+    draws = MixtureSampler(names, categories, mixing)
     order = np.random.default_rng(seed).permutation(len(parts))
     found: dict[frozenset[int], tuple[int, ...]] = {}
     index = num_in_vain = 0
     # Until every source has begun so many in a row that were there already.
     while len(found) < num_wanted and num_in_vain < MAXIMUM_DRAWS * len(parts):
         generator = np.random.default_rng([seed, index])
-        shown = draws.draw(int(order[index % len(parts)]), generator).shown
-        num_in_vain = num_in_vain + 1 if frozenset(shown) in found else 0
-        found.setdefault(frozenset(shown), shown)
+        targets = draws.draw(int(order[index % len(parts)]), generator).targets
+        num_in_vain = num_in_vain + 1 if frozenset(targets) in found else 0
+        found.setdefault(frozenset(targets), targets)
         index += 1
-    mixtures = [_mixture([parts[p] for p in shown], settings.rule) for shown in found.values()]
+    mixtures = [_mixture([parts[p] for p in targets], settings.rule) for targets in found.values()]
     if len(mixtures) < num_wanted:
-        remarks.append(f"only {len(mixtures)} different mixtures could be drawn, not {num_wanted}")
-    return tuple(mixtures), tuple(remarks)
+        warnings.append(f"only {len(mixtures)} different mixtures could be drawn, not {num_wanted}")
+    return tuple(mixtures), tuple(warnings)
 
 
 # Of a pair file

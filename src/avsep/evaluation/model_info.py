@@ -14,7 +14,7 @@ from avsep.models import MODELS
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelInfo:
     """One name.
 
     Attributes:
@@ -41,18 +41,18 @@ class Entry:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def list_entries() -> Iterator[Entry]:
+def list_models() -> Iterator[ModelInfo]:
     """Baselines and ceilings, then shipped weights, then systems."""
     for name in BASELINES:
-        yield Entry(name, "baseline", DESCRIPTIONS[name])
+        yield ModelInfo(name, "baseline", DESCRIPTIONS[name])
     for name in shipped_names():
         yield _weights(name)
     for name, model in MODELS.items():
         what = (model.__doc__ or "").partition("\n")[0].rstrip(".")
         try:
-            yield Entry(name, "system", what, *count_parameters(model))
+            yield ModelInfo(name, "system", what, *count_parameters(model))
         except InputError as error:
-            yield Entry(name, "system", what, missing=str(error))
+            yield ModelInfo(name, "system", what, missing=str(error))
 
 
 def count_parameters(model: type[nn.Module]) -> tuple[int, int]:
@@ -66,14 +66,14 @@ def count_parameters(model: type[nn.Module]) -> tuple[int, int]:
     return trained, sum(p.numel() for p in network.parameters()) - trained
 
 
-def _weights(name: str) -> Entry:
+def _weights(name: str) -> ModelInfo:
     card = read_card(name)
     size_bytes = find_checkpoint(name).stat().st_size
-    return Entry(
+    return ModelInfo(
         name,
         "weights",
         f"{card.model}, trained and shipped",
         megabytes=round(size_bytes / 1e6, 1),
         categories=card.categories,
-        measured=card.facts.get("measured", card.facts.get("validation")),
+        measured=card.metadata.get("measured", card.metadata.get("validation")),
     )

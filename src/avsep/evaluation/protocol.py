@@ -308,7 +308,7 @@ class Resamples:
 
 SAME, DIFFERENT = "same category", "different categories"
 IN_HARMONY = "in harmony"
-UNSEEN = "with an unseen sound"
+OFFSCREEN = "with an unseen sound"
 
 
 def groups_of(mixture: Mixture) -> tuple[str, ...]:
@@ -325,14 +325,14 @@ def groups_of(mixture: Mixture) -> tuple[str, ...]:
     if clip is not None and _plays_together(clip):
         found.append(IN_HARMONY)
     found.append(f"{num_sources} sources")
-    if clip is not None and clip.unseen:
-        found.append(UNSEEN)
+    if clip is not None and clip.offscreen:
+        found.append(OFFSCREEN)
     return tuple(found)
 
 
 def in_order(groups: Iterable[str]) -> list[str]:
     """Groups each once, in the order of the tables."""
-    rank = {DIFFERENT: 0, SAME: 1, IN_HARMONY: 2, UNSEEN: 4}
+    rank = {DIFFERENT: 0, SAME: 1, IN_HARMONY: 2, OFFSCREEN: 4}
     return sorted(set(groups), key=lambda group: (rank.get(group, 3), group))
 
 

@@ -21,12 +21,12 @@ from avsep.data.clips import ClipFiles, file_facts
 from avsep.devices import one_thread
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.benchmark import ScoredClip, Scorer
-from avsep.evaluation.methods import Contender, find_contenders, model_names
+from avsep.evaluation.benchmark import Evaluator, MixtureScores
+from avsep.evaluation.methods import Method, find_methods, model_names
 from avsep.evaluation.mixtures import Mixture, PairSettings
 from avsep.evaluation.results.writing import clip_json, clip_of
 from avsep.media.atomic import make_folder
-from avsep.parallel import in_parallel
+from avsep.parallel import parallel_map
 
 # What a benchmark has scored so far, a line a mixture, so that a stopped run goes on
 
@@ -36,7 +36,7 @@ JOURNAL_NAME = "journal.jsonl"
 Facts = dict[str, Any]
 
 
-class ScoreJournal:
+class ScoreLog:
     """The journal in a folder of results: its first line says what is scored, by its facts.
 
     Every line is flushed as it is written. What a run that was ended by force left half written is
@@ -50,7 +50,7 @@ class ScoreJournal:
             InputError: it is of another evaluation, or cannot be written.
         """
         self.path = folder / JOURNAL_NAME
-        self.done: dict[int, ScoredClip] = {}
+        self.done: dict[int, MixtureScores] = {}
         head = (json.dumps(facts, allow_nan=False) + "\n").encode()
         try:
             text = self.path.read_bytes() if self.path.exists() else b""
@@ -67,7 +67,7 @@ class ScoreJournal:
         """Write nothing more."""
         self._file.close()
 
-    def write(self, index: int, scored: ScoredClip) -> None:
+    def write(self, index: int, scored: MixtureScores) -> None:
         """Note the mixture of an index as done."""
         line = json.dumps({"index": index, **clip_json(scored)}, allow_nan=False)
         try:
@@ -128,11 +128,11 @@ _FEW_MIXTURES = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationConfig:
     """All that decides the figures of a run.
 
     Attributes:
-        names, labels, trials, with_baselines: as `find_contenders` takes them.
+        names, labels, ablations, with_baselines: as `find_methods` takes them.
         device: the models are on it.
         metrics: names of METRICS, beside SDR, SIR and SAR.
         num_channels: that all hear; none: two where a model has two ears.
@@ -142,7 +142,7 @@ class Plan:
     mixtures: tuple[Mixture, ...]
     names: tuple[str, ...] = ()
     labels: str = "both"
-    trials: tuple[str, ...] = ("all",)
+    ablations: tuple[str, ...] = ("all",)
     with_baselines: bool = True
     seed: int = 0
     device: str = "cpu"
@@ -150,22 +150,22 @@ class Plan:
     num_channels: Literal[1, 2] | None = None
     mirrored: bool = False
 
-    def contenders(self) -> tuple[Contender, ...]:
+    def methods(self) -> tuple[Method, ...]:
         """Everybody who is asked, models loaded."""
-        return find_contenders(
+        return find_methods(
             self.names,
             self.labels,
-            self.trials,
+            self.ablations,
             torch.device(self.device),
             with_baselines=self.with_baselines,
             num_channels=self.num_channels,
         )
 
-    def scorer(self, contenders: Sequence[Contender]) -> Scorer:
+    def evaluator(self, methods: Sequence[Method]) -> Evaluator:
         """What asks these contenders about the plan's mixtures."""
-        return Scorer(
+        return Evaluator(
             ClipReader(self.mixtures, mirrored=self.mirrored),
-            contenders,
+            methods,
             self.seed,
             torch.device(self.device),
             self.metrics,
@@ -185,7 +185,7 @@ class Plan:
                 "baselines": self.with_baselines or sorted(set(self.names)),
             },
             "labels": self.labels,
-            "cues": list(self.trials),
+            "cues": list(self.ablations),
             "metrics": list(self.metrics),
             "channels": self.num_channels,
             "mirrored": self.mirrored,
@@ -194,76 +194,76 @@ class Plan:
 
 
 def score_all(
-    plan: Plan,
-    contenders: Sequence[Contender],
+    config: EvaluationConfig,
+    methods: Sequence[Method],
     num_workers: int = 0,
-    journal: ScoreJournal | None = None,
-) -> Iterator[ScoredClip]:
+    score_log: ScoreLog | None = None,
+) -> Iterator[MixtureScores]:
     """Every mixture of a plan scored, in order; those in the journal are taken from there.
 
     The figures are the same whatever the number of workers: every process uses one thread.
 
     Args:
-        plan: what is scored.
-        contenders: those of the plan, where they are loaded already.
+        config: what is scored.
+        methods: those of the plan, where they are loaded already.
         num_workers: processes; 0: one a core, one alone with an accelerator or few mixtures.
-        journal: of what is done, and where what follows is written.
+        score_log: of what is done, and where what follows is written.
     """
-    done = {} if journal is None else journal.done
-    missing = [index for index in range(len(plan.mixtures)) if index not in done]
-    fresh = _scored(plan, contenders, missing, num_workers)
-    for index in range(len(plan.mixtures)):
+    done = {} if score_log is None else score_log.done
+    missing = [index for index in range(len(config.mixtures)) if index not in done]
+    fresh = _scored(config, methods, missing, num_workers)
+    for index in range(len(config.mixtures)):
         if index in done:
             yield done[index]
             continue
         scored = next(fresh)
-        if journal is not None:
-            journal.write(index, scored)
+        if score_log is not None:
+            score_log.write(index, scored)
         yield scored
 
 
 @contextmanager
-def open_journal(folder: Path | None, plan: Plan) -> Iterator[ScoreJournal | None]:
+def open_score_log(folder: Path | None, config: EvaluationConfig) -> Iterator[ScoreLog | None]:
     """The journal of a plan in a folder, which is made where it is missing; none without one."""
     if folder is None:
         yield None
         return
     make_folder(folder)
-    with closing(ScoreJournal(folder, plan.facts())) as journal:
-        yield journal
+    with closing(ScoreLog(folder, config.facts())) as score_log:
+        yield score_log
 
 
 def _scored(
-    plan: Plan, contenders: Sequence[Contender], indices: Sequence[int], num_workers: int
-) -> Iterator[ScoredClip]:
-    device = torch.device(plan.device)
+    config: EvaluationConfig, methods: Sequence[Method], indices: Sequence[int], num_workers: int
+) -> Iterator[MixtureScores]:
+    device = torch.device(config.device)
     if not num_workers:
         is_small = len(indices) <= _FEW_MIXTURES or device.type != "cpu"
         num_workers = 1 if is_small else os.cpu_count() or 1
     num_workers = min(num_workers, max(1, len(indices)))
     if num_workers > 1:
-        begin = partial(_begin, plan)
-        yield from in_parallel(_score_in_worker, indices, num_workers, begin)
+        begin = partial(_begin, config)
+        yield from parallel_map(_score_in_worker, indices, num_workers, begin)
         return
-    scorer = plan.scorer(contenders)
+    evaluator = config.evaluator(methods)
     for index in indices:
         with one_thread():
-            scored = scorer.score(index)
+            scored = evaluator.score(index)
         yield scored
 
 
 # In a worker: what it asks with, made once
-_scorers: list[Scorer] = []
+_scorers: list[Evaluator] = []
 
 
-def _begin(plan: Plan) -> None:
+def _begin(config: EvaluationConfig) -> None:
     torch.set_num_threads(1)
-    scorer = plan.scorer(plan.contenders())
+    evaluator = config.evaluator(config.methods())
     threadpool_limits(limits=1)  # of all that is loaded by now, and for good
-    _scorers[:] = [scorer]
+    _scorers[:] = [evaluator]
 
 
-def _score_in_worker(index: int) -> ScoredClip:
+def _score_in_worker(index: int) -> MixtureScores:
     return _scorers[0].score(index)
 
 
@@ -282,8 +282,8 @@ def _digest_of_mixtures(mixtures: Sequence[Mixture]) -> str:
 
     @cache
     def of_clip(clip: ClipFiles) -> str:
-        files = [*(source.path for source in clip.sources), *clip.unseen, clip.video]
-        files += [path for path in (clip.sound, clip.motion) if path is not None]
+        files = [*(source.path for source in clip.sources), *clip.offscreen, clip.video]
+        files += [path for path in (clip.sound, clip.i3d_features) if path is not None]
         shown = [[one.category, one.visible.model_dump_json()] for one in clip.sources]
         return json.dumps([clip.name, clip.frame_rate_hz, shown, [facts_of(p) for p in files]])
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
 
-class EarUNetSettings(BaseModel):
+class BinauralUNetSettings(BaseModel):
     """Sizes of the U-Net; the defaults are the paper's, seven layers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,12 +26,12 @@ class EarUNetSettings(BaseModel):
     )
 
 
-class EarUNet(nn.Module):
+class BinauralUNet(nn.Module):
     """Down: convolution, batch norm, LeakyReLU; up: transposed convolution, batch norm, ReLU."""
 
     def __init__(
         self,
-        settings: EarUNetSettings,
+        settings: BinauralUNetSettings,
         num_inputs: int,
         guide_channels: int,
         film_width: int | None = None,

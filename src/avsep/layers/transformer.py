@@ -234,13 +234,15 @@ class QueryTransformer(nn.Module):
     ) -> None:
         super().__init__()
         sizes = (width, num_heads, feed_forward_width)
-        with_motion = motion_channels is not None
+        with_i3d_features = motion_channels is not None
         self.object_to_query = nn.Conv1d(object_channels, width, 1)
         self.queries = nn.Embedding(num_queries, width)
         self.audio_encoder = EncoderLayer(*sizes)
         self.motion_projection = nn.Conv1d(motion_channels, width, 1) if motion_channels else None
-        self.motion_layer = CrossLayer(*sizes) if with_motion else None
-        self.layers = nn.ModuleList(DecoderLayer(*sizes) for _ in range(3 if with_motion else 4))
+        self.motion_layer = CrossLayer(*sizes) if with_i3d_features else None
+        self.layers = nn.ModuleList(
+            DecoderLayer(*sizes) for _ in range(3 if with_i3d_features else 4)
+        )
         self.norm = nn.LayerNorm(width)
         self.mask_mlp = nn.Sequential(
             nn.Linear(width, width),
@@ -260,7 +262,7 @@ class QueryTransformer(nn.Module):
         named: Float[Tensor, "N D"],
         category: Int64[Tensor, " N"],
         motion: Float[Tensor, "N motion K"] | None,
-        motion_padding: Bool[Tensor, "N K"] | None,
+        padding: Bool[Tensor, "N K"] | None,
     ) -> Float[Tensor, "N E"]:
         """The mask embedding of each source's category (equations 1 to 4)."""
         positions = sine_positions_2d(fused.shape[2], fused.shape[3], fused.shape[1]).to(fused)
@@ -275,7 +277,7 @@ class QueryTransformer(nn.Module):
             assert motion is not None, "a model with a motion layer is given motion"
             moves = self.motion_projection(motion).mT  # [N, K, D]
             times = sine_positions(moves.shape[1], moves.shape[2]).to(moves)
-            queries = self.motion_layer(queries, asked, moves, times, motion_padding)  # equation 1
+            queries = self.motion_layer(queries, asked, moves, times, padding)  # equation 1
         for layer in self.layers:
             queries = layer(queries, asked, memory, places)  # equations 3 and 4
         chosen = queries[torch.arange(len(queries), device=queries.device), category]

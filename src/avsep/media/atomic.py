@@ -10,7 +10,7 @@ from avsep.errors import InputError
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name in the same folder to write to; it becomes `path` at the end, or vanishes on an error.
 
     Raises:
@@ -33,9 +33,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a text (UTF-8) or bytes, whole or not at all; errors are those of `whole_file`."""
-    with whole_file(path) as part:
+def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a text (UTF-8) or bytes, whole or not at all; errors are those of `atomic_file`."""
+    with atomic_file(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from jaxtyping import Float32, Int32, Shaped
 
 from avsep.errors import InputError
-from avsep.media.atomic import whole_file
+from avsep.media.atomic import atomic_file
 from avsep.media.decoding import Damage, OnDamage, decode
 from avsep.media.opening import Source, open_media, reason, source_name
 from avsep.media.streams import choose_audio, zero_seconds
@@ -283,7 +283,7 @@ class AudioWriter:
     def __enter__(self) -> Self:
         """Open a temporary name beside the path."""
         with ExitStack() as stack:
-            part = stack.enter_context(whole_file(self.path))
+            part = stack.enter_context(atomic_file(self.path))
             stack.enter_context(_writing(self.path))
             self._file = stack.enter_context(
                 soundfile.SoundFile(

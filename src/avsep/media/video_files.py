@@ -19,7 +19,7 @@ from jaxtyping import Float32, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.errors import InputError
-from avsep.media.atomic import whole_file
+from avsep.media.atomic import atomic_file
 from avsep.media.audio import quantise
 from avsep.media.frames import FrameSettings, iterate_frames
 from avsep.media.opening import Source, open_media, reason, source_name
@@ -300,7 +300,7 @@ def _packets(source: InputContainer, stream: VideoStream) -> Iterator[Packet]:
 def _open_mp4(path: str | os.PathLike[str]) -> Iterator[OutputContainer]:
     """An MP4 file with its index at the front, so that players can begin before it is loaded."""
     options = {"movflags": "+faststart"}
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         try:
             # The prefix keeps FFmpeg from reading a protocol into the folder's name.
             name = f"file:{part.absolute()}"

@@ -20,7 +20,7 @@ from avsep.sound.binaural import NUM_MAPS, SpatialCues, spatial_maps
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.magnitudes import (
     binary_mask,
-    hearing_factor,
+    input_gain,
     log1p_input,
     log_input,
     loss_weight,
@@ -28,7 +28,7 @@ from avsep.sound.magnitudes import (
 )
 
 
-class EarSettings(BaseModel):
+class BinauralSettings(BaseModel):
     """What goes in, which masks come out, and how they are learned (sections 3.3 and 4.1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,13 +60,13 @@ class EarSettings(BaseModel):
         description="ours: so many spectrogram frames are averaged before the network and its "
         "masks interpolated after it",
     )
-    hearing_level: float | None = Field(
+    input_rms: float | None = Field(
         default=None,
         gt=0,
         description="ours: mixtures are heard at this RMS over both ears; none: as they are",
     )
 
-    one_ear_a_step: bool = Field(
+    random_ear_per_step: bool = Field(
         default=False,
         description="ours: a step learns each mixture at one ear drawn at random, as the weights "
         "are shared; twice as many mixtures in the same time",
@@ -94,7 +94,7 @@ class EarSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Heard:
+class BinauralInput:
     """A mixture as the network hears it, and what its answer is made of.
 
     Attributes:
@@ -109,10 +109,10 @@ class Heard:
     maps: Float[Tensor, "B D R t"]
 
 
-Chosen = TypeVar("Chosen", bound=EarSettings)
+Chosen = TypeVar("Chosen", bound=BinauralSettings)
 
 
-class EarSeparator(nn.Module, ABC, Generic[Chosen]):
+class BinauralSeparator(nn.Module, ABC, Generic[Chosen]):
     """A network that is asked for each ear with the same weights, and for each source."""
 
     def __init__(self, settings: Chosen) -> None:
@@ -146,7 +146,7 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
         assert batch.sources is not None, "training needs the true sources"
         settings = self.settings
         heard, sources = self._hear(self._for_ears(batch.mixture)), self._for_ears(batch.sources)
-        if settings.one_ear_a_step and self.training:
+        if settings.random_ear_per_step and self.training:
             heard, sources = _one_ear(heard, sources)
         sources = sources * heard.level[:, None, None]
         truth = self._to_network(self.front_end.magnitude(sources))  # B S C R t
@@ -189,15 +189,17 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
         num_ears = max(sound.shape[-2], self.settings.front_end.num_channels)
         return sound.expand(*sound.shape[:-2], num_ears, sound.shape[-1])
 
-    def _hear(self, mixture: Float[Tensor, "B C N"]) -> Heard:
-        level = hearing_factor(mixture, self.settings.hearing_level)
+    def _hear(self, mixture: Float[Tensor, "B C N"]) -> BinauralInput:
+        level = input_gain(mixture, self.settings.input_rms)
         magnitude, phase = self.front_end.spectrogram(mixture * level[:, None])
         maps = magnitude[:, :0]
         if self.settings.spatial_cues != "none":
             maps = spatial_maps(self.settings.spatial_cues, magnitude, phase)
-        return Heard(level, magnitude, phase, self._to_network(magnitude), self._to_network(maps))
+        return BinauralInput(
+            level, magnitude, phase, self._to_network(magnitude), self._to_network(maps)
+        )
 
-    def _inputs(self, heard: Heard) -> Float[Tensor, "B C Z R t"]:
+    def _inputs(self, heard: BinauralInput) -> Float[Tensor, "B C Z R t"]:
         """What goes in for each ear: its own magnitude, and the same maps for both."""
         compress = log_input if self.settings.magnitude_input == "log" else log1p_input
         shared = heard.maps[:, None].expand(-1, heard.rows.shape[1], -1, -1, -1)
@@ -214,7 +216,7 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
         return flat.unflatten(0, rows.shape[:-2])
 
     def _from_network(
-        self, masks: Float[Tensor, "B S C R t"], heard: Heard
+        self, masks: Float[Tensor, "B S C R t"], heard: BinauralInput
     ) -> Float[Tensor, "B S C F T"]:
         """Masks on the linear axis, for every frame."""
         if self.settings.time_stride > 1:
@@ -224,7 +226,7 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
         return self.front_end.to_bins(masks, heard.magnitude.shape[-1])
 
     def _waveforms(
-        self, heard: Heard, masks: Float[Tensor, "B S C R t"], num_samples: int
+        self, heard: BinauralInput, masks: Float[Tensor, "B S C R t"], num_samples: int
     ) -> Float[Tensor, "B S C N"]:
         """What masks make of the mixture, at the level it is heard at."""
         magnitudes = heard.magnitude[:, None] * self._from_network(masks, heard)
@@ -232,13 +234,13 @@ class EarSeparator(nn.Module, ABC, Generic[Chosen]):
 
 
 def _one_ear(
-    heard: Heard, sources: Float[Tensor, "B S C N"]
-) -> tuple[Heard, Float[Tensor, "B S 1 N"]]:
+    heard: BinauralInput, sources: Float[Tensor, "B S C N"]
+) -> tuple[BinauralInput, Float[Tensor, "B S 1 N"]]:
     """A mixture and its sources at one ear each, drawn at random; the maps of both stay."""
     num_mixtures, num_ears = heard.rows.shape[:2]
     which = torch.randint(num_ears, (num_mixtures,), device=heard.rows.device)
     every = torch.arange(num_mixtures, device=which.device)
-    chosen = Heard(
+    chosen = BinauralInput(
         heard.level,
         heard.magnitude[every, which][:, None],
         heard.phase[every, which][:, None],
@@ -256,7 +258,7 @@ def _one_ear(
 _NUM_SCALES = 3  # the deepest maps of sound, which are tokens (equation 5)
 
 
-class GuidedSettings(EarSettings):
+class GuidedSettings(BinauralSettings):
     """What is seen and where, and how it meets the sound; the defaults are LAVSS's."""
 
     categories: tuple[str, ...] = Field(
@@ -313,7 +315,7 @@ class GuidedSettings(EarSettings):
             )
 
 
-class AddedSettings(GuidedSettings):
+class BaselineSettings(GuidedSettings):
     """Of a network that is older than LAVSS: as published, and what Table 3 adds as switches."""
 
     spatial_cues: SpatialCues = Field(
@@ -337,7 +339,7 @@ class AddedSettings(GuidedSettings):
 GuidedChosen = TypeVar("GuidedChosen", bound=GuidedSettings)
 
 
-class GuidedEars(EarSeparator[GuidedChosen]):
+class GuidedBinauralSeparator(BinauralSeparator[GuidedChosen]):
     """Objects are seen once a mixture; the network is asked for each source at each ear."""
 
     def __init__(self, settings: GuidedChosen, vision: nn.Module, width: int) -> None:
@@ -353,11 +355,11 @@ class GuidedEars(EarSeparator[GuidedChosen]):
         self.what_and_where = VisionPosition(width, settings.attention) if where else None
 
     @property
-    def needs(self) -> frozenset[str]:
+    def required_cues(self) -> frozenset[str]:
         """The cues it reads: never a category."""
         return frozenset({"crops", "boxes"} if self.settings.position else {"crops"})
 
-    def embed(self, cues: Cues) -> Cues:
+    def precompute(self, cues: Cues) -> Cues:
         """The cues with a frozen encoder's maps instead of the crops; as they are if it learns."""
         maps = None if cues.appearance is not None else self.vision.look(cues)
         return cues if maps is None else replace(cues, crops=None, appearance=maps)

@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.data.categories import MUSIC
 from avsep.errors import InputError
 from avsep.layers.audio_unet import AudioUNet, UNetSettings
 from avsep.layers.transformer import QueryTransformer
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.magnitudes import hearing_factor, log1p_input, loss_weight, ratio_mask
+from avsep.sound.magnitudes import input_gain, log1p_input, loss_weight, ratio_mask
 from avsep.vision.object_network import ImageEncoderName, ObjectNetwork
 
 # DGFNet's dynamic gating fusion: how much of what is seen goes into what is heard
@@ -49,7 +49,7 @@ class GatedFusion(nn.Module):
 # A small learned encoder of movement: an object's crop over time in, features over time out
 
 
-class MovementEncoder(nn.Module):
+class CropMotionEncoder(nn.Module):
     """Features of how an object moves, one vector a picture; it learns with the model it serves.
 
     It sees each picture less the mean of all, which hides what does not move, and less the picture
@@ -69,15 +69,15 @@ class MovementEncoder(nn.Module):
             nn.Conv1d(num_channels, num_channels, 5, padding=2),
         )
 
-    def forward(self, movement: UInt8[Tensor, "B M H W"]) -> Float[Tensor, "B D M"]:
+    def forward(self, crop_motion: UInt8[Tensor, "B M H W"]) -> Float[Tensor, "B D M"]:
         """Features at the time of each picture."""
-        pictures = movement.float() / 255
+        pictures = crop_motion.float() / 255
         still = pictures - pictures.mean(dim=1, keepdim=True)
         change = torch.diff(pictures, dim=1, prepend=pictures[:, :1])
         seen = torch.stack([still, change], dim=2).flatten(0, 1)  # [B M, 2, H, W]
         maps = self.pictures(4 * seen)  # differences are small numbers
         features = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
-        return self.times(features.unflatten(0, movement.shape[:2]).transpose(1, 2))
+        return self.times(features.unflatten(0, crop_motion.shape[:2]).transpose(1, 2))
 
 
 def _picture_layer(num_in: int, num_out: int) -> nn.Sequential:
@@ -122,12 +122,12 @@ class DGFNetSettings(BaseModel):
         default=None, ge=1, description="deepest layers that have one; none: each, as the paper"
     )
     front_end: FrontEndSettings = FrontEndSettings()
-    looks: LookSettings = LookSettings(with_movement=False)
+    crops: CropSettings = CropSettings(with_crop_motion=False)
     image_encoder: ImageEncoderName = Field(
         default="resnet18", description="what looks at the crops; frozen"
     )
     object_channels: int = Field(default=32, gt=0, description="C_O, of the object features F_O")
-    motion: Literal["i3d", "movement", "none"] = Field(
+    motion: Literal["i3d", "crop_motion", "none"] = Field(
         default="i3d",
         description="motion features F_M: computed beforehand by I3D, learned from the object's "
         "own crop over time, or none (AVE: a fourth decoder layer instead)",
@@ -136,7 +136,7 @@ class DGFNetSettings(BaseModel):
         default=False,
         description="ours, not the paper's: motion also reaches the fused features, at its time",
     )
-    movement_dropout: float = Field(
+    motion_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="ours: share of sources that are trained unmoving"
     )
     num_heads: int = Field(default=8, gt=0, description="of every attention layer")
@@ -153,7 +153,7 @@ class DGFNetSettings(BaseModel):
         description="ours: so many spectrogram frames are averaged before the network and its "
         "masks interpolated after it; at 2 the network has half of the cells to compute",
     )
-    hearing_level: float | None = Field(
+    input_rms: float | None = Field(
         default=None,
         gt=0,
         description="ours: mixtures are heard at this RMS, whatever their level; none: as they are",
@@ -171,8 +171,8 @@ class DGFNetSettings(BaseModel):
                 f"the {self.unet.middle_channels} channels of the U-Net's middle must be a "
                 f"multiple of twice num_heads, {2 * self.num_heads}"
             )
-        if self.motion_in_fusion and (self.motion != "movement" or self.fusion == "none"):
-            raise ValueError("motion_in_fusion needs motion = 'movement' and a fusion")
+        if self.motion_in_fusion and (self.motion != "crop_motion" or self.fusion == "none"):
+            raise ValueError("motion_in_fusion needs motion = 'crop_motion' and a fusion")
         return self
 
 
@@ -211,11 +211,11 @@ class DGFNet(nn.Module):
         self.objects = ObjectNetwork(
             settings.categories, settings.image_encoder, settings.object_channels
         )
-        self.movement = MovementEncoder() if settings.motion == "movement" else None
+        self.crop_motion = CropMotionEncoder() if settings.motion == "crop_motion" else None
         self.fusion = GatedFusion(width) if settings.fusion == "gate" else None
         self.motion_to_fusion = (
-            nn.Conv1d(self.movement.num_channels, width, 1)
-            if self.movement is not None and settings.motion_in_fusion
+            nn.Conv1d(self.crop_motion.num_channels, width, 1)
+            if self.crop_motion is not None and settings.motion_in_fusion
             else None
         )
         self.transformer = QueryTransformer(
@@ -229,16 +229,16 @@ class DGFNet(nn.Module):
         )
 
     @property
-    def needs(self) -> frozenset[str]:
+    def required_cues(self) -> frozenset[str]:
         """The cues it reads; the category only where it is told."""
-        motion = {"i3d": {"motion"}, "movement": {"movement"}, "none": set()}
+        motion = {"i3d": {"i3d_features"}, "crop_motion": {"crop_motion"}, "none": set()}
         return frozenset({"crops", "category"} | motion[self.settings.motion])
 
     def at_quality(self, quality: str) -> Self:
         """Itself: it answers in one pass, whatever quality is asked for."""
         return self
 
-    def embed(self, cues: Cues) -> Cues:
+    def precompute(self, cues: Cues) -> Cues:
         """The cues with the frozen encoder's maps instead of the crops, so that it runs once."""
         if cues.appearance is not None or cues.crops is None:
             return cues
@@ -258,7 +258,7 @@ class DGFNet(nn.Module):
         code, it is their mean over sources and cells, weighted by the mixture's log1p.
         """
         assert batch.sources is not None, "training needs the true sources"
-        level = hearing_factor(batch.mixture, self.settings.hearing_level)
+        level = input_gain(batch.mixture, self.settings.input_rms)
         sources = self.front_end.magnitude(batch.sources[:, :, 0] * level[:, None])
         rows = self._to_network(self.front_end.magnitude(batch.mixture[:, 0] * level))
         fused = self._masks(rows, batch.cues)
@@ -284,23 +284,23 @@ class DGFNet(nn.Module):
         magnitudes = torch.stack([answer.magnitudes[:, :, 0] for answer in answers], dim=2)
         phase = torch.cat([answer.phase for answer in answers], dim=1)
         presence = torch.stack([answer.presence for answer in answers]).amax(0)
-        return Separation(magnitudes, presence, phase, answers[0].facts)
+        return Separation(magnitudes, presence, phase, answers[0].metadata)
 
     def _separate(self, mixture: Float[Tensor, "B N"], cues: Cues) -> Separation:
-        level = hearing_factor(mixture[:, None], self.settings.hearing_level)
+        level = input_gain(mixture[:, None], self.settings.input_rms)
         magnitude, phase = self.front_end.spectrogram(mixture * level)
         fused = self._masks(self._to_network(magnitude), cues)
         masks = self._from_network(fused.masks.float(), magnitude.shape[-1])
         magnitudes = (magnitude / level[:, None])[:, None] * masks  # B S F T
         heard = (magnitude / level[:, None]).square().sum((-1, -2))[:, None]
         presence = magnitudes.square().sum((-1, -2)) / heard.clamp_min(1e-12)
-        facts: dict[str, object] = {
+        metadata: dict[str, object] = {
             "category": fused.category,
             "category_source": _category_source(cues.category),
         }
         if fused.gate is not None:
-            facts["gate"] = fused.gate.float()
-        return Separation(magnitudes[:, :, None], presence.clamp(0, 1), phase[:, None], facts)
+            metadata["gate"] = fused.gate.float()
+        return Separation(magnitudes[:, :, None], presence.clamp(0, 1), phase[:, None], metadata)
 
     def _to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
         """A magnitude as the network sees it: logarithmic rows, `time_stride` frames in one."""
@@ -320,14 +320,14 @@ class DGFNet(nn.Module):
     def _masks(self, rows: Float[Tensor, "B R T"], cues: Cues) -> Fused:
         """The network proper, read as Figure 2 from left to right."""
         middle, skips = self.audio_network.to_middle(log1p_input(rows)[:, None])
-        seen = self.objects(self.embed(cues))
+        seen = self.objects(self.precompute(cues))
         num_mixtures, num_sources = seen.category.shape
-        motion, motion_padding = self._motion(cues)
+        motion, padding = self._motion(cues)
         named = self.transformer.project(seen.features.flatten(0, 1))  # N D
         own, gate = self._fuse(middle, named, motion)
         in_network = own if self.settings.gate_feeds_decoder else middle
         features = self.audio_network.from_middle(in_network, skips)
-        embeddings = self.transformer(own, named, seen.category.flatten(), motion, motion_padding)
+        embeddings = self.transformer(own, named, seen.category.flatten(), motion, padding)
         shape = (num_mixtures, num_sources)
         # Inner products over channels, which lie last in memory on their way out of the network.
         per_map = embeddings.unflatten(0, (len(features), -1))  # [n, sources of a map, E]
@@ -365,7 +365,7 @@ class DGFNet(nn.Module):
     def _motion_channels(self) -> int | None:
         if self.settings.motion == "none":
             return None
-        return self.movement.num_channels if self.movement else I3D_CHANNELS
+        return self.crop_motion.num_channels if self.crop_motion else I3D_CHANNELS
 
     def _motion(
         self, cues: Cues
@@ -373,24 +373,26 @@ class DGFNet(nn.Module):
         """Motion features of every source, and where they are padding."""
         if self.settings.motion == "none":
             return None, None
-        if self.movement is not None:
-            if cues.movement is None:
-                raise InputError("this model reads `movement`, the objects' crops over time")
-            return self.movement(self._drop(cues.movement.flatten(0, 1))), None
-        if cues.motion is None:
+        if self.crop_motion is not None:
+            if cues.crop_motion is None:
+                raise InputError("this model reads `crop_motion`, the objects' crops over time")
+            return self.crop_motion(self._drop(cues.crop_motion.flatten(0, 1))), None
+        if cues.i3d_features is None:
             raise InputError(
                 "this model reads `motion`, I3D features computed beforehand: prepare the data "
                 "with them, or set motion = 'none'"
             )
-        padding = cues.motion_padding
-        return cues.motion.flatten(0, 1), None if padding is None else padding.flatten(0, 1)
+        padding = cues.i3d_padding
+        return cues.i3d_features.flatten(0, 1), None if padding is None else padding.flatten(0, 1)
 
-    def _drop(self, movement: UInt8[Tensor, "N M H W"]) -> UInt8[Tensor, "N M H W"]:
+    def _drop(self, crop_motion: UInt8[Tensor, "N M H W"]) -> UInt8[Tensor, "N M H W"]:
         """Movements, in training some of them held still."""
-        if not self.training or not self.settings.movement_dropout:
-            return movement
-        still = torch.rand(len(movement), device=movement.device) < self.settings.movement_dropout
-        return torch.where(still[:, None, None, None], movement[:, :1], movement)
+        if not self.training or not self.settings.motion_dropout:
+            return crop_motion
+        still = (
+            torch.rand(len(crop_motion), device=crop_motion.device) < self.settings.motion_dropout
+        )
+        return torch.where(still[:, None, None, None], crop_motion[:, :1], crop_motion)
 
 
 class IQuerySettings(DGFNetSettings):

@@ -12,18 +12,18 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from avsep.cues.crops import LookSettings
-from avsep.layers.binaural_unet import EarUNet, EarUNetSettings
+from avsep.cues.crops import CropSettings
+from avsep.layers.binaural_unet import BinauralUNet, BinauralUNetSettings
 from avsep.layers.cross_modal import AudioFusion
-from avsep.models.binaural import GuidedEars, GuidedSettings
+from avsep.models.binaural import GuidedBinauralSeparator, GuidedSettings
 from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
 
 class LAVSSSettings(GuidedSettings):
     """Every number of sections 3 and 4.1, the switches of Tables 3 and 4, and what is ours."""
 
-    unet: EarUNetSettings = EarUNetSettings()
-    looks: LookSettings = LookSettings(with_movement=False, num_crops=1)
+    unet: BinauralUNetSettings = BinauralUNetSettings()
+    crops: CropSettings = CropSettings(with_crop_motion=False, num_crops=1)
     image_encoder: ObjectEncoderName = Field(default="resnet18", description="looks at the crops")
     guide_everywhere: bool = Field(
         default=False,
@@ -49,7 +49,7 @@ class LAVSSSettings(GuidedSettings):
         return self.unet.channels
 
 
-class LAVSS(GuidedEars[LAVSSSettings]):
+class LAVSS(GuidedBinauralSeparator[LAVSSSettings]):
     """Vision and position networks, audio embedding, fusion at the bottom, a mask per ear."""
 
     Settings = LAVSSSettings
@@ -59,7 +59,7 @@ class LAVSS(GuidedEars[LAVSSSettings]):
         width = settings.width
         vision = ObjectMaps(settings.image_encoder, width, settings.encoder_categories)
         super().__init__(settings, vision, width)
-        self.audio_network = EarUNet(
+        self.audio_network = BinauralUNet(
             settings.unet,
             settings.num_inputs,
             guide_channels=2 * width,

@@ -11,21 +11,21 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from avsep.cues.crops import LookSettings
-from avsep.layers.binaural_unet import EarUNet, EarUNetSettings
+from avsep.cues.crops import CropSettings
+from avsep.layers.binaural_unet import BinauralUNet, BinauralUNetSettings
 from avsep.layers.cross_modal import SEEN_CELLS, AudioFusion
-from avsep.models.binaural import AddedSettings, GuidedEars
+from avsep.models.binaural import BaselineSettings, GuidedBinauralSeparator
 from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
 
-class Separation25DSettings(AddedSettings):
+class Separation25DSettings(BaselineSettings):
     """The published network for one ear at a time; what LAVSS's Table 3 adds to it is a switch."""
 
     seen_channels: int = Field(
         default=8, gt=0, description="of each place of what is seen, where nothing attends"
     )
-    unet: EarUNetSettings = EarUNetSettings(channels=(64, 128, 256, 512, 512))
-    looks: LookSettings = LookSettings(with_movement=False, num_crops=1)
+    unet: BinauralUNetSettings = BinauralUNetSettings(channels=(64, 128, 256, 512, 512))
+    crops: CropSettings = CropSettings(with_crop_motion=False, num_crops=1)
     image_encoder: ObjectEncoderName = Field(default="resnet18", description="looks at the crops")
 
     @model_validator(mode="after")
@@ -40,7 +40,7 @@ class Separation25DSettings(AddedSettings):
         return self.unet.channels
 
 
-class Separation25D(GuidedEars[Separation25DSettings]):
+class Separation25D(GuidedBinauralSeparator[Separation25DSettings]):
     """2.5D-sep: the audio network of 2.5D Visual Sound (Figure 3), a magnitude in, a mask out.
 
     Departure: published are complex masks of the sum of both ears, for their difference, by frames
@@ -61,7 +61,7 @@ class Separation25D(GuidedEars[Separation25DSettings]):
         else:
             self.fusion = TiledMaps(width, settings.seen_channels)
             guide_channels = width + SEEN_CELLS**2 * settings.seen_channels
-        self.audio_network = EarUNet(settings.unet, settings.num_inputs, guide_channels)
+        self.audio_network = BinauralUNet(settings.unet, settings.num_inputs, guide_channels)
 
     def masks_of(
         self, inputs: Float[Tensor, "E Z R t"], guide: Float[Tensor, "N W h w"]

@@ -11,16 +11,16 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.layers.audio_unet import AudioUNet, UNetSettings
 from avsep.layers.cross_modal import AudioFusion
-from avsep.models.binaural import AddedSettings, GuidedEars
+from avsep.models.binaural import BaselineSettings, GuidedBinauralSeparator
 from avsep.records import Cues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
 
-class SoundOfPixelsSettings(AddedSettings):
+class SoundOfPixelsSettings(BaselineSettings):
     """The numbers of the released code, mono; what LAVSS's Table 3 adds to it is a switch."""
 
     front_end: FrontEndSettings = FrontEndSettings()
@@ -28,7 +28,7 @@ class SoundOfPixelsSettings(AddedSettings):
         default="binary", description="binary under cross-entropy, or ratio under L1 and L2"
     )
     unet: UNetSettings = UNetSettings(last_bias=True)
-    looks: LookSettings = LookSettings(with_movement=False, whole_when_alone=True)
+    crops: CropSettings = CropSettings(with_crop_motion=False, whole_when_alone=True)
     image_encoder: ObjectEncoderName = Field(
         default="resnet18", description="looks at the crops; ResNet-18 is dilated, and learns"
     )
@@ -44,7 +44,7 @@ class SoundOfPixelsSettings(AddedSettings):
         return not self.position and self.fusion == "none"
 
 
-class SoundOfPixels(GuidedEars[SoundOfPixelsSettings]):
+class SoundOfPixels(GuidedBinauralSeparator[SoundOfPixelsSettings]):
     """Sound of Pixels (Figure 2): components of the sound, a vector of the picture, their product.
 
     Departure: LAVSS's Table 3 has Sound of Pixels with positions and with its own fusion, and does

@@ -112,7 +112,7 @@ def draw_boxes(
     thickness = max(2, height // 150)
     font = ImageFont.load_default(size=max(11, height // 22))
     for index, visible in enumerate(clip.objects, first_number):
-        if not visible.is_seen:
+        if not visible.is_visible:
             continue
         colour = BOX_COLOURS[index % len(BOX_COLOURS)]
         x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))

@@ -11,13 +11,13 @@ from jaxtyping import Float32
 
 import avsep
 from avsep.data.clips import ClipFiles, load_clip
-from avsep.data.mixing import MixedItem, mixture_of, to_batch
+from avsep.data.mixing import MixtureItem, mixture_of, to_batch
 from avsep.data.toyband import read_clip
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
 from avsep.evaluation.bss_eval import BssScores, bss_eval
 from avsep.evaluation.results.tables import decibels, figures_json
-from avsep.media.atomic import make_folder, write_whole
+from avsep.media.atomic import make_folder, write_atomic
 from avsep.media.audio import write_audio
 from avsep.pages.figures import key_frame_jpeg
 from avsep.pages.html_page import Section, Track, report_html
@@ -76,8 +76,8 @@ def make_demo(folder: Path, seed: int) -> DemoResult:
     result = _table(clip, answers, names)
     _write_scores(folder, answers, names)
     key_frame = key_frame_jpeg(load_clip(clip, [settings.clip_seconds / 2]))
-    write_whole(folder / "key_frame.jpg", key_frame)
-    write_whole(folder / "report.html", _page(clip, key_frame, item, answers, result))
+    write_atomic(folder / "key_frame.jpg", key_frame)
+    write_atomic(folder / "report.html", _page(clip, key_frame, item, answers, result))
     return result
 
 
@@ -91,7 +91,7 @@ def _begin(folder: Path) -> None:
             )
 
 
-def _separate(video: Path, item: MixedItem, front_end: FrontEnd) -> Iterator[Answer]:
+def _separate(video: Path, item: MixtureItem, front_end: FrontEnd) -> Iterator[Answer]:
     """The mixture as it is, the shipped model's answer to the video, then the ideal masks'."""
     batch = to_batch([item])
     for name in ("mixture", *CEILINGS):
@@ -103,7 +103,7 @@ def _separate(video: Path, item: MixedItem, front_end: FrontEnd) -> Iterator[Ans
             yield _scored(DEFAULT_MODEL, stems, item)
 
 
-def _scored(name: str, estimates: Float32[np.ndarray, "S 1 N"], item: MixedItem) -> Answer:
+def _scored(name: str, estimates: Float32[np.ndarray, "S 1 N"], item: MixtureItem) -> Answer:
     """Estimates and their scores over what both they and the truth cover, but for a frame."""
     num_samples = min(estimates.shape[-1], item.sources.shape[-1])
     estimates, truth = estimates[:, 0, :num_samples], item.sources[:, 0, :num_samples]
@@ -129,7 +129,7 @@ def _write_sounds(
     for path, waveform in sounds.items():
         write_audio(path.with_suffix(".wav"), waveform, sample_rate_hz)
         picture = spectrogram_png(waveform, sample_rate_hz, reference)
-        write_whole(path.with_suffix(".png"), picture)
+        write_atomic(path.with_suffix(".png"), picture)
 
 
 def _table(clip: ClipFiles, answers: Sequence[Answer], names: Sequence[str]) -> DemoResult:
@@ -150,13 +150,13 @@ def _write_scores(folder: Path, answers: Sequence[Answer], names: Sequence[str])
         }
         for answer in answers
     }
-    write_whole(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
+    write_atomic(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
 
 
 def _page(
     clip: ClipFiles,
     key_frame: bytes,
-    item: MixedItem,
+    item: MixtureItem,
     answers: Sequence[Answer],
     result: DemoResult,
 ) -> str:

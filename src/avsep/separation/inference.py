@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Generator, Tensor
 
-from avsep.cues.crops import Look
+from avsep.cues.crops import ObjectCrops
 from avsep.cues.windows import crops_of, window_cues
 from avsep.devices import to_device
 from avsep.records import Batch, Cues, Separation
 from avsep.separation.manifest import SamplingRecord
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.magnitudes import FLOOR, ratio_mask
-from avsep.sound.resampling import FullBand
+from avsep.sound.resampling import MaskResampler
 from avsep.sound.windows import cut_window
 
 # What an object is, is asked once for the whole video, by this many crops.
@@ -25,12 +25,12 @@ _DECIDING_CROPS = 9
 
 @runtime_checkable
 class SeparationModel(Protocol):
-    """What is asked of a model here; `settings` holds `categories`, `front_end` and `looks`."""
+    """What is asked of a model here; `settings` holds `categories`, `front_end` and `crops`."""
 
     settings: Any
 
     @property
-    def needs(self) -> frozenset[str]:
+    def required_cues(self) -> frozenset[str]:
         """The cues it reads."""
         ...
 
@@ -44,29 +44,29 @@ class SeparationModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Passage:
+class WindowedInput:
     """A video as windows are cut from it.
 
     Attributes:
         target: the sound that the stems are taken from.
         heard: the same sound as the model hears it, at the model's rate: one channel or two ears.
-        looks: of each object.
+        object_crops: of each object.
         category: the model's index of each object, -1 where only the picture can tell.
         starts: where windows begin, in samples of `target`.
         band: carries the model's answers to the rate of `target`.
-        motion: motion features of the whole video, for a model that reads them.
-        pictured: false where nobody sees an object and its word alone tells.
+        i3d_features: motion features of the whole video, for a model that reads them.
+        is_visible: false where nobody sees an object and its word alone tells.
         embedding: of each word in the language of the model's image encoder, where it has one.
     """
 
     target: Float32[np.ndarray, "C N"]
     heard: Float32[np.ndarray, "ears M"]
-    looks: Sequence[Look]
+    object_crops: Sequence[ObjectCrops]
     category: Int64[Tensor, " S"]
     starts: tuple[int, ...]
-    band: FullBand
-    motion: Float32[Tensor, "D J"] | None = None
-    pictured: Bool[Tensor, " S"] | None = None
+    band: MaskResampler
+    i3d_features: Float32[Tensor, "D J"] | None = None
+    is_visible: Bool[Tensor, " S"] | None = None
     embedding: Float32[Tensor, "S D"] | None = None
 
     @property
@@ -101,23 +101,27 @@ class Passage:
         ]
         return torch.from_numpy(np.stack(windows))
 
-    def see(self, starts: Sequence[int], needs: frozenset[str]) -> Cues:
+    def see(self, starts: Sequence[int], required_cues: frozenset[str]) -> Cues:
         """What the same windows show, and what words tell."""
-        if self.pictured is not None and not bool(self.pictured.any()):
-            needs = needs - {"crops", "movement"}
+        if self.is_visible is not None and not bool(self.is_visible.any()):
+            required_cues = required_cues - {"crops", "crop_motion"}
         times = [self.seconds(start) for start in starts]
-        cues = window_cues(self.looks, times, self.window_seconds, self.category, needs)
-        for name in ("pictured", "embedding"):
+        cues = window_cues(
+            self.object_crops, times, self.window_seconds, self.category, required_cues
+        )
+        for name in ("is_visible", "embedding"):
             if (one := getattr(self, name)) is not None:
                 cues = replace(cues, **{name: one.expand(len(starts), *one.shape)})
-        if self.motion is None:
+        if self.i3d_features is None:
             return cues
         # Of the whole video, for every window and source alike, as in the papers.
-        return replace(cues, motion=self.motion.expand(len(starts), len(self.looks), -1, -1))
+        return replace(
+            cues, i3d_features=self.i3d_features.expand(len(starts), len(self.object_crops), -1, -1)
+        )
 
 
 @dataclass(frozen=True)
-class Answer:
+class WindowOutput:
     """What the model made of one window.
 
     Attributes:
@@ -138,7 +142,7 @@ class Answer:
     sampling: SamplingRecord | None = None
 
 
-class Network:
+class WindowInference:
     """A model on its device, asked window by window."""
 
     def __init__(self, model: SeparationModel, device: torch.device, seed: int) -> None:
@@ -146,35 +150,35 @@ class Network:
         self._generator = Generator(device).manual_seed(seed)
         self._front_end = FrontEnd(model.settings.front_end)
 
-    def decide(self, passage: Passage) -> Int64[Tensor, " S"]:
+    def decide(self, windowed: WindowedInput) -> Int64[Tensor, " S"]:
         """The category of each object: the one told, else what crops of the whole video show.
 
         Asked once, since windows that each decide anew could give an object two names.
         """
-        if bool((passage.category >= 0).all()) or "category" not in self.model.needs:
-            return passage.category
-        cues = passage.see(passage.starts[:1], self.model.needs)
-        duration_seconds = passage.seconds(passage.target.shape[1])
-        crops = crops_of(passage.looks, 0.0, duration_seconds, _DECIDING_CROPS)
-        answer = self._ask(_batch(passage, passage.starts[:1], replace(cues, crops=crops[None])))
-        found = _rows(answer.facts.get("category"))
+        if bool((windowed.category >= 0).all()) or "category" not in self.model.required_cues:
+            return windowed.category
+        cues = windowed.see(windowed.starts[:1], self.model.required_cues)
+        duration_seconds = windowed.seconds(windowed.target.shape[1])
+        crops = crops_of(windowed.object_crops, 0.0, duration_seconds, _DECIDING_CROPS)
+        answer = self._ask(_batch(windowed, windowed.starts[:1], replace(cues, crops=crops[None])))
+        found = _rows(answer.metadata.get("category"))
         if found is None:
-            return passage.category
+            return windowed.category
         decided = torch.from_numpy(found[0].astype(np.int64))
-        return torch.where(passage.category >= 0, passage.category, decided)
+        return torch.where(windowed.category >= 0, windowed.category, decided)
 
-    def answers(self, passage: Passage, sources_at_once: int) -> Iterator[Answer]:
+    def answers(self, windowed: WindowedInput, sources_at_once: int) -> Iterator[WindowOutput]:
         """The answer to every window, in order."""
-        at_once = max(1, sources_at_once // len(passage.looks))
-        for first in range(0, len(passage.starts), at_once):
-            starts = passage.starts[first : first + at_once]
-            batch = _batch(passage, starts, passage.see(starts, self.model.needs))
+        at_once = max(1, sources_at_once // len(windowed.object_crops))
+        for first in range(0, len(windowed.starts), at_once):
+            starts = windowed.starts[first : first + at_once]
+            batch = _batch(windowed, starts, windowed.see(starts, self.model.required_cues))
             answer = self._ask(batch)
-            category, gate = (_rows(answer.facts.get(name)) for name in ("category", "gate"))
+            category, gate = (_rows(answer.metadata.get(name)) for name in ("category", "gate"))
             for row, start in enumerate(starts):
-                yield Answer(
+                yield WindowOutput(
                     start=start,
-                    parts=self._parts(passage, start, answer, batch.mixture, row),
+                    parts=self._parts(windowed, start, answer, batch.mixture, row),
                     presence=answer.presence[row].float().cpu().numpy(),
                     energy=float(batch.mixture[row].square().sum()),
                     category=None if category is None else category[row].astype(np.int64),
@@ -188,7 +192,7 @@ class Network:
 
     def _parts(
         self,
-        passage: Passage,
+        windowed: WindowedInput,
         start: int,
         answer: Separation,
         mixture: Float[Tensor, "B ears N"],
@@ -196,18 +200,18 @@ class Network:
     ) -> Float32[np.ndarray, "S channels samples"]:
         """Each object's part of one window of the target."""
         heard = self._front_end.magnitude(mixture[row])  # C F T
-        magnitudes = no_more_than(heard, answer.magnitudes[row].float().cpu())  # S C F T
-        window_samples = passage.band.window_samples
-        if passage.heard is passage.target:
+        magnitudes = limit_to_mixture(heard, answer.magnitudes[row].float().cpu())  # S C F T
+        window_samples = windowed.band.window_samples
+        if windowed.heard is windowed.target:
             phase = answer.phase[row].cpu()
             return self._front_end.waveform(magnitudes, phase, window_samples).numpy()
         # What both ears hear alike of a sound of one channel is the same part of it.
-        ratio = ratio_mask(magnitudes, heard)[:, : len(passage.target)]
-        window = torch.from_numpy(cut_window(passage.target, start, window_samples))
-        return passage.band.take(window, ratio).numpy()
+        ratio = ratio_mask(magnitudes, heard)[:, : len(windowed.target)]
+        window = torch.from_numpy(cut_window(windowed.target, start, window_samples))
+        return windowed.band.apply(window, ratio).numpy()
 
 
-def no_more_than(
+def limit_to_mixture(
     heard: Float[Tensor, "C F T"], magnitudes: Float[Tensor, "S C F T"]
 ) -> Float[Tensor, "S C F T"]:
     """The magnitudes of all objects, made smaller by one factor where they exceed what is heard.
@@ -218,15 +222,16 @@ def no_more_than(
     return magnitudes / (magnitudes.sum(dim=0) / (heard + FLOOR)).clamp(min=1)
 
 
-def _batch(passage: Passage, starts: Sequence[int], cues: Cues) -> Batch:
-    return Batch(passage.hear(starts), cues=cues, start_frames=passage.start_frames(starts))
+def _batch(windowed: WindowedInput, starts: Sequence[int], cues: Cues) -> Batch:
+    return Batch(windowed.hear(starts), cues=cues, start_frames=windowed.start_frames(starts))
 
 
 def _sampling(answer: Separation) -> SamplingRecord | None:
-    if "sampler" not in answer.facts:
+    if "sampler" not in answer.metadata:
         return None
     return SamplingRecord(
-        sampler=str(answer.facts["sampler"]), evaluations=int(str(answer.facts["evaluations"]))
+        sampler=str(answer.metadata["sampler"]),
+        evaluations=int(str(answer.metadata["evaluations"])),
     )
 
 

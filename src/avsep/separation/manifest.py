@@ -78,7 +78,7 @@ class ModelRecord(_Record):
 
     name: str
     system: str = Field(default="", description="the name of its architecture")
-    facts: dict[str, object] = {}
+    metadata: dict[str, object] = {}
 
 
 class SamplingRecord(_Record):
@@ -125,7 +125,7 @@ class Manifest(_Record):
     residual_energy_share: float
     preview: str | None = PREVIEW_NAME
     report: str = REPORT_NAME
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def files(self) -> set[str]:

@@ -11,7 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from avsep.errors import InputError
-from avsep.media.atomic import make_folder, write_whole
+from avsep.media.atomic import make_folder, write_atomic
 from avsep.media.audio import write_audio
 from avsep.media.names import distinct, plain_name
 from avsep.separation.manifest import (
@@ -59,11 +59,11 @@ def write_result(result: Result, folder: Path) -> Manifest:
             write_preview(part / PREVIEW_NAME, result, sounds, titles)
         except InputError as error:
             remark = f"there is no {PREVIEW_NAME}: {error}"
-            changes = {"preview": None, "remarks": (*manifest.remarks, remark)}
+            changes = {"preview": None, "warnings": (*manifest.warnings, remark)}
             manifest = manifest.model_copy(update=changes)
-        write_whole(part / manifest.report, result_page(result, manifest, sounds, titles))
+        write_atomic(part / manifest.report, result_page(result, manifest, sounds, titles))
         content = json.dumps(manifest.model_dump(mode="json"), indent=1)
-        write_whole(part / FILE_NAME, content + "\n")
+        write_atomic(part / FILE_NAME, content + "\n")
     return manifest
 
 

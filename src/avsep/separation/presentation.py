@@ -51,21 +51,21 @@ def listening(result: Result) -> Listening:
     One factor for all keeps them comparable. More than two channels become their mean.
     """
     sounds = [result.mixture, *(found.stem for found in result.objects), result.residual]
-    rate_hz, remarks = result.sample_rate_hz, []
+    rate_hz, warnings = result.sample_rate_hz, []
     if len(result.mixture) > _MOST_CHANNELS:
         sounds = [sound.mean(axis=0, keepdims=True, dtype=np.float32) for sound in sounds]
-        remarks.append(f"{len(result.mixture)} channels are played as their mean")
+        warnings.append(f"{len(result.mixture)} channels are played as their mean")
     if rate_hz not in _USUAL_RATES_HZ:
         sounds = [resample(sound, rate_hz, _OTHERWISE_HZ) for sound in sounds]
-        remarks.append(f"{rate_hz} Hz are played at {_OTHERWISE_HZ} Hz")
+        warnings.append(f"{rate_hz} Hz are played at {_OTHERWISE_HZ} Hz")
         rate_hz = _OTHERWISE_HZ
     peak = max(float(np.abs(sound).max(initial=0.0)) for sound in sounds)
     if peak > 1:
         sounds = [np.clip(sound / np.float32(peak), -1, 1) for sound in sounds]
         if (words := f"{20 * np.log10(peak):.1f}") != "0.0":  # decoders overshoot by a rounding
-            remarks.append(f"all sounds are played {words} dB quieter, so that none is cut off")
+            warnings.append(f"all sounds are played {words} dB quieter, so that none is cut off")
     mixture, *objects, residual = sounds
-    return Listening(mixture, tuple(objects), residual, rate_hz, "; ".join(remarks))
+    return Listening(mixture, tuple(objects), residual, rate_hz, "; ".join(warnings))
 
 
 # A page of hours would be too large to open.
@@ -96,9 +96,9 @@ def result_page(
             one = replace(one, picture=picture, picture_text=words)
         objects.append(one)
     share = f"mixture minus stems; {100 * manifest.residual_energy_share:.0f} % of its energy"
-    remarks = [*manifest.remarks, sounds.remark]
+    warnings = [*manifest.warnings, sounds.remark]
     if whole > _LONGEST_SECONDS:
-        remarks.append(f"this page plays the first {_LONGEST_SECONDS} s; the files hold all")
+        warnings.append(f"this page plays the first {_LONGEST_SECONDS} s; the files hold all")
     return report_html(
         manifest.input.name,
         None,
@@ -106,7 +106,7 @@ def result_page(
         None,
         [
             Section("What is heard", [track("mixture", sounds.mixture, "the video's own sound")]),
-            Section("Objects", objects, " · ".join(remark for remark in remarks if remark)),
+            Section("Objects", objects, " · ".join(remark for remark in warnings if remark)),
             Section("What is left", [track("residual", sounds.residual, share)]),
         ],
         _footer(manifest),
@@ -144,7 +144,7 @@ def _gate(gate: Float32[np.ndarray, "h w"], duration_seconds: float) -> tuple[by
 
 def _key_frame(result: Result) -> bytes:
     """The picture in the middle, with the box and label of every object."""
-    picture, time = result.scene.key_frame(result.scene.duration_seconds / 2)
+    picture, time = result.video_input.key_frame(result.video_input.duration_seconds / 2)
     labelled = tuple(
         found.visible.model_copy(update={"label": found.label}) for found in result.objects
     )
@@ -184,22 +184,22 @@ def write_preview(path: Path, result: Result, sounds: Listening, titles: Sequenc
     Raises:
         InputError: the pictures can be neither copied nor decoded.
     """
-    scene = result.scene
-    start_seconds = max(0.0, scene.sound.start_seconds)
+    video_input = result.video_input
+    start_seconds = max(0.0, video_input.sound.start_seconds)
     tracks = [
         AudioTrack(title, waveform, sounds.sample_rate_hz, start_seconds)
         for title, waveform in zip(titles, sounds.objects, strict=True)
     ]
-    if isinstance(scene.pictures, Clip):
-        pictures = _steady(scene.pictures, scene.duration_seconds)
+    if isinstance(video_input.pictures, Clip):
+        pictures = _steady(video_input.pictures, video_input.duration_seconds)
         write_video(path, pictures, _RATE_HZ, tracks, _SETTINGS)
         return
     try:
-        write_tracks(path, scene.pictures, tracks, _SETTINGS)
+        write_tracks(path, video_input.pictures, tracks, _SETTINGS)
     except InputError:
         # Damaged packets cannot be copied, but what is left of them can be decoded.
         settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS, on_damage="skip")
-        frames = iterate_frames(scene.pictures, _RATE_HZ, settings)
+        frames = iterate_frames(video_input.pictures, _RATE_HZ, settings)
         write_video(path, (picture for _, picture in frames), _RATE_HZ, tracks, _SETTINGS)
 
 

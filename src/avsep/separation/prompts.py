@@ -70,7 +70,7 @@ def find_objects(
 def parse_text(text: str) -> VisibleObject:
     """An object that is known by its word alone, no box and no picture.
 
-    >>> parse_text("violin").is_seen
+    >>> parse_text("violin").is_visible
     False
     """
     word = text.strip()
@@ -120,7 +120,7 @@ def with_categories(
     objects: Sequence[VisibleObject], categories: Sequence[str]
 ) -> tuple[tuple[VisibleObject, ...], tuple[str, ...]]:
     """The objects with the index of their label's category, and a remark on each word unknown."""
-    found, remarks = [], []
+    found, warnings = [], []
     for visible in objects:
         label = readable(visible.label).strip() if visible.label else ""
         index = find_in(categories, label) if label else None
@@ -130,11 +130,11 @@ def with_categories(
         if label and index is None:
             near = difflib.get_close_matches(label.lower(), categories, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            remarks.append(
+            warnings.append(
                 f"'{label}' is no category of this model, so the picture decides; {hint}"
                 f"known: {', '.join(categories)}"
             )
-    return tuple(found), tuple(dict.fromkeys(remarks))
+    return tuple(found), tuple(dict.fromkeys(warnings))
 
 
 def alike(objects: Sequence[VisibleObject], categories: Sequence[str | None]) -> tuple[str, ...]:
@@ -145,22 +145,22 @@ def alike(objects: Sequence[VisibleObject], categories: Sequence[str | None]) ->
     groups: dict[object, list[int]] = {}
     for index, (visible, category) in enumerate(zip(objects, categories, strict=True)):
         groups.setdefault((category, *_place(visible, category)), []).append(index)
-    remarks = []
+    warnings = []
     for group in groups.values():
         if len(group) > 1:
             numbers = " and ".join(str(index + 1) for index in group)
             word = categories[group[0]] or objects[group[0]].label or "object"
-            known = "in one place" if objects[group[0]].is_seen else "by its word"
-            remarks.append(
+            known = "in one place" if objects[group[0]].is_visible else "by its word"
+            warnings.append(
                 f"objects {numbers} are the same to the model, {word} {known}, and cannot be told "
                 f"apart; give each a box of its own, such as {EXAMPLE}"
             )
-    return tuple(remarks)
+    return tuple(warnings)
 
 
 def _place(visible: VisibleObject, category: str | None) -> tuple[object, ...]:
     """Where an object is; of one that nobody sees, the word, unless its category says it all."""
-    if not visible.is_seen:
+    if not visible.is_visible:
         return "word", category or (visible.prompt or "").casefold()
     return "place", visible.boxes if len(visible.boxes) > 1 else visible.box_at(0)
 
@@ -186,11 +186,11 @@ def tell(
     known = model.settings.categories
     by_word = _by_word(model)
     found: list[VisibleObject] = []
-    remarks: list[str] = []
+    warnings: list[str] = []
     for visible in objects:
         (one,), unknown = with_categories([visible], known if _reads_category(model) else ())
-        if visible.is_seen:
-            remarks += unknown if _reads_category(model) else ()
+        if visible.is_visible:
+            warnings += unknown if _reads_category(model) else ()
         elif by_word is None:
             raise InputError(
                 f"model '{name}' looks at every object and cannot go by the word "
@@ -200,17 +200,17 @@ def tell(
         elif by_word == "stored word":
             one = one.model_copy(update={"category": _stored(one.prompt or "", known, name)})
         found.append(one)
-    return tuple(found), tuple(dict.fromkeys(remarks))
+    return tuple(found), tuple(dict.fromkeys(warnings))
 
 
 def known_by(visible: VisibleObject, model: SeparationModel) -> KnownBy:
     """What tells the model of an object that `tell` let pass."""
-    return "picture" if visible.is_seen else _by_word(model) or "picture"
+    return "picture" if visible.is_visible else _by_word(model) or "picture"
 
 
-def pictured(objects: Sequence[VisibleObject]) -> Bool[Tensor, " S"] | None:
+def is_visible(objects: Sequence[VisibleObject]) -> Bool[Tensor, " S"] | None:
     """Which objects are seen; none: all of them."""
-    seen = [visible.is_seen for visible in objects]
+    seen = [visible.is_visible for visible in objects]
     return None if all(seen) else torch.tensor(seen)
 
 
@@ -221,16 +221,16 @@ def embedding(
 
     Zeros stand for the others.
     """
-    words = tuple(one.prompt or "" for one in objects if not one.is_seen)
+    words = tuple(one.prompt or "" for one in objects if not one.is_visible)
     if not words or _by_word(model) != "text (CLIP)":
         return None
     vectors = iter(_embedded(words))
     nothing = torch.zeros_like(_embedded(words)[0])
-    return torch.stack([nothing if one.is_seen else next(vectors) for one in objects])
+    return torch.stack([nothing if one.is_visible else next(vectors) for one in objects])
 
 
 def _reads_category(model: SeparationModel) -> bool:
-    return "category" in model.needs
+    return "category" in model.required_cues
 
 
 def _by_word(model: SeparationModel) -> KnownBy | None:
@@ -262,29 +262,29 @@ def _embedded(words: tuple[str, ...]) -> Float32[Tensor, "words D"]:
 
 
 # The cues that can be made of any video.
-AVAILABLE = frozenset({"crops", "movement", "category", "boxes"})
+AVAILABLE = frozenset({"crops", "crop_motion", "category", "boxes"})
 # The cue that takes the weights of I3D.
-MOTION = "motion"
+MOTION = "i3d_features"
 
 
-def check_needs(needs: frozenset[str], name: str, i3d: Path | None = None) -> None:
+def check_needs(required_cues: frozenset[str], name: str, i3d: Path | None = None) -> None:
     """Raise InputError when a model reads cues that are not made here.
 
     Motion features are made where there are weights of I3D to make them with, which a model that
     reads none must not be given.
     """
-    missing = sorted(needs - AVAILABLE - {MOTION})
+    missing = sorted(required_cues - AVAILABLE - {MOTION})
     if missing:
         raise InputError(
             f"model '{name}' reads {', '.join(missing)}, which is not computed from videos here; "
             "choose a model that reads crops and movement alone, see `avsep models`"
         )
-    if MOTION in needs and i3d is None:
+    if MOTION in required_cues and i3d is None:
         raise InputError(
             f"model '{name}' reads motion features, which I3D computes: give the file of its "
             "weights with --i3d FILE (i3d= in Python)"
         )
-    if MOTION not in needs and i3d is not None:
+    if MOTION not in required_cues and i3d is not None:
         raise InputError(
             f"model '{name}' reads no motion features, which '{i3d}' would be for: leave out --i3d "
             "(i3d= in Python), or choose a model that reads them with --model"

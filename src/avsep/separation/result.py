@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from avsep.media.names import distinct, stem_files
 from avsep.records import TimedBox, VisibleObject
-from avsep.separation.inference import Passage
+from avsep.separation.inference import WindowedInput
 from avsep.separation.manifest import (
     InputRecord,
     KnownBy,
@@ -19,7 +19,7 @@ from avsep.separation.manifest import (
     SeparatorSettings,
     versions,
 )
-from avsep.separation.video_input import Scene
+from avsep.separation.video_input import VideoInput
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SeparatedObject:
         stem: its sound at the rate and with the channels of the result.
         presence: how much the model says it sounds, 0..1, mean over the sound's energy.
         category: the category that the model used, or none for a model without categories.
-        is_told: whether a label told the category; else the picture decided.
+        label_given: whether a label told the category; else the picture decided.
         gate: how much picture went into what was heard, low frequencies first, over the whole
             sound; none for a model without a gate.
     """
@@ -44,7 +44,7 @@ class SeparatedObject:
     stem: Float32[np.ndarray, "C N"]
     presence: float
     category: str | None = None
-    is_told: bool = False
+    label_given: bool = False
     gate: Float32[np.ndarray, "h w"] | None = None
 
     @property
@@ -54,7 +54,7 @@ class SeparatedObject:
 
 
 @dataclass(frozen=True)
-class Account:
+class SeparationInfo:
     """How a separation was done: by which model and settings, from which channels, how drawn."""
 
     model: ModelRecord
@@ -73,7 +73,7 @@ class Result:
         residual: what is left of it when all stems are taken away.
         sample_rate_hz: of all sounds: the video's own, or the model's where that was asked for.
         manifest: all that is known of the separation, as manifest.json holds it.
-        scene: the video, for its pictures.
+        video_input: the video, for its pictures.
     """
 
     objects: tuple[SeparatedObject, ...]
@@ -81,18 +81,18 @@ class Result:
     residual: Float32[np.ndarray, "C N"]
     sample_rate_hz: int
     manifest: Manifest
-    scene: Scene
+    video_input: VideoInput
 
     @classmethod
     def of(
         cls,
-        scene: Scene,
+        video_input: VideoInput,
         objects: tuple[SeparatedObject, ...],
-        passage: Passage,
-        account: Account,
+        windowed: WindowedInput,
+        info: SeparationInfo,
     ) -> "Result":
         """The result of objects that were separated from a passage of a scene."""
-        mixture = passage.target
+        mixture = windowed.target
         residual = objects[0].stem.copy()
         for found in objects[1:]:
             residual += found.stem
@@ -101,22 +101,22 @@ class Result:
             objects=objects,
             mixture=mixture,
             residual=residual,
-            sample_rate_hz=passage.band.sample_rate_hz,
+            sample_rate_hz=windowed.band.sample_rate_hz,
             manifest=Manifest(
                 versions=versions(),
-                input=_input_record(scene),
-                model=account.model,
-                settings=account.settings,
-                sampling=account.sampling,
-                sample_rate_hz=passage.band.sample_rate_hz,
+                input=_input_record(video_input),
+                model=info.model,
+                settings=info.settings,
+                sampling=info.sampling,
+                sample_rate_hz=windowed.band.sample_rate_hz,
                 num_channels=mixture.shape[0],
                 num_samples=mixture.shape[1],
-                heard=account.heard,
+                heard=info.heard,
                 objects=_object_records(objects, mixture),
                 residual_energy_share=energy_share(residual, mixture),
-                remarks=tuple(scene.remarks),
+                warnings=tuple(video_input.warnings),
             ),
-            scene=scene,
+            video_input=video_input,
         )
 
     @property
@@ -126,9 +126,9 @@ class Result:
         return {name: found.stem for name, found in zip(names, self.objects, strict=True)}
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What a listener should know: words not understood, damage, silence."""
-        return self.manifest.remarks
+        return self.manifest.warnings
 
 
 def energy_share(sound: Float32[np.ndarray, "C N"], mixture: Float32[np.ndarray, "C N"]) -> float:
@@ -140,17 +140,17 @@ def energy_share(sound: Float32[np.ndarray, "C N"], mixture: Float32[np.ndarray,
     return energy / whole if whole else 0.0
 
 
-def _input_record(scene: Scene) -> InputRecord:
-    sha256, num_bytes = scene.fingerprint() or (None, None)
+def _input_record(video_input: VideoInput) -> InputRecord:
+    sha256, num_bytes = video_input.fingerprint() or (None, None)
     return InputRecord(
-        name=scene.file_name,
+        name=video_input.file_name,
         sha256=sha256,
         num_bytes=num_bytes,
-        duration_seconds=scene.duration_seconds,
-        start_seconds=scene.sound.start_seconds,
-        sample_rate_hz=scene.sound.sample_rate_hz,
-        num_channels=scene.sound.waveform.shape[0],
-        num_samples=scene.sound.waveform.shape[1],
+        duration_seconds=video_input.duration_seconds,
+        start_seconds=video_input.sound.start_seconds,
+        sample_rate_hz=video_input.sound.sample_rate_hz,
+        num_channels=video_input.sound.waveform.shape[0],
+        num_samples=video_input.sound.waveform.shape[1],
     )
 
 
@@ -167,7 +167,7 @@ def _object_records(
             category_from=None
             if found.category is None
             else "label"
-            if found.is_told
+            if found.label_given
             else "picture",
             presence=found.presence,
             energy_share=energy_share(found.stem, mixture),

@@ -15,7 +15,7 @@ from avsep.errors import InputError
 from avsep.media.opening import Source, source_name
 from avsep.recipe import check_settings
 from avsep.records import Clip, Quality, VisibleObject
-from avsep.separation.inference import Answer, Network, Passage, SeparationModel
+from avsep.separation.inference import SeparationModel, WindowedInput, WindowInference, WindowOutput
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
 from avsep.separation.prompts import (
     Objects,
@@ -23,13 +23,13 @@ from avsep.separation.prompts import (
     check_needs,
     embedding,
     find_objects,
+    is_visible,
     known_by,
-    pictured,
     tell,
 )
-from avsep.separation.result import Account, Result, SeparatedObject
-from avsep.separation.video_input import Scene
-from avsep.sound.resampling import FullBand, resample
+from avsep.separation.result import Result, SeparatedObject, SeparationInfo
+from avsep.separation.video_input import VideoInput
+from avsep.sound.resampling import MaskResampler, resample
 from avsep.sound.windows import overlap_add, window_starts
 from avsep.vision.i3d import load_i3d
 
@@ -41,7 +41,7 @@ _CANCELLED = 0.1
 _SAME_EARS = 1e-6
 
 # Passes answers on while it shows how many of how many have gone by.
-Progress = Callable[[Iterable[Answer], int], Iterable[Answer]]
+Progress = Callable[[Iterable[WindowOutput], int], Iterable[WindowOutput]]
 
 
 class Choices(TypedDict, total=False):
@@ -102,7 +102,7 @@ class Separator:
             loaded, self.record = model, ModelRecord(name=type(model).__name__.lower())
         self.model = loaded.at_quality(self.settings.quality)
         i3d = self.settings.i3d
-        check_needs(self.model.needs, self.record.name, i3d)
+        check_needs(self.model.required_cues, self.record.name, i3d)
         self._i3d = None if i3d is None else load_i3d(i3d).to(self._device)
 
     def separate(
@@ -117,74 +117,80 @@ class Separator:
         is_clip = isinstance(video, Clip)
         name = f"clip '{video.name}'" if is_clip else source_name(video)
         visible = find_objects(objects, video, name, video.objects if is_clip else (), text)
-        visible, remarks = tell(visible, self.model, self.record.name)
-        scene = Scene.open(video)
-        scene.remarks.extend(remarks)
-        passage, heard = self._passage(scene, visible)
-        network = Network(self.model, self._device, self.settings.seed)
-        passage = replace(passage, category=network.decide(passage))
-        scene.remarks.extend(alike(visible, self._names(passage)))
-        answers: list[Answer] = []
+        visible, warnings = tell(visible, self.model, self.record.name)
+        video_input = VideoInput.open(video)
+        video_input.warnings.extend(warnings)
+        windowed, heard = self._passage(video_input, visible)
+        network = WindowInference(self.model, self._device, self.settings.seed)
+        windowed = replace(windowed, category=network.decide(windowed))
+        video_input.warnings.extend(alike(visible, self._names(windowed)))
+        answers: list[WindowOutput] = []
 
         def parts() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
-            coming = network.answers(passage, self.settings.sources_at_once)
-            for answer in progress(coming, len(passage.starts)) if progress else coming:
+            coming = network.answers(windowed, self.settings.sources_at_once)
+            for answer in progress(coming, len(windowed.starts)) if progress else coming:
                 yield answer.start, answer.parts
                 # A copy: a view of nothing would hold all of the window.
                 answers.append(replace(answer, parts=answer.parts[..., :0].copy()))
 
-        stems = np.empty((len(visible), *passage.target.shape), np.float32)
+        stems = np.empty((len(visible), *windowed.target.shape), np.float32)
         written = 0
         for block in overlap_add(parts(), stems.shape[-1]):
             stems[..., written : written + block.shape[-1]] = block
             written += block.shape[-1]
         settings = self.settings.as_recorded(self._device)
-        account = Account(self.record, settings, heard, answers[0].sampling)
-        return Result.of(scene, self._objects(visible, stems, passage, answers), passage, account)
+        info = SeparationInfo(self.record, settings, heard, answers[0].sampling)
+        return Result.of(
+            video_input, self._objects(visible, stems, windowed, answers), windowed, info
+        )
 
-    def _passage(self, scene: Scene, visible: Sequence[VisibleObject]) -> tuple[Passage, str]:
+    def _passage(
+        self, video_input: VideoInput, visible: Sequence[VisibleObject]
+    ) -> tuple[WindowedInput, str]:
         """The video as windows are cut from it, and which channels are heard."""
         settings = self.model.settings
         rate_hz = settings.front_end.sample_rate_hz
         if settings.front_end.num_channels == 2:
-            given, heard = hear_two_ears(scene)
+            given, heard = hear_two_ears(video_input)
         else:
-            given, heard = hear(scene.sound.waveform)
-        given = resample(given, scene.sound.sample_rate_hz, rate_hz)
-        target, target_rate_hz = scene.sound.waveform, scene.sound.sample_rate_hz
+            given, heard = hear(video_input.sound.waveform)
+        given = resample(given, video_input.sound.sample_rate_hz, rate_hz)
+        target, target_rate_hz = video_input.sound.waveform, video_input.sound.sample_rate_hz
         if self.settings.rate == "model":
             target, target_rate_hz = given, rate_hz
         if min(given.shape[1], target.shape[1]) == 0:
-            raise InputError(f"'{scene.name}': its sound is too short to hear, less than a sample")
-        band = FullBand(settings.front_end, target_rate_hz)
-        passage = Passage(
+            raise InputError(
+                f"'{video_input.name}': its sound is too short to hear, less than a sample"
+            )
+        band = MaskResampler(settings.front_end, target_rate_hz)
+        windowed = WindowedInput(
             target=target,
             heard=given,
-            looks=scene.look(visible, settings.looks),
+            object_crops=video_input.object_crop(visible, settings.crops),
             category=torch.tensor(
                 [-1 if one.category is None else one.category for one in visible]
             ),
             starts=window_starts(target.shape[1], band.window_samples, self.settings.overlap),
             band=band,
-            motion=None if self._i3d is None else scene.motion(self._i3d),
-            pictured=pictured(visible),
+            i3d_features=None if self._i3d is None else video_input.i3d_features(self._i3d),
+            is_visible=is_visible(visible),
             embedding=embedding(visible, self.model),
         )
-        return passage, heard
+        return windowed, heard
 
     def _objects(
         self,
         visible: Sequence[VisibleObject],
         stems: Float32[np.ndarray, "S C N"],
-        passage: Passage,
-        answers: Sequence[Answer],
+        windowed: WindowedInput,
+        answers: Sequence[WindowOutput],
     ) -> tuple[SeparatedObject, ...]:
         """Stems and what the model told of each object."""
         energy = np.array([answer.energy for answer in answers])
         presence = energy @ np.stack([answer.presence for answer in answers])
         presence = presence / max(float(energy.sum()), 1e-12)
-        gates = stitch_gates(passage, answers)
-        names, objects = self._names(passage), []
+        gates = stitch_gates(windowed, answers)
+        names, objects = self._names(windowed), []
         for index, one in enumerate(visible):
             category = names[index]
             objects.append(
@@ -195,16 +201,16 @@ class Separator:
                     stem=stems[index],
                     presence=float(presence[index].clip(0, 1)),
                     category=category,
-                    is_told=one.category is not None,
+                    label_given=one.category is not None,
                     gate=None if gates is None else gates[index],
                 )
             )
         return tuple(objects)
 
-    def _names(self, passage: Passage) -> list[str | None]:
+    def _names(self, windowed: WindowedInput) -> list[str | None]:
         """The category that is used for each object; none for a model without categories."""
         known = self.model.settings.categories
-        return [known[number] if number >= 0 else None for number in passage.category.tolist()]
+        return [known[number] if number >= 0 else None for number in windowed.category.tolist()]
 
 
 def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N"], str]:
@@ -225,22 +231,22 @@ def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N
     return waveform[loudest : loudest + 1], words
 
 
-def hear_two_ears(scene: Scene) -> tuple[Float32[np.ndarray, "2 N"], str]:
+def hear_two_ears(video_input: VideoInput) -> tuple[Float32[np.ndarray, "2 N"], str]:
     """What a model with two ears is given of a scene's sound, and that in words.
 
     A remark tells where both ears hear the same, so that nothing says where a sound is. More than
     two channels are an InputError.
     """
-    waveform = scene.sound.waveform
+    waveform = video_input.sound.waveform
     if len(waveform) > 2:
         raise InputError(
-            f"'{scene.name}' has {len(waveform)} channels and this model hears with two ears: give "
+            f"'{video_input.name}' has {len(waveform)} channels and this model has two: give "
             "sound of two channels, left first, or choose another model with --model"
         )
     difference = float(np.square(waveform[0] - waveform[-1], dtype=np.float64).sum())
     if difference <= _SAME_EARS * float(np.square(waveform, dtype=np.float64).sum()):
         both = "its one channel" if len(waveform) == 1 else "its two channels are the same, which"
-        scene.remarks.append(
+        video_input.warnings.append(
             f"{both} tells nothing of where a sound comes from: this model, made for two ears, "
             "goes by what it sees alone"
         )
@@ -249,15 +255,15 @@ def hear_two_ears(scene: Scene) -> tuple[Float32[np.ndarray, "2 N"], str]:
 
 
 def stitch_gates(
-    passage: Passage, answers: Sequence[Answer]
+    windowed: WindowedInput, answers: Sequence[WindowOutput]
 ) -> Float32[np.ndarray, "S h w"] | None:
     """The gates of all windows as one map over the whole sound; none for a model without."""
     gates = [answer.gate for answer in answers if answer.gate is not None]
     if not gates:
         return None
-    columns_per_second = gates[0].shape[-1] / passage.window_seconds
-    starts = [round(passage.seconds(answer.start) * columns_per_second) for answer in answers]
-    duration_seconds = passage.seconds(passage.target.shape[1])
+    columns_per_second = gates[0].shape[-1] / windowed.window_seconds
+    starts = [round(windowed.seconds(answer.start) * columns_per_second) for answer in answers]
+    duration_seconds = windowed.seconds(windowed.target.shape[1])
     num_columns = max(1, round(duration_seconds * columns_per_second))
     num_columns = min(num_columns, starts[-1] + gates[0].shape[-1])
     placed = zip(starts, gates, strict=True)
@@ -273,5 +279,5 @@ def _load(
     name = name if isinstance(name, str) else Path(name)
     card = read_card(name)
     return load_model(name, device), ModelRecord(
-        name=str(name), system=card.model, facts=card.facts
+        name=str(name), system=card.model, metadata=card.metadata
     )

@@ -16,7 +16,13 @@ from av.error import FFmpegError
 from jaxtyping import Float32, Float64, Shaped, UInt8
 from torch import Tensor
 
-from avsep.cues.crops import Look, LookSettings, look_at, look_at_pictures, nothing_to_see
+from avsep.cues.crops import (
+    CropSettings,
+    ObjectCrops,
+    blank_crops,
+    extract_crops,
+    extract_crops_from_frames,
+)
 from avsep.errors import InputError
 from avsep.media.audio import Sound, read_audio
 from avsep.media.frames import FrameSettings, iterate_frames, read_frames
@@ -154,38 +160,38 @@ _HASHED_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class Scene:
+class VideoInput:
     """One video, opened.
 
     Attributes:
         file_name: the file's name, or what stands for it.
         pictures: where the pictures are read from.
         sound: all of it, without what a codec put behind its end.
-        remarks: what a listener should know of it, filled while it is read.
+        warnings: what a listener should know of it, filled while it is read.
     """
 
     file_name: str
     pictures: Source | Clip
     sound: Sound
-    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, video: Source | Clip) -> "Scene":
+    def open(cls, video: Source | Clip) -> "VideoInput":
         """The scene of a file, its bytes, a file object or a clip.
 
         Raises:
             InputError: no sound, no pictures, or sound that is damaged.
         """
         if isinstance(video, Clip):
-            scene = _scene_of_clip(video)
+            video_input = _scene_of_clip(video)
         else:
             with open_media(video) as container:
                 choose_video(container, None, source_name(video))
             sound = _without_padding(read_audio(video), video)
-            scene = cls(_file_name(video), video, sound)
-        if not scene.sound.waveform.any():
-            scene.remarks.append("its sound is silent from begin to end")
-        return scene
+            video_input = cls(_file_name(video), video, sound)
+        if not video_input.sound.waveform.any():
+            video_input.warnings.append("its sound is silent from begin to end")
+        return video_input
 
     @property
     def name(self) -> str:
@@ -197,35 +203,45 @@ class Scene:
         """How long the sound is."""
         return self.sound.waveform.shape[1] / self.sound.sample_rate_hz
 
-    def look(self, objects: Sequence[VisibleObject], settings: LookSettings) -> tuple[Look, ...]:
+    def object_crop(
+        self, objects: Sequence[VisibleObject], settings: CropSettings
+    ) -> tuple[ObjectCrops, ...]:
         """Each object as seen while the sound lasts; damage is passed over, with a remark.
 
         Of those that are known by their words alone there is nothing to see.
         """
-        seen = [visible for visible in objects if visible.is_seen]
+        seen = [visible for visible in objects if visible.is_visible]
         # Whoever gives a box points at something, be it the only one that is named.
         settings = settings.model_copy(update={"whole_when_alone": False})
-        looks = iter(self._look(seen, settings) if seen else ())
-        (nothing,) = nothing_to_see(1, settings)
-        return tuple(next(looks) if visible.is_seen else nothing for visible in objects)
+        object_crops = iter(self._look(seen, settings) if seen else ())
+        (nothing,) = blank_crops(1, settings)
+        return tuple(next(object_crops) if visible.is_visible else nothing for visible in objects)
 
-    def _look(self, objects: Sequence[VisibleObject], settings: LookSettings) -> tuple[Look, ...]:
+    def _look(
+        self, objects: Sequence[VisibleObject], settings: CropSettings
+    ) -> tuple[ObjectCrops, ...]:
         if isinstance(self.pictures, Clip):
             clip = self.pictures
             times = clip.frame_times_seconds.tolist()
-            return look_at_pictures(clip.frames, times, objects, settings, self.duration_seconds)
+            return extract_crops_from_frames(
+                clip.frames, times, objects, settings, self.duration_seconds
+            )
         try:
             frame_settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS)
             first, second = tee(iterate_frames(self.pictures, settings=frame_settings))
             pictures = (picture for _, picture in first)
             times = (time - self.sound.start_seconds for time, _ in second)
-            return look_at_pictures(pictures, times, objects, settings, self.duration_seconds)
+            return extract_crops_from_frames(
+                pictures, times, objects, settings, self.duration_seconds
+            )
         except InputError as error:
-            looks = look_at(self.pictures, objects, settings, end_seconds=self.duration_seconds)
-            self.remarks.append(f"pictures that cannot be decoded were passed over: {error}")
-            return looks
+            object_crops = extract_crops(
+                self.pictures, objects, settings, end_seconds=self.duration_seconds
+            )
+            self.warnings.append(f"pictures that cannot be decoded were passed over: {error}")
+            return object_crops
 
-    def motion(self, model: I3D) -> Float32[Tensor, "D J"]:
+    def i3d_features(self, model: I3D) -> Float32[Tensor, "D J"]:
         """Motion features of the whole video, on the CPU; damage is passed over.
 
         One picture a second from time 0 of the file, or of a clip, whatever the sound's own start.
@@ -273,9 +289,9 @@ def _index_at(clip: Clip, time_seconds: float) -> int:
     return int(max(0, found - 1))
 
 
-def _scene_of_clip(given: Clip) -> Scene:
+def _scene_of_clip(given: Clip) -> VideoInput:
     clip = checked_clip(given)
-    return Scene(clip.name, clip, Sound(clip.waveform, clip.sample_rate_hz, 0.0))
+    return VideoInput(clip.name, clip, Sound(clip.waveform, clip.sample_rate_hz, 0.0))
 
 
 def _without_padding(sound: Sound, video: Source) -> Sound:

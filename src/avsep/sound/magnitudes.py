@@ -54,14 +54,14 @@ def loss_weight(mixture: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch F
 SCALE = 0.15
 
 
-def represent(
+def compress(
     magnitude: Float[Tensor, "*batch R T"], scale: float = SCALE
 ) -> Float[Tensor, "*batch R T"]:
     """clamp(scale ln(1 + magnitude), 0, 1)."""
     return (scale * torch.log1p(magnitude)).clamp(0, 1)
 
 
-def unrepresent(
+def expand(
     representation: Float[Tensor, "*batch R T"], scale: float = SCALE
 ) -> Float[Tensor, "*batch R T"]:
     """The magnitude that is represented; what lies below 0 counts by its size, as released."""
@@ -75,9 +75,7 @@ def unrepresent(
 _SOFTEST_RMS = 1e-5
 
 
-def hearing_factor(
-    mixture: Float[Tensor, "B C N"], level_rms: float | None
-) -> Float[Tensor, "B 1"]:
+def input_gain(mixture: Float[Tensor, "B C N"], level_rms: float | None) -> Float[Tensor, "B 1"]:
     """The factor that brings each mixture, over all its channels, to an RMS; none: one."""
     if level_rms is None:
         return mixture.new_ones(len(mixture), 1)

@@ -47,7 +47,7 @@ def stft_at(settings: StftSettings, from_rate_hz: int, to_rate_hz: int) -> StftS
     return settings.model_copy(update={"fft_samples": fft_samples, "hop_samples": hop_samples})
 
 
-class FullBand:
+class MaskResampler:
     """Takes sources out of sound at its own rate, by the ratios of a front end.
 
     Attributes:
@@ -62,7 +62,7 @@ class FullBand:
             front_end.window_samples * sample_rate_hz / front_end.sample_rate_hz
         )
 
-    def take(
+    def apply(
         self, waveform: Float[Tensor, "C N"], ratio: Float[Tensor, "S #C F T"]
     ) -> Float[Tensor, "S C N"]:
         """Each source's part of every channel, with that channel's phase.
@@ -70,10 +70,10 @@ class FullBand:
         Ratios are one for all channels, or of each by itself.
         """
         spectrum = stft(waveform, self.stft)  # C F T
-        parts = spectrum * self.carry(ratio, spectrum.shape[-1])
+        parts = spectrum * self.resample(ratio, spectrum.shape[-1])
         return istft(parts, self.stft, num_samples=waveform.shape[-1])
 
-    def carry(
+    def resample(
         self, ratio: Float[Tensor, "*batch F T"], num_frames: int
     ) -> Float[Tensor, "*batch G U"]:
         """The ratio at the frequencies (Hz) and times (s) of this rate's spectrogram.

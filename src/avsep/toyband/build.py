@@ -8,8 +8,8 @@ from pathlib import Path
 import soundfile
 
 from avsep.errors import InputError
-from avsep.media.atomic import make_folder, write_whole
-from avsep.parallel import in_parallel
+from avsep.media.atomic import make_folder, write_atomic
+from avsep.parallel import parallel_map
 from avsep.recipe import write_recipe
 from avsep.toyband.clip import ToybandSettings, check_cast, make_clip
 from avsep.toyband.folder import RECIPE_NAME, ClipPaths
@@ -41,7 +41,7 @@ def make_toyband(
     if num_workers == 1:
         yield from map(make, missing)
         return
-    yield from in_parallel(make, missing, num_workers)
+    yield from parallel_map(make, missing, num_workers)
 
 
 def _make_numbered_clip(
@@ -77,4 +77,4 @@ def _begin(folder: Path, seed: int, settings: ToybandSettings, material: Materia
             f"'{folder}' holds clips of another seed, recipe or material (see {path}): give a "
             "new folder"
         )
-    write_whole(path, text)
+    write_atomic(path, text)

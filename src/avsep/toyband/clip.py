@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int16
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from avsep.errors import InputError
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 from avsep.media.audio import write_audio
 from avsep.media.objects_file import objects_text
 from avsep.media.video_files import AudioTrack, VideoSettings, write_video
@@ -25,8 +25,8 @@ from avsep.toyband.folder import (
     DirectionRecord,
     DistractorRecord,
     EarsRecord,
+    OffscreenRecord,
     PerformerRecord,
-    UnseenRecord,
     stem_names,
 )
 from avsep.toyband.material import Material
@@ -65,7 +65,7 @@ class ToybandSettings(BaseModel):
     together_probability: float = Field(
         default=0.5, ge=0, le=1, description="of common tempo and harmony, the hard case"
     )
-    unseen_player_probability: float = Field(
+    offscreen_player_probability: float = Field(
         default=0.1, ge=0, le=1, description="that somebody plays whom the picture does not show"
     )
     noise_probability: float = Field(
@@ -133,8 +133,8 @@ def make_clip(
     paths.stems.mkdir(parents=True)
     for name, stem in zip(music.stem_names(cast), music.stems, strict=True):
         write_audio(paths.stems / name, _as_float(stem), SAMPLE_RATE_HZ, "pcm16")
-    write_whole(paths.objects, objects_text(objects))
-    write_whole(paths.score, record.model_dump_json(indent=1) + "\n")
+    write_atomic(paths.objects, objects_text(objects))
+    write_atomic(paths.score, record.model_dump_json(indent=1) + "\n")
     track = AudioTrack("mixture", _as_float(music.mixture), SAMPLE_RATE_HZ)
     rate_hz = settings.pictures.frame_rate_hz
     done = paths.beside / paths.video.name  # here, so that the next run sweeps what a stop leaves
@@ -147,7 +147,7 @@ class Cast:
     """Who plays: performers on the stage, then whoever is not seen."""
 
     seen: tuple[str, ...]
-    unseen: tuple[str, ...]
+    offscreen: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -165,14 +165,14 @@ class Music:
 
     def stem_names(self, cast: Cast) -> list[str]:
         """File names of the stems."""
-        return stem_names(cast.seen, [*cast.unseen, *self.noise_labels])
+        return stem_names(cast.seen, [*cast.offscreen, *self.noise_labels])
 
 
 def check_cast(settings: ToybandSettings, categories: Sequence[str]) -> None:
     """Raise InputError when a clip may need more different instruments than there are."""
     always_twins = settings.same_category_probability == 1
     most_seen = max(count - (always_twins and count > 1) for count in settings.num_performers)
-    num_distinct = most_seen + (settings.unseen_player_probability > 0)
+    num_distinct = most_seen + (settings.offscreen_player_probability > 0)
     if num_distinct > len(categories):
         raise InputError(
             f"{num_distinct} different instruments are needed and there are {len(categories)}: "
@@ -187,14 +187,14 @@ def draw_cast(
     """Who plays, seen and unseen, of categories that `check_cast` has found to be enough."""
     num_seen = int(generator.choice(settings.num_performers))
     twins = num_seen > 1 and generator.random() < settings.same_category_probability
-    with_unseen = generator.random() < settings.unseen_player_probability
+    with_unseen = generator.random() < settings.offscreen_player_probability
     num_distinct = num_seen - twins + with_unseen
     assert num_distinct <= len(categories), "check_cast comes first"
     order = generator.permutation(len(categories))[:num_distinct].tolist()
     chosen: list[str] = [categories[int(place)] for place in order]
-    unseen = (chosen.pop(),) if with_unseen else ()
+    offscreen = (chosen.pop(),) if with_unseen else ()
     seen = [*chosen, chosen[0]] if twins else chosen
-    return Cast(tuple(seen[place] for place in generator.permutation(num_seen).tolist()), unseen)
+    return Cast(tuple(seen[place] for place in generator.permutation(num_seen).tolist()), offscreen)
 
 
 def play(
@@ -205,7 +205,7 @@ def play(
     generator: np.random.Generator,
 ) -> Music:
     """Compose for the cast, play every part, add noise, and bring all to 16 bits."""
-    players = [*cast.seen, *cast.unseen]
+    players = [*cast.seen, *cast.offscreen]
     score = compose(
         [material.bank.register(category, held_out) for category in players],
         settings.clip_seconds,
@@ -295,11 +295,11 @@ def _record(
         for part, category in enumerate(cast.seen)
     ]
     players = [
-        UnseenRecord(label=label, part=part, stem=stems[part], notes=notes[part])
-        for part, label in enumerate(cast.unseen, num_seen)
+        OffscreenRecord(label=label, part=part, stem=stems[part], notes=notes[part])
+        for part, label in enumerate(cast.offscreen, num_seen)
     ]
     noises = [
-        UnseenRecord(label=label, part=None, stem=stem)
+        OffscreenRecord(label=label, part=None, stem=stem)
         for label, stem in zip(music.noise_labels, stems[num_players:], strict=True)
     ]
     distractors = [DistractorRecord(label=label, box=box) for label, box in stage.distractors]
@@ -309,7 +309,7 @@ def _record(
         held_out=held_out,
         score=music.score,
         performers=tuple(performers),
-        unseen=(*players, *noises),
+        offscreen=(*players, *noises),
         distractors=tuple(distractors),
     )
 

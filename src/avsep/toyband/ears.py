@@ -116,12 +116,12 @@ def directions_of(
         for box, distance in zip(boxes, distances, strict=False)
     ]
     azimuths = generator.uniform(-_UNSEEN_DEGREES, _UNSEEN_DEGREES, num_unseen).tolist()
-    unseen = [
+    offscreen = [
         Direction(azimuth, 0.0, distance)
         for azimuth, distance in zip(azimuths, distances[len(boxes) :], strict=True)
     ]
     within = settings.room.within if settings.room else lambda direction: direction
-    return [within(direction) for direction in (*seen, *unseen)]
+    return [within(direction) for direction in (*seen, *offscreen)]
 
 
 def hear(

@@ -5,7 +5,7 @@
     DIR/000001/objects.json     label and boxes of each visible performer
     DIR/000001/score.json       who played what and when, with which notes; distractors
     DIR/000001/stems/01-violin.wav      one a performer, in the order of objects.json
-    DIR/000001/stems/03-unseen-rain.wav     what is heard and not seen comes last
+    DIR/000001/stems/03-offscreen-rain.wav     what is heard and not seen comes last
 
 All stems add up to the sound of the video, to the sample; for two ears, in each channel.
 """
@@ -21,7 +21,7 @@ from avsep.records import Box
 from avsep.toyband.music.score import Score
 
 RECIPE_NAME = "toyband.toml"
-UNSEEN = "unseen"
+OFFSCREEN = "offscreen"
 
 
 class PerformerRecord(BaseModel):
@@ -35,7 +35,7 @@ class PerformerRecord(BaseModel):
     notes: tuple[str, ...] = Field(description="files of the note bank it played, each once")
 
 
-class UnseenRecord(BaseModel):
+class OffscreenRecord(BaseModel):
     """A sound without an object: a player off screen (with its part), or a noise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,7 +84,7 @@ class ClipRecord(BaseModel):
     held_out: bool = Field(description="played with notes that training seeds never play")
     score: Score
     performers: tuple[PerformerRecord, ...]
-    unseen: tuple[UnseenRecord, ...]
+    offscreen: tuple[OffscreenRecord, ...]
     distractors: tuple[DistractorRecord, ...]
     ears: EarsRecord | None = Field(default=None, description="of a clip for two ears")
 
@@ -122,13 +122,13 @@ class ClipPaths:
         return self.beside / "stems"
 
 
-def stem_names(categories: Sequence[str], unseen: Sequence[str]) -> list[str]:
+def stem_names(categories: Sequence[str], offscreen: Sequence[str]) -> list[str]:
     """File names of a clip's stems: performers first, numbered from 01.
 
     >>> stem_names(["violin", "violin"], ["rain"])
-    ['01-violin.wav', '02-violin.wav', '03-unseen-rain.wav']
+    ['01-violin.wav', '02-violin.wav', '03-offscreen-rain.wav']
     """
-    labels = [*categories, *(f"{UNSEEN}-{label}" for label in unseen)]
+    labels = [*categories, *(f"{OFFSCREEN}-{label}" for label in offscreen)]
     return [f"{index:02d}-{label}.wav" for index, label in enumerate(labels, 1)]
 
 

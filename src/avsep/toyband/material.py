@@ -64,6 +64,6 @@ class Material:
             )
         return found
 
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What a user should know of the folders given."""
-        return self.bank.remarks()
+        return self.bank.warnings()

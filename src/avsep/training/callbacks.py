@@ -19,7 +19,7 @@ from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from avsep.evaluation.baselines import waveforms
-from avsep.media.atomic import whole_file, write_whole
+from avsep.media.atomic import atomic_file, write_atomic
 from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd
 from avsep.training.recipe import TrainingSettings
@@ -28,7 +28,7 @@ from avsep.training.task import SeparationTask, StepCallback
 # Who is told how a training goes: the command line shows it, a test writes it down
 
 
-class Listener:
+class ProgressCallback:
     """Hears of everything and does nothing; a base for those that do."""
 
     def began(self, first_step: int, num_steps: int) -> None:
@@ -47,7 +47,7 @@ class Listener:
 # What a run writes down while it trains: metrics.csv and TensorBoard, whole across resumes
 
 
-class Journal:
+class MetricsLogger:
     """The figures of every step that was logged; what came after `first_step` is forgotten.
 
     A resumed run repeats the steps after its checkpoint, whose rows then stand here once. The file
@@ -70,7 +70,7 @@ class Journal:
         table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(self._rows[step] for step in sorted(self._rows))
-        write_whole(self._path, text.getvalue())
+        write_atomic(self._path, text.getvalue())
         for name, value in figures.items():
             self._board.add_scalar(name, value, step)
 
@@ -127,7 +127,7 @@ class Reports(StepCallback):
     """Mean losses, learning rates and speed, every few steps, to the journal and the listener."""
 
     def __init__(
-        self, journal: Journal, listener: Listener, clock: Clock, every_steps: int
+        self, journal: MetricsLogger, listener: ProgressCallback, clock: Clock, every_steps: int
     ) -> None:
         self.journal = journal
         self.listener = listener
@@ -194,7 +194,7 @@ class Checkpoints(StepCallback):
 
     def _save(self, trainer: Trainer) -> None:
         last = self.folder / LAST
-        with whole_file(last) as part:
+        with atomic_file(last) as part:
             trainer.save_checkpoint(part)
             if last.exists():
                 last.replace(self.folder / PREVIOUS)
@@ -295,7 +295,7 @@ _GAP_PIXELS = 3
 
 
 def show_samples(
-    journal: Journal, step: int, batch: Batch, answer: Separation, front_end: FrontEnd
+    journal: MetricsLogger, step: int, batch: Batch, answer: Separation, front_end: FrontEnd
 ) -> None:
     """Write a batch's mixtures, estimates and truths as sounds and as spectrograms."""
     assert batch.sources is not None, "validation knows the truth"

@@ -12,16 +12,16 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from avsep.cues.cache import PreparedSource, SourceLibrary
+from avsep.cues.cache import CachedSource, SourceCache
 from avsep.cues.mirror import mirrored_cues, mirrored_ears
 from avsep.data import open_dataset
 from avsep.data.categories import category_indices
 from avsep.data.clips import ClipFiles, split_clips
 from avsep.data.mixing import (
-    Draw,
-    Draws,
-    MixedItem,
     MixingSettings,
+    MixtureItem,
+    MixtureSampler,
+    SampledMixture,
     centres_of,
     mix_drawn,
     to_batch,
@@ -39,11 +39,11 @@ from avsep.training.recipe import TrainRecipe
 class AudioVisualItem:
     """One mixture, its truth, and what is seen of its sources: cues of a batch of one."""
 
-    mixed: MixedItem
+    mixed: MixtureItem
     cues: Cues
 
 
-class AudioVisualMixtures:
+class MixAndSeparateDataset:
     """Mixtures without end: item `index` depends on the seed and the index alone.
 
     Workers, machines and resumed runs so draw the same. In every stretch of as many mixtures as
@@ -52,7 +52,7 @@ class AudioVisualMixtures:
 
     def __init__(
         self,
-        library: SourceLibrary,
+        cache: SourceCache,
         categories: Sequence[str],
         settings: MixingSettings | None = None,
         front_end: FrontEndSettings | None = None,
@@ -64,49 +64,51 @@ class AudioVisualMixtures:
         A model without categories, such as DAVIS, is told none, whatever the labels are. Raises
         InputError for a category the model does not know, and sources that cannot be mixed.
         """
-        self.library = library
+        self.cache = cache
         self.settings = settings or MixingSettings()
         self.front_end = front_end or FrontEndSettings()
         self.seed = seed
         made, wanted = (
             f"{one.sample_rate_hz} Hz in {one.num_channels} channels"
-            for one in (library.settings, self.front_end)
+            for one in (cache.settings, self.front_end)
         )
         if made != wanted:
             raise InputError(
                 f"sources prepared at {made} cannot be mixed at {wanted}: prepare them anew"
             )
-        labels = [source.category for source in library.sources]
+        labels = [source.category for source in cache.sources]
         unknown = [-1] * len(labels)
         self._category_of = category_indices(labels, categories) if categories else unknown
-        self.draws = Draws(library.clip_of, labels, self.settings)
+        self.sampler = MixtureSampler(cache.clip_of, labels, self.settings)
         self._order: tuple[int, Int64[np.ndarray, " sources"]] | None = None
 
     def item(self, index: int) -> AudioVisualItem:
         """The mixture of this index; there is no last one."""
         generator = np.random.default_rng([self.seed, 0, index])
-        draw = self.draws.draw(self._first(index), generator)
-        sounds = [self.library[place] for place in draw.heard]
+        draw = self.sampler.draw(self._first(index), generator)
+        sounds = [self.cache[place] for place in draw.heard]
         num_samples = self.front_end.window_samples
         lengths = [sound.num_samples for sound in sounds]
         centres = centres_of(draw, lengths, num_samples, self.settings, generator)
         windows = windows_of(sounds, centres, num_samples)
         is_mirrored = self._mirrored(draw, generator)
         windows[is_mirrored] = mirrored_ears(windows[is_mirrored])
-        mixed = mix_drawn(draw, windows, self.library.sources, self.settings, generator)
+        mixed = mix_drawn(draw, windows, self.cache.sources, self.settings, generator)
         cues = self._cues(draw, sounds, centres, generator)
         if is_mirrored.any():
-            cues = _mirrored_where(cues, is_mirrored[: len(draw.shown)])
+            cues = _mirrored_where(cues, is_mirrored[: len(draw.targets)])
         return AudioVisualItem(mixed, cues)
 
-    def _mirrored(self, draw: Draw, generator: np.random.Generator) -> Bool[np.ndarray, " heard"]:
+    def _mirrored(
+        self, draw: SampledMixture, generator: np.random.Generator
+    ) -> Bool[np.ndarray, " heard"]:
         """Which sounds are taken as a mirror has them; those of one clip all or none."""
         share = self.settings.mirror_probability
         if not share:  # so that what is drawn afterwards stays as it was
             return np.zeros(len(draw.heard), dtype=bool)
         drawn = generator.random(len(draw.heard)) < share
         if draw.is_one_clip:
-            drawn[: len(draw.shown)] = drawn[0]
+            drawn[: len(draw.targets)] = drawn[0]
         return drawn
 
     def collate(self, items: list[AudioVisualItem]) -> Batch:
@@ -116,53 +118,57 @@ class AudioVisualMixtures:
 
     def _first(self, index: int) -> int:
         """The source that begins this mixture."""
-        stretch, place = divmod(index, len(self.library))
+        stretch, place = divmod(index, len(self.cache))
         if self._order is None or self._order[0] != stretch:
             generator = np.random.default_rng([self.seed, 1, stretch])
-            self._order = stretch, generator.permutation(len(self.library))
+            self._order = stretch, generator.permutation(len(self.cache))
         return int(self._order[1][place])
 
     def _cues(
         self,
-        draw: Draw,
-        sounds: Sequence[PreparedSource],
+        draw: SampledMixture,
+        sounds: Sequence[CachedSource],
         centres: Sequence[int],
         generator: np.random.Generator,
     ) -> Cues:
         num_samples, rate_hz = self.front_end.window_samples, self.front_end.sample_rate_hz
         seen = []
-        for source, centre in zip(sounds[: len(draw.shown)], centres, strict=False):
+        for source, centre in zip(sounds[: len(draw.targets)], centres, strict=False):
             start_seconds = (centre - num_samples // 2) / rate_hz
             seen.append(self._seen(source, start_seconds, generator))
-        category = torch.tensor([[self._category_of[place] for place in draw.shown]])
-        motion, motion_padding = padded([source.motion for source in sounds[: len(draw.shown)]])
+        category = torch.tensor([[self._category_of[place] for place in draw.targets]])
+        i3d_features, i3d_padding = padded(
+            [source.i3d_features for source in sounds[: len(draw.targets)]]
+        )
         stacked = {name: _stack([one[name] for one in seen]) for name in seen[0]}
-        is_seen = [source.is_pictured for source in sounds[: len(draw.shown)]]
-        stacked["pictured"] = None if all(is_seen) else torch.tensor([is_seen])
-        return Cues(category=category, motion=motion, motion_padding=motion_padding, **stacked)
+        is_visible = [source.is_visible for source in sounds[: len(draw.targets)]]
+        stacked["is_visible"] = None if all(is_visible) else torch.tensor([is_visible])
+        return Cues(
+            category=category, i3d_features=i3d_features, i3d_padding=i3d_padding, **stacked
+        )
 
     def _seen(
         self,
-        source: PreparedSource,
+        source: CachedSource,
         start_seconds: float,
         generator: np.random.Generator,
     ) -> dict[str, Tensor | None]:
         """Crops and movement of one source in the window that begins then."""
-        looks = self.library.settings.looks
+        settings = self.cache.settings.crops
         window_seconds = self.front_end.window_samples / self.front_end.sample_rate_hz
         rows = source.crop_rows(start_seconds, window_seconds)
         drawn = generator.random(len(rows))  # drawn in any case, so that the rest stays the same
         if self.settings.position == "random":
-            chosen = choose_rows(rows, drawn, looks.num_crops)
+            chosen = choose_rows(rows, drawn, settings.num_crops)
         else:
-            spread = np.linspace(0, len(rows) - 1, looks.num_crops)
+            spread = np.linspace(0, len(rows) - 1, settings.num_crops)
             chosen = rows[spread.round().astype(int)]
-        num_moves = round(window_seconds * looks.movement_rate_hz)
+        num_moves = round(window_seconds * settings.motion_rate_hz)
         return {
             "crops": source.crops(chosen),
             "appearance": source.appearance(chosen),
             "boxes": source.boxes(chosen),
-            "movement": source.movement(start_seconds, num_moves),
+            "crop_motion": source.crop_motion(start_seconds, num_moves),
         }
 
 
@@ -174,14 +180,14 @@ def choose_rows(
 
 
 def padded(
-    motion: Sequence[Float[Tensor, "D _"] | None],
+    i3d_features: Sequence[Float[Tensor, "D _"] | None],
 ) -> tuple[Float[Tensor, "1 S D K"] | None, Bool[Tensor, "1 S K"] | None]:
     """Motion features of several sources at one length, and where they are padding.
 
     None where a source has none.
     """
-    known = [one for one in motion if one is not None]
-    if len(known) < len(motion):
+    known = [one for one in i3d_features if one is not None]
+    if len(known) < len(i3d_features):
         return None, None
     longest = max(one.shape[1] for one in known)
     features = torch.stack([pad(one, (0, longest - one.shape[1])) for one in known])
@@ -194,15 +200,15 @@ def join_cues(cues: Sequence[Cues]) -> Cues:
 
     Where some say what is pictured, all is in those that do not.
     """
-    if any(one.pictured is not None for one in cues):
-        cues = [replace(one, pictured=_pictured(one)) for one in cues]
+    if any(one.is_visible is not None for one in cues):
+        cues = [replace(one, is_visible=_pictured(one)) for one in cues]
     joined: dict[str, Tensor | None] = {}
-    longest = max(0 if one.motion is None else one.motion.shape[3] for one in cues)
+    longest = max(0 if one.i3d_features is None else one.i3d_features.shape[3] for one in cues)
     for name in (field.name for field in fields(Cues)):
         values = [value for one in cues if (value := getattr(one, name)) is not None]
-        if name == "motion":
+        if name == "i3d_features":
             values = [pad(value, (0, longest - value.shape[3])) for value in values]
-        elif name == "motion_padding":
+        elif name == "i3d_padding":
             values = [pad(value, (0, longest - value.shape[2]), value=True) for value in values]
         joined[name] = torch.cat(values) if len(values) == len(cues) else None
     return Cues(**joined)
@@ -210,8 +216,8 @@ def join_cues(cues: Sequence[Cues]) -> Cues:
 
 def _pictured(cues: Cues) -> Bool[Tensor, "B S"]:
     """Which sources are seen, also where it is not said because all are."""
-    if cues.pictured is not None:
-        return cues.pictured
+    if cues.is_visible is not None:
+        return cues.is_visible
     values = (getattr(cues, field.name) for field in fields(Cues))
     known = next(value for value in values if value is not None)
     return torch.ones(known.shape[:2], dtype=torch.bool, device=known.device)
@@ -287,34 +293,34 @@ def check_mixing(lists: ClipLists, recipe: TrainRecipe) -> None:
     _check_draws(lists.validation, _untouched(recipe), "to validate with")
 
 
-def library_of(clips: Sequence[ClipFiles], model: Any, folder: Path) -> SourceLibrary:
+def library_of(clips: Sequence[ClipFiles], model: Any, folder: Path) -> SourceCache:
     """The library of a list for a model; its `build` prepares what is missing."""
-    return SourceLibrary.for_model(model, clips, folder)
+    return SourceCache.for_model(model, clips, folder)
 
 
 def build(
-    library: SourceLibrary, recipe: TrainRecipe, model: Any, num_workers: int | None = None
+    cache: SourceCache, recipe: TrainRecipe, model: Any, num_workers: int | None = None
 ) -> Iterator[str]:
     """Prepare what is missing, naming each clip as it is ready; `mixing.broken` says how strict.
 
     `num_workers` is that of the library.
     """
-    embed = model.embed if library.settings.embedder else None
+    precompute = model.precompute if cache.settings.embedder else None
     skip_broken = recipe.mixing.broken == "skip"
-    yield from library.build(embed, num_workers=num_workers, skip_broken=skip_broken)
+    yield from cache.build(precompute, num_workers=num_workers, skip_broken=skip_broken)
 
 
-def mixtures_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> AudioVisualMixtures:
+def mixtures_of(cache: SourceCache, recipe: TrainRecipe, model: Any) -> MixAndSeparateDataset:
     """The endless mixtures to train on."""
-    return _mixtures(library, model, recipe.mixing, recipe.training.seed)
+    return _mixtures(cache, model, recipe.mixing, recipe.training.seed)
 
 
-def validation_of(library: SourceLibrary, recipe: TrainRecipe, model: Any) -> list[Batch]:
+def validation_of(cache: SourceCache, recipe: TrainRecipe, model: Any) -> list[Batch]:
     """Mixtures of the validation list as the field tests: in the middle, untouched, all sounding.
 
     The same ones each time, whatever the training mixes.
     """
-    mixtures = _mixtures(library, model, _untouched(recipe), _VALIDATION_SEED)
+    mixtures = _mixtures(cache, model, _untouched(recipe), _VALIDATION_SEED)
     items = [mixtures.item(index) for index in range(recipe.training.num_validation)]
     return [
         mixtures.collate(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)
@@ -335,16 +341,16 @@ def _check_draws(clips: Sequence[ClipFiles], mixing: MixingSettings, use: str) -
     sources = [(str(n), one.category) for n, clip in enumerate(clips) for one in clip.sources]
     names, categories = zip(*sources, strict=True)
     try:
-        Draws(names, categories, mixing)
+        MixtureSampler(names, categories, mixing)
     except InputError as error:
         raise InputError(f"with the {len(clips)} clips {use}: {error}") from error
 
 
 def _mixtures(
-    library: SourceLibrary, model: Any, mixing: MixingSettings, seed: int
-) -> AudioVisualMixtures:
+    cache: SourceCache, model: Any, mixing: MixingSettings, seed: int
+) -> MixAndSeparateDataset:
     settings = model.settings
-    return AudioVisualMixtures(library, settings.categories, mixing, settings.front_end, seed=seed)
+    return MixAndSeparateDataset(cache, settings.categories, mixing, settings.front_end, seed=seed)
 
 
 def _refuse_held_out(folder: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from avsep.checkpoint import find_checkpoint, load_model
 from avsep.errors import InputError, unknown_name
 from avsep.models import MODELS
-from avsep.models.binaural import EarSeparator
+from avsep.models.binaural import BinauralSeparator
 from avsep.training.recipe import TrainRecipe, model_settings
 from avsep.vision.clip_encoder import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, load_image_encoder
@@ -26,7 +26,7 @@ IMAGENET = "imagenet"
 
 
 @dataclass(frozen=True)
-class TakenOver:
+class LoadReport:
     """What became of the tensors of a checkpoint and of the model, by their names.
 
     Attributes:
@@ -53,7 +53,7 @@ class TakenOver:
         )
 
 
-def make_model(recipe: TrainRecipe, tell: Callable[[TakenOver], None] | None = None) -> Any:
+def make_model(recipe: TrainRecipe, tell: Callable[[LoadReport], None] | None = None) -> Any:
     """The recipe's model with the weights it starts from.
 
     They are those of its checkpoint `init`, of which `tell` is told what was taken; the parts whose
@@ -71,7 +71,7 @@ def make_model(recipe: TrainRecipe, tell: Callable[[TakenOver], None] | None = N
     return model
 
 
-def pinned(recipe: TrainRecipe) -> TrainRecipe:
+def resolved(recipe: TrainRecipe) -> TrainRecipe:
     """The recipe with whole paths, and the digest of the checkpoint it begins with."""
     changed: dict[str, Any] = {
         "data": tuple(str(Path(name).resolve()) for name in recipe.data),
@@ -142,7 +142,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver:
+def _take_over(model: nn.Module, init: str, sha256: str | None) -> LoadReport:
     path = find_checkpoint(init)
     if sha256 is not None and (found_sha256 := _digest(path)) != sha256:
         raise InputError(
@@ -159,9 +159,9 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver:
         )
     try:
         model.load_state_dict(found.state_dict())
-        return TakenOver(tuple(found.state_dict()), (), (), ())
+        return LoadReport(tuple(found.state_dict()), (), (), ())
     except RuntimeError as error:
-        if type(found) is type(model) and isinstance(model, EarSeparator):
+        if type(found) is type(model) and isinstance(model, BinauralSeparator):
             return _take_what_fits(model, found.state_dict(), init)
         differing = _difference(wanted.model_dump(), given.model_dump())
         if type(found) is not type(model):
@@ -172,8 +172,8 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> TakenOver:
 
 
 def _take_what_fits(
-    model: EarSeparator[Any], given: dict[str, Shaped[Tensor, "..."]], init: str
-) -> TakenOver:
+    model: BinauralSeparator[Any], given: dict[str, Shaped[Tensor, "..."]], init: str
+) -> LoadReport:
     """Take over what a network of the same kind has that hears or sees less (LAVSS, section 3.4).
 
     Raises InputError for a tensor of another width.
@@ -189,7 +189,7 @@ def _take_what_fits(
             )
     filled = {name: _widened(own[name], given[name]) for name in shared}
     model.load_state_dict(own | filled)
-    return TakenOver(
+    return LoadReport(
         taken=tuple(name for name in shared if name not in widened),
         widened=tuple(widened),
         fresh=tuple(name for name in own if name not in given),

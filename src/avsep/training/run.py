@@ -22,7 +22,7 @@ from avsep.checkpoint import save_checkpoint
 from avsep.data.clips import ClipFiles
 from avsep.devices import find_device
 from avsep.errors import InputError
-from avsep.media.atomic import make_folder, write_whole
+from avsep.media.atomic import make_folder, write_atomic
 from avsep.recipe import write_recipe
 from avsep.records import Batch
 from avsep.training.callbacks import (
@@ -30,8 +30,8 @@ from avsep.training.callbacks import (
     PREVIOUS,
     Checkpoints,
     Clock,
-    Journal,
-    Listener,
+    MetricsLogger,
+    ProgressCallback,
     Reports,
     RunningAverage,
     StopRequest,
@@ -45,7 +45,7 @@ from avsep.training.datamodule import (
     read_lists,
     validation_of,
 )
-from avsep.training.initial_weights import TakenOver, make_model, pinned, take_checkpoint
+from avsep.training.initial_weights import LoadReport, make_model, resolved, take_checkpoint
 from avsep.training.recipe import COMMAND, TrainRecipe, check_groups, load_training
 from avsep.training.task import Length, Mixtures, SeparationTask, make_loader
 from avsep.training.validation import Validation
@@ -71,7 +71,7 @@ class RunFolder:
         return self.path / "recipe.toml"
 
     @property
-    def taken_over(self) -> Path:
+    def load_report(self) -> Path:
         """Names of the tensors that came from the checkpoint it began with, and of the others."""
         return self.path / "taken-over.json"
 
@@ -101,7 +101,7 @@ class RunFolder:
         if any(self.path.iterdir()):
             raise InputError(f"'{self.path}' is not empty: give a new folder as --run")
         make_folder(self.checkpoints)
-        write_whole(self.recipe, write_recipe(recipe, COMMAND))
+        write_atomic(self.recipe, write_recipe(recipe, COMMAND))
 
     def stored_recipe(self) -> TrainRecipe:
         """The recipe of a run that is to go on."""
@@ -114,7 +114,7 @@ class RunFolder:
 
         Paths may be written in another way.
         """
-        begun = _flat(pinned(self.stored_recipe()).model_dump(mode="json"))
+        begun = _flat(resolved(self.stored_recipe()).model_dump(mode="json"))
         asked = _flat(recipe.model_dump(mode="json"))
         for name in sorted(begun | asked):
             if begun.get(name) != asked.get(name):
@@ -166,7 +166,7 @@ class Run:
         mixtures: to train on.
         validation: batches with their truth, the same each time.
         num_sources: in the training list; an epoch begins `repeats` mixtures with each.
-        facts: written into the models it saves.
+        metadata: written into the models it saves.
     """
 
     recipe: TrainRecipe
@@ -175,7 +175,7 @@ class Run:
     mixtures: Mixtures
     validation: Sequence[Batch]
     num_sources: int
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     device: str = "auto"
 
     @property
@@ -192,7 +192,7 @@ def length_of(recipe: TrainRecipe, num_sources: int) -> Length:
     return Length(num_steps, steps_per_epoch)
 
 
-def train(run: Run, listener: Listener) -> bool:
+def train(run: Run, listener: ProgressCallback) -> bool:
     """Train from the folder's newest checkpoint, or from the beginning, to the end.
 
     True when the end was reached, False when a signal ended it before; then a checkpoint of the
@@ -203,13 +203,15 @@ def train(run: Run, listener: Listener) -> bool:
     if checkpoint is not None and checkpoint.name == PREVIOUS:
         # A damaged one must not take the place of the good one at the next saving.
         (run.folder.checkpoints / LAST).unlink(missing_ok=True)
-    journal = Journal(run.folder.path, first_step)
+    journal = MetricsLogger(run.folder.path, first_step)
     average = RunningAverage(settings.ema_decay)
     stop = StopRequest()
     clock = Clock()
     callbacks = [
         average,
-        Validation(run.validation, average, journal, listener, clock, run.folder.best, run.facts),
+        Validation(
+            run.validation, average, journal, listener, clock, run.folder.best, run.metadata
+        ),
         Reports(journal, listener, clock, settings.log_every_steps),
         Checkpoints(run.folder.checkpoints, settings, stop),
     ]
@@ -228,8 +230,8 @@ def train(run: Run, listener: Listener) -> bool:
         journal.close()
     if trainer.global_step < run.length.num_steps:
         return False
-    facts = run.facts | {"step": trainer.global_step}
-    save_checkpoint(average.model, run.folder.end, model_name=run.recipe.model, facts=facts)
+    metadata = run.metadata | {"step": trainer.global_step}
+    save_checkpoint(average.model, run.folder.end, model_name=run.recipe.model, metadata=metadata)
     return True
 
 
@@ -373,7 +375,7 @@ class Session:
         if not options.resume:
             digest = clips_digest(self.lists.training)
             self.recipe = self.recipe.model_copy(update={"data_sha256": digest})
-        elif self.recipe.data != pinned(self.folder.stored_recipe()).data:
+        elif self.recipe.data != resolved(self.folder.stored_recipe()).data:
             self.folder.check_data(self.recipe.data, self.lists.training)
 
     def summary(self) -> list[str]:
@@ -399,11 +401,11 @@ class Session:
         """Make the folder of a new run; a device that is not there is told before."""
         find_device(self.options.device)
         if not self.options.resume:
-            taken_over = self.taken_over
+            load_report = self.load_report
             self.folder.begin(self.recipe)
-            if taken_over is not None:
-                names = json.dumps(taken_over.as_json(), indent=1)
-                write_whole(self.folder.taken_over, names + "\n")
+            if load_report is not None:
+                names = json.dumps(load_report.as_json(), indent=1)
+                write_atomic(self.folder.load_report, names + "\n")
 
     @property
     def num_clips(self) -> int:
@@ -412,17 +414,17 @@ class Session:
 
     def prepare(self) -> Iterator[str]:
         """Prepare the clips that are not yet in the cache, naming each as it is done."""
-        for library in self.libraries:
-            yield from build(library, self.recipe, self.model, self.options.num_workers)
+        for cache in self.caches:
+            yield from build(cache, self.recipe, self.model, self.options.num_workers)
 
     @property
     def skipped(self) -> list[str]:
         """Why clips were left out, a line each, once all are prepared."""
-        return [reason for library in self.libraries for reason in library.skipped]
+        return [reason for cache in self.caches for reason in cache.skipped]
 
-    def train(self, listener: Listener) -> bool:
+    def train(self, listener: ProgressCallback) -> bool:
         """Train to the end; False when a signal ended it before."""
-        training, validation = self.libraries
+        training, validation = self.caches
         mixtures = mixtures_of(training, self.recipe, self.model)
         batches = validation_of(validation, self.recipe, self.model)
         return train(self._run(mixtures, batches), listener)
@@ -433,12 +435,12 @@ class Session:
         return self._made[0]
 
     @property
-    def taken_over(self) -> TakenOver | None:
+    def load_report(self) -> LoadReport | None:
         """What it took of the checkpoint it begins with, if there is one."""
         return self._made[1]
 
     @cached_property
-    def libraries(self) -> tuple[Any, Any]:
+    def caches(self) -> tuple[Any, Any]:
         """The prepared sources of both lists."""
         folder = self.options.cache or default_cache()
         return (
@@ -448,15 +450,15 @@ class Session:
 
     def _begun_with(self) -> list[str]:
         """What of the checkpoint it begins with the model took, in a line."""
-        if self.taken_over is None:
+        if self.load_report is None:
             return []
-        where = self.folder.taken_over
-        return [f"begins with '{self.recipe.init}': {self.taken_over.summary()} (names: {where})"]
+        where = self.folder.load_report
+        return [f"begins with '{self.recipe.init}': {self.load_report.summary()} (names: {where})"]
 
     @cached_property
-    def _made(self) -> tuple[Any, TakenOver | None]:
+    def _made(self) -> tuple[Any, LoadReport | None]:
         found = self.folder.last_checkpoint() if self.options.resume else None
-        taken: list[TakenOver] = []
+        taken: list[LoadReport] = []
         if found is not None:
             # All weights are in it; the files that the run began with may be gone by now.
             model = make_model(self.recipe.model_copy(update={"init": None, "weights": {}}))
@@ -477,12 +479,12 @@ class Session:
         if options.init:
             recipe = recipe.model_copy(update={"init": options.init, "init_sha256": None})
         if stored is None:
-            return pinned(recipe)
+            return resolved(recipe)
         if recipe.init is None:
             begun = {"init": stored.init, "init_sha256": stored.init_sha256}
             recipe = recipe.model_copy(update=begun)
-        recipe = pinned(recipe)
-        stored = pinned(stored)
+        recipe = resolved(recipe)
+        stored = resolved(stored)
         # The same files, wherever they lie; of the clips that is seen when they are read.
         same = {"data": stored.data, "data_sha256": stored.data_sha256}
         if recipe.init_sha256 == stored.init_sha256:
@@ -496,8 +498,8 @@ class Session:
             workers = {"num_workers": self.options.num_workers}
             settings = recipe.training.model_copy(update=workers)
             recipe = recipe.model_copy(update={"training": settings})
-        training, _ = self.libraries
-        facts = origin(self.recipe, training.clips)
+        training, _ = self.caches
+        metadata = origin(self.recipe, training.clips)
         return Run(
             recipe=recipe,
             folder=self.folder,
@@ -505,7 +507,7 @@ class Session:
             mixtures=mixtures,
             validation=validation,
             num_sources=len(training),
-            facts=facts,
+            metadata=metadata,
             device=self.options.device,
         )
 

@@ -16,7 +16,13 @@ from avsep.devices import to_device
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.protocol import PairScores, score_pairs, summarise
 from avsep.records import Batch
-from avsep.training.callbacks import Clock, Journal, Listener, RunningAverage, show_samples
+from avsep.training.callbacks import (
+    Clock,
+    MetricsLogger,
+    ProgressCallback,
+    RunningAverage,
+    show_samples,
+)
 from avsep.training.recipe import TrainRecipe
 from avsep.training.task import SeparationTask, StepCallback
 
@@ -30,11 +36,11 @@ class Validation(StepCallback):
         self,
         batches: Sequence[Batch],
         average: RunningAverage,
-        journal: Journal,
-        listener: Listener,
+        journal: MetricsLogger,
+        listener: ProgressCallback,
         clock: Clock,
         target: Path,
-        facts: dict[str, Any],
+        metadata: dict[str, Any],
     ) -> None:
         self.batches = batches
         self.average = average
@@ -42,7 +48,7 @@ class Validation(StepCallback):
         self.listener = listener
         self.clock = clock
         self.target = target
-        self.facts = facts
+        self.metadata = metadata
         self.best_sdr_db = -math.inf
 
     def after_step(
@@ -63,8 +69,10 @@ class Validation(StepCallback):
         self._show(step, recipe.training.num_samples, device)
         if is_best:
             self.best_sdr_db = figures[BEST]
-            facts = self.facts | {"step": step, "validation": figures}
-            save_checkpoint(self.average.model, self.target, model_name=recipe.model, facts=facts)
+            metadata = self.metadata | {"step": step, "validation": figures}
+            save_checkpoint(
+                self.average.model, self.target, model_name=recipe.model, metadata=metadata
+            )
         self.listener.validated(step, figures, is_best)
 
     def state_dict(self) -> dict[str, Any]:
@@ -105,7 +113,7 @@ def validate(model: nn.Module, batches: Sequence[Batch], device: torch.device) -
         for name, value in model.losses(here).items():  # type: ignore[operator]
             figures.setdefault(f"validation/loss_{name}", []).append(float(value))
         told += _scores(model, here, figures)
-        if "category" in model.needs:  # type: ignore[operator]
+        if "category" in model.required_cues:  # type: ignore[operator]
             blind = replace(here, cues=replace(here.cues, category=None))
             seen += _scores(model, blind, figures, here.cues.category)
     model.train(was_training)
@@ -129,10 +137,10 @@ def _scores(
     assert batch.sources is not None, "validation knows the truth"
     answer = model.separate(batch)
     if truth is not None:
-        right = (answer.facts["category"] == truth).float().mean()
+        right = (answer.metadata["category"] == truth).float().mean()
         figures.setdefault("validation/category_right", []).append(float(right))
-    if "gate" in answer.facts:
-        figures.setdefault("validation/gate_mean", []).append(float(answer.facts["gate"].mean()))
+    if "gate" in answer.metadata:
+        figures.setdefault("validation/gate_mean", []).append(float(answer.metadata["gate"].mean()))
     num_samples = batch.mixture.shape[-1]
     estimates = waveforms(answer, model.front_end, num_samples).cpu().numpy()
     references = batch.sources.cpu().numpy()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from avsep.errors import InputError
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "image-encoder-mini.safetensors"
 # About the mean and the spread of photographs' colours, 0..255.
@@ -91,14 +91,14 @@ class SmallImageEncoder(nn.Module):
         return super().train(mode and not self._is_frozen)
 
 
-def save_image_encoder(encoder: SmallImageEncoder, path: Path, facts: dict[str, str]) -> None:
-    """Write weights in float16 with their settings; `facts` tell how they were made."""
+def save_image_encoder(encoder: SmallImageEncoder, path: Path, metadata: dict[str, str]) -> None:
+    """Write weights in float16 with their settings; `metadata` tell how they were made."""
     weights = {
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in encoder.state_dict().items()
     }
-    metadata = {"settings": encoder.settings.model_dump_json(), "facts": json.dumps(facts)}
-    write_whole(path, save(weights, metadata))
+    metadata = {"settings": encoder.settings.model_dump_json(), "metadata": json.dumps(metadata)}
+    write_atomic(path, save(weights, metadata))
 
 
 def load_image_encoder(path: Path | None = None) -> SmallImageEncoder:

@@ -11,8 +11,15 @@ import soundfile
 from PIL import Image
 
 from avsep.data.checks.check import open_check
-from avsep.data.checks.reports import FAULT_KINDS, SHORT, UNSEEN, CheckReport, Finding, listen
-from avsep.data.clips import read_motion
+from avsep.data.checks.reports import (
+    FAULT_KINDS,
+    OFFSCREEN,
+    SHORT,
+    CheckReport,
+    Finding,
+    check_audio,
+)
+from avsep.data.clips import read_i3d_features
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.toyband.folder import ClipPaths
@@ -210,7 +217,7 @@ def test_a_clip_that_is_heard_and_not_seen_is_noted(solos: Path) -> None:
     remove("features/motion/erhu/b.npy")(solos)  # nobody misses them
     report = check(solos)
     notes = {one.what: [item.name for item in one.items] for one in report.findings}
-    assert report.is_well and list(notes) == [UNSEEN, SHORT] and notes[UNSEEN] == ["erhu/b"]
+    assert report.is_well and list(notes) == [OFFSCREEN, SHORT] and notes[OFFSCREEN] == ["erhu/b"]
     path = solos / "index.csv"
     path.write_text(path.read_text().replace("erhu,test,,,", "erhu,test,,,9"))
     report = check(solos)
@@ -244,7 +251,7 @@ def test_sounds_are_heard_to_their_end(tmp_path: Path) -> None:
     waveform = np.zeros((25 * 8000, 2))
     waveform[-1, 1] = -0.5  # the last sample of the third block, in one channel
     soundfile.write(tmp_path / "a.wav", waveform, 8000)
-    heard = listen(tmp_path / "a.wav")
+    heard = check_audio(tmp_path / "a.wav")
     assert (heard.seconds, heard.peak) == (25.0, 0.5)
 
 
@@ -264,7 +271,7 @@ def test_motion_files_that_claim_too_much_are_refused(solos: Path) -> None:
     assert huge != content
     path.write_bytes(huge)
     with pytest.raises(InputError, match="cannot read motion features"):
-        read_motion(read_prepared(solos)[2])
+        read_i3d_features(read_prepared(solos)[2])
 
 
 def test_a_whole_band_is_well(band: Path) -> None:
@@ -304,7 +311,7 @@ def no_objects(folder: Path) -> None:
     paths = ClipPaths(folder, "000001")
     paths.objects.write_text("[]")
     for stem in paths.stems.glob("*.wav"):
-        if "unseen" not in stem.name:
+        if "offscreen" not in stem.name:
             stem.unlink()
 
 

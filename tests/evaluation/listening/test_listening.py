@@ -29,7 +29,7 @@ from avsep.evaluation.listening.design import (
 )
 from avsep.evaluation.listening.page import listening_html, write_listening_test
 from avsep.evaluation.listening.votes import Votes, tally, tally_files, tally_table
-from evaluation.made_examples import contenders, example, reader_of_duets, tone
+from evaluation.made_examples import example, methods, reader_of_duets, tone
 
 NAMES = ("finch", "heron")
 
@@ -45,7 +45,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ListeningTest]:
 
         monkeypatch.setattr(design, "make_example", answer)
         reader = reader_of_duets(5)
-        return make_listening_test(contenders(NAMES), reader, "band", num_mixtures, seed)
+        return make_listening_test(methods(NAMES), reader, "band", num_mixtures, seed)
 
     return made
 
@@ -106,9 +106,9 @@ def test_what_cannot_be_told_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(design, "make_example", alike)
     with pytest.raises(InputError, match="there is nothing to compare"):
-        make_listening_test(contenders(NAMES), reader_of_duets(2), "band", 2)
+        make_listening_test(methods(NAMES), reader_of_duets(2), "band", 2)
     with pytest.raises(InputError, match=r"compares two separators, and this is 1 \(finch\)"):
-        make_listening_test(contenders(("finch",)), reader_of_duets(2), "band", 2)
+        make_listening_test(methods(("finch",)), reader_of_duets(2), "band", 2)
 
 
 def test_the_folder_is_made_and_is_not_the_page(make, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import Generator
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.baselines import BASELINES
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.benchmark import Scorer
-from avsep.evaluation.methods import Contender
+from avsep.evaluation.benchmark import Evaluator
+from avsep.evaluation.methods import Method
 from avsep.evaluation.mixtures import Mixture, Part
 from avsep.evaluation.results.examples import PICTURE_PIXELS, make_example, mask_of, object_picture
 from avsep.records import Batch, Separation, TimedBox, VisibleObject
@@ -39,9 +39,9 @@ def solo(folder: Path, name: str, frequency_hz: float) -> ClipFiles:
     return ClipFiles(name, pictures, (source,), sound=sound_path, frame_rate_hz=2.0)
 
 
-def contender(name: str, settings: FrontEndSettings = SETTINGS) -> Contender:
+def method(name: str, settings: FrontEndSettings = SETTINGS) -> Method:
     front_end = FrontEnd(settings)
-    return Contender(f"{name} {settings.sample_rate_hz}", BASELINES[name](front_end), front_end, "")
+    return Method(f"{name} {settings.sample_rate_hz}", BASELINES[name](front_end), front_end, "")
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def reader(tmp_path: Path) -> ClipReader:
 
 
 def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
-    asked = [contender("ideal-ratio-mask"), contender("mixture")]
-    scored = Scorer(reader.mixtures, asked).score(0)
+    asked = [method("ideal-ratio-mask"), method("mixture")]
+    scored = Evaluator(reader.mixtures, asked).score(0)
     found = make_example(asked, reader, 0, scored=scored)
     assert (found.name, found.categories) == ("harp + tuba", ("harp", "tuba"))
     np.testing.assert_allclose(found.mixture, found.sources.sum(axis=0), atol=1e-6)
@@ -80,7 +80,7 @@ def test_an_example_is_the_same_however_many_threads_there_are(reader: ClipReade
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        one = Contender("counting", Counting(), FrontEnd(SETTINGS), "")
+        one = Method("counting", Counting(), FrontEnd(SETTINGS), "")
         make_example([one], reader, 0)
         assert seen == [1] and torch.get_num_threads() == 3
     finally:
@@ -88,8 +88,8 @@ def test_an_example_is_the_same_however_many_threads_there_are(reader: ClipReade
 
 
 def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipReader) -> None:
-    asked = [contender("mixture"), contender("ideal-ratio-mask", OTHER)]
-    scored = Scorer(reader.mixtures, asked).score(0)
+    asked = [method("mixture"), method("ideal-ratio-mask", OTHER)]
+    scored = Evaluator(reader.mixtures, asked).score(0)
     both = make_example(asked, reader, 0, scored=scored)
     alone = make_example(asked[1:], reader, 0, scored=scored)
     own, other = both.answers.values()
@@ -105,7 +105,7 @@ def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipRea
 
 
 def test_each_source_has_its_own_picture_marked_with_its_number(reader: ClipReader) -> None:
-    found = make_example([contender("mixture")], reader, 0)
+    found = make_example([method("mixture")], reader, 0)
     colours = []
     for jpeg in found.pictures:
         assert jpeg is not None

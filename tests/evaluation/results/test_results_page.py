@@ -129,7 +129,7 @@ def test_a_page_stops_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nothing_scored_is_a_page_too() -> None:
     empty = evaluation()
-    empty = type(empty)(empty.contenders, empty.clips[-1:])
+    empty = type(empty)(empty.methods, empty.clips[-1:])
     page = results_html(empty, "solos")
     outline(page)
     assert choose_pairs(empty) == () and "<svg" not in page and "one source only" in page

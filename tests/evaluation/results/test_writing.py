@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.evaluation.baselines import MixtureBaseline
-from avsep.evaluation.batches import Reading
-from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, ScoredClip
-from avsep.evaluation.methods import Contender
+from avsep.evaluation.batches import CueSettings
+from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, MixtureScores
+from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import PairScores
 from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, tables_of
 from avsep.evaluation.results.tables import cells
@@ -29,11 +29,11 @@ from avsep.evaluation.results.writing import (
 from avsep.sound.front_end import FrontEnd
 
 FRONT_END = FrontEnd()
-LOOKING = Reading(LookSettings(), ("harp", "tuba"))  # which makes a row a model's
+LOOKING = CueSettings(CropSettings(), ("harp", "tuba"))  # which makes a row a model's
 ROWS = (
-    Contender("mixture", MixtureBaseline(FRONT_END), FRONT_END, "nothing"),
-    Contender("good_1 (told)", MixtureBaseline(FRONT_END), FRONT_END, "true category", LOOKING),
-    Contender("silent | 50%", MixtureBaseline(FRONT_END), FRONT_END, "picture", LOOKING),
+    Method("mixture", MixtureBaseline(FRONT_END), FRONT_END, "nothing"),
+    Method("good_1 (told)", MixtureBaseline(FRONT_END), FRONT_END, "true category", LOOKING),
+    Method("silent | 50%", MixtureBaseline(FRONT_END), FRONT_END, "picture", LOOKING),
 )
 
 
@@ -42,7 +42,7 @@ def pair(name: str, db: list[list[float]], silent: list[bool], rest: bool = Fals
     return PairScores(name, ("harp", "tuba"), np.array(db, float), references, np.array(silent))
 
 
-def clip(number: int) -> ScoredClip:
+def clip(number: int) -> MixtureScores:
     """A mixture on which the first model is good and the second says nothing at all."""
     generator = np.random.default_rng(number)
     name = f"clip{number}"
@@ -55,7 +55,7 @@ def clip(number: int) -> ScoredClip:
     used = {"good_1 (told)": ("harp", "harp")}
     videos = (f"v{number}", f"v{(number + 1) % 8}")
     groups = ("different categories", "2 sources")
-    return ScoredClip(name, ("harp", "tuba"), scores, groups, used, None, videos, metrics)
+    return MixtureScores(name, ("harp", "tuba"), scores, groups, used, None, videos, metrics)
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def evaluation() -> Evaluation:
         row.name: pair("rest", [[math.nan] * 3] * 2, [False, False], rest=True) for row in ROWS
     }
     nothing = {row.name: {"si-sdr": np.full(2, np.nan)} for row in ROWS}
-    rest = ScoredClip(
+    rest = MixtureScores(
         "rest", ("harp", "tuba"), quiet, ("2 sources",), videos=("v1", "v2"), metrics=nothing
     )
-    solo = ScoredClip("solo", ("harp",), {}, left_out=ONE_SOURCE, videos=("v3",))
+    solo = MixtureScores("solo", ("harp",), {}, left_out=ONE_SOURCE, videos=("v3",))
     clips = (*(clip(number) for number in range(8)), rest, solo)
-    return Evaluation(ROWS, clips, seed=7, remarks=("a & b_c",), metrics=("si-sdr",))
+    return Evaluation(ROWS, clips, seed=7, warnings=("a & b_c",), metrics=("si-sdr",))
 
 
 def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
@@ -85,8 +85,8 @@ def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
     assert excused.reasons["silent estimate"] == 8 and excused.num_left_out == 10
     assert excused.num_empty_batches == 1 and excused.sdr_db == 0.0
     tables = {table.name: table for table in tables_of(evaluation, "ten")}
-    assert "8 left out: silent estimate (silent | 50%)" in tables["legacy"].remarks
-    (empty,) = (line for line in tables["legacy"].remarks if "batches" in line)
+    assert "8 left out: silent estimate (silent | 50%)" in tables["legacy"].warnings
+    (empty,) = (line for line in tables["legacy"].warnings if "batches" in line)
     assert empty == "1 batches in which nothing counts are 0 dB in the mean (silent | 50%)"
     assert tables["strict"].rows[2][2].startswith("-30.00")
 
@@ -196,7 +196,7 @@ def test_a_metric_is_a_column(evaluation: Evaluation) -> None:
     clips[0] = replace(clips[0], metrics=undefined)
     fewer = replace(evaluation, clips=tuple(clips))
     assert fewer.metric("mixture", "si-sdr").mean == pytest.approx(np.mean(means[1:]))
-    assert "1 without SI-SDR (mixture)" in next(iter(tables_of(fewer, "ten"))).remarks
+    assert "1 without SI-SDR (mixture)" in next(iter(tables_of(fewer, "ten"))).warnings
 
 
 def test_a_metric_that_is_better_when_low_says_so(evaluation: Evaluation) -> None:
@@ -206,8 +206,8 @@ def test_a_metric_that_is_better_when_low_says_so(evaluation: Evaluation) -> Non
         for one in [clip.metrics]
     )
     low = replace(evaluation, clips=clips, metrics=("spectral",))
-    assert "MR-STFT: lower is better" in next(iter(tables_of(low, "ten"))).remarks
-    assert not any("lower" in one for one in next(iter(tables_of(evaluation, "ten"))).remarks)
+    assert "MR-STFT: lower is better" in next(iter(tables_of(low, "ten"))).warnings
+    assert not any("lower" in one for one in next(iter(tables_of(evaluation, "ten"))).warnings)
 
 
 def test_what_is_rounded_to_nothing_has_no_sign() -> None:

@@ -53,7 +53,7 @@ def test_names_as_they_are_then_in_any_case_then_without_numbers() -> None:
     }
     assert sorted(song.sources) == ["Cello", "drums", "horn", "violin"]
     assert (song.tool, song.name, song.mixture) == ("out", "", None)
-    assert song.remarks == (
+    assert song.warnings == (
         "not scored, since no reference has such a name: 01-violin.wav, residual.wav",
     )
 
@@ -99,7 +99,7 @@ def test_a_mixture_beside_the_references_is_no_source() -> None:
     (song,) = match("true", "out")
     assert pairs(song) == {"bass.wav": "bass.wav"}
     assert song.mixture == Path("true/Mixture.wav")
-    assert song.remarks == ("Mixture.wav is taken as the mixture, not as a source",)
+    assert song.warnings == ("Mixture.wav is taken as the mixture, not as a source",)
     (song,) = match("true", "out", mixture="given.wav")
     assert song.mixture == Path("given.wav")
     touch("out/mixture.wav")
@@ -120,7 +120,7 @@ def test_songs_tool_by_tool() -> None:
         ("b", "two"),
     ]
     assert found[2].estimates == (Path("b/One/bass.mp4"),)
-    assert found[2].remarks == ("not scored, since no reference has such a name: three",)
+    assert found[2].warnings == ("not scored, since no reference has such a name: three",)
     assert [song.mixture for song in match("true", "a", mixture="mixes")] == [
         Path("mixes/one.mp4"),
         Path("mixes/two.mp4"),

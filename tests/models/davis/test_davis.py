@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Generator, Tensor, nn
 
-from avsep.cues.crops import LookSettings
+from avsep.cues.crops import CropSettings
 from avsep.diffusion.paths import target_of
 from avsep.diffusion.sampling import SAMPLERS, SamplingSettings
 from avsep.errors import InputError
@@ -18,7 +18,7 @@ from avsep.models.davis.model import DAVIS, DAVISFlow
 from avsep.models.davis.separation_unet import SeparationUNetSettings
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings, StftSettings
-from avsep.sound.magnitudes import represent, unrepresent
+from avsep.sound.magnitudes import compress, expand
 
 FRONT_END = FrontEndSettings(
     sample_rate_hz=8000,
@@ -29,7 +29,7 @@ FRONT_END = FrontEndSettings(
 SMALL = {
     "categories": ("harp", "tuba", "rain"),
     "front_end": FRONT_END,
-    "looks": LookSettings(crop_pixels=20, num_crops=2, with_movement=False),
+    "crops": CropSettings(crop_pixels=20, num_crops=2, with_crop_motion=False),
     "unet": SeparationUNetSettings(
         channels=(8, 8), attention=AttentionSettings(num_heads=2, head_width=4, column_width=64)
     ),
@@ -71,8 +71,10 @@ class Oracle(nn.Module):
     def forward(self, noisy: Tensor, mixture: Tensor, timestep: Tensor, seen: Tensor) -> Tensor:
         """The target, whose noise is what noisy holds beside the clean sound."""
         time, path = timestep / self.model._clock, self.model.path
-        signal, spread = (w[:, None, None] for w in (path.signal(time), path.spread(time)))
-        noise = (noisy - signal * self.clean) / spread
+        signal, noise_scale = (
+            w[:, None, None] for w in (path.signal(time), path.noise_scale(time))
+        )
+        noise = (noisy - signal * self.clean) / noise_scale
         return target_of(self.model.settings.target, self.clean, noise, time, path)
 
 
@@ -95,7 +97,7 @@ def test_a_perfect_network_gives_the_source_at_its_level(
     batch = make_batch()
     magnitudes = model.front_end.magnitude(batch.sources[:, :, 0])  # type: ignore[index]
     rows = model.front_end.to_rows(magnitudes.flatten(0, 1))
-    model.unet = Oracle(model, represent(2 * rows))  # type: ignore[assignment]
+    model.unet = Oracle(model, compress(2 * rows))  # type: ignore[assignment]
     expected = model.front_end.to_bins(rows).unflatten(0, (2, 2))
     # Noise is read off float32 sums in which the clean sound is as little as 5.5e-4.
     torch.testing.assert_close(separate(model, batch)[:, :, 0], expected, atol=1e-3, rtol=1e-2)
@@ -103,14 +105,14 @@ def test_a_perfect_network_gives_the_source_at_its_level(
 
 def test_the_representation(golden: dict) -> None:
     """REFERENCE 3.3: a full-scale sine reaches 0.832, the clip is at 784.77, 0.002 at 0.0134."""
-    found = unrepresent(torch.tensor([[1.0, 0.002]], dtype=torch.float64))[0]
+    found = expand(torch.tensor([[1.0, 0.002]], dtype=torch.float64))[0]
     wanted = [golden["davis"]["clip_magnitude"], golden["davis"]["silence_0.002_magnitude"]]
     assert found.tolist() == pytest.approx(wanted, rel=1e-9)
     magnitudes = torch.tensor([[0.0, 1.0, 255.5, 2000.0]], dtype=torch.float64)
-    held = represent(magnitudes)
+    held = compress(magnitudes)
     assert held[0, 2].item() == pytest.approx(0.832, abs=5e-4) and held[0, 3] == 1
-    torch.testing.assert_close(unrepresent(held)[:, :3], magnitudes[:, :3])
-    torch.testing.assert_close(unrepresent(-held), unrepresent(held))
+    torch.testing.assert_close(expand(held)[:, :3], magnitudes[:, :3])
+    torch.testing.assert_close(expand(-held), expand(held))
 
 
 def test_the_network_is_shown_what_it_trains_on() -> None:
@@ -122,7 +124,7 @@ def test_the_network_is_shown_what_it_trains_on() -> None:
     sampled, trained = shown[0], shown[-1]
     assert torch.equal(sampled[1], trained[1])
     rows = model.front_end.to_rows(model.front_end.magnitude(batch.mixture[:, 0]))
-    torch.testing.assert_close(sampled[1], represent(rows).repeat_interleave(2, 0))
+    torch.testing.assert_close(sampled[1], compress(rows).repeat_interleave(2, 0))
     assert [float(given[2][0]) for given in shown[:3]] == [999, 665, 332]
     flow, clock = make(DAVISFlow), []
     flow.unet.register_forward_pre_hook(lambda module, given: clock.append(float(given[2][0])))
@@ -130,7 +132,7 @@ def test_the_network_is_shown_what_it_trains_on() -> None:
     assert clock == pytest.approx([0, 1000 / 3, 2000 / 3])
 
 
-@pytest.mark.parametrize("target", ["noise", "bounded"])
+@pytest.mark.parametrize("target", ["noise", "mask"])
 def test_no_answer_exceeds_the_mixture(target: str) -> None:
     model, batch = make(target=target), make_batch()
     heard = model.front_end.magnitude(batch.mixture)[:, None]
@@ -146,13 +148,13 @@ def test_the_level_of_targets(gain: float) -> None:
     model, batch = make(target="data", target_gain=gain, loss_scale=1.0), make_batch()
     model.unet.forward = lambda noisy, *_: torch.zeros_like(noisy)  # type: ignore[method-assign]
     rows = model.front_end.to_rows(model.front_end.magnitude(batch.sources[:, :, 0]))  # type: ignore[index]
-    wanted = represent(gain * rows).mean() * 2
+    wanted = compress(gain * rows).mean() * 2
     torch.testing.assert_close(model.losses(batch)["total"], wanted)
 
 
 def test_hearing_level() -> None:
     """A mixture ten times as loud is the same to the network, and gives sources as loud."""
-    model, batch = make(hearing_level=0.1), make_batch()
+    model, batch = make(input_rms=0.1), make_batch()
     loud = replace(batch, mixture=10 * batch.mixture)
     found, wanted = separate(model, loud), 10 * separate(model, batch)
     # The factor is rounded to float32, and what the network makes of that can grow.
@@ -224,17 +226,17 @@ def test_silence_is_taken_from_the_mixture(silence: str) -> None:
 def test_words() -> None:
     """A source that nobody sees is known by its stored word; a given vector goes before it."""
     model, batch = make(), make_batch()
-    unseen = torch.zeros(2, 2, dtype=torch.bool)
-    by_word = Cues(pictured=unseen, category=torch.tensor([[0, 2]] * 2))
+    offscreen = torch.zeros(2, 2, dtype=torch.bool)
+    by_word = Cues(is_visible=offscreen, category=torch.tensor([[0, 2]] * 2))
     told = separate(model, replace(batch, cues=by_word))
     # Without any pictures, and with pictures that are not looked at.
     ignored = replace(by_word, crops=batch.cues.crops)
     torch.testing.assert_close(separate(model, replace(batch, cues=ignored)), told)
     assert model.frames.words is not None
     given = model.frames.words(torch.tensor([[0, 2]] * 2)).detach()
-    clip = Cues(pictured=unseen, embedding=given)
+    clip = Cues(is_visible=offscreen, embedding=given)
     torch.testing.assert_close(separate(model, replace(batch, cues=clip)), told)
-    half = replace(ignored, pictured=torch.tensor([[True, False]] * 2))
+    half = replace(ignored, is_visible=torch.tensor([[True, False]] * 2))
     mixed, seen = separate(model, replace(batch, cues=half)), separate(model, batch)
     torch.testing.assert_close(mixed[:, 1], told[:, 1])
     torch.testing.assert_close(mixed[:, 0], seen[:, 0])
@@ -248,7 +250,7 @@ def test_words() -> None:
         (Cues(category=torch.tensor([[0, 1]] * 2)), "give it pictures"),
         (
             Cues(
-                pictured=torch.zeros(2, 2, dtype=torch.bool), category=torch.tensor([[0, -1]] * 2)
+                is_visible=torch.zeros(2, 2, dtype=torch.bool), category=torch.tensor([[0, -1]] * 2)
             ),
             "a word that this model knows: harp, tuba, rain",
         ),
@@ -271,7 +273,7 @@ def test_words_are_learned_beside_pictures() -> None:
 def test_own_estimates_take_the_place_of_the_truth() -> None:
     """The network is then shown noise on its own first answer, and still asked for the truth."""
     shown: list[Tensor] = []
-    model = make(target="data", own_estimate_probability=1.0, loss_scale=1.0).train()
+    model = make(target="data", self_conditioning_probability=1.0, loss_scale=1.0).train()
 
     def says(noisy: Tensor, *_: Tensor) -> Tensor:
         shown.append(noisy)
@@ -290,7 +292,7 @@ def test_own_estimates_take_the_place_of_the_truth() -> None:
     [
         {"loss": "share"},
         {"qualities": {"good": SamplingSettings()}},
-        {"own_estimate_probability": 0.5},
+        {"self_conditioning_probability": 0.5},
         {"word_probability": 0.5, "categories": ()},
         {"sampling": {"sampler": "eulr"}},
     ],
@@ -325,17 +327,17 @@ def test_defaults_are_the_papers() -> None:
     assert sizes == {"unet": 35_760_099, "seeing": 13_663_232}
 
 
-@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("is_wanted", [False, True])
 @pytest.mark.parametrize("able", [False, True])
 def test_precision_is_reduced_where_it_is_asked_for_and_the_device_can(
-    monkeypatch: pytest.MonkeyPatch, asked: bool, able: bool
+    monkeypatch: pytest.MonkeyPatch, is_wanted: bool, able: bool
 ) -> None:
-    monkeypatch.setattr("avsep.models.davis.model.computes_bfloat16", lambda device: able)
-    batch, exact = make_batch(), separate(make(target="bounded"), make_batch())
-    reduced = QUIET.model_copy(update={"reduced_precision": asked})
-    model = make(target="bounded", sampling=reduced)
+    monkeypatch.setattr("avsep.models.davis.model.supports_bfloat16", lambda device: able)
+    batch, exact = make_batch(), separate(make(target="mask"), make_batch())
+    reduced = QUIET.model_copy(update={"reduced_precision": is_wanted})
+    model = make(target="mask", sampling=reduced)
     found = separate(model, batch)
-    assert torch.equal(found, exact) != (asked and able)
+    assert torch.equal(found, exact) != (is_wanted and able)
     assert (found - exact).norm() < 0.01 * exact.norm()  # 40 dB
     # The same weights, sampled otherwise, are exact again.
     assert torch.equal(separate(model.sampled_by(QUIET), batch), exact)

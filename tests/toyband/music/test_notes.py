@@ -29,7 +29,7 @@ def write_note(path: Path, frequency_hz: float = 440.0, sample_rate_hz: int = 22
 def test_the_shipped_bank_plays_every_category_to_both_kinds_of_seed() -> None:
     bank = read_note_bank()
     assert bank.playable(held_out=False) == bank.playable(held_out=True) == CATEGORIES
-    assert bank.remarks() == ()
+    assert bank.warnings() == ()
     assert all(len(notes) >= 30 for notes in bank.by_category.values())
 
 
@@ -86,7 +86,7 @@ def test_a_folder_of_recordings_is_read_under_any_known_name(tmp_path: Path) -> 
     assert bank.playable(held_out=True) == ("violin",)
     assert [note.midi for note in bank.notes("violin", True)] == [62, 67]
     assert bank.notes("trumpet", True) == ()
-    assert bank.remarks() == (
+    assert bank.warnings() == (
         "too few notes to hold any out, so only seeds below 1000 play them: trumpet (1)",
         "1 folders skipped, no known names: kazoo",
     )

@@ -11,11 +11,11 @@ from avsep.data.checks.list_contents import look_at_contents
 from avsep.data.checks.overlaps import overlaps_across, overlaps_against, overlaps_within
 from avsep.data.checks.reports import (
     CheckReport,
-    ClipHealth,
     ClipJob,
+    ClipReport,
     Finding,
-    health_findings,
     in_order,
+    report_findings,
 )
 from avsep.data.checks.split_lists import SplitList, find_lists, read_one_list
 from avsep.data.fair_play import SOUNDS_FOLDER, open_fair_play
@@ -48,7 +48,7 @@ class DataCheck:
     findings: tuple[Finding, ...]
     jobs: tuple[ClipJob, ...] = ()
 
-    def examine(self, num_threads: int = 0) -> Iterator[ClipHealth]:
+    def examine(self, num_threads: int = 0) -> Iterator[ClipReport]:
         """Read every clip, in order; 0 threads: one a core. A file is never held as a whole."""
         # Decoding leaves Python's lock, so threads do, and start at once.
         with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
@@ -57,9 +57,9 @@ class DataCheck:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def report(self, healths: Iterable[ClipHealth] | None = None) -> CheckReport:
-        """All that was found; `healths` are what `examine` gives, which is called without them."""
-        found, clips = health_findings(self.examine() if healths is None else healths, self.data)
+    def report(self, reports: Iterable[ClipReport] | None = None) -> CheckReport:
+        """All that was found; `reports` are what `examine` gives, which is called without them."""
+        found, clips = report_findings(self.examine() if reports is None else reports, self.data)
         return CheckReport(
             data=self.data,
             kind=self.kind,

@@ -206,7 +206,7 @@ EMPTY = "empty detections"
 MISFIT = "stems that do not add up to the sound of the video"
 MOTION = "wrong motion features"
 NO_MOTION = "clips without the motion features that others have"
-UNSEEN = "clips that are heard and not seen"
+OFFSCREEN = "clips that are heard and not seen"
 SHORT = f"clips shorter than a window of {WINDOW_SECONDS:.2f} s"
 UNLISTED = "sounds that index.csv does not list"
 NO_VIDEO = "folders of clips without their video"
@@ -224,7 +224,7 @@ FAULT_KINDS: dict[str, bool] = {
     MISFIT: True,
     MOTION: True,
     NO_MOTION: False,
-    UNSEEN: False,
+    OFFSCREEN: False,
     SHORT: False,
     UNLISTED: False,
     NO_VIDEO: False,
@@ -241,20 +241,20 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class ClipHealth:
+class ClipReport:
     """What was found of one clip.
 
     Attributes:
         seconds: how long it sounds; none where it cannot be heard.
         motion_width: features a time of its motion file; none without one that can be read.
-        is_seen: there are pictures of which motion features could be made.
+        is_visible: there are pictures of which motion features could be made.
     """
 
     clip: str
     faults: tuple[Fault, ...] = ()
     seconds: float | None = None
     motion_width: int | None = None
-    is_seen: bool = True
+    is_visible: bool = True
 
 
 @dataclass(frozen=True)
@@ -262,38 +262,38 @@ class ClipJob:
     """One clip that is still to be looked at."""
 
     clip: str
-    look: Callable[[], ClipHealth]
+    look: Callable[[], ClipReport]
 
-    def __call__(self) -> ClipHealth:
+    def __call__(self) -> ClipReport:
         """Look; where the file system itself says no, that is what is the matter with the clip."""
         try:
             return self.look()
         except OSError as error:
-            return ClipHealth(self.clip, (Fault(UNREADABLE, self.clip, str(error)),))
+            return ClipReport(self.clip, (Fault(UNREADABLE, self.clip, str(error)),))
 
 
 @dataclass(frozen=True)
-class Heard:
+class AudioCheck:
     """A sound file from end to end."""
 
     seconds: float
     peak: float
 
 
-def listen(path: Path) -> Heard:
+def check_audio(path: Path) -> AudioCheck:
     """Length and peak of a sound, read in blocks of constant memory; InputError where damaged."""
     num_samples, peak = 0, 0.0
     with AudioReader(path) as reader:
         for block in reader.blocks():
             num_samples += block.shape[1]
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
-        return Heard(num_samples / reader.sample_rate_hz, peak)
+        return AudioCheck(num_samples / reader.sample_rate_hz, peak)
 
 
 def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
     """How long a sound file lasts, and what is wrong with it; `name` is what it is called."""
     try:
-        heard = listen(path)
+        heard = check_audio(path)
     except InputError as error:
         return None, [Fault(UNREADABLE, name, str(error))]
     num_missing = _bytes_missing(path)
@@ -338,14 +338,14 @@ def _bytes_missing(path: Path) -> int:
     return len(head) + counted - path.stat().st_size
 
 
-def health_findings(
-    healths: Iterable[ClipHealth], where: str
-) -> tuple[list[Finding], list[ClipHealth]]:
+def report_findings(
+    reports: Iterable[ClipReport], where: str
+) -> tuple[list[Finding], list[ClipReport]]:
     """A finding for each kind of fault that any clip has, and the clips as they were given.
 
     Motion features of other widths than most clips have are faults too: no model reads both.
     """
-    clips = list(healths)
+    clips = list(reports)
     faults = [(clip.clip, fault) for clip in clips for fault in clip.faults]
     faults += _odd_widths(clips)
     findings = []
@@ -358,7 +358,7 @@ def health_findings(
     return findings, clips
 
 
-def _odd_widths(clips: Sequence[ClipHealth]) -> Iterator[tuple[str, Fault]]:
+def _odd_widths(clips: Sequence[ClipReport]) -> Iterator[tuple[str, Fault]]:
     """Clips whose motion features are unlike most, or missing though others have them."""
     widths = Counter(clip.motion_width for clip in clips if clip.motion_width is not None)
     if not widths:
@@ -366,7 +366,7 @@ def _odd_widths(clips: Sequence[ClipHealth]) -> Iterator[tuple[str, Fault]]:
     usual = max(widths, key=lambda width: (widths[width], width))
     for clip in clips:
         if clip.motion_width is None:
-            if clip.is_seen and not any(fault.kind == MOTION for fault in clip.faults):
+            if clip.is_visible and not any(fault.kind == MOTION for fault in clip.faults):
                 yield clip.clip, Fault(NO_MOTION, clip.clip)
         elif clip.motion_width != usual:
             why = f"{clip.motion_width} features a time, most clips have {usual}"

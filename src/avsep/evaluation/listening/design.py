@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.methods import CPU, Contender
+from avsep.evaluation.methods import CPU, Method
 from avsep.evaluation.protocol import is_silent
 from avsep.evaluation.results.examples import Example, make_example
 
@@ -90,7 +90,7 @@ class ListeningTest:
 
 
 def make_listening_test(
-    contenders: Sequence[Contender],
+    methods: Sequence[Method],
     reader: ClipReader,
     data_name: str,
     num_mixtures: int,
@@ -106,10 +106,10 @@ def make_listening_test(
     Raises:
         InputError: not two contenders; nothing to compare.
     """
-    if len(contenders) != 2:
-        names = ", ".join(one.name for one in contenders) or "none"
+    if len(methods) != 2:
+        names = ", ".join(one.name for one in methods) or "none"
         raise InputError(
-            f"a listening test compares two separators, and this is {len(contenders)} ({names}); "
+            f"a listening test compares two separators, and this is {len(methods)} ({names}); "
             "give two names, or one model with --labels both"
         )
     generator = np.random.default_rng(seed)
@@ -118,7 +118,7 @@ def make_listening_test(
     for index in generator.permutation(len(reader.mixtures)).tolist():
         if len(reader.mixtures[index].parts) < 2:
             continue
-        example = make_example(contenders, reader, index, seed, device)
+        example = make_example(methods, reader, index, seed, device)
         found = [place for place in range(len(example.categories)) if _can_be_told(example, place)]
         asked += [(example, place) for place in found]
         num_asked += bool(found)

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 import avsep
 from avsep.errors import InputError
 from avsep.evaluation.listening.design import LOUDNESS_DB, QUESTION, ListeningTest, Trial
-from avsep.media.atomic import make_folder, write_whole
+from avsep.media.atomic import make_folder, write_atomic
 from avsep.pages import html_page
 
 _BESIDE = Path(html_page.__file__)
@@ -45,8 +45,8 @@ def write_listening_test(test: ListeningTest, page: Path) -> Path:
             f"'{key}' is of another test, whose votes cannot be counted without it: give the page "
             "another name with -o, or remove the key"
         )
-    write_whole(key, content)
-    write_whole(page, listening_html(test))
+    write_atomic(key, content)
+    write_atomic(page, listening_html(test))
     return key
 
 

@@ -181,15 +181,17 @@ def tally_table(result: Tally) -> tuple[list[str], list[list[str]], list[str]]:
         ("mixture", result.mixtures),
     ):
         rows += [[kind, name, *_cells(rate)] for name, rate in rates.items()]
-    remarks = [f"exact binomial test against 50 %, two-sided: p = {result.p_value:.2g}"]
+    warnings = [f"exact binomial test against 50 %, two-sided: p = {result.p_value:.2g}"]
     if result.by_listener_low is not None and result.by_listener_high is not None:
         low, high = 100 * result.by_listener_low, 100 * result.by_listener_high
-        remarks.append(f"95 % interval over listeners (bootstrap): {low:.1f} to {high:.1f} %")
+        warnings.append(f"95 % interval over listeners (bootstrap): {low:.1f} to {high:.1f} %")
     else:
-        remarks.append("one listener: nothing is known of others")
+        warnings.append("one listener: nothing is known of others")
     if result.num_replaced:
-        remarks.append(f"{result.num_replaced} votes were replaced by later ones on the same trial")
-    return ["votes", "of", "won", "votes", "rate %", "95 % interval"], rows, remarks
+        warnings.append(
+            f"{result.num_replaced} votes were replaced by later ones on the same trial"
+        )
+    return ["votes", "of", "won", "votes", "rate %", "95 % interval"], rows, warnings
 
 
 def read_votes(path: Path) -> Votes:

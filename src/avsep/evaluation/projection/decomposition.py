@@ -14,7 +14,7 @@ AnyEnergies = Float64[Tensor, "..."]
 
 
 @dataclass(frozen=True)
-class Explained:
+class ProjectedEnergy:
     """Energies that references explain of signals of energy 1.
 
     Attributes:
@@ -25,9 +25,9 @@ class Explained:
     energy: AnyEnergies
     error: AnyEnergies
 
-    def shaped(self, change: Callable[[AnyEnergies], AnyEnergies]) -> "Explained":
+    def shaped(self, change: Callable[[AnyEnergies], AnyEnergies]) -> "ProjectedEnergy":
         """Both with their axes changed alike."""
-        return Explained(change(self.energy), change(self.error))
+        return ProjectedEnergy(change(self.energy), change(self.error))
 
 
 Energies = Float64[Tensor, "*B Q"]
@@ -39,7 +39,7 @@ _ROUNDING = 2.0**-52
 
 
 @dataclass(frozen=True)
-class Parts:
+class Decomposition:
     """Energies of the parts of Q signals, each compared with a source.
 
     Attributes:
@@ -57,7 +57,9 @@ class Parts:
     artifacts: Energies
 
 
-def parts_of(whole: Energies, own: Explained, by_all: Explained | None) -> Parts:
+def parts_of(
+    whole: Energies, own: ProjectedEnergy, by_all: ProjectedEnergy | None
+) -> Decomposition:
     """The parts of signals of energy 1, or 0, from what a source's own references explain, and all.
 
     With one source these are one and the same (none is given), and interference is none.
@@ -65,11 +67,11 @@ def parts_of(whole: Energies, own: Explained, by_all: Explained | None) -> Parts
     target, explained = own.energy, (by_all or own).energy
     artifacts = (whole - explained).clamp(min=_ROUNDING)
     parts = (target, whole - target, explained - target, explained, artifacts)
-    return Parts(*(torch.where(whole > 0, part, 0.0) for part in parts))
+    return Decomposition(*(torch.where(whole > 0, part, 0.0) for part in parts))
 
 
 def error_limits(
-    whole: Energies, own: Explained, by_all: Explained | None
+    whole: Energies, own: ProjectedEnergy, by_all: ProjectedEnergy | None
 ) -> tuple[Energies, Energies]:
     """How far off explained energies of own references, and of all, may be to tell the parts.
 
@@ -93,6 +95,6 @@ def error_limits(
     )
 
 
-def are_wrong(answer: Explained, limit: Energies) -> Bool[Tensor, "*B Q"]:
+def are_wrong(answer: ProjectedEnergy, limit: Energies) -> Bool[Tensor, "*B Q"]:
     """Where energies are not known to a limit; NaN is wrong."""
     return ~(answer.error <= limit)

@@ -10,9 +10,14 @@ import torch
 from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
-from avsep.evaluation.projection.decomposition import Parts, are_wrong, error_limits, parts_of
+from avsep.evaluation.projection.decomposition import (
+    Decomposition,
+    are_wrong,
+    error_limits,
+    parts_of,
+)
 from avsep.evaluation.projection.least_squares import correlate, explained_by_recursion, lags_of
-from avsep.evaluation.projection.refinement import Mixture, parts_with_care
+from avsep.evaluation.projection.refinement import Mixture, refine_decomposition
 
 
 def energies_of_parts(
@@ -20,7 +25,7 @@ def energies_of_parts(
     signals: Float64[Tensor, "B R N"],
     asked: Int64[Tensor, "S Q"],
     taps: int,
-) -> Parts:
+) -> Decomposition:
     """Energies [B, S, Q] of the parts of signals, as shares of each signal's own energy.
 
     Departure: mir_eval filters the references and subtracts; here no waveform is made as long as
@@ -58,8 +63,8 @@ def energies_of_parts(
     for index in wrong.flatten(1).any(1).nonzero()[:, 0].tolist():
         pick = itemgetter(index)
         mixture = Mixture(pick(references), pick(signals), pick(lags), pick(sides), asked)
-        careful = parts_with_care(mixture, own.shaped(pick), by_all and by_all.shaped(pick))
-        for field in fields(Parts):
+        careful = refine_decomposition(mixture, own.shaped(pick), by_all and by_all.shaped(pick))
+        for field in fields(Decomposition):
             getattr(parts, field.name)[index] = getattr(careful, field.name)
     return parts
 

@@ -7,7 +7,7 @@ from jaxtyping import Float64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from avsep.evaluation.projection.decomposition import Explained
+from avsep.evaluation.projection.decomposition import ProjectedEnergy
 
 # Blocks are so many times the filters: shorter ones overlap more, longer ones leave the cache.
 _BLOCK_TAPS = 8
@@ -97,7 +97,7 @@ _LEAST_SQUARED_LENGTH = 2
 
 def explained_by_recursion(
     lags: Float64[Tensor, "B G G lags"], sides: Float64[Tensor, "B R G taps"]
-) -> Explained:
+) -> ProjectedEnergy:
     """Energies that G delayed references explain of R signals, and how far off they may be.
 
     With the right-hand side b and the references' inner products T = L L' the energy is b'T⁻¹b, the
@@ -140,7 +140,7 @@ def explained_by_recursion(
     energy = products[:, :, :num_signals].diagonal(dim1=1, dim2=2)
     squared_length = products[:, :, num_signals:].square().mean(-1)
     error = _ROUNDING * (_LEAST_SQUARED_LENGTH + squared_length)
-    return Explained(energy, torch.where(energy.isfinite(), error, torch.inf))
+    return ProjectedEnergy(energy, torch.where(energy.isfinite(), error, torch.inf))
 
 
 def _rotated(

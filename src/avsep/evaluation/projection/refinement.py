@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from avsep.evaluation.projection.decomposition import (
-    Explained,
-    Parts,
+    Decomposition,
+    ProjectedEnergy,
     are_wrong,
     error_limits,
     parts_of,
@@ -28,7 +28,7 @@ _MOST_STEPS = 16
 _MOST_RISE = 4.0
 
 
-def rests_after(
+def projection_residual(
     inverse: DenseInverse,
     references: Float64[Tensor, "G N"],
     signals: Float64[Tensor, "R N"],
@@ -135,14 +135,18 @@ class _System:
         self, rows: Int64[Tensor, " K"], settled: Float64[Tensor, " K"]
     ) -> tuple[Float64[Tensor, "K longer"], Float64[Tensor, " K"]]:
         signals = unit_energy(self._signals[rows])
-        return rests_after(self._inverse, self._references, signals, self._sides[rows], settled)
+        return projection_residual(
+            self._inverse, self._references, signals, self._sides[rows], settled
+        )
 
     @cached_property
     def _inverse(self) -> DenseInverse:
         return DenseInverse(self._lags)
 
 
-def parts_with_care(mixture: Mixture, own: Explained, by_all: Explained | None) -> Parts:
+def refine_decomposition(
+    mixture: Mixture, own: ProjectedEnergy, by_all: ProjectedEnergy | None
+) -> Decomposition:
     """The parts [S, Q] of the signals, as shares of their energies.
 
     Args:
@@ -179,7 +183,7 @@ def parts_with_care(mixture: Mixture, own: Explained, by_all: Explained | None) 
 
 def _parts_as_waveforms(
     mixture: Mixture, systems: list[_System], everything: _System | None
-) -> Parts:
+) -> Decomposition:
     """Each part made and its energy measured: exact where differences of energies are rounding."""
     signals = unit_energy(mixture.signals)
     rests_of_all = None
@@ -198,4 +202,4 @@ def _parts_as_waveforms(
             artifacts,
         )
         found.append([wave.square().sum(-1) for wave in waves])
-    return Parts(*(torch.stack(energies) for energies in zip(*found, strict=True)))
+    return Decomposition(*(torch.stack(energies) for energies in zip(*found, strict=True)))

@@ -23,7 +23,7 @@ _MOST_SHAPES = 1500
 
 def models_of(evaluation: Evaluation) -> tuple[str, ...]:
     """The names of those who look at something; else of all but the mixture; else of all."""
-    rows = evaluation.contenders
+    rows = evaluation.methods
     looking = tuple(one.name for one in rows if one.is_model)
     others = tuple(one.name for one in rows if one.name != MIXTURE)
     return looking or others or tuple(one.name for one in rows)
@@ -43,7 +43,7 @@ def pair_means_db(
 
 def box_plots(evaluation: Evaluation) -> str:
     """SVG: the spread of SDR, SIR and SAR over the mixtures, a box a separator, by `strict`."""
-    names = [one.name for one in evaluation.contenders]
+    names = [one.name for one in evaluation.methods]
     looks = _looks(evaluation)
     with drawing(INK):
         figure = new_figure(_WIDTH_INCHES, 1.2 + 0.36 * len(names))
@@ -68,7 +68,7 @@ def category_chart(evaluation: Evaluation) -> str:
             category: rows_db[:, 0]
             for category, (rows_db, _) in by_category(evaluation.pairs(one.name), "strict").items()
         }
-        for one in evaluation.contenders
+        for one in evaluation.methods
     }
     counts = {category: len(rows) for marks in found.values() for category, rows in marks.items()}
     categories = sorted(counts)
@@ -103,7 +103,7 @@ def improvement_chart(evaluation: Evaluation) -> str | None:
     A panel a model, the first dozen. None where the mixture is not among the contenders.
     """
     names = [name for name in models_of(evaluation) if name != MIXTURE][:_MOST_PANELS]
-    if not names or all(one.name != MIXTURE for one in evaluation.contenders):
+    if not names or all(one.name != MIXTURE for one in evaluation.methods):
         return None
     before_db = _sources_db(evaluation, MIXTURE)
     looks = _looks(evaluation)
@@ -187,7 +187,7 @@ def _looks(evaluation: Evaluation) -> Mapping[str, tuple[str, str]]:
     """Colour and mark of every separator: models in colours, floor and ceilings grey."""
     found: dict[str, tuple[str, str]] = {}
     coloured = models_of(evaluation)
-    grey: Sequence[str] = [one.name for one in evaluation.contenders if one.name not in coloured]
+    grey: Sequence[str] = [one.name for one in evaluation.methods if one.name not in coloured]
     for place, name in enumerate(coloured):
         found[name] = (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
     for place, name in enumerate(grey):

@@ -13,8 +13,8 @@ from avsep.data.clips import ClipFiles, SourceFile, load_clip
 from avsep.devices import one_thread
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.benchmark import ScoredClip
-from avsep.evaluation.methods import CPU, Asked, Contender, ask
+from avsep.evaluation.benchmark import MixtureScores
+from avsep.evaluation.methods import CPU, Method, Prediction, ask
 from avsep.evaluation.mixtures import Mixture
 from avsep.media.probe import probe
 from avsep.pages.figures import draw_boxes
@@ -78,12 +78,12 @@ class Example:
 
 @one_thread()
 def make_example(
-    contenders: Sequence[Contender],
+    methods: Sequence[Method],
     reader: ClipReader,
     index: int,
     seed: int = 0,
     device: torch.device = CPU,
-    scored: ScoredClip | None = None,
+    scored: MixtureScores | None = None,
 ) -> Example:
     """The mixture of this index, answered again by each contender; at least one of them.
 
@@ -93,13 +93,13 @@ def make_example(
     Args:
         scored: what the contenders scored on it, where that is shown.
     """
-    asked = {one.name: ask(one, reader, index, seed, device) for one in contenders}
-    settings = contenders[0].front_end.settings
-    first = asked[contenders[0].name]
+    asked = {one.name: ask(one, reader, index, seed, device) for one in methods}
+    settings = methods[0].front_end.settings
+    first = asked[methods[0].name]
     mixture = reader.mixtures[index]
     sounds = {
         one.name: _at_rate(asked[one.name].estimates, one.front_end.settings, settings)
-        for one in contenders
+        for one in methods
     }
     num_samples = min(sound.shape[-1] for sound in sounds.values())
     answers = {
@@ -108,7 +108,7 @@ def make_example(
             rows=_rows(one, asked[one.name], sounds[one.name][..., :num_samples], settings),
             scores_db=_scores_db(mixture, scored, one.name),
         )
-        for one in contenders
+        for one in methods
     }
     return Example(
         name=mixture.name,
@@ -165,21 +165,21 @@ def _shrunk(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _rows(
-    contender: Contender,
-    asked: Asked,
+    method: Method,
+    asked: Prediction,
     waveforms: Float32[np.ndarray, "S C N"],
     settings: FrontEndSettings,
 ) -> Float32[np.ndarray, "S C R T"]:
     """Magnitudes on the example's axis: as the contender answered them where it has the same."""
-    if contender.front_end.settings != settings:
+    if method.front_end.settings != settings:
         return rows_of(waveforms, settings)
     magnitudes = asked.separation.magnitudes[0].float().cpu()
     num_frames = settings.stft.num_frames(waveforms.shape[-1])
-    return contender.front_end.to_rows(magnitudes[..., :num_frames]).numpy()
+    return method.front_end.to_rows(magnitudes[..., :num_frames]).numpy()
 
 
 def _scores_db(
-    mixture: Mixture, scored: ScoredClip | None, name: str
+    mixture: Mixture, scored: MixtureScores | None, name: str
 ) -> Float64[np.ndarray, "S 3"]:
     if scored is None:
         return np.full((len(mixture.parts), 3), np.nan)

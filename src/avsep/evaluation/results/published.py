@@ -173,10 +173,10 @@ def _rows(
     data_set: str,
     protocol: PublishedProtocol,
     source: tuple[str, str],
-    remarks: Mapping[str, str],
+    warnings: Mapping[str, str],
 ) -> Iterator[PublishedRow]:
     for method, (sdr_db, sir_db, sar_db) in printed.items():
-        remark = remarks.get(method, "")
+        remark = warnings.get(method, "")
         yield PublishedRow(method, data_set, sdr_db, sir_db, sar_db, protocol, *source, remark)
 
 

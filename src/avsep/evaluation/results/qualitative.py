@@ -29,7 +29,7 @@ from avsep.evaluation.mixtures import Mixture, as_mixtures
 from avsep.evaluation.results.charts import models_of, pair_means_db
 from avsep.evaluation.results.examples import Example, make_example, mask_of
 from avsep.evaluation.results.tables import decibels
-from avsep.media.atomic import make_folder, whole_file
+from avsep.media.atomic import atomic_file, make_folder
 from avsep.pages.figures import drawing, new_figure
 from avsep.pages.spectrograms import RANGE_DB, decibels_of, row_ticks
 
@@ -187,7 +187,7 @@ def figures_of(
         device: models are on it.
     """
     models, place = models_of(evaluation), torch.device(device)
-    asked = [one for one in evaluation.contenders if one.name in models]
+    asked = [one for one in evaluation.methods if one.name in models]
     reader = ClipReader(mixtures)
     examples = [
         make_example(asked, reader, index, evaluation.seed, place, evaluation.clips[index])
@@ -209,7 +209,7 @@ def write_figures(examples: Sequence[Example], folder: Path) -> tuple[Path, ...]
                 figure = draw_figure(group, kind)
                 for suffix, metadata in _METADATA.items():
                     target = folder / f"{kind}-{number}.{suffix}"
-                    with whole_file(target) as part:
+                    with atomic_file(target) as part:
                         figure.savefig(part, format=suffix, dpi=_DOTS_PER_INCH, metadata=metadata)
                     written.append(target)
     return tuple(written)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from avsep.evaluation.benchmark import Evaluation, ScoredClip
+from avsep.evaluation.benchmark import Evaluation, MixtureScores
 from avsep.evaluation.metrics.registry import METRICS
 from avsep.evaluation.protocol import PROTOCOLS
 from avsep.evaluation.results.tables import (
@@ -39,7 +39,7 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
         evaluation: what was measured.
         what: mixtures of which data, for the titles.
     """
-    rows = evaluation.contenders
+    rows = evaluation.methods
     for protocol in PROTOCOLS:
         found = ((row.name, row.reads, evaluation.summary(row.name, protocol)) for row in rows)
         table = summary_table(protocol, f"{what} (dB), {protocol}", found)
@@ -66,39 +66,39 @@ def _told(table: Table) -> Table:
     """The table with a line that says what ± is, where there is any."""
     has_margins = any("±" in cell for row in table.rows for cell in row)
     margin = ("± is half a 95 % interval, from resampled videos",) if has_margins else ()
-    return replace(table, remarks=(*table.remarks, *margin))
+    return replace(table, warnings=(*table.warnings, *margin))
 
 
 def _with_metrics(table: Table, evaluation: Evaluation) -> Table:
     """The table by strict with a column for each further metric, behind the SAR."""
     metrics = [METRICS[name] for name in evaluation.metrics]
     place = table.head.index("SAR") + 1
-    rows, remarks = [], list(table.remarks)
-    for row, contender in zip(table.rows, evaluation.contenders, strict=True):
-        found = [evaluation.metric(contender.name, metric.name) for metric in metrics]
+    rows, warnings = [], list(table.warnings)
+    for row, method in zip(table.rows, evaluation.methods, strict=True):
+        found = [evaluation.metric(method.name, metric.name) for metric in metrics]
         cells = [
             figure_cell(one.mean, one.interval, is_score=metric.is_score)
             for metric, one in zip(metrics, found, strict=True)
         ]
         rows.append((*row[:place], *cells, *row[place:]))
-        num_counted = evaluation.summary(contender.name, "strict")
+        num_counted = evaluation.summary(method.name, "strict")
         num_counted = num_counted.num_pairs - num_counted.num_left_out
-        remarks += [
-            f"{num_counted - one.num_pairs} without {metric.label} ({contender.name})"
+        warnings += [
+            f"{num_counted - one.num_pairs} without {metric.label} ({method.name})"
             for metric, one in zip(metrics, found, strict=True)
             if one.num_pairs < num_counted
         ]
-    remarks += [f"{one.label}: lower is better" for one in metrics if not one.higher_is_better]
+    warnings += [f"{one.label}: lower is better" for one in metrics if not one.higher_is_better]
     units = [f" ({one.unit})" if one.unit not in ("", "dB") else "" for one in metrics]
     labels = [one.label + unit for one, unit in zip(metrics, units, strict=True)]
     head = (*table.head[:place], *labels, *table.head[place:])
-    return replace(table, head=head, rows=tuple(rows), remarks=tuple(remarks))
+    return replace(table, head=head, rows=tuple(rows), warnings=tuple(warnings))
 
 
-Parts = Iterator[tuple[str, list[tuple[int, float, Edges]]]]
+Decomposition = Iterator[tuple[str, list[tuple[int, float, Edges]]]]
 
 
-def _by_group(evaluation: Evaluation, names: list[str]) -> Parts:
+def _by_group(evaluation: Evaluation, names: list[str]) -> Decomposition:
     for group in evaluation.groups:
         summaries = [evaluation.summary(name, "strict", group) for name in names]
         yield (
@@ -107,7 +107,7 @@ def _by_group(evaluation: Evaluation, names: list[str]) -> Parts:
         )
 
 
-def _by_category(evaluation: Evaluation, names: list[str]) -> Parts:
+def _by_category(evaluation: Evaluation, names: list[str]) -> Decomposition:
     found = [evaluation.by_category(name, "strict") for name in names]
     # Those that count for all: with front ends of their own, windows may differ.
     for category in sorted(set(found[0]).intersection(*found[1:]) if found else ()):
@@ -124,8 +124,8 @@ def as_markdown(tables: Iterable[Table]) -> str:
         for cells in (table.head, sides, *table.rows):
             written = cells if cells is sides else [_escaped(cell, _MARKDOWN) for cell in cells]
             lines.append(f"| {' | '.join(written)} |")
-        lines += ["", *(f"{_escaped(remark, _MARKDOWN)}  " for remark in table.remarks)]
-        lines += [""] if table.remarks else []
+        lines += ["", *(f"{_escaped(remark, _MARKDOWN)}  " for remark in table.warnings)]
+        lines += [""] if table.warnings else []
     return "\n".join(lines)
 
 
@@ -134,7 +134,7 @@ def as_latex(tables: Iterable[Table]) -> str:
     lines = [r"% needs \usepackage{booktabs}"]
     for table in tables:
         sides = "".join("l" if name in _WORDS else "r" for name in table.head)
-        caption = ". ".join([table.title, *table.remarks])
+        caption = ". ".join([table.title, *table.warnings])
         lines += ["", r"\begin{table}", r"\centering"]
         lines += [rf"\caption{{{_escaped(caption, _TEX)}.}}", rf"\label{{tab:avsep-{table.name}}}"]
         lines += [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", _tex_row(table.head), r"\midrule"]
@@ -149,7 +149,7 @@ def as_csv(evaluation: Evaluation) -> str:
     keys = [METRICS[name].key for name in evaluation.metrics]
     writer = csv.DictWriter(text, [*_CSV_HEAD, *keys], lineterminator="\n")
     writer.writeheader()
-    reads = {row.name: row.reads for row in evaluation.contenders}
+    reads = {row.name: row.reads for row in evaluation.methods}
     for number, clip in enumerate(evaluation.clips, 1):
         writer.writerows(_csv_lines(number, clip, reads))
     return text.getvalue()
@@ -162,7 +162,9 @@ _CSV_HEAD = (
 )  # fmt: skip
 
 
-def _csv_lines(number: int, clip: ScoredClip, reads: dict[str, str]) -> Iterator[dict[str, object]]:
+def _csv_lines(
+    number: int, clip: MixtureScores, reads: dict[str, str]
+) -> Iterator[dict[str, object]]:
     for name, pair in clip.scores.items():
         used = clip.categories_used.get(name, [None] * len(clip.categories))
         for source, row_db in enumerate(pair.scores_db.tolist()):

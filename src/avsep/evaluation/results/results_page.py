@@ -25,7 +25,7 @@ from avsep.evaluation.results.examples import Answer, Example, make_example
 from avsep.evaluation.results.published import WARNING, published_tables
 from avsep.evaluation.results.result_tables import tables_of
 from avsep.evaluation.results.tables import decibels
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 from avsep.pages.html_page import page, picture, player, table
 from avsep.pages.spectrograms import rows_png
 
@@ -114,7 +114,7 @@ def write_results_page(
         device: models are on it.
     """
     reader, place = ClipReader(mixtures), torch.device(device)
-    asked = {one.name: one for one in evaluation.contenders}
+    asked = {one.name: one for one in evaluation.methods}
 
     def examples() -> Iterator[tuple[Pick, Example]]:
         for pick in choose_pairs(evaluation):
@@ -123,7 +123,7 @@ def write_results_page(
             yield pick, make_example(chosen, reader, pick.index, evaluation.seed, place, scored)
 
     path = folder / PAGE_NAME
-    write_whole(path, results_html(evaluation, data_name, examples()))
+    write_atomic(path, results_html(evaluation, data_name, examples()))
     return path
 
 
@@ -143,9 +143,9 @@ def results_html(
     ]
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title, parts in sections if parts)
     body = [
-        f"<p>{num_mixtures} mixtures, {len(evaluation.contenders)} separators, seed "
+        f"<p>{num_mixtures} mixtures, {len(evaluation.methods)} separators, seed "
         f"{evaluation.seed}. SDR, SIR and SAR of BSS Eval v3 in dB, higher is better.</p>",
-        *(f"<p>{html.escape(remark)}</p>" for remark in evaluation.remarks),
+        *(f"<p>{html.escape(remark)}</p>" for remark in evaluation.warnings),
         f"<nav>{links}</nav>",
     ]
     for name, title, parts in sections:
@@ -167,7 +167,7 @@ def _tables(evaluation: Evaluation, what: str) -> Iterator[str]:
     yield f"<p>{ABOUT}</p>"
     for one in tables_of(evaluation, what):
         yield f'<div class="wide" tabindex="0">{table(one.head, one.rows, one.title)}</div>'
-        words = "".join(f"<li>{html.escape(remark)}</li>" for remark in one.remarks)
+        words = "".join(f"<li>{html.escape(remark)}</li>" for remark in one.warnings)
         yield f"<ul>{words}</ul>" if words else ""
 
 

@@ -22,14 +22,14 @@ class Table:
 
     Attributes:
         name: short, of letters and hyphens, for a label.
-        remarks: lines below it.
+        warnings: lines below it.
     """
 
     name: str
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def summary_table(name: str, title: str, summaries: Iterable[tuple[str, str, Summary]]) -> Table:
@@ -53,11 +53,11 @@ def summary_table(name: str, title: str, summaries: Iterable[tuple[str, str, Sum
                 f"{found.num_empty_batches} batches in which nothing counts are 0 dB in the mean"
             )
             told[empty].append(separator)
-    remarks = [
+    warnings = [
         line + (f" ({', '.join(who)})" if len(who) < len(rows) else "")
         for line, who in told.items()
     ]
-    return Table(name, title, SUMMARY_HEAD, tuple(rows), tuple(remarks))
+    return Table(name, title, SUMMARY_HEAD, tuple(rows), tuple(warnings))
 
 
 def difference_table(

@@ -10,33 +10,33 @@ import numpy as np
 from jaxtyping import Float64
 
 import avsep
-from avsep.evaluation.benchmark import Difference, Evaluation, MetricSummary, ScoredClip
-from avsep.evaluation.methods import Contender
+from avsep.evaluation.benchmark import Difference, Evaluation, MetricSummary, MixtureScores
+from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import LEGACY_BATCH, PROTOCOLS, PairScores, Summary
 from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, tables_of
 from avsep.evaluation.results.tables import figures_json
-from avsep.media.atomic import make_folder, write_whole
+from avsep.media.atomic import make_folder, write_atomic
 
 FIGURES = ("sdr_db", "sir_db", "sar_db")
 
 
 def as_json(evaluation: Evaluation, data_name: str) -> dict[str, object]:
     """Everything measured, each mixture included; a figure that is not finite is null."""
-    contenders = {row.name: _contender_json(evaluation, row) for row in evaluation.contenders}
+    methods = {row.name: _method_json(evaluation, row) for row in evaluation.methods}
     return {
         "avsep": avsep.__version__,
         "data": data_name,
         "seed": evaluation.seed,
-        "remarks": list(evaluation.remarks),
+        "warnings": list(evaluation.warnings),
         "metrics": list(evaluation.metrics),
         "legacy_batch": LEGACY_BATCH,
         "reference": evaluation.reference,
-        "separators": contenders,
+        "separators": methods,
         "clips": [clip_json(clip) for clip in evaluation.clips],
     }
 
 
-def clip_json(clip: ScoredClip) -> dict[str, Any]:
+def clip_json(clip: MixtureScores) -> dict[str, Any]:
     """One mixture, whole enough to be read back."""
     return {
         "name": clip.name,
@@ -51,11 +51,11 @@ def clip_json(clip: ScoredClip) -> dict[str, Any]:
     }
 
 
-def clip_of(found: Mapping[str, Any]) -> ScoredClip:
+def clip_of(found: Mapping[str, Any]) -> MixtureScores:
     """The mixture that `clip_json` wrote; ValueError, KeyError or TypeError for anything else."""
     categories = _words(found["categories"])
     name, scores = str(found["name"]), dict(found["scores"])
-    return ScoredClip(
+    return MixtureScores(
         name=name,
         categories=categories,
         scores={row: _pair_of(name, categories, pair) for row, pair in scores.items()},
@@ -130,14 +130,14 @@ def _words(found: Sequence[Any]) -> tuple[str, ...]:
     return tuple(str(word) for word in found)
 
 
-def _contender_json(evaluation: Evaluation, contender: Contender) -> dict[str, object]:
+def _method_json(evaluation: Evaluation, method: Method) -> dict[str, object]:
     """All about one contender: what it reads, its figures overall, by group and by category."""
-    name, reference = contender.name, evaluation.reference
+    name, reference = method.name, evaluation.reference
     assert reference is not None, "there is a contender, so there is one to compare with"
     return {
-        "reads": contender.reads,
-        "is_model": contender.is_model,
-        "front_end": contender.front_end.settings.model_dump(mode="json"),
+        "reads": method.reads,
+        "is_model": method.is_model,
+        "front_end": method.front_end.settings.model_dump(mode="json"),
         **_summaries_json(evaluation, name),
         "difference": _difference_json(evaluation.difference(name, reference)),
         "metrics": {one: _metric_json(evaluation.metric(name, one)) for one in evaluation.metrics},
@@ -220,8 +220,8 @@ def write_results(evaluation: Evaluation, folder: Path, data_name: str) -> None:
     """Write everything measured into a folder; the same evaluation is the same bytes."""
     make_folder(folder)
     found = as_json(evaluation, data_name)
-    write_whole(folder / RESULTS_NAME, json.dumps(found, indent=1, allow_nan=False) + "\n")
-    write_whole(folder / "results.csv", as_csv(evaluation))
+    write_atomic(folder / RESULTS_NAME, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_atomic(folder / "results.csv", as_csv(evaluation))
     tables = list(tables_of(evaluation, f"{len(evaluation.clips)} mixtures of {data_name}"))
-    write_whole(folder / "tables.md", as_markdown(tables))
-    write_whole(folder / "tables.tex", as_latex(tables))
+    write_atomic(folder / "tables.md", as_markdown(tables))
+    write_atomic(folder / "tables.tex", as_latex(tables))

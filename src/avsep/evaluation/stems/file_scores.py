@@ -90,7 +90,7 @@ class FileScores:
         references, estimates: the files, those scored against each other side by side.
         figures: of each, column by column; mean over the channels that count.
         num_samples: of what was scored, per channel.
-        remarks: what the reader of the figures has to know: cut lengths, silent channels.
+        warnings: what the reader of the figures has to know: cut lengths, silent channels.
     """
 
     references: tuple[Path, ...]
@@ -100,7 +100,7 @@ class FileScores:
     sample_rate_hz: int
     num_channels: int
     num_samples: int
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def mean(self) -> Float64[np.ndarray, " columns"]:
@@ -134,13 +134,13 @@ def score_files(
     paths = [*references, *estimates, *([settings.mixture] if settings.mixture else [])]
     sounds = [read_audio(path) for path in paths]
     _check_alike(paths, sounds)
-    waveforms, remarks = _cut_to_shortest(paths, [sound.waveform for sound in sounds])
+    waveforms, warnings = _cut_to_shortest(paths, [sound.waveform for sound in sounds])
     num_sources = len(references)
     sounding = np.asarray(waveforms[:, :num_sources].any(axis=(0, -1)))
     if not (leave_out_silent and sounding.any()):
         sounding = np.ones(num_sources, bool)
     for index in np.flatnonzero(~sounding).tolist():
-        remarks.append(f"reference '{paths[index]}' is silent, and left out")
+        warnings.append(f"reference '{paths[index]}' is silent, and left out")
     with_mixture = np.ones(len(paths) - 2 * num_sources, bool)
     kept = np.flatnonzero(np.concatenate([sounding, sounding, with_mixture]))
     order, columns, figures, more_remarks = _scored(
@@ -164,7 +164,7 @@ def score_files(
         sample_rate_hz=sounds[0].sample_rate_hz,
         num_channels=waveforms.shape[0],
         num_samples=waveforms.shape[-1],
-        remarks=(*remarks, *more_remarks),
+        warnings=(*warnings, *more_remarks),
     )
 
 
@@ -185,9 +185,9 @@ def _scored(
     truth, guess = waveforms[:, :num_sources], waveforms[:, num_sources : 2 * num_sources]
     if settings.image:
         _check_images(paths[:num_sources], truth)
-        scored, remarks = np.ones(len(waveforms), bool), list[str]()
+        scored, warnings = np.ones(len(waveforms), bool), list[str]()
     else:
-        scored, remarks = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
+        scored, warnings = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
     order = np.arange(num_sources)
     if settings.permute:
         order = _best_order(truth[scored], guess[scored])
@@ -201,7 +201,12 @@ def _scored(
         sample_rate_hz,
     )
     columns = (*columns, *(Column.of(metric) for metric in metrics))
-    return order, columns, np.column_stack([figures, *measured.values()]), [*remarks, *more_remarks]
+    return (
+        order,
+        columns,
+        np.column_stack([figures, *measured.values()]),
+        [*warnings, *more_remarks],
+    )
 
 
 def _bss_eval(
@@ -295,7 +300,7 @@ def _scored_channels(
     silent = np.asarray(is_zero.all(axis=-1))[:, : len(paths)]
     num_references = len(paths) // 2
     scored = np.asarray(~silent[:, :num_references].any(axis=1))
-    remarks = []
+    warnings = []
     for channel, index in np.argwhere(silent):
         what = f"'{paths[index]}' is silent in channel {channel + 1} of {len(silent)}"
         if index < num_references and not scored.any():
@@ -304,7 +309,7 @@ def _scored_channels(
                 "give a reference that sounds, or leave it out with its estimate"
             )
         if index < num_references:
-            remarks.append(f"reference {what}, which is left out of the mean")
+            warnings.append(f"reference {what}, which is left out of the mean")
         elif scored[channel]:
-            remarks.append(f"estimate {what}, which scores -inf")
-    return scored, remarks
+            warnings.append(f"estimate {what}, which scores -inf")
+    return scored, warnings

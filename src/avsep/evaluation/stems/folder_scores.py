@@ -31,9 +31,9 @@ class SongScores:
     points: tuple[tuple[Points, Points], ...] = ()
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What was done to its files, and which were not used."""
-        return (*self.song.remarks, *self.scores.remarks)
+        return (*self.song.warnings, *self.scores.warnings)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from avsep.errors import InputError
 from avsep.evaluation.results.tables import decibels, plain
 from avsep.evaluation.stems.file_scores import Column, FileScores
 from avsep.evaluation.stems.folder_scores import SongScores, SourceSummary, summarise
-from avsep.media.atomic import write_whole
+from avsep.media.atomic import write_atomic
 
 # Title, heads of columns, rows.
 Table = tuple[str, list[str], list[list[str]]]
@@ -72,7 +72,7 @@ def file_json(scores: FileScores) -> dict[str, object]:
         "sample_rate_hz": scores.sample_rate_hz,
         "num_channels": scores.num_channels,
         "num_samples": scores.num_samples,
-        "remarks": list(scores.remarks),
+        "warnings": list(scores.warnings),
     }
 
 
@@ -86,7 +86,7 @@ def folder_json(done: Sequence[SongScores]) -> dict[str, object]:
             plain = file_json(each.scores)
             named = zip(each.song.sources, _list(plain["sources"]), strict=True)
             sources = [{"source": name} | source for name, source in named]
-            changes = {"sources": sources, "remarks": list(each.remarks)}
+            changes = {"sources": sources, "warnings": list(each.warnings)}
             songs.append({"song": each.song.name} | plain | changes)
         over_songs = [_summary_json(row, columns) for row in summaries if row.tool == tool]
         tools.append({"estimates": tool, "songs": songs, "over_songs": over_songs})
@@ -109,7 +109,7 @@ def folder_rows(done: Sequence[SongScores]) -> list[dict[str, object]]:
 
 def folder_remarks(done: Sequence[SongScores]) -> list[str]:
     """The remarks of all songs, each once."""
-    return list(dict.fromkeys(remark for each in done for remark in each.remarks))
+    return list(dict.fromkeys(remark for each in done for remark in each.warnings))
 
 
 def check_output(path: Path) -> None:
@@ -132,13 +132,13 @@ def write_scores(path: Path, whole: dict[str, object], rows: Sequence[dict[str, 
     """
     check_output(path)
     if path.suffix.lower() == ".json":
-        write_whole(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+        write_atomic(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
         return
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_atomic(path, text.getvalue())
 
 
 # Cells.

@@ -39,7 +39,7 @@ class Song:
     references: tuple[Path, ...]
     estimates: tuple[Path, ...]
     mixture: Path | None
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def are_folders(references: Sequence[Path], estimates: Sequence[Path]) -> bool:
@@ -125,7 +125,7 @@ def _songs(folder: Path, tool: Path, mixture: Path | None) -> list[Song]:
         song = _song(stems, tool, pairs[place], place.name, heard)
         songs.append(_with_remarks(song, mixtures))
     if unused:
-        songs[0] = replace(songs[0], remarks=(_unused_remark(unused), *songs[0].remarks))
+        songs[0] = replace(songs[0], warnings=(_unused_remark(unused), *songs[0].warnings))
     return songs
 
 
@@ -152,7 +152,7 @@ def _song(wanted: Sequence[Path], tool: Path, place: Path, name: str, mixture: P
         references=tuple(wanted),
         estimates=tuple(pairs[path] for path in wanted),
         mixture=mixture,
-        remarks=(_unused_remark(unused),) if unused else (),
+        warnings=(_unused_remark(unused),) if unused else (),
     )
 
 
@@ -274,7 +274,7 @@ def _without_number(name: str) -> str:
 
 def _with_remarks(song: Song, mixtures: Sequence[Path]) -> Song:
     more = (f"{path.name} is taken as the mixture, not as a source" for path in mixtures)
-    return replace(song, remarks=(*song.remarks, *more))
+    return replace(song, warnings=(*song.warnings, *more))
 
 
 def _unused_remark(names: Sequence[str]) -> str:

@@ -122,7 +122,7 @@ class FrameNetwork(nn.Module):
         self.transformer = TemporalTransformer(transformer, self.num_channels)
         self.words = nn.Embedding(len(words), self.num_channels) if words else None
 
-    def embed(self, cues: Cues) -> Cues:
+    def precompute(self, cues: Cues) -> Cues:
         """The cues with the frozen encoder's vectors, as maps of one cell, instead of pictures."""
         if cues.appearance is not None or cues.crops is None:
             return cues
@@ -136,7 +136,7 @@ class FrameNetwork(nn.Module):
 
         Raises InputError for a source without pictures and without a word that is known.
         """
-        cues = self.embed(cues)
+        cues = self.precompute(cues)
         told = self._told(cues, word_probability)
         frames = None if cues.appearance is None else cues.appearance.flatten(3).float()  # B S K D
         if told is not None and bool(told.any()):
@@ -148,7 +148,7 @@ class FrameNetwork(nn.Module):
 
     def _told(self, cues: Cues, word_probability: float) -> Bool[Tensor, "B S"] | None:
         """Where the word tells; none: nowhere."""
-        told = None if cues.pictured is None else ~cues.pictured
+        told = None if cues.is_visible is None else ~cues.is_visible
         if cues.appearance is None and (told is None or not bool(told.all())):
             raise InputError(_NOTHING)
         if not word_probability or cues.category is None:
@@ -173,7 +173,7 @@ class FrameNetwork(nn.Module):
 
 def num_sources(cues: Cues) -> int:
     """How many sources each mixture's cues are of."""
-    for cue in (cues.appearance, cues.crops, cues.embedding, cues.pictured):
+    for cue in (cues.appearance, cues.crops, cues.embedding, cues.is_visible):
         if cue is not None:
             return cue.shape[1]
     raise InputError(_NOTHING)

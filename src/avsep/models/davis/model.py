@@ -16,9 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
-from avsep.cues.crops import LookSettings
-from avsep.devices import computes_bfloat16
-from avsep.diffusion.paths import DiffusionPath, FlowPath, Path, Target, data_from, target_of
+from avsep.cues.crops import CropSettings
+from avsep.devices import supports_bfloat16
+from avsep.diffusion.paths import (
+    DiffusionPath,
+    FlowPath,
+    ProbabilityPath,
+    Target,
+    data_from,
+    target_of,
+)
 from avsep.diffusion.sampling import NoiseField, SamplingSettings, sample
 from avsep.errors import unknown_name
 from avsep.models.davis.frame_network import (
@@ -30,7 +37,7 @@ from avsep.models.davis.frame_network import (
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
 from avsep.records import Batch, Cues, Quality, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.magnitudes import hearing_factor, loss_weight, ratio_mask, represent, unrepresent
+from avsep.sound.magnitudes import compress, expand, input_gain, loss_weight, ratio_mask
 
 # The network counts time in as many steps, whatever the clock of the path.
 _TIMESTEPS = 1000
@@ -45,7 +52,7 @@ class DAVISSettings(BaseModel):
         default=(), description="words with a stored embedding each, to be told instead of pictures"
     )
     front_end: FrontEndSettings = FrontEndSettings()
-    looks: LookSettings = LookSettings(num_crops=11, crop_rate_hz=4.0, with_movement=False)
+    crops: CropSettings = CropSettings(num_crops=11, crop_rate_hz=4.0, with_crop_motion=False)
     unet: SeparationUNetSettings = SeparationUNetSettings()
     image_encoder: FrameEncoderName = Field(default="clip", description="of each picture; frozen")
     encoder_categories: tuple[str, ...] = Field(
@@ -72,10 +79,10 @@ class DAVISSettings(BaseModel):
         default=0.0, ge=0, description="weight of the l1 distance of the clean sound beside it"
     )
     loss_scale: float = Field(default=1000.0, gt=0, description="factor of the whole loss")
-    noisiness: float = Field(
+    timestep_power: float = Field(
         default=1.0, ge=1, description="ours: above 1 noisy times are trained more often"
     )
-    own_estimate_probability: float = Field(
+    self_conditioning_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
@@ -94,7 +101,7 @@ class DAVISSettings(BaseModel):
     bound_by_mixture: bool = Field(
         default=True, description="no answer exceeds the mixture's magnitude anywhere"
     )
-    hearing_level: float | None = Field(
+    input_rms: float | None = Field(
         default=None,
         gt=0,
         description="ours: mixtures are heard at this RMS, whatever their level; none: as they are",
@@ -106,7 +113,7 @@ class DAVISSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "DAVISSettings":
-        if self.own_estimate_probability and self.target not in ("data", "bounded"):
+        if self.self_conditioning_probability and self.target not in ("data", "mask"):
             raise ValueError("own_estimate_probability needs the target 'data' or 'bounded'")
         if self.word_probability and not self.categories:
             raise ValueError("word_probability needs categories")
@@ -114,7 +121,7 @@ class DAVISSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Condition:
     """What the network is asked about N sources.
 
     Attributes:
@@ -147,11 +154,13 @@ class DAVIS(nn.Module):
             settings.unet, settings.front_end.num_rows, self.frames.num_channels
         )
         is_flow = settings.process == "flow"
-        self.path: Path = FlowPath() if is_flow else DiffusionPath(settings.schedule, _TIMESTEPS)
+        self.path: ProbabilityPath = (
+            FlowPath() if is_flow else DiffusionPath(settings.schedule, _TIMESTEPS)
+        )
         self._clock = _TIMESTEPS if is_flow else 1
 
     @property
-    def needs(self) -> frozenset[str]:
+    def required_cues(self) -> frozenset[str]:
         """The cues it reads: pictures; of the category it knows nothing (section 4.2)."""
         return frozenset({"crops"})
 
@@ -168,9 +177,9 @@ class DAVIS(nn.Module):
         other.settings = self.settings.model_copy(update={"sampling": sampling})
         return other
 
-    def embed(self, cues: Cues) -> Cues:
+    def precompute(self, cues: Cues) -> Cues:
         """The cues with the frozen encoder's vectors instead of the pictures."""
-        return self.frames.embed(cues)
+        return self.frames.precompute(cues)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """What is trained: the U-Net, and what sees (temporal transformer, stored words)."""
@@ -181,85 +190,87 @@ class DAVIS(nn.Module):
         """`total`: the distance to what the network should say, summed over sources."""
         assert batch.sources is not None, "training needs the true sources"
         num_sources = batch.sources.shape[1]
-        level = hearing_factor(batch.mixture, self.settings.hearing_level)
-        asked = self._ask(self.front_end.magnitude(batch.mixture[:, 0] * level), batch.cues)
+        level = input_gain(batch.mixture, self.settings.input_rms)
+        condition = self._condition(
+            self.front_end.magnitude(batch.mixture[:, 0] * level), batch.cues
+        )
         sources = batch.sources[:, :, 0] * level[:, None] * self.settings.target_gain
         rows = self._to_network(self.front_end.magnitude(sources.flatten(0, 1)))
-        clean, noise = represent(rows), torch.randn_like(rows)
-        time = self.path.draw_times(
-            len(rows), torch.default_generator, rows.device, self.settings.noisiness
+        clean, noise = compress(rows), torch.randn_like(rows)
+        time = self.path.sample_times(
+            len(rows), torch.default_generator, rows.device, self.settings.timestep_power
         )
-        noisy = self.path.noised(self._started_from(clean, noise, asked), noise, time)
+        noisy = self.path.noised(self._started_from(clean, noise, condition), noise, time)
         self.unet.reduce_precision(reduced=False)
-        said = self.unet(noisy, asked.heard, time * self._clock, asked.seen).float()
-        found = self._distance(said, asked, rows, noise, noisy, time) * num_sources
+        prediction = self.unet(noisy, condition.heard, time * self._clock, condition.seen).float()
+        found = self._distance(prediction, condition, rows, noise, noisy, time) * num_sources
         loss = found * self.settings.loss_scale
         return {"separation": loss, "total": loss}
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """Each source's magnitude, sampled; channels one by one, with the same cues and noise."""
-        cues, noise = self.embed(batch.cues), self._noise(batch, generator)
+        cues, noise = self.precompute(batch.cues), self._noise(batch, generator)
         heard, phase = self.front_end.spectrogram(batch.mixture)  # B C F T
-        level = hearing_factor(batch.mixture, self.settings.hearing_level)
+        level = input_gain(batch.mixture, self.settings.input_rms)
         channels = (heard * level[..., None, None]).unbind(1)
         found = [self._sample(channel, cues, noise) for channel in channels]
         magnitudes = torch.stack(found, dim=2) / level[..., None, None, None]
         energy = heard.square().sum((1, 2, 3))[:, None]
         presence = magnitudes.square().sum((2, 3, 4)) / energy.clamp_min(1e-12)
         sampling = self.settings.sampling
-        facts = {"sampler": sampling.sampler, "evaluations": sampling.evaluations}
-        return Separation(magnitudes, presence.clamp(0, 1), phase, facts)
+        metadata = {"sampler": sampling.sampler, "evaluations": sampling.evaluations}
+        return Separation(magnitudes, presence.clamp(0, 1), phase, metadata)
 
     def _sample(
         self, heard: Float[Tensor, "B F T"], cues: Cues, noise: Callable[[int], Tensor]
     ) -> Float[Tensor, "B S F T"]:
         """Magnitudes of all sources of one channel, at their level in what is heard."""
-        asked = self._ask(heard, cues)
+        condition = self._condition(heard, cues)
 
         def estimate(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
-            return self._estimate(noisy, time, asked)
+            return self._estimate(noisy, time, condition)
 
-        reduced = self.settings.sampling.reduced_precision and computes_bfloat16(heard.device)
+        reduced = self.settings.sampling.reduced_precision and supports_bfloat16(heard.device)
         self.unet.reduce_precision(reduced=reduced)
-        rows = sample(self.settings.sampling, estimate, asked.heard, self.path, noise)
-        magnitude, num_mixtures = unrepresent(rows), len(heard)
-        if self.settings.target == "bounded":
+        rows = sample(self.settings.sampling, estimate, condition.heard, self.path, noise)
+        magnitude, num_mixtures = expand(rows), len(heard)
+        if self.settings.target == "mask":
             # The part of the mixture is carried to the linear axis: its magnitude is known there.
-            share = self._from_network(ratio_mask(magnitude, asked.bound, 1.0), heard.shape[-1])
+            share = self._from_network(ratio_mask(magnitude, condition.bound, 1.0), heard.shape[-1])
             return share.unflatten(0, (num_mixtures, -1)) * heard[:, None]
         linear = self._from_network(magnitude, heard.shape[-1]) / self.settings.target_gain
         found = linear.unflatten(0, (num_mixtures, -1))
         return found.minimum(heard[:, None]) if self.settings.bound_by_mixture else found
 
     def _estimate(
-        self, noisy: Float[Tensor, "N R T"], time: float, asked: _Asked
+        self, noisy: Float[Tensor, "N R T"], time: float, condition: _Condition
     ) -> Float[Tensor, "N R T"]:
         """The clean sound as the network has it at one time of the path."""
         times = torch.full((len(noisy),), time, device=noisy.device)
-        said = self.unet(noisy, asked.heard, times * self._clock, asked.seen).float()
-        return self._data(said, noisy, times, asked).clamp(-1, 1)
+        prediction = self.unet(noisy, condition.heard, times * self._clock, condition.seen).float()
+        return self._data(prediction, noisy, times, condition).clamp(-1, 1)
 
     def _data(
         self,
-        said: Float[Tensor, "N R T"],
+        prediction: Float[Tensor, "N R T"],
         noisy: Float[Tensor, "N R T"],
         times: Float[Tensor, " N"],
-        asked: _Asked,
+        condition: _Condition,
     ) -> Float[Tensor, "N R T"]:
         """The clean sound that the network's answer stands for."""
-        if self.settings.target == "bounded":
-            return represent(said.sigmoid() * asked.bound)
-        return data_from(self.settings.target, said, noisy, times, self.path)
+        if self.settings.target == "mask":
+            return compress(prediction.sigmoid() * condition.bound)
+        return data_from(self.settings.target, prediction, noisy, times, self.path)
 
     def _started_from(
-        self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], asked: _Asked
+        self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], condition: _Condition
     ) -> Float[Tensor, "N R T"]:
         """What noise is added to in training: the truth, or the network's own first estimate."""
-        share = self.settings.own_estimate_probability
+        share = self.settings.self_conditioning_probability
         chosen = torch.rand(len(clean), device=clean.device) < share
         if not self.training or not share or not bool(chosen.any()):
             return clean
-        part = _Asked(asked.bound[chosen], asked.heard[chosen], asked.seen[chosen])
+        part = _Condition(condition.bound[chosen], condition.heard[chosen], condition.seen[chosen])
         with torch.no_grad():
             start = torch.randn_like(noise[chosen])
             own = self._estimate(start, self.path.times(1)[0], part)
@@ -267,33 +278,33 @@ class DAVIS(nn.Module):
 
     def _distance(
         self,
-        said: Float[Tensor, "N R T"],
-        asked: _Asked,
+        prediction: Float[Tensor, "N R T"],
+        condition: _Condition,
         rows: Float[Tensor, "N R T"],
         noise: Float[Tensor, "N R T"],
         noisy: Float[Tensor, "N R T"],
         time: Float[Tensor, " N"],
     ) -> Float[Tensor, ""]:
         """The loss of what the network said, mean over sources and cells."""
-        settings, clean, weight = self.settings, represent(rows), rows.new_ones(())
-        if settings.target == "bounded":
-            error = said.sigmoid() - ratio_mask(rows, asked.bound, 1.0)
-            weight = loss_weight(asked.bound / settings.target_gain)
+        settings, clean, weight = self.settings, compress(rows), rows.new_ones(())
+        if settings.target == "mask":
+            error = prediction.sigmoid() - ratio_mask(rows, condition.bound, 1.0)
+            weight = loss_weight(condition.bound / settings.target_gain)
         else:
-            error = said - target_of(settings.target, clean, noise, time, self.path)
+            error = prediction - target_of(settings.target, clean, noise, time, self.path)
         error = error.abs() if settings.loss == "l1" else error.square()
         found = (weight * error).mean()
         if settings.data_loss:
-            data = self._data(said, noisy, time, asked)
+            data = self._data(prediction, noisy, time, condition)
             found = found + settings.data_loss * (data - clean).abs().mean()
         return found
 
-    def _ask(self, heard: Float[Tensor, "B F T"], cues: Cues) -> _Asked:
+    def _condition(self, heard: Float[Tensor, "B F T"], cues: Cues) -> _Condition:
         """What the network is asked: the mixture's magnitude once for each source, what is seen."""
         share = self.settings.word_probability if self.training else 0.0
         seen = self.frames(cues, share)
         rows = self._to_network(heard).repeat_interleave(seen.shape[1], dim=0)
-        return _Asked(rows * self.settings.target_gain, represent(rows), seen.flatten(0, 1))
+        return _Condition(rows * self.settings.target_gain, compress(rows), seen.flatten(0, 1))
 
     def _noise(
         self, batch: Batch, generator: Generator | None

@@ -109,23 +109,23 @@ class NoteBank:
         """The range of an instrument as far as these notes reach."""
         return register_of(category, (note.midi for note in self.notes(category, held_out)))
 
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What a user should know of the folder: one sentence each, none when all is well."""
         small = [
             f"{name} ({len(notes)})"
             for name, notes in self.by_category.items()
             if len(notes) < FEWEST_TO_SPLIT
         ]
-        remarks = []
+        warnings = []
         if small:
-            remarks.append(
+            warnings.append(
                 f"too few notes to hold any out, so only seeds below {HELD_OUT_SEEDS_FROM} "
                 f"play them: {', '.join(small)}"
             )
         if self.skipped_folders:
             names = ", ".join(self.skipped_folders)
-            remarks.append(f"{len(self.skipped_folders)} folders skipped, no known names: {names}")
-        return tuple(remarks)
+            warnings.append(f"{len(self.skipped_folders)} folders skipped, no known names: {names}")
+        return tuple(warnings)
 
 
 def read_note_bank(folder: Path | None = None) -> NoteBank:
