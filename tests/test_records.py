@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from avsep.records import Box, SeparationMethod, TimedBox, VisibleObject
+from avsep.models.base import SeparationMethod
+from avsep.records import Box, TimedBox, VisibleObject
 
 sides = st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda pair: pair[0] < pair[1])
 boxes = st.builds(lambda x, y: (x[0], y[0], x[1], y[1]), sides, sides)

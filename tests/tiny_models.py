@@ -74,7 +74,7 @@ TINY = {
         "front_end": FRONT_END.model_copy(update={"num_channels": 2}),
         "magnitude_input": "log1p",
         "unet": BinauralUNetSettings(channels=(8, 16, 16, 16), num_features=4),
-        "guide_everywhere": True,
+        "film_every_layer": True,
         "num_templates": 2,
     },
     # As published, mono; tests/models has the rest.
@@ -89,7 +89,7 @@ TINY = {
         **_GUIDED,
         "front_end": FRONT_END,
         "unet": BinauralUNetSettings(channels=(8, 16, 16)),
-        "seen_channels": 3,
+        "visual_channels": 3,
     },
 }
 

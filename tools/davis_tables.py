@@ -24,9 +24,8 @@ from ablation_runs import FIGURES, path_of, plus_minus, spread_of, train_once
 from avsep.checkpoint import load_model
 from avsep.devices import find_device
 from avsep.media.atomic import write_atomic
-from avsep.training.datamodule import build, library_of, read_lists, validation_of
+from avsep.training.datamodule import ClipLists, DataModule, read_lists
 from avsep.training.recipe import load_training
-from avsep.training.run import default_cache
 from avsep.training.validation import validate
 
 DEFAULT = "table2-rtft"  # the paper's network, which is the last row of both tables
@@ -216,15 +215,14 @@ def figures_of_ways(
     device = find_device("auto")
     recipe = load_training(folder / "recipe.toml")
     model = load_model(folder / "last.safetensors", device)
-    library = library_of(read_lists(recipe).validation, model, default_cache())
-    for _ in build(library, recipe, model):
+    data = DataModule(recipe, lists=ClipLists(validation=read_lists(recipe).validation))
+    for _ in data.build_caches(model):
         pass
-    batches = validation_of(library, recipe, model)
     for name in missing:
         changed = copy.copy(model)
         changed.settings = revised(model.settings, ways[name])
         torch.manual_seed(0)
-        scored = validate(changed, batches, device)
+        scored = validate(changed, data.validation, device)
         found[name] = {figure: scored[f"validation/{figure}"] for figure in FIGURES}
         write_atomic(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found

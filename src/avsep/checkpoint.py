@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from avsep.errors import InputError, unknown_name
 from avsep.media.atomic import write_atomic
 from avsep.models import MODELS
+from avsep.models.base import SeparationModel
 from avsep.recipe import check_settings
 
 SUFFIX = ".safetensors"
@@ -45,7 +46,7 @@ class Card:
 
 
 def save_checkpoint(
-    model: nn.Module,
+    model: SeparationModel,
     path: str | Path,
     *,
     model_name: str,
@@ -57,18 +58,17 @@ def save_checkpoint(
     With `half` matrices and kernels are stored in float16, for shipping; vectors (biases, norms
     and their statistics) and counters stay as they are. InputError where float16 cannot hold one.
     """
-    settings: Any = model.settings
     card = {
         "model": model_name,
-        "settings": settings.model_dump(mode="json"),
-        "categories": list(getattr(settings, "categories", ())),
+        "settings": model.settings.model_dump(mode="json"),
+        "categories": list(model.settings.categories),
         "metadata": dict(metadata),
     }
     weights = {name: _stored(name, value, half) for name, value in model.state_dict().items()}
     write_atomic(path, save(weights, metadata={_KEY: json.dumps(card)}))
 
 
-def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> Any:
+def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> SeparationModel:
     """A trained model in eval mode and float32: a shipped name, a file, `owner/name` of a hub.
 
     Raises:
@@ -79,7 +79,7 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> 
     weights, card = _read(path)
     if card.model not in MODELS:
         raise unknown_name(f"model of '{path}'", card.model, MODELS)
-    cls: Any = MODELS[card.model]
+    cls = MODELS[card.model]
     model = cls(check_settings(card.settings, cls.Settings, f"'{path}'"))
     _check_fit(model, weights, path)
     model.load_state_dict(weights)

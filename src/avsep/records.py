@@ -6,12 +6,12 @@ H height, W width, D width of a feature, Q queries.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Float32, Float64, Int64, UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Generator, Tensor
+from torch import Tensor
 
 Box = tuple[float, float, float, float]
 # How much time an answer may take; a model that samples has its own way for each.
@@ -98,7 +98,6 @@ class Cues:
     Attributes:
         crops: pictures of each source's object, its box cut out, RGB.
         appearance: maps of the crops by a frozen image encoder, computed once; stand in for crops.
-        frames: whole pictures, RGB.
         crop_motion: the object's crop in grey over the whole window, M pictures evenly in time.
         i3d_features: motion features over time, computed once.
         i3d_padding: where `i3d_features` is padding.
@@ -110,7 +109,6 @@ class Cues:
 
     crops: UInt8[Tensor, "B S K 3 H W"] | None = None
     appearance: Float[Tensor, "B S K maps i j"] | None = None
-    frames: UInt8[Tensor, "B S K 3 H W"] | None = None
     crop_motion: UInt8[Tensor, "B S M h w"] | None = None
     i3d_features: Float[Tensor, "B S motion J"] | None = None
     i3d_padding: Bool[Tensor, "B S J"] | None = None
@@ -150,12 +148,3 @@ class Separation:
     presence: Float[Tensor, "B S"]
     phase: Complex[Tensor, "B C F T"]
     metadata: dict[str, object] = field(default_factory=dict)
-
-
-@runtime_checkable
-class SeparationMethod(Protocol):
-    """Whatever separates a batch: every model, baseline and ceiling; callers never ask which."""
-
-    def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
-        """One answer for each mixture of the batch; samplers draw from the generator."""
-        ...

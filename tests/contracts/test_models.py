@@ -10,7 +10,8 @@ from torch import nn
 from avsep.checkpoint import load_model, save_checkpoint
 from avsep.errors import InputError
 from avsep.models import MODELS
-from avsep.records import Batch, Cues, Separation, SeparationMethod
+from avsep.models.base import SeparationMethod
+from avsep.records import Batch, Cues, Separation
 from tiny_models import CATEGORIES, FRONT_END, TINY, tiny_batch, tiny_model
 
 # Convolutions of another batch size add up in another order: absolute, and of the value. Models
@@ -75,7 +76,7 @@ def test_shapes_shares_and_facts(model: nn.Module) -> None:
     assert ((answer.presence >= 0) & (answer.presence <= 1)).all()
     if reads_category(model):
         assert torch.equal(answer.metadata["category"], batch.cues.category)
-        assert answer.metadata["category_source"] == "told"
+        assert answer.metadata["category_source"] == "given"
     assert ("sampler" in answer.metadata) == ("evaluations" in answer.metadata)
 
 
@@ -146,7 +147,7 @@ def test_the_category_may_be_left_to_the_pictures(model: nn.Module) -> None:
         return
     without_labels = replace(batch.cues, category=None)
     answer = separate(model, replace(batch, cues=without_labels))
-    assert answer.metadata["category_source"] == "picture"
+    assert answer.metadata["category_source"] == "predicted"
     used = answer.metadata["category"]
     assert used.shape == (1, 2) and ((used >= 0) & (used < len(CATEGORIES))).all()
     some = replace(batch.cues, category=torch.tensor([[1, -1]]))

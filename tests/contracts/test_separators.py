@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from avsep.evaluation.baselines import BASELINES, waveforms
-from avsep.records import Batch, Separation, SeparationMethod
+from avsep.models.base import SeparationMethod
+from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd
 
 NUM_SAMPLES = 6000

@@ -19,7 +19,7 @@ from avsep.data.clips import ClipFiles, read_i3d_features, read_sound
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.datamodule import MixAndSeparateDataset
+from avsep.training.datamodule import MixAndSeparateDataset, cache_settings
 from data.prepared_folder import hide, make_prepared
 from tiny_models import tiny_model
 from training.duets import (
@@ -56,12 +56,11 @@ def test_a_source_is_its_stem_and_its_own_object(cache: SourceCache) -> None:
         stem = read_sound(source.path, RATE_HZ)
         assert found.num_samples == stem.shape[1]
         np.testing.assert_allclose(found.piece(100, 900), stem[:, 100:900], atol=2**-15)
-        rows, boxes = np.array([0, 7, 3]), found.boxes(np.array([0, 7, 3]))
-        wanted = [source.visible.box_at(row / 2) for row in rows]
-        assert boxes is not None
-        torch.testing.assert_close(boxes, torch.tensor(wanted))
-        crops, crop_motion = found.crops(rows), found.crop_motion(0.0, 20)
-        assert crops is not None and crop_motion is not None and found.appearance(rows) is None
+        rows = np.array([0, 7, 3])
+        boxes = [source.visible.box_at(row / 2) for row in rows]
+        torch.testing.assert_close(found.rows("boxes", rows), torch.tensor(boxes))
+        crops, crop_motion = found.rows("crops", rows), found.rows("crop_motion", np.arange(20))
+        assert found.num_rows("appearance") == 0
         for crop, row in zip(crops, rows, strict=True):
             # Pictures last a fifth of a second; one is shown at the time of every second crop.
             expected = grey_of(index % 2, int(row / 2 * 5) / 5)
@@ -89,18 +88,15 @@ def test_rows_are_those_of_a_look(
     cache: SourceCache, start_seconds: float, window_seconds: float
 ) -> None:
     source = cache[0]
-    crops, crop_motion = source.crops(np.arange(8)), source.crop_motion(0, 20)
-    assert crops is not None
-    object_crop = ObjectCrops(crops, crop_motion, torch.zeros(8, 4), LOOKS)
-    expected = object_crop.crops_within(start_seconds, window_seconds)
-    assert source.crop_rows(start_seconds, window_seconds).tolist() == expected.tolist()
-    moved = source.crop_motion(start_seconds, 10)
-    assert moved is not None and moved.equal(object_crop.motion_within(start_seconds, 10))
-
-
-def test_movement_of_a_clip_shorter_than_the_window_begins_anew(cache: SourceCache) -> None:
-    once, thrice = cache[0].crop_motion(0, 20), cache[0].crop_motion(0, 60)
-    assert once is not None and thrice is not None and thrice.equal(once.repeat(3, 1, 1))
+    crops = ObjectCrops(*(source.whole(name) for name in ("crops", "crop_motion", "boxes")), LOOKS)
+    stretch = start_seconds, window_seconds
+    assert source.crop_indices(*stretch).tolist() == crops.crop_indices(*stretch).tolist()
+    for is_repeated in (False, True):
+        indices = source.motion_indices(*stretch, is_repeated=is_repeated)
+        assert indices.tolist() == crops.motion_indices(*stretch, is_repeated=is_repeated).tolist()
+        if len(indices):
+            rows = source.rows("crop_motion", indices)
+            assert rows.equal(crops.rows("crop_motion", indices).to(rows.dtype))
 
 
 def test_nothing_unchanged_is_prepared_again(clips: list[ClipFiles], tmp_path: Path) -> None:
@@ -152,28 +148,25 @@ def test_maps_stand_in_for_crops(clips: list[ClipFiles], tmp_path: Path) -> None
     maps = prepared(clips[:1], tmp_path, embedder="small", with_crops=False)
     both = prepared(clips[:1], tmp_path, embedder="small")
     rows = np.array([2, 5])
-    found, crops = maps[0].appearance(rows), both[0].crops(rows)
-    assert maps[0].crops(rows) is None and crops is not None and found is not None
+    found, crops = maps[0].rows("appearance", rows), both[0].rows("crops", rows)
+    assert maps[0].num_rows("crops") == 0
     from avsep.records import Cues
 
     expected = small_embed(Cues(crops=crops[None, None])).appearance
     assert expected is not None and found.dtype == torch.float16
     assert found.float().allclose(expected[0, 0], atol=2**-11)  # half precision below 1
-    assert maps[0].crop_rows(0, 2).tolist() == [0, 1, 2, 3]
+    assert maps[0].crop_indices(0, 2).tolist() == [0, 1, 2, 3]
 
 
 def test_a_library_for_a_model_holds_what_it_needs(clips: list[ClipFiles], tmp_path: Path) -> None:
     model = tiny_model("dgfnet")
-    cache = SourceCache.for_model(model, clips[:1], tmp_path)
+    cache = SourceCache(clips[:1], cache_settings(model), tmp_path)
     assert list(cache.build(model.precompute, num_workers=0)) == ["000"]
-    rows = cache[0].crop_rows(0, 2)
-    maps, crop_motion = cache[0].appearance(rows), cache[0].crop_motion(0, 3)
-    assert maps is not None and maps.shape[1] == model.objects.encoder.num_channels
-    assert crop_motion is not None and cache[0].crops(rows) is None
+    maps = cache[0].rows("appearance", cache[0].crop_indices(0, 2))
+    assert maps.shape[1] == model.objects.encoder.num_channels
+    assert cache[0].num_rows("crop_motion") and not cache[0].num_rows("crops")
     still = tiny_model("dgfnet", motion="none", motion_in_fusion=False)
-    assert (
-        SourceCache.for_model(still, clips[:1], tmp_path).settings.crops.with_crop_motion is False
-    )
+    assert cache_settings(still).crops.with_crop_motion is False
 
 
 def test_only_frozen_parts_make_the_fingerprint() -> None:
@@ -210,12 +203,12 @@ def test_clips_that_cannot_be_read_stop_or_are_left_out(
 
 def test_sources_that_are_not_prepared_or_damaged(clips: list[ClipFiles], tmp_path: Path) -> None:
     cache = SourceCache(clips[:1], SETTINGS, tmp_path)
-    with pytest.raises(InputError, match=r"\.safetensors' is not prepared or damaged"):
+    with pytest.raises(InputError, match=r"\.safetensors' is not cached or damaged"):
         cache[0]
     list(cache.build(num_workers=0))
     for path in tmp_path.iterdir():
         path.write_bytes(b"cut off")
-    with pytest.raises(InputError, match="remove it if it is there and run again"):
+    with pytest.raises(InputError, match="remove it if it exists and run again"):
         cache[0]
 
 
@@ -230,11 +223,11 @@ def test_what_nobody_sees_is_black_and_marked(tmp_path: Path) -> None:
         True,
     ]
     heard = cache[1]
-    rows = heard.crop_rows(1.0, 2.0)
-    crops, maps, crop_motion = heard.crops(rows), heard.appearance(rows), heard.crop_motion(1.0, 10)
-    assert crops is not None and maps is not None and crop_motion is not None
-    assert not crops.any() and not maps.any() and not crop_motion.any()
-    assert crop_motion.shape == (10, 6, 6) and heard.num_samples == 3 * RATE_HZ
+    rows = heard.crop_indices(1.0, 2.0)
+    motion = heard.rows("crop_motion", heard.motion_indices(1.0, 2.0, is_repeated=False))
+    assert not heard.rows("crops", rows).any() and not heard.rows("appearance", rows).any()
+    assert not motion.any()
+    assert motion.shape == (10, 6, 6) and heard.num_samples == 3 * RATE_HZ
     assert heard.piece(0, heard.num_samples).any()
     (clip,) = (clip for clip in clips if not clip.is_visible)
     (tmp_path / "solos/features/motion/erhu/b.npy").unlink()
@@ -256,17 +249,20 @@ def test_a_solo_that_is_seen_whole_is_another_file_if_it_has_a_box(tmp_path: Pat
     list(seen.build(num_workers=0))
     rows = np.array([0, 4])
     for cache, greys in ((cut, [0, 160]), (seen, [0, 80])):  # the left half is black
-        crops = cache[2].crops(rows)
-        assert crops is not None and crops.float().mean((1, 2, 3)).tolist() == greys
+        crops = cache[2].rows("crops", rows)
+        assert crops.float().mean((1, 2, 3)).tolist() == greys
 
 
 def test_pictures_in_folders_and_motion_features(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")
     cache = prepared(clips, tmp_path / "cache", with_i3d_features=True)
-    assert [source.i3d_features.shape for source in (cache[0], cache[1])] == [(3, 2), (3, 4)]
-    crops = cache[2].crops(np.array([0, 4]))  # of the violin: the right half, at 0 and 2 s
-    assert crops is not None and crops.float().mean((1, 2, 3)).tolist() == [0, 160]
+    assert [source.whole("i3d_features").shape for source in (cache[0], cache[1])] == [
+        (3, 2),
+        (3, 4),
+    ]
+    crops = cache[2].rows("crops", np.array([0, 4]))  # of the violin: the right half, at 0 and 2 s
+    assert crops.float().mean((1, 2, 3)).tolist() == [0, 160]
     clips[0].i3d_features.unlink()
     silent = read_prepared(tmp_path / "solos")
     with pytest.raises(InputError, match="clip 'acoustic_guitar/a' has no motion features: put"):

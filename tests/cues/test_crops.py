@@ -166,9 +166,7 @@ def test_movement_is_left_out_when_nobody_asks_for_it(late_sound: Path) -> None:
     (object_crop,) = extract_crops(
         late_sound, [WHOLE], SMALL.model_copy(update={"with_crop_motion": False})
     )
-    assert object_crop.crop_motion is None
-    with pytest.raises(AssertionError, match="set with_movement"):
-        object_crop.motion_within(0, 3)
+    assert object_crop.crop_motion is None and object_crop.num_rows("crop_motion") == 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -235,7 +233,7 @@ def test_crops_within_a_window() -> None:
         (-9.0, 2.0, [0]),
         (-1.0, 2.5, [0, 1]),
     ]:
-        assert object_crop.crops_within(start, window).tolist() == expected
+        assert object_crop.crop_indices(start, window).tolist() == expected
 
 
 def test_movement_within_repeats_the_ends() -> None:
@@ -249,8 +247,10 @@ def test_movement_within_repeats_the_ends() -> None:
         (1.8, [18, 19, 19]),
         (9.0, [19, 19, 19]),
     ]:
-        found = object_crop.motion_within(start, 3)
-        assert found.shape == (3, 2, 2) and found[:, 0, 0].tolist() == expected
+        indices = object_crop.motion_indices(start, 0.3, is_repeated=False)
+        assert indices.tolist() == expected
+        rows = object_crop.rows("crop_motion", indices)
+        assert rows.shape == (3, 2, 2) and rows[:, 0, 0].tolist() == expected
 
 
 def test_whoever_is_alone_is_seen_whole() -> None:
@@ -279,10 +279,11 @@ def test_what_nobody_sees_is_black_at_any_time(with_crop_motion: bool) -> None:
     assert len(object_crops) == 2
     for object_crop in object_crops:
         assert not object_crop.crops.any() and object_crop.crops.shape[1:] == (3, 16, 16)
-        assert object_crop.crops_within(7.0, 3.0).tolist() == [0]
+        assert object_crop.crop_indices(7.0, 3.0).tolist() == [0]
+        assert not object_crop.is_visible
         if with_crop_motion:
-            assert object_crop.motion_within(-1.0, 5).shape == (5, 8, 8)
-            assert not object_crop.motion_within(-1.0, 5).any()
+            indices = object_crop.motion_indices(-1.0, 5.0, is_repeated=False)
+            assert len(indices) and not object_crop.rows("crop_motion", indices).any()
         else:
             assert object_crop.crop_motion is None
 

@@ -11,7 +11,7 @@ from avsep.models import MODELS
 from avsep.recipe import write_recipe
 from avsep.training.callbacks import ProgressCallback
 from avsep.training.recipe import COMMAND, OptimizerSettings, TrainingSettings, TrainRecipe
-from avsep.training.run import Options, Session
+from avsep.training.run import TrainingOptions, TrainingRun
 from data.fair_play_folder import make_fair_play, write_detections, write_h5
 from tiny_models import TINY
 
@@ -46,10 +46,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(place: Path) -> Session:
+def trained(place: Path) -> TrainingRun:
     data = [str(place / "FAIR-Play/splits/ours")]
-    session = Session(
-        Options(
+    session = TrainingRun.from_options(
+        TrainingOptions(
             str(place / "tiny.toml"), data, SETTINGS, folder=place / "run", device="cpu",
             cache=place / "cache",
         )
@@ -60,18 +60,18 @@ def trained(place: Path) -> Session:
     return session
 
 
-def test_both_ears_and_the_boxes_are_learned_from(trained: Session) -> None:
-    library, _ = trained.caches
+def test_both_ears_and_the_boxes_are_learned_from(trained: TrainingRun) -> None:
+    library, _ = trained.data.caches
     assert [source.clip for source in library.sources] == ["000001", "000003"]
     whole, boxed = (library[place] for place in range(2))
     left, right = whole.piece(0, 8000)
     assert np.abs(left).max() == pytest.approx(2 * np.abs(right).max(), rel=0.01)  # as made
     rows = np.zeros(1, dtype=np.int64)
-    found = [source.boxes(rows) for source in (whole, boxed)]
+    found = [source.rows("boxes", rows) for source in (whole, boxed)]
     assert [boxes[0].tolist() for boxes in found if boxes is not None] == [[0, 0, 1, 1], [*BOX]]
 
 
-def test_scores_of_both_ears(run: Callable, trained: Session, place: Path) -> None:
+def test_scores_of_both_ears(run: Callable, trained: TrainingRun, place: Path) -> None:
     pairs = place / "pairs.csv"
     pairs.write_text("./data/binaural_audios/000004.wav,./data/binaural_audios/000001.wav\n")
     for data, words in (

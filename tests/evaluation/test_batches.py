@@ -79,7 +79,8 @@ def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> N
     item, batch = reader.batch(0, FRONT_END, CueSettings(LOOKS, CATEGORIES, ablation="wrong"))
     kinds = {source.category for source in clips[0].sources}
     shown = [
-        (part.source.category, clips.index(part.clip), part.place) for part in reader._other_parts()
+        (part.source.category, clips.index(part.clip), part.place)
+        for part in reader._other_parts(0)
     ]
     assert not kinds & {kind for kind, _, _ in shown} and len(shown) == 2
     # Crops of strangers are those that their own clips show at that time.

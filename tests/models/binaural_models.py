@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from avsep.records import Batch, Separation
+from avsep.models.binaural import BinauralSeparator
+from avsep.records import Batch, Cues, Separation
 from tiny_models import FRONT_END, tiny_batch
 
 EARS = FRONT_END.model_copy(update={"num_channels": 2})
@@ -73,3 +74,11 @@ def count(module: nn.Module | None) -> int:
     """Its parameters."""
     assert module is not None, "the published network has it"
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def logits_of(model: BinauralSeparator, inputs: torch.Tensor, cues: Cues) -> torch.Tensor:
+    """Masks before their sigmoid for inputs [B, C, Z, R, t], each channel with all objects."""
+    visual, (num_mixtures, num_channels) = model.visual_features(cues), inputs.shape[:2]
+    guide = visual[:, None].expand(-1, num_channels, *visual.shape[1:]).flatten(0, 2)
+    logits = model.predict_masks(inputs.flatten(0, 1), guide)
+    return logits.unflatten(0, (num_mixtures, num_channels, -1)).transpose(1, 2)

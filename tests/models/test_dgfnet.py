@@ -106,7 +106,7 @@ def test_every_switch_trains_and_separates(switches: dict) -> None:
 
 def test_motion_features_computed_beforehand() -> None:
     model, batch = tiny_model(motion="i3d").eval(), tiny_batch()
-    with pytest.raises(InputError, match="I3D features computed beforehand"):
+    with pytest.raises(InputError, match="motion features that I3D precomputes"):
         model.separate(batch)
     motion = torch.randn(2, 2, 1024, 4)
     padding = torch.zeros(2, 2, 4, dtype=torch.bool)
@@ -125,10 +125,10 @@ def test_motion_features_computed_beforehand() -> None:
 def test_a_label_is_believed_and_the_picture_decides_without_one() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
     told = model.separate(batch)
-    assert told.metadata["category_source"] == "told"
+    assert told.metadata["category_source"] == "given"
     assert torch.equal(told.metadata["category"], batch.cues.category)
     seen = model.separate(Batch(batch.mixture, None, replace(batch.cues, category=None)))
-    assert seen.metadata["category_source"] == "picture"
+    assert seen.metadata["category_source"] == "predicted"
     head = seen.metadata["category"]
     partly = torch.where(torch.tensor([[True, False]]), batch.cues.category, -1)
     mixed = model.separate(Batch(batch.mixture, None, replace(batch.cues, category=partly)))

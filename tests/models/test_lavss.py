@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from avsep.cues.mirror import mirrored
+from avsep.cues.mirror import mirror_batch
 from avsep.errors import InputError
 from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.layers.cross_modal import AttentionSettings
@@ -18,13 +18,14 @@ from models.binaural_models import (
     binaural_batch,
     check_trains_and_answers,
     count,
+    logits_of,
     separate,
     with_large_weights,
 )
 from tiny_models import FRONT_END, TINY, tiny_batch
 
 PLAIN = {
-    "guide_everywhere": False,
+    "film_every_layer": False,
     "num_templates": 0,
     "unet": BinauralUNetSettings(channels=(8,) * 4),
 }
@@ -46,14 +47,14 @@ def test_parameters_of_the_paper_accounted_for() -> None:
     assert count(model.position) == 148_224
     # Two blocks of two layers, by the paper's equation 2 and section 4.1; one head, no norms and no
     # feed-forward layers in the code (two blocks of 1,313,280).
-    assert count(model.what_and_where) == 4 * 2_102_784 + 525_824
+    assert count(model.vision_position) == 4 * 2_102_784 + 525_824
     # Two blocks of two layers; f_1 from 49 tokens to 84 and f_2 from 84 to 4.
     assert count(model.fusion) == 4 * 2_102_784 + (49 * 84 + 84) + (84 * 4 + 4)
 
 
 def test_shapes_of_the_paper() -> None:
     settings = LAVSS.Settings()
-    assert settings.size == (256, 256) and settings.num_inputs == 2 and settings.width == 512
+    assert settings.input_size == (256, 256) and settings.num_inputs == 2 and settings.width == 512
     assert settings.token_sizes == [(8, 8), (4, 4), (2, 2)]
     assert settings.crops.crop_pixels == 224 and settings.attention.num_heads == 8
     assert (settings.squared_weight, settings.time_weight, settings.masks) == (0.5, 0.25, "ratio")
@@ -82,9 +83,9 @@ def test_with_signed_cues_they_are_not() -> None:
 def test_a_mirrored_batch_is_another_one_and_twice_mirrored_the_same() -> None:
     model, batch = make(spatial_cues="signed"), binaural_batch()
     answer = separate(model, batch).magnitudes
-    once = separate(model, mirrored(batch)).magnitudes.flip(2)
+    once = separate(model, mirror_batch(batch)).magnitudes.flip(2)
     assert not torch.allclose(once, answer, rtol=1e-3, atol=1e-3)  # random weights know no mirror
-    assert torch.equal(separate(model, mirrored(mirrored(batch))).magnitudes, answer)
+    assert torch.equal(separate(model, mirror_batch(mirror_batch(batch))).magnitudes, answer)
 
 
 def test_one_channel_is_heard_by_both_ears() -> None:
@@ -158,7 +159,7 @@ def test_equation_8_by_hand() -> None:
     rows = front_end.to_rows(mixture)
     truth = ratio_mask(front_end.to_rows(front_end.magnitude(batch.sources)), rows[:, None])
     inputs = torch.log1p(rows)[:, :, None]
-    masks = model.logits(inputs, batch.cues).sigmoid()
+    masks = logits_of(model, inputs, batch.cues).sigmoid()
     error = masks - truth
     torch.testing.assert_close(losses["masks"], error.abs().mean())
     torch.testing.assert_close(losses["squared"], error.square().mean())
@@ -194,7 +195,7 @@ def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
     [
         ({"unet": BinauralUNetSettings(channels=(8, 16, 16, 8))}, "three equal numbers"),
         ({"attention": AttentionSettings(num_heads=3)}, "multiple of attention.num_heads"),
-        ({"front_end": FRONT_END}, "need two ears"),
+        ({"front_end": FRONT_END}, "need two channels"),
         ({"front_end": FrontEndSettings(num_channels=2, window_samples=9000)}, "multiples of 16"),
         ({"spatial_cues": "none"}, "num_templates needs spatial_cues"),
         ({"categories": ("violin",)}, "at most 0 items"),

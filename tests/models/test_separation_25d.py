@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.models.lavss import LAVSS
-from avsep.models.separation_25d import Separation25D, TiledMaps
+from avsep.models.separation_25d import Separation25D, TiledVisualFeatures
 from models.binaural_models import (
     ADDED,
     EARS,
@@ -39,7 +39,7 @@ def test_parameters_of_the_published_network_accounted_for() -> None:
 
 def test_sizes_of_lavss() -> None:
     settings = Separation25D.Settings()
-    assert settings.size == (256, 256) and settings.num_inputs == 1
+    assert settings.input_size == (256, 256) and settings.num_inputs == 1
     assert settings.masks == "ratio" and settings.spatial_cues == "none" and not settings.position
 
 
@@ -52,7 +52,7 @@ def test_with_all_of_lavss_it_is_lavss() -> None:
     }
     ours = make(**shared, position=True, fusion="attention")
     theirs = LAVSS.Settings(
-        **{**TINY["lavss"], **shared, "guide_everywhere": False, "num_templates": 0}
+        **{**TINY["lavss"], **shared, "film_every_layer": False, "num_templates": 0}
     )
     lavss = LAVSS(theirs).eval()
     lavss.load_state_dict(ours.state_dict())
@@ -62,7 +62,7 @@ def test_with_all_of_lavss_it_is_lavss() -> None:
 
 def test_what_is_seen_lies_beside_every_cell() -> None:
     torch.manual_seed(0)
-    tiled = TiledMaps(width=4, num_channels=3).eval()
+    tiled = TiledVisualFeatures(width=4, num_channels=3).eval()
     deep, seen = torch.randn(1, 4, 2, 5), torch.randn(2, 4, 7, 7)
     found = tiled([deep], seen)
     assert found.shape == (2, 4 + 3 * 49, 2, 5)

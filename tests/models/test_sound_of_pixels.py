@@ -16,6 +16,7 @@ from models.binaural_models import (
     check_each_ear_alone,
     check_trains_and_answers,
     count,
+    logits_of,
     separate,
     with_large_weights,
 )
@@ -40,7 +41,7 @@ def test_parameters_as_published() -> None:
 
 def test_sizes_as_published() -> None:
     model = SoundOfPixels()
-    assert model.settings.size == (256, 256) and model.settings.num_inputs == 1
+    assert model.settings.input_size == (256, 256) and model.settings.num_inputs == 1
     assert (model.settings.masks, model.settings.magnitude_input) == ("binary", "log")
     assert model.required_cues == {"crops"}
     with torch.no_grad():
@@ -92,7 +93,7 @@ def test_binary_masks_and_their_loss() -> None:
     assert set(losses) == {"masks", "total"}
     rows = model.front_end.to_rows(model.front_end.magnitude(batch.mixture))
     truth = model.front_end.to_rows(model.front_end.magnitude(batch.sources)) > rows[:, None] / 2
-    logits = model.logits(torch.log(rows.clamp_min(1e-5))[:, :, None], batch.cues)
+    logits = logits_of(model, torch.log(rows.clamp_min(1e-5))[:, :, None], batch.cues)
     chance = torch.where(truth, logits.sigmoid(), 1 - logits.sigmoid())
     assert losses["total"].item() == pytest.approx(-chance.log().mean().item(), rel=0.05)
 
@@ -121,5 +122,5 @@ def test_first_weights_as_released() -> None:
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValidationError, match="three equal numbers"):
         make(fusion="attention", unet=UNetSettings(channels=(8, 8, 8, 8, 16), num_features=8))
-    with pytest.raises(ValidationError, match="need two ears"):
+    with pytest.raises(ValidationError, match="need two channels"):
         make(spatial_cues="paper")

@@ -6,21 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from avsep.cues.crops import CropSettings
+from avsep.models.base import ModelSettings, SeparationModel
 from avsep.records import Batch, Separation
-from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings
+from avsep.sound.front_end import FrontEndSettings, StftSettings
 from media.making import Track, Video, make, noise
 
 RATE_HZ = 8000
 LEFT, RIGHT = "violin@0,0,0.5,1", "harp@0.5,0,1,1"
 
 
-class BrightnessSettings(BaseModel):
-    """As those of a model, with windows of about half a second."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class BrightnessSettings(ModelSettings):
+    """Windows of about half a second."""
 
     categories: tuple[str, ...] = ("harp", "tuba", "violin")
     front_end: FrontEndSettings = FrontEndSettings(
@@ -32,19 +30,24 @@ class BrightnessSettings(BaseModel):
     crops: CropSettings = CropSettings(crop_pixels=4, crop_rate_hz=5, motion_pixels=4)
 
 
-class Brightness:
+class Brightness(SeparationModel[BrightnessSettings]):
     """Gives every object as large a part of the mixture as its crops are bright, 0 to 1.
 
-    Where no category is told it is the darkest third, the middle one, or the brightest.
+    Where no category is given it is the darkest third, the middle one, or the brightest.
     """
 
-    def __init__(self, required_cues: Sequence[str] = ("crops", "crop_motion", "category")) -> None:
-        self.settings = BrightnessSettings()
-        self.front_end = FrontEnd(self.settings.front_end)
-        self.required_cues = frozenset(required_cues)
+    Settings = BrightnessSettings
 
-    def at_quality(self, quality: str) -> "Brightness":
-        return self
+    def __init__(self, required_cues: Sequence[str] = ("crops", "crop_motion", "category")) -> None:
+        super().__init__()
+        self._required_cues = frozenset(required_cues)
+
+    @property
+    def required_cues(self) -> frozenset[str]:
+        return self._required_cues
+
+    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        raise NotImplementedError("it has nothing to learn")
 
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
         magnitude, phase = self.front_end.spectrogram(batch.mixture)  # B 1 F T

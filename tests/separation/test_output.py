@@ -85,7 +85,7 @@ def test_the_manifest_tells_what_was_done(result: Result, written: Path) -> None
     assert found["model"]["name"] == "brightness" and found["settings"]["seed"] == 0
     # Not "auto": where it really ran.
     assert found["settings"]["device"] == str(find_device("auto"))
-    assert found["heard"] == "the mean of 2 channels" and found["warnings"] == []
+    assert found["input_channels"] == "the mean of 2 channels" and found["warnings"] == []
 
 
 def test_the_preview_has_the_video_and_a_titled_track_an_object(written: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path)
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["new"] = manifest["settings"]["new"] = manifest["input"]["new"] = {"of": "tomorrow"}
     manifest["objects"][0]["new"] = 1
-    del manifest["heard"], manifest["model"]
+    del manifest["input_channels"], manifest["model"]
     path.write_text(json.dumps(manifest), encoding="utf-8")
     write_result(result, tmp_path / "a")
     assert {path.name for path in (tmp_path / "a").iterdir()} == FILES

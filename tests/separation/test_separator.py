@@ -16,7 +16,7 @@ from avsep.records import Clip, VisibleObject
 from avsep.separation.inference import limit_to_mixture
 from avsep.separation.manifest import SeparatorSettings
 from avsep.separation.result import Result
-from avsep.separation.separator import Separator, hear, separate
+from avsep.separation.separator import Separator, downmix, separate
 from media.making import noise
 from separation.brightness import LEFT, RATE_HZ, RIGHT, Brightness, two_tone, video
 
@@ -185,18 +185,18 @@ def test_where_channels_cancel_the_loudest_is_heard(tmp_path: Path) -> None:
     one = noise(1, 16_000)
     result = run(video(tmp_path / "a.mkv", None, np.concatenate([one, -one]), 16000, "stereo"))
     heard = "channel 1 of 2, the loudest, as their mean cancels out"
-    assert result.manifest.heard == heard
+    assert result.manifest.input_channels == heard
     assert share(result.objects[1].stem, result.mixture) == pytest.approx(0.5, abs=BRIGHT)
 
 
 def test_what_is_heard_of_several_channels() -> None:
     sound = noise(3, 1000)
     sound[1:] = 0
-    mean, words = hear(sound)  # one channel of three sounds: its mean is soft, and no accident
+    mean, words = downmix(sound)  # one channel of three sounds: its mean is soft, and no accident
     np.testing.assert_allclose(mean, sound[:1] / 3, rtol=1e-6)
     assert words == "the mean of 3 channels"
-    assert hear(np.zeros((2, 10), np.float32))[1] == "the mean of 2 channels"
-    assert hear(sound[:1]) == (pytest.approx(sound[:1]), "its one channel")
+    assert downmix(np.zeros((2, 10), np.float32))[1] == "the mean of 2 channels"
+    assert downmix(sound[:1]) == (pytest.approx(sound[:1]), "its one channel")
 
 
 @pytest.mark.parametrize("num_samples", [16_000, 20_481, 20_480, 12_345])

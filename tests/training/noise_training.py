@@ -1,24 +1,26 @@
 """A training on noise with a tiny DGFNet, for the tests; run as a script it is one to be killed."""
 
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 
 from avsep.models import MODELS
 from avsep.records import Batch, Cues
 from avsep.training.callbacks import ProgressCallback
+from avsep.training.datamodule import ClipLists, DataModule
 from avsep.training.recipe import OptimizerSettings, TrainingSettings, TrainRecipe, written_out
-from avsep.training.run import Run, RunFolder, train
+from avsep.training.run import RunFolder, TrainingRun
 from tiny_models import TINY, tiny_batch, tiny_model
 
 
-class NoiseMixtures:
-    """Mixtures of noise; each hangs on its index alone."""
+class NoiseMixtures(Dataset[Batch]):
+    """Mixtures of noise; each depends on its index alone."""
 
-    def item(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch:
         return tiny_batch(num_items=1, seed=index)
 
     def collate(self, items: list[Batch]) -> Batch:
@@ -32,6 +34,19 @@ class NoiseMixtures:
             joined(items, "sources"),
             Cues(**{field.name: joined(cues, field.name) for field in fields(Cues)}),
         )
+
+
+class NoiseData(DataModule):
+    """Noise instead of clips: eight sources."""
+
+    num_sources = 8
+
+    def __init__(self, recipe: TrainRecipe, num_workers: int | None = None) -> None:
+        super().__init__(recipe, num_workers=num_workers, lists=ClipLists())
+        self.mixtures = NoiseMixtures()
+        self.validation = [
+            self.mixtures.collate([self.mixtures[10**6 + index] for index in range(2)])
+        ]
 
 
 def noise_recipe(**training: object) -> TrainRecipe:
@@ -53,21 +68,20 @@ def noise_recipe(**training: object) -> TrainRecipe:
     return written_out(recipe, "noise")
 
 
-def noise_run(folder: Path, **training: object) -> Run:
+def noise_run(
+    folder: Path, *, device: str = "cpu", num_workers: int | None = None, **training: object
+) -> TrainingRun:
     """A run in a folder, begun if it is new."""
     place, recipe = RunFolder(folder), noise_recipe(**training)
     if not place.recipe.exists():
         place.begin(recipe)
-    mixtures = NoiseMixtures()
-    validation = [mixtures.collate([mixtures.item(10**6 + index) for index in range(2)])]
-    model = tiny_model("dgfnet").train()
-    return Run(recipe, place, model, mixtures, validation, 8, {"data": "noise"}, "cpu")
+    run = TrainingRun(recipe, place, NoiseData(recipe, num_workers), device=device)
+    run.model = tiny_model("dgfnet").train()
+    return run
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run = noise_run(Path(sys.argv[1]), max_steps=30, checkpoint_every_steps=4)
-    workers = run.recipe.training.model_copy(update={"num_workers": int(sys.argv[2])})
-    train(
-        replace(run, recipe=run.recipe.model_copy(update={"training": workers})), ProgressCallback()
-    )
+    noise_run(
+        Path(sys.argv[1]), num_workers=int(sys.argv[2]), max_steps=30, checkpoint_every_steps=4
+    ).train(ProgressCallback())

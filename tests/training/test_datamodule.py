@@ -4,14 +4,7 @@ import pytest
 import torch
 
 from avsep.errors import InputError
-from avsep.training.datamodule import (
-    build,
-    check_mixing,
-    library_of,
-    mixtures_of,
-    read_lists,
-    validation_of,
-)
+from avsep.training.datamodule import DataModule, read_lists
 from avsep.training.initial_weights import make_model
 from avsep.training.recipe import TrainRecipe, load_training
 from training.tiny_band import make_band, write_tiny_recipe
@@ -57,29 +50,39 @@ def test_lists_that_are_empty_are_told(place: Path, tmp_path: Path) -> None:
 def test_too_few_clips_to_validate_with_are_told(place: Path, tmp_path: Path) -> None:
     recipe = recipe_on(place, "band", validation_share=0.1)
     with pytest.raises(InputError, match="with the 1 clips to validate with: mixtures of 2 source"):
-        check_mixing(read_lists(recipe), recipe)
+        read_lists(recipe)
     recipe = recipe_on(place, "band", validation_share=0.8)
     with pytest.raises(InputError, match="with the 1 clips to train on: mixtures of 2 sources"):
-        check_mixing(read_lists(recipe), recipe)
+        read_lists(recipe)
 
 
 def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path: Path) -> None:
     recipe = recipe_on(place, "band", num_validation=3)
-    lists, model = read_lists(recipe), make_model(recipe)
-    cache = library_of(lists.validation, model, tmp_path)
-    assert sorted(build(cache, recipe, model)) == sorted(clip.name for clip in lists.validation)
-    (batch,) = validation_of(cache, recipe, model)
+    model = make_model(recipe)
+    data = DataModule(recipe, tmp_path)
+    clips = (*data.lists.training, *data.lists.validation)
+    assert sorted(data.build_caches(model)) == sorted(clip.name for clip in clips)
+    (batch,) = data.validation
     assert batch.sources is not None and batch.cues.category is not None
     assert batch.mixture.shape == (3, 1, 2047)
     assert torch.allclose(batch.sources.sum(1), batch.mixture, atol=1e-6)
     assert (batch.cues.category[:, 0] != batch.cues.category[:, 1]).all()
     assert batch.cues.crops is None and batch.cues.appearance is not None
-    louder = recipe.mixing.model_copy(update={"gain_range": (3.0, 3.0), "silent_probability": 0.5})
-    mixed = recipe.model_copy(update={"mixing": louder})
-    (again,) = validation_of(cache, mixed, model)
+    louder = recipe.mixing.model_copy(
+        update={"gain_range": (3.0, 3.0), "silent_probability": 0.5, "position": "random"}
+    )
+    mixed = DataModule(recipe.model_copy(update={"mixing": louder}), tmp_path)
+    list(mixed.build_caches(model))
+    (again,) = mixed.validation
     assert torch.equal(again.mixture, batch.mixture)
-    item = mixtures_of(cache, mixed, model).item(0)
-    assert not torch.equal(torch.from_numpy(item.mixed.mixture), batch.mixture[0, 0])
+    # Every source is the middle of a stem at its own level, halved by the rule "mean" of two.
+    middles = []
+    for index in range(len(data.caches[1])):
+        source = data.caches[1][index]
+        start = source.num_samples // 2 - 2047 // 2
+        middles.append(torch.from_numpy(source.piece(start, start + 2046))[0] / 2)
+    for sound in batch.sources.flatten(0, 2):
+        assert any(torch.allclose(sound[:2046], middle, atol=1e-6) for middle in middles)
 
 
 @pytest.mark.parametrize("broken", ["error", "skip"])
@@ -89,15 +92,14 @@ def test_a_broken_clip_stops_or_is_left_out_as_the_recipe_says(tmp_path: Path, b
     recipe = recipe_on(tmp_path, "band")
     mixing = recipe.mixing.model_copy(update={"broken": broken})
     recipe = recipe.model_copy(update={"mixing": mixing})
-    lists, model = read_lists(recipe), make_model(recipe)
-    lost = lists.training[0]
+    model, data = make_model(recipe), DataModule(recipe, tmp_path / "cache")
+    lost = data.lists.training[0]
     lost.sources[0].path.write_bytes(b"no sound")
-    cache = library_of(lists.training, model, tmp_path / "cache")
     if broken == "error":
         with pytest.raises(InputError, match=lost.sources[0].path.name):
-            list(build(cache, recipe, model))
+            list(data.build_caches(model))
         return
-    list(build(cache, recipe, model))
-    assert len(cache.skipped) == 1 and lost.sources[0].path.name in cache.skipped[0]
-    assert len(cache) == lists.num_sources - len(lost.sources)
-    assert mixtures_of(cache, recipe, model).item(0).mixed.sources.any()
+    list(data.build_caches(model))
+    assert len(data.skipped) == 1 and lost.sources[0].path.name in data.skipped[0]
+    assert data.num_sources == data.lists.num_sources - len(lost.sources)
+    assert data.mixtures[0].mixed.sources.any()

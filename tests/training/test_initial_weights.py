@@ -139,7 +139,7 @@ def test_a_recipe_holds_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.Mo
 # From one ear to two (LAVSS, section 3.4)
 
 MONO = {"front_end": FRONT_END, "spatial_cues": "none", "position": False}
-PLAIN = {"guide_everywhere": False, "num_templates": 0}
+PLAIN = {"film_every_layer": False, "num_templates": 0}
 FUSED = {"fusion": "attention", "unet": UNetSettings(channels=(8, 8, 16, 16, 16), num_features=8)}
 TWO_EARS = {
     "lavss": {**PLAIN, "unet": BinauralUNetSettings(channels=(8, 16, 16, 16))},
@@ -174,9 +174,9 @@ def test_a_mono_network_is_taken_into_a_binaural_one(name: str, tmp_path: Path) 
     model = make_model(recipe, told.append)
     (taken,) = told
     given, own = mono.state_dict(), model.state_dict()
-    assert set(taken.widened) == model.input_tensors & set(own) and taken.left == ()
+    assert set(taken.widened) == model.widenable_tensors & set(own) and taken.left == ()
     assert set(taken.fresh) == set(own) - set(given)
-    assert {one.split(".")[0] for one in taken.fresh} == {"position", "what_and_where"}
+    assert {one.split(".")[0] for one in taken.fresh} == {"position", "vision_position"}
     assert all(torch.equal(own[one], given[one]) for one in taken.taken)
     assert set(taken.taken) | set(taken.widened) == set(given)
     for one in taken.widened:
@@ -204,7 +204,7 @@ def test_what_the_model_has_no_place_for_is_left(tmp_path: Path) -> None:
     told: list[LoadReport] = []
     make_model(ears_recipe("lavss", path, **MONO), told.append)
     assert told[0].left and told[0].widened == told[0].fresh == ()
-    assert {one.split(".")[0] for one in told[0].left} == {"position", "what_and_where"}
+    assert {one.split(".")[0] for one in told[0].left} == {"position", "vision_position"}
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avsep.cues.cache import SourceCache
+from avsep.cues.windows import join_cues, select_lowest
 from avsep.data.mixing import MixingSettings
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
-from avsep.training.datamodule import AudioVisualItem, MixAndSeparateDataset, choose_rows, join_cues
+from avsep.training.datamodule import AudioVisualItem, MixAndSeparateDataset
 from data.prepared_folder import hide, make_prepared
 from training.duets import CATEGORIES, FRONT_END, RATE_HZ, grey_of, make_duet, make_duets, prepared
 
@@ -45,10 +46,10 @@ def same(a: AudioVisualItem, b: AudioVisualItem) -> bool:
 
 def test_items_depend_on_seed_and_index_alone(cache: SourceCache) -> None:
     first, second = mixtures(cache, 3), mixtures(cache, 3)
-    in_order = [first.item(index) for index in range(20)]
+    in_order = [first[index] for index in range(20)]
     for index in (19, 3, 11, 0):
-        assert same(second.item(index), in_order[index])
-    assert not any(same(mixtures(cache, 4).item(i), in_order[i]) for i in range(4))
+        assert same(second[index], in_order[index])
+    assert not any(same(mixtures(cache, 4)[i], in_order[i]) for i in range(4))
     assert not any(same(in_order[i], in_order[i + 8]) for i in range(8))
 
 
@@ -57,7 +58,7 @@ def test_every_source_begins_once_in_a_stretch(cache: SourceCache) -> None:
     known = {(source.clip, source.category) for source in cache.sources}
     orders = []
     for stretch in range(3):
-        items = [data.item(8 * stretch + place).mixed for place in range(8)]
+        items = [data[8 * stretch + place].mixed for place in range(8)]
         orders.append([(item.names[0], item.categories[0]) for item in items])
         assert set(orders[-1]) == known
     assert orders[0] != orders[1] != orders[2]
@@ -67,7 +68,7 @@ def test_every_source_begins_once_in_a_stretch(cache: SourceCache) -> None:
 def test_sound_and_pictures_are_of_one_window(cache: SourceCache, position: str) -> None:
     data = mixtures(cache, position=position, **PLAIN)
     for index in range(8):
-        item = data.item(index)
+        item = data[index]
         for place, sound in enumerate(item.mixed.sources):
             names = (item.mixed.names[place], item.mixed.categories[place])
             side = next(i % 2 for i, s in enumerate(cache.sources) if (s.clip, s.category) == names)
@@ -85,7 +86,7 @@ def test_sound_and_pictures_are_of_one_window(cache: SourceCache, position: str)
 
 
 def test_crops_in_the_middle_are_evenly_spread(cache: SourceCache) -> None:
-    item = mixtures(cache, position="middle").item(0)
+    item = mixtures(cache, position="middle")[0]
     # The middle two of four seconds hold the crops at 1, 1.5, 2, 2.5 s; the outer two are shown.
     greys = item.cues.crops[0, :, :, 0].float().mean((2, 3))
     difference = (greys[:, 1] - greys[:, 0]).abs()
@@ -97,7 +98,7 @@ def test_rows_are_drawn_without_repeats_while_there_are_enough(
     num_rows: int, num_crops: int, seed: int
 ) -> None:
     rows = np.arange(10, 10 + num_rows)
-    chosen = choose_rows(rows, np.random.default_rng(seed).random(num_rows), num_crops)
+    chosen = select_lowest(rows, np.random.default_rng(seed).random(num_rows), num_crops)
     assert len(chosen) == num_crops and set(chosen) <= set(rows)
     assert chosen.tolist() == sorted(chosen)
     assert len(set(chosen)) == min(num_rows, num_crops)
@@ -107,9 +108,9 @@ def test_one_clip_sounds_as_it_does(cache: SourceCache) -> None:
     data = mixtures(cache, same_clip_probability=1, rule="sum")
     plain = mixtures(cache, same_clip_probability=1, **PLAIN)
     for index in range(8):
-        item = data.item(index)
+        item = data[index]
         assert item.mixed.names[0] == item.mixed.names[1]
-        sources, bare = item.mixed.sources, plain.item(index).mixed.sources
+        sources, bare = item.mixed.sources, plain[index].mixed.sources
         factors = np.abs(sources).max((1, 2)) / np.abs(bare).max((1, 2))
         assert factors[0] == pytest.approx(factors[1], rel=1e-3) and 0.5 <= factors[0] <= 1.5
         # One window: the two grow in step, and of the pictures one brightens as the other darkens.
@@ -121,34 +122,34 @@ def test_one_clip_sounds_as_it_does(cache: SourceCache) -> None:
 def test_what_is_unseen_is_heard_and_nothing_else(cache: SourceCache) -> None:
     data = mixtures(cache, offscreen_probability=1, **PLAIN)
     for index in range(8):
-        item = data.item(index)
+        item = data[index]
         rest = item.mixed.mixture - item.mixed.sources.sum(0)
         assert len(item.mixed.sources) == 2 and np.abs(rest).max() > 0.01
         assert item.cues.category.shape == (1, 2)
-    quiet = mixtures(cache, silent_probability=0.9, offscreen_probability=1, **PLAIN).item(0)
+    quiet = mixtures(cache, silent_probability=0.9, offscreen_probability=1, **PLAIN)[0]
     assert quiet.mixed.sources.any()
 
 
 def test_categories_are_the_models(cache: SourceCache) -> None:
-    item = mixtures(cache).item(0)
+    item = mixtures(cache)[0]
     assert item.cues.category.tolist() == [[CATEGORIES.index(c) for c in item.mixed.categories]]
     others = MixAndSeparateDataset(cache, ("Tuba", "harp", "violoncello", "flute"), None, FRONT_END)
     expected = [{"cello": 2, "flute": 3, "harp": 1, "tuba": 0}[c] for c in item.mixed.categories]
-    assert others.item(0).cues.category.tolist() == [expected]
+    assert others[0].cues.category.tolist() == [expected]
     with pytest.raises(InputError, match="unknown category 'flute'; known: cello, harp, tuba"):
         MixAndSeparateDataset(cache, ("cello", "harp", "tuba"), None, FRONT_END)
 
 
 def test_a_model_without_categories_is_told_none(cache: SourceCache) -> None:
-    item = MixAndSeparateDataset(cache, (), MixingSettings(), FRONT_END).item(0)
+    item = MixAndSeparateDataset(cache, (), MixingSettings(), FRONT_END)[0]
     assert item.cues.category.tolist() == [[-1, -1]]
     assert set(item.mixed.categories) < {source.category for source in cache.sources}
-    assert same(replace(item, cues=mixtures(cache).item(0).cues), mixtures(cache).item(0))
+    assert same(replace(item, cues=mixtures(cache)[0].cues), mixtures(cache)[0])
 
 
 def test_a_batch_is_its_items(cache: SourceCache) -> None:
     data = mixtures(cache)
-    items = [data.item(index) for index in range(3)]
+    items = [data[index] for index in range(3)]
     batch = data.collate(items)
     assert isinstance(batch, Batch) and batch.sources is not None
     assert batch.mixture.shape == (3, 1, 16001) and batch.sources.shape == (3, 2, 1, 16001)
@@ -167,7 +168,7 @@ def test_motion_features_are_padded(tmp_path: Path) -> None:
     data = MixAndSeparateDataset(
         cache, ("acoustic guitar", "erhu", "violin"), MixingSettings(), FRONT_END
     )
-    items = [data.item(index) for index in range(6)]
+    items = [data[index] for index in range(6)]
     cues = data.collate(items).cues
     assert (
         cues.i3d_features is not None and cues.i3d_padding is not None and cues.category is not None
@@ -189,7 +190,7 @@ def test_what_is_not_seen_is_a_target_beside_what_is(tmp_path: Path) -> None:
     data = MixAndSeparateDataset(
         cache, ("acoustic guitar", "erhu", "violin"), MixingSettings(**PLAIN), FRONT_END
     )
-    items = [data.item(index) for index in range(9)]
+    items = [data[index] for index in range(9)]
     is_hidden = [[category == "erhu" for category in item.mixed.categories] for item in items]
     assert any(map(any, is_hidden)) and not all(map(any, is_hidden))
     for item, hidden in zip(items, is_hidden, strict=True):
@@ -213,7 +214,7 @@ def test_cues_that_do_not_say_are_of_what_is_seen() -> None:
 
 def test_short_clips_fill_the_window(cache: SourceCache, tmp_path: Path) -> None:
     long_window = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=10 * RATE_HZ)
-    item = MixAndSeparateDataset(cache, CATEGORIES, MixingSettings(**PLAIN), long_window).item(0)
+    item = MixAndSeparateDataset(cache, CATEGORIES, MixingSettings(**PLAIN), long_window)[0]
     assert (
         item.cues.crop_motion.shape[2] == 50 and np.abs(item.mixed.sources[..., -8000:]).max() > 0.1
     )
@@ -226,15 +227,15 @@ def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
         clips.append(make_duet(tmp_path / str(place), "000", pair, 300 + place))
     cache = prepared(clips, tmp_path / "cache")
     for index in range(4):
-        own = mixtures(cache, same_clip_probability=1).item(index).mixed.categories
+        own = mixtures(cache, same_clip_probability=1)[index].mixed.categories
         assert set(own) in ({"cello", "flute"}, {"harp", "tuba"})
-        others = mixtures(cache).item(index).mixed.categories
+        others = mixtures(cache)[index].mixed.categories
         assert set(others) not in ({"cello", "flute"}, {"harp", "tuba"})
 
 
 def test_a_library_of_another_rate(cache: SourceCache) -> None:
     with pytest.raises(
-        InputError, match="sources prepared at 8000 Hz in 1 channels cannot be mixed at 11025"
+        InputError, match="sources cached at 8000 Hz in 1 channels cannot be mixed at 11025"
     ):
         MixAndSeparateDataset(cache, CATEGORIES)
 
@@ -244,7 +245,7 @@ def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(cache: SourceCache) -
         mixtures(cache, mirror_probability=share, position="middle", **PLAIN) for share in (0, 1)
     )
     for index in range(4):
-        before, after = plain.item(index).cues, mirrored.item(index).cues
+        before, after = plain[index].cues, mirrored[index].cues
         assert before.crops is not None and before.boxes is not None
         assert torch.equal(after.crops, before.crops.flip(-1))
         assert torch.equal(after.crop_motion, before.crop_motion.flip(-1))
@@ -256,7 +257,7 @@ def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(cache: SourceCache) -
     for index in range(12):
         generator = np.random.default_rng(index)
         draw = straight.sampler.draw(index % 8, generator)
-        drawn = together._mirrored(draw, generator)[: len(draw.targets)]
+        drawn = together._draw_mirrored(draw, generator)[: len(draw.targets)]
         assert drawn.all() or not drawn.any()
         seen.add(bool(drawn.all()))
     assert seen == {True, False}

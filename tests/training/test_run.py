@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from avsep.checkpoint import load_model, read_card
 from avsep.errors import InputError
 from avsep.training.callbacks import ProgressCallback
-from avsep.training.run import RunFolder, train
+from avsep.training.run import RunFolder
 from training.noise_training import noise_recipe, noise_run
 
 
@@ -69,7 +68,7 @@ def through(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that went through."""
     folder = tmp_path_factory.mktemp("runs") / "through"
     notes = Notes()
-    assert train(noise_run(folder), notes)
+    assert noise_run(folder).train(notes)
     assert (notes.began_at, notes.steps, notes.validated_at) == (0, [1, 2, 3, 4], [3, 4])
     return folder
 
@@ -80,7 +79,7 @@ def test_a_run_leaves_models_that_load(through: Path) -> None:
     assert best.settings == last.settings
     card = read_card(through / "model.safetensors")
     assert card.model == "dgfnet"
-    assert card.metadata["data"] == "noise"
+    assert card.metadata["recipe"].startswith('command = "train"\nmodel = "dgfnet"')
     assert card.metadata["step"] in (3, 4)
     assert card.metadata["validation"]["validation/sdr_db"] < 10
 
@@ -99,11 +98,11 @@ def test_metrics_hold_losses_rates_and_validations(through: Path) -> None:
 def test_a_stopped_run_goes_on_to_the_same_end(by: int, through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     before = signal.getsignal(by)
-    assert not train(noise_run(folder), Notes(stop_after=1, by=by))
+    assert not noise_run(folder).train(Notes(stop_after=1, by=by))
     assert signal.getsignal(by) == before
     assert not (folder / "last.safetensors").exists()
     notes = Notes()
-    assert train(noise_run(folder), notes)
+    assert noise_run(folder).train(notes)
     assert (notes.began_at, notes.steps) == (1, [2, 3, 4])
     assert_equal(end_state(folder), end_state(through))
     assert rows(folder) == rows(through)
@@ -112,19 +111,19 @@ def test_a_stopped_run_goes_on_to_the_same_end(by: int, through: Path, tmp_path:
 def test_a_run_that_is_done_stays_as_it_is(through: Path) -> None:
     before = end_state(through)
     notes = Notes()
-    assert train(noise_run(through), notes)
+    assert noise_run(through).train(notes)
     assert notes.steps == []
     assert_equal(end_state(through), before)
 
 
 def test_the_checkpoint_before_the_last_serves_too(through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cut"
-    assert train(noise_run(folder, checkpoint_every_steps=2), Notes())
+    assert noise_run(folder, checkpoint_every_steps=2).train(Notes())
     last = folder / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])  # as after a power cut
     (folder / "last.safetensors").unlink()
     notes = Notes()
-    assert train(noise_run(folder, checkpoint_every_steps=2), notes)
+    assert noise_run(folder, checkpoint_every_steps=2).train(notes)
     assert notes.steps == [3, 4]
     assert_equal(end_state(folder), end_state(through))
     last.unlink()  # as when killed between two renames
@@ -140,10 +139,12 @@ def test_folders_are_new_or_gone_on_with(through: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="is not empty: give a new folder"):
         RunFolder(tmp_path).begin(noise_recipe())
-    with pytest.raises(InputError, match="holds no run to go on with"):
+    with pytest.raises(InputError, match="holds no run to resume"):
         RunFolder(tmp_path / "none").stored_recipe()
     RunFolder(through).check_same(noise_recipe())
-    with pytest.raises(InputError, match=r"began with training.batch_size = 2, not 3: a run goes"):
+    with pytest.raises(
+        InputError, match=r"began with training.batch_size = 2, not 3: a run resumes"
+    ):
         RunFolder(through).check_same(noise_recipe(batch_size=3))
     with pytest.raises(
         InputError,
@@ -153,9 +154,9 @@ def test_folders_are_new_or_gone_on_with(through: Path, tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
-    run = replace(noise_run(tmp_path / "device"), device="abacus")
+    run = noise_run(tmp_path / "device", device="abacus")
     with pytest.raises(InputError, match=r"device 'abacus' cannot be used .*; try --device auto"):
-        train(run, ProgressCallback())
+        run.train(ProgressCallback())
 
 
 @pytest.mark.slow

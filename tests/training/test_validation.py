@@ -2,24 +2,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Generator, nn
+from torch import Generator
 
 from avsep.evaluation.baselines import IdealMask
+from avsep.models.base import ModelSettings, SeparationModel
 from avsep.records import Batch, Separation
 from avsep.training.validation import validate
-from tiny_models import tiny_batch, tiny_model
+from tiny_models import FRONT_END, tiny_batch, tiny_model
 
 CPU = torch.device("cpu")
 
 
-class Oracle(nn.Module):
+class Oracle(SeparationModel):
     """Ideal masks for whoever is told the category; others get the mixture, and are wrong."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.front_end = tiny_model("dgfnet").front_end
-        self.required_cues = frozenset({"category"})
+        super().__init__(ModelSettings(front_end=FRONT_END))
         self.was_training = True
+
+    @property
+    def required_cues(self) -> frozenset[str]:
+        return frozenset({"category"})
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         self.was_training = self.training

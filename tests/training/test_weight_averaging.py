@@ -3,6 +3,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
+from avsep.models.base import SeparationModel
+from avsep.records import Batch, Separation
 from avsep.training.callbacks import RunningAverage
 from avsep.training.task import Length, SeparationTask
 from training.noise_training import noise_recipe
@@ -10,7 +12,7 @@ from training.noise_training import noise_recipe
 TRAINER = Trainer(accelerator="cpu", barebones=True, max_steps=1)
 
 
-class Scale(nn.Module):
+class Scale(SeparationModel):
     """One weight, and a norm with its statistics and counter."""
 
     def __init__(self) -> None:
@@ -18,8 +20,11 @@ class Scale(nn.Module):
         self.weight = nn.Parameter(torch.tensor([1.0, 2.0]))
         self.norm = nn.BatchNorm1d(2)
 
-    def losses(self, batch: object) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         return {"total": self.weight.sum()}
+
+    def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
+        raise NotImplementedError("it only learns")
 
 
 def averaging(decay: float) -> tuple[RunningAverage, Scale, SeparationTask]:

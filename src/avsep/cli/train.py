@@ -50,27 +50,27 @@ def train(
     """
     with working("reading the recipe and the clips"):
         from avsep.cli.training_display import Display
-        from avsep.training.run import Options, Session
+        from avsep.training.run import TrainingOptions, TrainingRun
 
-        options = Options(
+        options = TrainingOptions(
             recipe, data or [], overrides or [], run, resume, init, device, workers, cache
         )
-        session = Session(options)
-        lines = session.summary()
+        training = TrainingRun.from_options(options)
+        lines = training.summary()
     if dry_run:
-        print_line(session.recipe_text())
+        print_line(training.recipe_text())
     for line in lines:
         print_line(line)
     if dry_run:
         return
-    session.begin()
-    for _ in track(session.prepare(), total=session.num_clips, what="clips prepared"):
+    training.begin()
+    for _ in track(training.prepare(), total=training.data.num_clips, what="clips prepared"):
         pass
-    for reason in session.skipped:
+    for reason in training.data.skipped:
         print_error(f"warning: left out: {reason}")
     with Display() as display:
-        is_done = session.train(display)
+        is_done = training.train(display)
     if is_done:
-        print_line(f"best model: {session.folder.best}; the last step's: {session.folder.end}")
+        print_line(f"best model: {training.folder.best}; the last step's: {training.folder.end}")
     else:
-        print_line(f"stopped; to go on: avsep train --run {session.folder.path} --resume")
+        print_line(f"stopped; to go on: avsep train --run {training.folder.path} --resume")

@@ -1,77 +1,58 @@
-"""A video as its mirror shows it: ears, boxes, directions and pictures change sides, all or none.
+"""Mirror a clip left to right: channels, boxes and pictures change sides together.
 
 Departure: LAVSS's code mirrors pictures at random and leaves ears and positions as they are, which
 teaches that left and right do not matter.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from avsep.cues.windows import CUE_KINDS
 from avsep.errors import InputError
-from avsep.records import Batch, Box, Clip, Cues, TimedBox, VisibleObject
+from avsep.records import Batch, Cues
 
 
-def mirrored(batch: Batch) -> Batch:
-    """A batch whose ears and cues have changed sides; twice gives the same again.
+def mirror_batch(batch: Batch) -> Batch:
+    """Mirror channels and cues of a batch; twice gives the same batch again.
 
-    Maps of an image encoder are mirrored in place of the pictures, which is nearly the same.
-    Raises InputError for motion features, which nobody can mirror.
+    Raises:
+        InputError: the cues hold I3D features, which cannot be mirrored.
     """
     sources = None if batch.sources is None else batch.sources.flip(2)
     return replace(
-        batch, mixture=batch.mixture.flip(1), sources=sources, cues=mirrored_cues(batch.cues)
+        batch, mixture=batch.mixture.flip(1), sources=sources, cues=mirror_cues(batch.cues)
     )
 
 
-def mirrored_cues(cues: Cues) -> Cues:
-    """What vision tells of the mirrored pictures."""
-    if cues.i3d_features is not None:
-        raise InputError("motion features cannot be mirrored: compute them of mirrored pictures")
-    pictures = {
-        name: value.flip(-1)
-        for name in ("crops", "appearance", "frames", "crop_motion")
-        if (value := getattr(cues, name)) is not None
-    }
-    boxes = None if cues.boxes is None else _mirrored_boxes(cues.boxes)
-    return replace(cues, boxes=boxes, **pictures)
+def mirror_cues(cues: Cues) -> Cues:
+    """Mirror all cues that are read from pictures; errors are those of `mirror_batch`."""
+    mirrored: dict[str, Tensor] = {}
+    for name, kind in CUE_KINDS.items():
+        value = getattr(cues, name)
+        if value is None:
+            continue
+        if kind.mirror is None:
+            raise InputError(f"{name} cannot be mirrored: compute them from mirrored pictures")
+        mirrored[name] = kind.mirror(value)
+    return replace(cues, **mirrored)
 
 
-def mirrored_ears(waveform: Float32[np.ndarray, "*axes C N"]) -> Float32[np.ndarray, "*axes C N"]:
-    """Sound whose left and right have changed; one channel stays as it is."""
+def mirror_sources(cues: Cues, is_mirrored: Bool[np.ndarray, " S"]) -> Cues:
+    """Mirror the cues of some sources of a batch of one."""
+    mirrored, chosen = mirror_cues(cues), torch.from_numpy(is_mirrored)
+    mixed = {}
+    for name in (field.name for field in fields(Cues)):
+        value = getattr(cues, name)
+        if value is not None:
+            place = chosen.view(1, -1, *[1] * (value.dim() - 2))
+            mixed[name] = torch.where(place, getattr(mirrored, name), value)
+    return Cues(**mixed)
+
+
+def mirror_channels(waveform: Float32[np.ndarray, "*axes C N"]) -> Float32[np.ndarray, "*axes C N"]:
+    """Swap left and right; mono stays as it is."""
     return waveform[..., ::-1, :]
-
-
-def mirrored_object(visible: VisibleObject) -> VisibleObject:
-    """An object whose boxes and direction have changed sides."""
-    azimuth = visible.azimuth_degrees
-    boxes = tuple(
-        TimedBox(time_seconds=timed.time_seconds, box=_mirrored_box(timed.box))
-        for timed in visible.boxes
-    )
-    return visible.model_copy(
-        update={"boxes": boxes, "azimuth_degrees": None if azimuth is None else -azimuth}
-    )
-
-
-def mirrored_clip(clip: Clip) -> Clip:
-    """A whole clip: its sound, its pictures, its objects."""
-    return replace(
-        clip,
-        waveform=np.ascontiguousarray(mirrored_ears(clip.waveform)),
-        frames=np.ascontiguousarray(clip.frames[:, :, ::-1]),
-        objects=tuple(mirrored_object(visible) for visible in clip.objects),
-    )
-
-
-def _mirrored_boxes(boxes: Float[Tensor, "*axes 4"]) -> Float[Tensor, "*axes 4"]:
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack([1 - x2, y1, 1 - x1, y2], dim=-1)
-
-
-def _mirrored_box(box: Box) -> Box:
-    x1, y1, x2, y2 = box
-    return (1 - x2, y1, 1 - x1, y2)

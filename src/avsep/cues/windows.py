@@ -1,79 +1,186 @@
-"""Select the cues of windows from the crops of a whole video."""
+"""Build the cues of windows, the same way for training, evaluation and separation.
 
-from collections.abc import Sequence
+A new cue is a field of `Cues`, a line in `CUE_KINDS`, its extraction in crops.py, and the model
+that reads it; caching, padding, batching and mirroring follow from its kind.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
+from torch.nn.functional import pad
 
-from avsep.cues.crops import ObjectCrops
+from avsep.cues.crops import SourceCues
+from avsep.data.categories import find_in
 from avsep.records import Cues
 
 
+def mirror_boxes(boxes: Float[Tensor, "*axes 4"]) -> Float[Tensor, "*axes 4"]:
+    """Mirror boxes x1 y1 x2 y2 left to right."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([1 - x2, y1, 1 - x1, y2], dim=-1)
+
+
+def _flip(pictures: Shaped[Tensor, "*axes w"]) -> Shaped[Tensor, "*axes w"]:
+    return pictures.flip(-1)
+
+
+@dataclass(frozen=True)
+class CueKind:
+    """The time axis of a cue, and its mirror image.
+
+    Attributes:
+        rows: crop: one row a crop; motion: one row a grey picture; clip: of the whole clip,
+            whatever the window, its last axis padded to the longest of a batch.
+        mirror: cue -> the cue of mirrored pictures; none: it cannot be mirrored.
+    """
+
+    rows: Literal["crop", "motion", "clip"]
+    mirror: Callable[[Tensor], Tensor] | None
+
+
+# Name in `Cues` -> kind, of the cues that are read from pictures.
+CUE_KINDS: dict[str, CueKind] = {
+    "crops": CueKind("crop", _flip),
+    # Mirrored maps of an image encoder are nearly the maps of the mirrored picture.
+    "appearance": CueKind("crop", _flip),
+    "boxes": CueKind("crop", mirror_boxes),
+    "crop_motion": CueKind("motion", _flip),
+    "i3d_features": CueKind("clip", None),
+}
+
+# Indices of the crops inside a window, and a number of crops -> as many indices.
+CropSelection = Callable[[Int64[np.ndarray, " crops"], int], Int64[np.ndarray, " K"]]
+
+
+@dataclass(frozen=True)
+class SourceWindow:
+    """One source in one window of its clip.
+
+    Attributes:
+        cues: of the whole clip.
+        start_seconds: of the window, in the clip's sound.
+        is_repeated: the clip is shorter than the window and repeated to fill it.
+    """
+
+    cues: SourceCues
+    start_seconds: float
+    is_repeated: bool = False
+
+
+def spread_evenly(crops: Int64[np.ndarray, " crops"], num: int) -> Int64[np.ndarray, " K"]:
+    """Select crops evenly spread over a window; few are repeated."""
+    return crops[np.linspace(0, len(crops) - 1, num).round().astype(np.int64)]
+
+
+def select_lowest(
+    crops: Int64[np.ndarray, " crops"], drawn: Float64[np.ndarray, " crops"], num: int
+) -> Int64[np.ndarray, " K"]:
+    """Select the crops with the lowest numbers drawn, in order of time; few are repeated."""
+    return np.sort(np.resize(crops[drawn.argsort()], num))
+
+
 def window_cues(
-    object_crops: Sequence[ObjectCrops],
-    starts_seconds: Sequence[float],
+    windows: Sequence[Sequence[SourceWindow]],
     window_seconds: float,
-    category: Int64[Tensor, " S"],
-    required_cues: frozenset[str],
+    *,
+    names: Iterable[str] = CUE_KINDS,
+    num_crops: int | None = None,
+    select: CropSelection = spread_evenly,
 ) -> Cues:
-    """The cues of several windows, B of them, for as many crops as the model was trained with."""
-    crops = crop_motion = boxes = None
-    num_crops = object_crops[0].settings.num_crops
-    if "crops" in required_cues:
-        per_window = [crops_of(object_crops, s, window_seconds, num_crops) for s in starts_seconds]
-        crops = torch.stack(per_window)
-    if "boxes" in required_cues:
-        per_window = [boxes_of(object_crops, s, window_seconds, num_crops) for s in starts_seconds]
-        boxes = torch.stack(per_window)
-    if "crop_motion" in required_cues:
-        num_frames = round(window_seconds * object_crops[0].settings.motion_rate_hz)
-        per_window = [
-            torch.stack(
-                [object_crop.motion_within(start, num_frames) for object_crop in object_crops]
+    """Build the cues of B windows of S sources each.
+
+    A cue that any source lacks is left out. Categories and embeddings are not made here.
+
+    Args:
+        windows: [B][S] sources and the starts of their windows.
+        window_seconds: length of every window.
+        names: names of the cues to build; default: all that the sources have.
+        num_crops: crops of each source; none: as the settings of the sources say.
+        select: choice of crops among those inside the window.
+    """
+    kinds = {name: CUE_KINDS[name] for name in names if name in CUE_KINDS}
+    sources = [window for row in windows for window in row]
+    rows = [_source_cues(source, window_seconds, kinds, num_crops, select) for source in sources]
+    shape = (len(windows), len(windows[0]))
+    values: dict[str, Tensor | None] = {}
+    for name, kind in kinds.items():
+        tensors = [row[name] for row in rows if name in row]
+        if len(tensors) < len(rows):
+            continue
+        if kind.rows == "clip":
+            lengths = torch.tensor([tensor.shape[-1] for tensor in tensors])
+            longest = int(lengths.max())
+            tensors = [pad(tensor, (0, longest - tensor.shape[-1])) for tensor in tensors]
+            is_padding = torch.arange(longest) >= lengths[:, None]
+            values["i3d_padding"] = is_padding.unflatten(0, shape)
+        values[name] = torch.stack(tensors).unflatten(0, shape)
+    is_visible = torch.tensor([source.cues.is_visible for source in sources])
+    if not bool(is_visible.all()):
+        values["is_visible"] = is_visible.unflatten(0, shape)
+    return Cues(**values)
+
+
+def _source_cues(
+    window: SourceWindow,
+    window_seconds: float,
+    kinds: dict[str, CueKind],
+    num_crops: int | None,
+    select: CropSelection,
+) -> dict[str, Tensor]:
+    source, start_seconds = window.cues, window.start_seconds
+    crops = source.crop_indices(start_seconds, window_seconds)
+    crops = select(crops, num_crops or source.settings.num_crops)
+    values: dict[str, Tensor] = {}
+    for name, kind in kinds.items():
+        if not source.num_rows(name):
+            continue
+        if kind.rows == "clip":
+            values[name] = source.whole(name)
+        elif kind.rows == "crop":
+            values[name] = source.rows(name, crops)
+        else:
+            motion = source.motion_indices(
+                start_seconds, window_seconds, is_repeated=window.is_repeated
             )
-            for start in starts_seconds
-        ]
-        crop_motion = torch.stack(per_window)
-    told = category.repeat(len(starts_seconds), 1)
-    return Cues(crops=crops, crop_motion=crop_motion, boxes=boxes, category=told)
+            values[name] = source.rows(name, motion)
+    return values
 
 
-def crops_of(
-    object_crops: Sequence[ObjectCrops],
-    start_seconds: float,
-    duration_seconds: float,
-    num_crops: int,
-) -> UInt8[Tensor, "S K 3 H W"]:
-    """Crops of each object spread evenly over a stretch of time; where there are few, repeated."""
-    return torch.stack(
-        [
-            object_crop.crops[_spread(object_crop, start_seconds, duration_seconds, num_crops)]
-            for object_crop in object_crops
-        ]
-    )
+def category_cue(labels: Sequence[str], categories: Sequence[str]) -> Int64[Tensor, " S"]:
+    """Return the index of each label among categories; -1 for a label that is none of them."""
+    indices = [find_in(categories, label) for label in labels]
+    return torch.tensor([-1 if index is None else index for index in indices])
 
 
-def boxes_of(
-    object_crops: Sequence[ObjectCrops],
-    start_seconds: float,
-    duration_seconds: float,
-    num_crops: int,
-) -> Float[Tensor, "S K 4"]:
-    """Where the same crops were cut out."""
-    return torch.stack(
-        [
-            object_crop.boxes[_spread(object_crop, start_seconds, duration_seconds, num_crops)]
-            for object_crop in object_crops
-        ]
-    )
+def join_cues(batches: Sequence[Cues], *, along: Literal["batch", "sources"] = "batch") -> Cues:
+    """Concatenate cues along the batch or the sources; a cue that one of them lacks is left out.
+
+    Cues of whole clips are padded to the longest. Where a batch has no `is_visible`, all of its
+    sources are visible.
+    """
+    if any(cues.is_visible is not None for cues in batches):
+        batches = [replace(cues, is_visible=_visibility(cues)) for cues in batches]
+    joined: dict[str, Tensor] = {}
+    for name in (field.name for field in fields(Cues)):
+        values = [value for cues in batches if (value := getattr(cues, name)) is not None]
+        if len(values) < len(batches):
+            continue
+        if name == "i3d_padding" or (name in CUE_KINDS and CUE_KINDS[name].rows == "clip"):
+            longest = max(value.shape[-1] for value in values)
+            filling = name == "i3d_padding"
+            values = [pad(value, (0, longest - value.shape[-1]), value=filling) for value in values]
+        joined[name] = torch.cat(values, dim=0 if along == "batch" else 1)
+    return Cues(**joined)
 
 
-def _spread(
-    object_crop: ObjectCrops, start_seconds: float, duration_seconds: float, num_crops: int
-) -> Int64[Tensor, " K"]:
-    """Which crops are shown of a stretch of time."""
-    there = object_crop.crops_within(start_seconds, duration_seconds)
-    spread = np.linspace(0, len(there) - 1, num_crops).round().astype(np.int64)
-    return torch.from_numpy(there[spread])
+def _visibility(cues: Cues) -> Bool[Tensor, "B S"]:
+    if cues.is_visible is not None:
+        return cues.is_visible
+    values = (getattr(cues, field.name) for field in fields(Cues))
+    first = next(value for value in values if value is not None)
+    return torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)

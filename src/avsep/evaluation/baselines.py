@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import assignments
-from avsep.records import Batch, Separation, SeparationMethod
+from avsep.models.base import SeparationMethod
+from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.magnitudes import MAXIMUM_RATIO, binary_mask, ratio_mask
 

@@ -1,21 +1,16 @@
-"""Mixtures as batches for a separator: the sound of middle windows, and the cues of the sources."""
+"""Read mixtures as batches: audio of the middle windows, and the cues of their sources."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from jaxtyping import Int64
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from avsep.cues.crops import CropSettings, ObjectCrops, extract_clip_crops
-from avsep.cues.mirror import mirrored_cues, mirrored_ears
-from avsep.cues.windows import window_cues
-from avsep.data.categories import find_in
+from avsep.cues.crops import CropSettings, extract_clip_crops
+from avsep.cues.mirror import mirror_channels, mirror_cues
+from avsep.cues.windows import SourceWindow, category_cue, join_cues, window_cues
 from avsep.data.clips import ClipFiles, read_i3d_features
 from avsep.data.mixing import MixtureItem, to_batch
 from avsep.errors import InputError
@@ -32,19 +27,21 @@ from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 
 Value = TypeVar("Value")
-# Windows, and what is seen in them, of so many clips at most: all that MUSIC's test pairs mix.
-_MOST_RECENT = 64
+# Windows and their cues that are kept: those of all clips that MUSIC's test pairs mix, where the
+# same video comes again and again.
+_NUM_KEPT = 64
 
 
 @dataclass(frozen=True)
 class CueSettings:
-    """What a separator reads of a clip beside its sound.
+    """Cues that a method reads of a clip beside its sound.
 
     Attributes:
-        categories: the separator's own list, which the clip's words are looked up in.
-        with_labels: it is told the true category; else the picture alone decides of what is seen.
-        ablation: a name of TRIALS.
-        with_i3d_features: it reads motion features, which lie beside a clip.
+        crops: sizes and rates of its crops.
+        categories: the method's own list, in which the clip's labels are looked up.
+        with_labels: the true categories are given; else they are predicted from the crops.
+        ablation: a name of CUE_ABLATIONS.
+        with_i3d_features: it reads I3D features, which are stored beside a clip.
     """
 
     crops: CropSettings
@@ -55,157 +52,125 @@ class CueSettings:
 
 
 class ClipReader:
-    """Mixtures one after another: their sound, and what is seen of their sources.
+    """Read the mixtures of a list, one at a time, with the cues of their sources.
 
-    Only the current mixture is held, and the windows of the clips that were read last: in pairs
-    the same video comes again and again.
+    The current mixture is held, and the windows of the clips that were read last.
     """
 
     def __init__(self, mixtures: Sequence[ClipFiles | Mixture], *, mirrored: bool = False) -> None:
-        """`mirrored`: all as a mirror shows it, ears, boxes and pictures."""
+        """Read `mixtures` in any order; `mirrored`: channels, boxes and pictures change sides."""
         self.mixtures = as_mixtures(mixtures)
         self.mirrored = mirrored
-        self._index = -1
-        self._held: dict[object, object] = {}
+        self._current: tuple[int, dict[FrontEndSettings, MixtureItem]] = (-1, {})
         self._recent: OrderedDict[object, object] = OrderedDict()
 
     def batch(
         self, index: int, front_end: FrontEndSettings, cue_settings: CueSettings | None = None
     ) -> tuple[MixtureItem, Batch]:
-        """A mixture of middle windows, and as a batch of one with the cues asked for."""
-        if index != self._index:
-            self._index, self._held = index, {}
-        if front_end not in self._held:
-            self._held[front_end] = self._mix(front_end)
-        item: MixtureItem = self._held[front_end]  # type: ignore[assignment]
+        """Read a mixture of middle windows, also as a batch of one with the cues asked for.
+
+        Raises:
+            InputError: a file cannot be read, or the ablation finds no other objects.
+        """
+        mixture = self.mixtures[index]
+        if self._current[0] != index:
+            self._current = (index, {})
+        items = self._current[1]
+        if front_end not in items:
+            items[front_end] = self._mix(mixture, front_end)
+        item = items[front_end]
         batch = to_batch([item])
         if cue_settings is None:
             return item, batch
-        cues = self._cues(self.mixtures[index].parts, cue_settings, front_end)
+        # Only solos are repeated to fill a window, as all codes of the field do that mix them.
+        repeat = mixture.rule is not None
+        cues = self._cues(mixture.parts, cue_settings, front_end, repeat)
 
         def other_cues() -> Cues:
-            return self._cues(self._other_parts(), cue_settings, front_end)
+            return self._cues(self._other_parts(index), cue_settings, front_end, repeat)
 
         cues = CUE_ABLATIONS[cue_settings.ablation](cues, other_cues)
         return item, replace(batch, cues=cues if cue_settings.with_labels else without_labels(cues))
 
-    def _mix(self, front_end: FrontEndSettings) -> MixtureItem:
-        mixture = self.mixtures[self._index]
-        windows = [self._window(part.clip, front_end) for part in mixture.parts]
+    def _mix(self, mixture: Mixture, front_end: FrontEndSettings) -> MixtureItem:
+        repeat = mixture.rule is not None
+        windows = [self._window(part.clip, front_end, repeat) for part in mixture.parts]
         item = mix_windows(mixture, windows)
         if not self.mirrored:
             return item
         mixed, sources = (
-            np.ascontiguousarray(mirrored_ears(sound)) for sound in (item.mixture, item.sources)
+            np.ascontiguousarray(mirror_channels(sound)) for sound in (item.mixture, item.sources)
         )
         return replace(item, mixture=mixed, sources=sources)
 
-    def _cues(
-        self, parts: Sequence[Part], cue_settings: CueSettings, front_end: FrontEndSettings
-    ) -> Cues:
-        """Cues of parts, each in the middle window of its own clip."""
-        object_crops = [self._looks(part.clip, cue_settings.crops, front_end) for part in parts]
-        seen = [
-            [
-                None if cue is None else cue[:, part.place]
-                for cue in (object_crop.crops, object_crop.crop_motion, object_crop.boxes)
-            ]
-            for part, object_crop in zip(parts, object_crops, strict=True)
-        ]
-        crops, crop_motion, boxes = (
-            None if None in cues else torch.stack(cues, dim=1) for cues in zip(*seen, strict=True)
-        )
-        told = category_cue([part.source.category for part in parts], cue_settings.categories)
-        is_visible = [part.clip.is_visible for part in parts]
-        is_visible = None if all(is_visible) else torch.tensor([is_visible])
-        cues = Cues(
-            crops=crops,
-            crop_motion=crop_motion,
-            boxes=boxes,
-            category=told[None],
-            is_visible=is_visible,
-        )
-        if cue_settings.with_i3d_features:
-            cues = self._with_motion(cues, [part.clip for part in parts])
-        return mirrored_cues(cues) if self.mirrored else cues
-
-    def _with_motion(self, cues: Cues, clips: Sequence[ClipFiles]) -> Cues:
-        """The cues and the motion features of the clips that the objects are from, padded."""
-        found = [torch.from_numpy(read_i3d_features(clip)).mT for clip in clips]  # K D each
-        lengths = torch.tensor([len(features) for features in found])
-        i3d_features = pad_sequence(found, batch_first=True).mT  # S D K
-        padding = torch.arange(i3d_features.shape[2]) >= lengths[:, None]
-        return replace(cues, i3d_features=i3d_features[None], i3d_padding=padding[None])
-
-    def _window(self, clip: ClipFiles, front_end: FrontEndSettings) -> ClipWindow:
-        repeat = self.mixtures[self._index].rule is not None
-        return self._once(
+    def _window(self, clip: ClipFiles, front_end: FrontEndSettings, repeat: bool) -> ClipWindow:
+        return self._kept(
             (clip, front_end, repeat), lambda: middle_of(clip, front_end, repeat=repeat)
         )
 
-    def _looks(self, clip: ClipFiles, settings: CropSettings, front_end: FrontEndSettings) -> Cues:
-        """What is seen of all of a clip's sources in its middle window."""
-        window = self._window(clip, front_end)
+    def _cues(
+        self,
+        parts: Sequence[Part],
+        cue_settings: CueSettings,
+        front_end: FrontEndSettings,
+        repeat: bool,
+    ) -> Cues:
+        """Build the cues of parts, each in the middle window of its own clip."""
+        sources = [
+            self._clip_cues(part.clip, cue_settings, front_end, repeat)[part.place]
+            for part in parts
+        ]
+        category = category_cue([part.source.category for part in parts], cue_settings.categories)
+        cues = replace(join_cues(sources, along="sources"), category=category[None])
+        return mirror_cues(cues) if self.mirrored else cues
+
+    def _clip_cues(
+        self,
+        clip: ClipFiles,
+        cue_settings: CueSettings,
+        front_end: FrontEndSettings,
+        repeat: bool,
+    ) -> list[Cues]:
+        """Build the cues of each source of a clip in its middle window."""
+        window = self._window(clip, front_end, repeat)
+        settings, with_i3d_features = cue_settings.crops, cue_settings.with_i3d_features
         window_seconds = front_end.window_samples / front_end.sample_rate_hz
-        moving = {"crop_motion"} if settings.with_crop_motion else set()
-        required_cues = frozenset({"crops", "boxes", *moving})
 
-        def object_crop() -> Cues:
-            objects = [source.visible for source in clip.sources]
-            object_crops = extract_clip_crops(
-                clip, objects, settings, end_seconds=window.repeated_seconds
-            )
-            if window.repeated_seconds is not None:
-                object_crops = [_again_and_again(one, window_seconds) for one in object_crops]
-            nobody = torch.full((len(objects),), -1)
-            return window_cues(
-                object_crops, [window.start_seconds], window_seconds, nobody, required_cues
-            )
+        def build() -> list[Cues]:
+            sources = extract_clip_crops(clip, settings, end_seconds=window.repeated_seconds)
+            if with_i3d_features:
+                features = torch.from_numpy(read_i3d_features(clip))
+                sources = tuple(replace(crops, i3d_features=features) for crops in sources)
+            is_repeated = window.repeated_seconds is not None
+            windows = [SourceWindow(crops, window.start_seconds, is_repeated) for crops in sources]
+            return [window_cues([[source]], window_seconds) for source in windows]
 
-        return self._once((clip, front_end, window.repeated_seconds, settings), object_crop)
+        key = (clip, front_end, window.repeated_seconds, settings, with_i3d_features)
+        return self._kept(key, build)
 
-    def _other_parts(self) -> list[Part]:
-        """A part for each of the current mixture's, from the next mixtures, none of its kinds."""
-        own = self.mixtures[self._index]
-        present, num_mixtures = set(own.categories), len(self.mixtures)
-        found: list[Part] = []
+    def _other_parts(self, index: int) -> list[Part]:
+        """Return as many parts as the mixture has, of the next mixtures, of other categories."""
+        mixture = self.mixtures[index]
+        present, num_mixtures = set(mixture.categories), len(self.mixtures)
+        others: list[Part] = []
         for step in range(1, num_mixtures):
-            parts = self.mixtures[(self._index + step) % num_mixtures].parts
-            found += [
-                part for part in parts if part.source.category not in present and part not in found
+            parts = self.mixtures[(index + step) % num_mixtures].parts
+            others += [
+                part for part in parts if part.source.category not in present and part not in others
             ]
-            if len(found) >= len(own.parts):
-                return found[: len(own.parts)]
+            if len(others) >= len(mixture.parts):
+                return others[: len(mixture.parts)]
         raise InputError(
-            f"the cues 'wrong' need {len(own.parts)} objects of other categories than clip "
-            f"'{own.name}' shows, and the other clips hold {len(found)}: "
+            f"the cues 'wrong' need {len(mixture.parts)} objects of other categories than clip "
+            f"'{mixture.name}' shows, and the other clips hold {len(others)}: "
             "add clips of other instruments"
         )
 
-    def _once(self, key: object, make: Callable[[], Value]) -> Value:
-        """What was made under this key lately, or is now."""
+    def _kept(self, key: object, make: Callable[[], Value]) -> Value:
+        """Return what was made under this key lately, or make it now."""
         if key not in self._recent:
             self._recent[key] = make()
-            if len(self._recent) > _MOST_RECENT:
+            if len(self._recent) > _NUM_KEPT:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(key)
-        return self._recent[key]  # type: ignore[return-value]
-
-
-def _again_and_again(object_crop: ObjectCrops, seconds: float) -> ObjectCrops:
-    """A look whose movement begins anew until it lasts as long, as a short sound then does."""
-    if object_crop.crop_motion is None:
-        return object_crop
-    num_frames = ceil(2 * seconds * object_crop.settings.motion_rate_hz)
-    return replace(
-        object_crop,
-        crop_motion=object_crop.crop_motion.repeat(
-            -(-num_frames // len(object_crop.crop_motion)), 1, 1
-        ),
-    )
-
-
-def category_cue(labels: Sequence[str], categories: Sequence[str]) -> Int64[Tensor, " S"]:
-    """The index of each label among categories; -1 where a model does not know the word."""
-    found = [find_in(categories, label) for label in labels]
-    return torch.tensor([-1 if index is None else index for index in found])
+        return cast("Value", self._recent[key])

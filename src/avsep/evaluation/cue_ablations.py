@@ -13,7 +13,7 @@ from avsep.records import Cues
 
 # What an object is shown by; the rest of Cues is said of it in words.
 PICTURES = (
-    "crops", "appearance", "frames", "crop_motion", "i3d_features", "i3d_padding", "is_visible",
+    "crops", "appearance", "crop_motion", "i3d_features", "i3d_padding", "is_visible",
     "boxes",
     "embedding",
 )  # fmt: skip

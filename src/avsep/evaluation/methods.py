@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from avsep.errors import InputError, unknown_name
 from avsep.evaluation.baselines import BASELINES, INPUTS, waveforms
 from avsep.evaluation.batches import ClipReader, CueSettings
 from avsep.evaluation.cue_ablations import CUE_ABLATIONS, WORD
-from avsep.records import Separation, SeparationMethod
+from avsep.models.base import SeparationMethod, SeparationModel
+from avsep.records import Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
 CPU = torch.device("cpu")
@@ -73,8 +74,8 @@ def find_methods(
     if not names and not with_baselines:
         raise InputError("nobody is asked: name a model of `avsep models` or a checkpoint")
     models = {name: load_model(name, device) for name in model_names(names)}
-    own = [model.settings.front_end.num_channels for model in models.values()]
-    channels: Literal[1, 2] = num_channels or max(own, default=1)
+    is_binaural = any(model.settings.front_end.num_channels == 2 for model in models.values())
+    channels: Literal[1, 2] = num_channels or (2 if is_binaural else 1)
     front_end = FrontEnd(FrontEndSettings(num_channels=channels))
     found = [
         Method(name, make(front_end), front_end, INPUTS[name])
@@ -98,7 +99,7 @@ def model_names(names: Sequence[str]) -> list[str]:
 
 
 def model_methods(
-    name: str, model: Any, labels: str = "both", ablations: Sequence[str] = ("all",)
+    name: str, model: SeparationModel, labels: str = "both", ablations: Sequence[str] = ("all",)
 ) -> Iterator[Method]:
     """The rows of one model of the contract, in eval mode; it stays as it is.
 
@@ -131,8 +132,8 @@ def _row(name: str, way: str, ablation: str) -> str:
     return f"{name} ({way})" if ablation == "all" else f"{name} ({way}, {ablation})"
 
 
-def _check_stored_words(name: str, model: Any) -> None:
-    if "category" in model.required_cues or not model.settings.categories:
+def _check_stored_words(name: str, model: SeparationModel) -> None:
+    if model.text_prompts != "category":
         raise InputError(
             f"the cues '{WORD}' are for models with stored words, and '{name}' has none: leave it "
             "out, or choose other cues"

@@ -1,5 +1,6 @@
-"""The systems, one file each; `MODELS` names them."""
+"""The separation systems, one module or folder each, all of the contract in base.py."""
 
+from avsep.models.base import SeparationModel
 from avsep.models.davis.model import DAVIS, DAVISFlow
 from avsep.models.dgfnet import DGFNet, IQuery
 from avsep.models.lavss import LAVSS
@@ -7,7 +8,7 @@ from avsep.models.separation_25d import Separation25D
 from avsep.models.sound_of_pixels import SoundOfPixels
 
 # Name -> class. Settings without arguments are those of the paper.
-MODELS: dict[str, type[DGFNet | DAVIS | LAVSS | SoundOfPixels | Separation25D]] = {
+MODELS: dict[str, type[SeparationModel]] = {
     "dgfnet": DGFNet,
     "iquery": IQuery,
     "davis": DAVIS,

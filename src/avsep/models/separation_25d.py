@@ -1,7 +1,7 @@
-"""2.5D Visual Sound's network as a separator (Gao and Grauman, CVPR 2019): a mask for each ear.
+"""2.5D Visual Sound's network as a separator: a mask for each channel (Gao and Grauman, CVPR 2019).
 
-Axes beside those of records.py: E one ear of one mixture, N one source at one ear, Z maps that go
-in, W the width of what is seen, V channels at the bottom, R t rows and columns of the cells.
+Axes beside those of records.py: E one channel of one mixture, N one source in one channel, Z input
+maps, W the width of visual features, V channels at the bottom, R t rows and columns of the cells.
 """
 
 from typing import Self
@@ -14,44 +14,44 @@ from torch import Tensor, nn
 from avsep.cues.crops import CropSettings
 from avsep.layers.binaural_unet import BinauralUNet, BinauralUNetSettings
 from avsep.layers.cross_modal import SEEN_CELLS, AudioFusion
-from avsep.models.binaural import BaselineSettings, GuidedBinauralSeparator
+from avsep.models.binaural import BaselineSettings, BinauralSeparator
 from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
 
 class Separation25DSettings(BaselineSettings):
-    """The published network for one ear at a time; what LAVSS's Table 3 adds to it is a switch."""
+    """The published network for one channel at a time; LAVSS's Table 3 additions are switches."""
 
-    seen_channels: int = Field(
-        default=8, gt=0, description="of each place of what is seen, where nothing attends"
+    visual_channels: int = Field(
+        default=8, gt=0, description="channels of each visual cell, without attention"
     )
     unet: BinauralUNetSettings = BinauralUNetSettings(channels=(64, 128, 256, 512, 512))
     crops: CropSettings = CropSettings(with_crop_motion=False, num_crops=1)
-    image_encoder: ObjectEncoderName = Field(default="resnet18", description="looks at the crops")
+    image_encoder: ObjectEncoderName = Field(default="resnet18", description="encoder of the crops")
 
     @model_validator(mode="after")
-    def _ends_with_the_mask(self) -> Self:
+    def _check_head(self) -> Self:
         if self.unet.num_features != 1:
             raise ValueError("unet.num_features must be 1: the U-Net ends with the mask itself")
         return self
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of each layer of the U-Net on its way down."""
+        """Channels of each downsampling layer of the U-Net."""
         return self.unet.channels
 
 
-class Separation25D(GuidedBinauralSeparator[Separation25DSettings]):
-    """2.5D-sep: the audio network of 2.5D Visual Sound (Figure 3), a magnitude in, a mask out.
+class Separation25D(BinauralSeparator[Separation25DSettings]):
+    """2.5D-sep: the audio network of 2.5D Visual Sound (Figure 3), magnitude in, mask out.
 
     Departure: published are complex masks of the sum of both ears, for their difference, by frames
-    of 448 x 224 pixels. As LAVSS separates with it, it hears a magnitude, gives a ratio mask and
-    sees a square crop of each object.
+    of 448 x 224 pixels. As LAVSS separates with it, it reads a magnitude, predicts a ratio mask and
+    reads a square crop of each object.
     """
 
     Settings = Separation25DSettings
 
     def __init__(self, settings: Separation25DSettings | None = None) -> None:
-        settings = settings or self.Settings()
+        settings = settings or Separation25DSettings()
         width = settings.width
         vision = ObjectMaps(settings.image_encoder, width, settings.encoder_categories)
         super().__init__(settings, vision, width)
@@ -59,34 +59,35 @@ class Separation25D(GuidedBinauralSeparator[Separation25DSettings]):
             self.fusion = AudioFusion(width, settings.token_sizes, settings.attention)
             guide_channels = 2 * width
         else:
-            self.fusion = TiledMaps(width, settings.seen_channels)
-            guide_channels = width + SEEN_CELLS**2 * settings.seen_channels
+            self.fusion = TiledVisualFeatures(width, settings.visual_channels)
+            guide_channels = width + SEEN_CELLS**2 * settings.visual_channels
         self.audio_network = BinauralUNet(settings.unet, settings.num_inputs, guide_channels)
 
-    def masks_of(
+    def predict_masks(
         self, inputs: Float[Tensor, "E Z R t"], guide: Float[Tensor, "N W h w"]
     ) -> Float[Tensor, "N R t"]:
-        """Down, what is seen beside or among what is heard, and up."""
-        heard = self.audio_network.to_bottom(inputs)
-        bottom = self.fusion(heard[-3:], guide)
-        return self.audio_network.from_bottom(bottom, heard)[:, 0]
+        """Encode the audio, join the visual features at the bottom, decode one mask a source."""
+        maps = self.audio_network.to_bottom(inputs)
+        bottom = self.fusion(maps[-3:], guide)
+        return self.audio_network.from_bottom(bottom, maps)[:, 0]
 
 
-class TiledMaps(nn.Module):
-    """What is seen in few channels, all its places in a row, beside every cell of the bottom."""
+class TiledVisualFeatures(nn.Module):
+    """Flatten visual features of few channels and repeat them beside every cell of the bottom."""
 
     def __init__(self, width: int, num_channels: int) -> None:
         super().__init__()
-        self.narrow = nn.Sequential(
-            nn.Conv2d(width, num_channels, 1), nn.BatchNorm2d(num_channels), nn.ReLU()
-        )
-        nn.init.normal_(self.narrow[0].weight, 0, 0.02)  # type: ignore[arg-type]
-        nn.init.normal_(self.narrow[1].weight, 1, 0.02)  # type: ignore[arg-type]
+        convolution = nn.Conv2d(width, num_channels, 1)
+        norm = nn.BatchNorm2d(num_channels)
+        # The first weights of the released code.
+        nn.init.normal_(convolution.weight, 0, 0.02)
+        nn.init.normal_(norm.weight, 1, 0.02)
+        self.narrow = nn.Sequential(convolution, norm, nn.ReLU())
 
     def forward(
-        self, maps: list[Tensor], seen: Float[Tensor, "N W h w"]
+        self, maps: list[Tensor], visual: Float[Tensor, "N W h w"]
     ) -> Float[Tensor, "N V f t"]:
-        """What the decoder starts from; `maps` are the deepest of the sound, the last of all."""
-        deep = maps[-1].repeat_interleave(len(seen) // len(maps[-1]), dim=0)
-        told = self.narrow(seen).flatten(1)[:, :, None, None]
-        return torch.cat([deep, told.expand(-1, -1, *deep.shape[2:])], dim=1)
+        """Return the decoder's input; `maps` are the deepest audio maps, the last the bottom."""
+        bottom = maps[-1].repeat_interleave(len(visual) // len(maps[-1]), dim=0)
+        vector = self.narrow(visual).flatten(1)[:, :, None, None]
+        return torch.cat([bottom, vector.expand(-1, -1, *bottom.shape[2:])], dim=1)

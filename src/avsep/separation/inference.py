@@ -1,240 +1,220 @@
-"""One video on its way through a model: windows of sound and sight, and the answer to each."""
+"""Run a model window by window over one video: inputs, batches and masks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Generator, Tensor
 
 from avsep.cues.crops import ObjectCrops
-from avsep.cues.windows import crops_of, window_cues
+from avsep.cues.windows import SourceWindow, window_cues
 from avsep.devices import to_device
+from avsep.models.base import SeparationModel
 from avsep.records import Batch, Cues, Separation
 from avsep.separation.manifest import SamplingRecord
-from avsep.sound.front_end import FrontEnd
 from avsep.sound.magnitudes import FLOOR, ratio_mask
 from avsep.sound.resampling import MaskResampler
 from avsep.sound.windows import cut_window
 
-# What an object is, is asked once for the whole video, by this many crops.
-_DECIDING_CROPS = 9
-
-
-@runtime_checkable
-class SeparationModel(Protocol):
-    """What is asked of a model here; `settings` holds `categories`, `front_end` and `crops`."""
-
-    settings: Any
-
-    @property
-    def required_cues(self) -> frozenset[str]:
-        """The cues it reads."""
-        ...
-
-    def at_quality(self, quality: str) -> Self:
-        """The same model, fast, balanced or best; itself where that makes no difference."""
-        ...
-
-    def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
-        """One answer for each mixture of the batch."""
-        ...
+# The category of an object is predicted once for the whole video, from this many crops.
+_CATEGORY_CROPS = 9
 
 
 @dataclass(frozen=True)
 class WindowedInput:
-    """A video as windows are cut from it.
+    """The audio and the cues of a video, as windows are cut from them.
 
     Attributes:
-        target: the sound that the stems are taken from.
-        heard: the same sound as the model hears it, at the model's rate: one channel or two ears.
-        object_crops: of each object.
-        category: the model's index of each object, -1 where only the picture can tell.
-        starts: where windows begin, in samples of `target`.
-        band: carries the model's answers to the rate of `target`.
-        i3d_features: motion features of the whole video, for a model that reads them.
-        is_visible: false where nobody sees an object and its word alone tells.
-        embedding: of each word in the language of the model's image encoder, where it has one.
+        target: the sound that the stems are cut from.
+        mixture: the same sound at the model's rate and with its channels.
+        objects: cues of each object over the whole video.
+        category: the model's index of each object, -1 where it is to be predicted.
+        starts: starts of the windows, in samples of `target`.
+        mask_resampler: converts masks to the rate of `target`.
+        embedding: text embedding of each object, for a model prompted by text.
     """
 
     target: Float32[np.ndarray, "C N"]
-    heard: Float32[np.ndarray, "ears M"]
-    object_crops: Sequence[ObjectCrops]
+    mixture: Float32[np.ndarray, "channels M"]
+    objects: Sequence[ObjectCrops]
     category: Int64[Tensor, " S"]
     starts: tuple[int, ...]
-    band: MaskResampler
-    i3d_features: Float32[Tensor, "D J"] | None = None
-    is_visible: Bool[Tensor, " S"] | None = None
+    mask_resampler: MaskResampler
     embedding: Float32[Tensor, "S D"] | None = None
 
     @property
     def window_seconds(self) -> float:
-        """How long a window is."""
-        front_end = self.band.front_end
+        """Length of a window."""
+        front_end = self.mask_resampler.front_end
         return front_end.window_samples / front_end.sample_rate_hz
 
-    def seconds(self, start: int) -> float:
-        """The time of a sample of `target`."""
-        return start / self.band.sample_rate_hz
+    @property
+    def duration_seconds(self) -> float:
+        """Length of the sound."""
+        return self.to_seconds(self.target.shape[1])
 
-    def start_frames(self, starts: Sequence[int]) -> Int64[Tensor, " B"]:
-        """The frame of the whole sound's spectrogram, as the model has it, nearest to each start.
+    def to_seconds(self, sample: int) -> float:
+        """Return the time of a sample of `target`."""
+        return sample / self.mask_resampler.sample_rate_hz
 
-        Samplers then draw the same noise for the same moment in every window that holds it.
-        """
-        front_end = self.band.front_end
-        frames_per_second = front_end.sample_rate_hz / front_end.stft.hop_samples
-        return torch.tensor([round(self.seconds(start) * frames_per_second) for start in starts])
+    def batch(self, starts: Sequence[int], required_cues: frozenset[str]) -> Batch:
+        """Build the batch of some windows."""
+        return Batch(
+            self._mixtures(starts),
+            cues=self.cues(starts, self.window_seconds, required_cues),
+            start_frames=self.start_frames(starts),
+        )
 
-    def hear(self, starts: Sequence[int]) -> Float[Tensor, "B ears N"]:
-        """Windows as the model hears them."""
-        front_end = self.band.front_end
+    def cues(
+        self,
+        starts: Sequence[int],
+        duration_seconds: float,
+        names: frozenset[str],
+        num_crops: int | None = None,
+    ) -> Cues:
+        """Build the cues of windows; without any visible object none of its pictures."""
+        if not any(crops.is_visible for crops in self.objects):
+            names = names - {"crops", "crop_motion"}
         windows = [
-            cut_window(
-                self.heard,
-                round(self.seconds(start) * front_end.sample_rate_hz),
-                front_end.window_samples,
-            )
+            [SourceWindow(crops, self.to_seconds(start)) for crops in self.objects]
             for start in starts
         ]
+        cues = window_cues(windows, duration_seconds, names=names, num_crops=num_crops)
+        embedding = self.embedding
+        if embedding is not None:
+            embedding = embedding.expand(len(starts), *embedding.shape)
+        return replace(cues, category=self.category.repeat(len(starts), 1), embedding=embedding)
+
+    def _mixtures(self, starts: Sequence[int]) -> Float[Tensor, "B channels N"]:
+        front_end = self.mask_resampler.front_end
+        rate_hz, num_samples = front_end.sample_rate_hz, front_end.window_samples
+        model_starts = [round(self.to_seconds(start) * rate_hz) for start in starts]
+        windows = [cut_window(self.mixture, start, num_samples) for start in model_starts]
         return torch.from_numpy(np.stack(windows))
 
-    def see(self, starts: Sequence[int], required_cues: frozenset[str]) -> Cues:
-        """What the same windows show, and what words tell."""
-        if self.is_visible is not None and not bool(self.is_visible.any()):
-            required_cues = required_cues - {"crops", "crop_motion"}
-        times = [self.seconds(start) for start in starts]
-        cues = window_cues(
-            self.object_crops, times, self.window_seconds, self.category, required_cues
-        )
-        for name in ("is_visible", "embedding"):
-            if (one := getattr(self, name)) is not None:
-                cues = replace(cues, **{name: one.expand(len(starts), *one.shape)})
-        if self.i3d_features is None:
-            return cues
-        # Of the whole video, for every window and source alike, as in the papers.
-        return replace(
-            cues, i3d_features=self.i3d_features.expand(len(starts), len(self.object_crops), -1, -1)
-        )
+    def start_frames(self, starts: Sequence[int]) -> Int64[Tensor, " B"]:
+        """Return the spectrogram frame of the whole sound nearest to each start.
+
+        Samplers then draw the same noise for the same moment in every window that contains it.
+        """
+        front_end = self.mask_resampler.front_end
+        frames_per_second = front_end.sample_rate_hz / front_end.stft.hop_samples
+        return torch.tensor([round(self.to_seconds(start) * frames_per_second) for start in starts])
 
 
 @dataclass(frozen=True)
 class WindowOutput:
-    """What the model made of one window.
+    """The separation of one window.
 
     Attributes:
-        parts: each object's part of the target, one window long.
-        presence: each object's share, as the model tells it.
-        energy: of the window as it was heard.
-        category: the model's index of each object; none for a model without categories.
-        gate: as in `Separation`; none for a model without a gate.
-        sampling: how it was drawn; none for a model that answers in one pass.
+        start: of the window, in samples of the target.
+        stems: each object's share of the target, one window long.
+        presence: each object's share of the energy, as the model reports it.
+        energy: of the window's mixture.
+        gate: as in the metadata of `Separation`; none for a model without a gate.
+        sampling: sampler and its evaluations; none for a one-pass model.
     """
 
     start: int
-    parts: Float32[np.ndarray, "S C N"]
+    stems: Float32[np.ndarray, "S C N"]
     presence: Float32[np.ndarray, " S"]
     energy: float
-    category: Int64[np.ndarray, " S"] | None
     gate: Float32[np.ndarray, "S h w"] | None
     sampling: SamplingRecord | None = None
 
 
 class WindowInference:
-    """A model on its device, asked window by window."""
+    """Run a model on its device over the windows of a video."""
 
     def __init__(self, model: SeparationModel, device: torch.device, seed: int) -> None:
         self.model, self.device = model, device
         self._generator = Generator(device).manual_seed(seed)
-        self._front_end = FrontEnd(model.settings.front_end)
 
-    def decide(self, windowed: WindowedInput) -> Int64[Tensor, " S"]:
-        """The category of each object: the one told, else what crops of the whole video show.
+    def categories(self, windowed: WindowedInput) -> Int64[Tensor, " S"]:
+        """Return the category of each object: given, else predicted from the whole video.
 
-        Asked once, since windows that each decide anew could give an object two names.
+        Predicted once, since windows that each predict could give an object two names.
         """
-        if bool((windowed.category >= 0).all()) or "category" not in self.model.required_cues:
-            return windowed.category
-        cues = windowed.see(windowed.starts[:1], self.model.required_cues)
-        duration_seconds = windowed.seconds(windowed.target.shape[1])
-        crops = crops_of(windowed.object_crops, 0.0, duration_seconds, _DECIDING_CROPS)
-        answer = self._ask(_batch(windowed, windowed.starts[:1], replace(cues, crops=crops[None])))
-        found = _rows(answer.metadata.get("category"))
-        if found is None:
-            return windowed.category
-        decided = torch.from_numpy(found[0].astype(np.int64))
-        return torch.where(windowed.category >= 0, windowed.category, decided)
+        given = windowed.category
+        if bool((given >= 0).all()) or "category" not in self.model.required_cues:
+            return given
+        first = windowed.starts[:1]
+        batch = windowed.batch(first, self.model.required_cues)
+        crops = windowed.cues(
+            [0], windowed.duration_seconds, frozenset({"crops"}), _CATEGORY_CROPS
+        ).crops
+        separation = self._separate(replace(batch, cues=replace(batch.cues, crops=crops)))
+        predicted = _to_numpy(separation.metadata.get("category"))
+        if predicted is None:
+            return given
+        return torch.where(given >= 0, given, torch.from_numpy(predicted[0].astype(np.int64)))
 
-    def answers(self, windowed: WindowedInput, sources_at_once: int) -> Iterator[WindowOutput]:
-        """The answer to every window, in order."""
-        at_once = max(1, sources_at_once // len(windowed.object_crops))
+    def outputs(self, windowed: WindowedInput, sources_at_once: int) -> Iterator[WindowOutput]:
+        """Separate every window, in order, `sources_at_once` sources in a batch."""
+        at_once = max(1, sources_at_once // len(windowed.objects))
         for first in range(0, len(windowed.starts), at_once):
             starts = windowed.starts[first : first + at_once]
-            batch = _batch(windowed, starts, windowed.see(starts, self.model.required_cues))
-            answer = self._ask(batch)
-            category, gate = (_rows(answer.metadata.get(name)) for name in ("category", "gate"))
+            batch = windowed.batch(starts, self.model.required_cues)
+            separation = self._separate(batch)
+            gate = _to_numpy(separation.metadata.get("gate"))
             for row, start in enumerate(starts):
                 yield WindowOutput(
                     start=start,
-                    parts=self._parts(windowed, start, answer, batch.mixture, row),
-                    presence=answer.presence[row].float().cpu().numpy(),
+                    stems=self._stems(windowed, start, separation, batch.mixture, row),
+                    presence=separation.presence[row].float().cpu().numpy(),
                     energy=float(batch.mixture[row].square().sum()),
-                    category=None if category is None else category[row].astype(np.int64),
                     gate=None if gate is None else gate[row].astype(np.float32),
-                    sampling=_sampling(answer),
+                    sampling=_sampling(separation),
                 )
 
-    def _ask(self, batch: Batch) -> Separation:
+    def _separate(self, batch: Batch) -> Separation:
         with torch.inference_mode():
             return self.model.separate(to_device(batch, self.device), generator=self._generator)
 
-    def _parts(
+    def _stems(
         self,
         windowed: WindowedInput,
         start: int,
-        answer: Separation,
-        mixture: Float[Tensor, "B ears N"],
+        separation: Separation,
+        mixtures: Float[Tensor, "B channels N"],
         row: int,
-    ) -> Float32[np.ndarray, "S channels samples"]:
-        """Each object's part of one window of the target."""
-        heard = self._front_end.magnitude(mixture[row])  # C F T
-        magnitudes = limit_to_mixture(heard, answer.magnitudes[row].float().cpu())  # S C F T
-        window_samples = windowed.band.window_samples
-        if windowed.heard is windowed.target:
-            phase = answer.phase[row].cpu()
-            return self._front_end.waveform(magnitudes, phase, window_samples).numpy()
-        # What both ears hear alike of a sound of one channel is the same part of it.
-        ratio = ratio_mask(magnitudes, heard)[:, : len(windowed.target)]
+    ) -> Float32[np.ndarray, "S C samples"]:
+        """Return each object's share of one window of the target."""
+        front_end, resampler = self.model.front_end, windowed.mask_resampler
+        mixture = front_end.magnitude(mixtures[row])  # C F T
+        estimates = limit_to_mixture(mixture, separation.magnitudes[row].float().cpu())  # S C F T
+        window_samples = resampler.window_samples
+        if windowed.mixture is windowed.target:
+            phase = separation.phase[row].cpu()
+            return front_end.waveform(estimates, phase, window_samples).numpy()
+        # A mono target has the mask of the first of two channels, which are then equal.
+        ratio = ratio_mask(estimates, mixture)[:, : len(windowed.target)]
         window = torch.from_numpy(cut_window(windowed.target, start, window_samples))
-        return windowed.band.apply(window, ratio).numpy()
+        return resampler.apply(window, ratio).numpy()
 
 
 def limit_to_mixture(
-    heard: Float[Tensor, "C F T"], magnitudes: Float[Tensor, "S C F T"]
+    mixture: Float[Tensor, "C F T"], estimates: Float[Tensor, "S C F T"]
 ) -> Float[Tensor, "S C F T"]:
-    """The magnitudes of all objects, made smaller by one factor where they exceed what is heard.
+    """Scale the magnitudes of all objects by one factor where their sum exceeds the mixture.
 
     Departure: the papers' masks know nothing of each other, so two of them may each take all of a
     cell, and are scored like that. Here what is left would become an upside-down copy of the stems.
     """
-    return magnitudes / (magnitudes.sum(dim=0) / (heard + FLOOR)).clamp(min=1)
+    return estimates / (estimates.sum(dim=0) / (mixture + FLOOR)).clamp(min=1)
 
 
-def _batch(windowed: WindowedInput, starts: Sequence[int], cues: Cues) -> Batch:
-    return Batch(windowed.hear(starts), cues=cues, start_frames=windowed.start_frames(starts))
-
-
-def _sampling(answer: Separation) -> SamplingRecord | None:
-    if "sampler" not in answer.metadata:
+def _sampling(separation: Separation) -> SamplingRecord | None:
+    metadata = separation.metadata
+    if "sampler" not in metadata:
         return None
     return SamplingRecord(
-        sampler=str(answer.metadata["sampler"]),
-        evaluations=int(str(answer.metadata["evaluations"])),
+        sampler=str(metadata["sampler"]), evaluations=int(str(metadata["evaluations"]))
     )
 
 
-def _rows(fact: object) -> np.ndarray | None:
-    """A fact that has a row for each window, as an array."""
-    return fact.detach().cpu().numpy() if isinstance(fact, Tensor) else None
+def _to_numpy(value: object) -> np.ndarray | None:
+    """Convert an entry of the metadata with a row for each window to an array."""
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else None

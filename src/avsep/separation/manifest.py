@@ -119,7 +119,7 @@ class Manifest(_Record):
     sample_rate_hz: int = Field(description="of the stems")
     num_channels: int = Field(description="of the stems")
     num_samples: int = Field(description="of the stems")
-    heard: str = Field(description="what the model was given of several channels")
+    input_channels: str = Field(description="what the model reads of several channels")
     objects: tuple[ObjectRecord, ...]
     residual: str = RESIDUAL_NAME
     residual_energy_share: float

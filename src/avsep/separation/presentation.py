@@ -164,8 +164,8 @@ def _footer(manifest: Manifest) -> str:
             f"{sampling.evaluations}, seed {manifest.settings.seed}"
         )
     return (
-        f"avsep {manifest.versions['avsep']}, model {model.name}{system}, which heard "
-        f"{manifest.heard}{drawn}; sounds at {manifest.sample_rate_hz} Hz"
+        f"avsep {manifest.versions['avsep']}, model {model.name}{system}, which read "
+        f"{manifest.input_channels}{drawn}; sounds at {manifest.sample_rate_hz} Hz"
     )
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -15,8 +15,8 @@ from avsep.data.categories import find_in
 from avsep.errors import InputError, unknown_name
 from avsep.media.names import readable
 from avsep.media.objects_file import read_objects
+from avsep.models.base import SeparationModel
 from avsep.records import TimedBox, VisibleObject
-from avsep.separation.inference import SeparationModel
 from avsep.separation.manifest import KnownBy
 from avsep.vision.clip_encoder import embed_words
 
@@ -208,12 +208,6 @@ def known_by(visible: VisibleObject, model: SeparationModel) -> KnownBy:
     return "picture" if visible.is_visible else _by_word(model) or "picture"
 
 
-def is_visible(objects: Sequence[VisibleObject]) -> Bool[Tensor, " S"] | None:
-    """Which objects are seen; none: all of them."""
-    seen = [visible.is_visible for visible in objects]
-    return None if all(seen) else torch.tensor(seen)
-
-
 def embedding(
     objects: Sequence[VisibleObject], model: SeparationModel
 ) -> Float32[Tensor, "S D"] | None:
@@ -234,12 +228,9 @@ def _reads_category(model: SeparationModel) -> bool:
 
 
 def _by_word(model: SeparationModel) -> KnownBy | None:
-    """How a model knows an object by its word alone; none: it does not."""
-    if _reads_category(model):
-        return None
-    if getattr(model.settings, "image_encoder", "") == "clip":
-        return "text (CLIP)"
-    return "stored word" if model.settings.categories else None
+    """Return how a model knows an object by text alone; none: it does not."""
+    kinds: dict[str | None, KnownBy] = {"embedding": "text (CLIP)", "category": "stored word"}
+    return kinds.get(model.text_prompts)
 
 
 def _stored(word: str, known: Sequence[str], name: str) -> int:

@@ -59,7 +59,7 @@ class SeparationInfo:
 
     model: ModelRecord
     settings: SeparatorSettings
-    heard: str
+    input_channels: str
     sampling: SamplingRecord | None
 
 
@@ -101,17 +101,17 @@ class Result:
             objects=objects,
             mixture=mixture,
             residual=residual,
-            sample_rate_hz=windowed.band.sample_rate_hz,
+            sample_rate_hz=windowed.mask_resampler.sample_rate_hz,
             manifest=Manifest(
                 versions=versions(),
                 input=_input_record(video_input),
                 model=info.model,
                 settings=info.settings,
                 sampling=info.sampling,
-                sample_rate_hz=windowed.band.sample_rate_hz,
+                sample_rate_hz=windowed.mask_resampler.sample_rate_hz,
                 num_channels=mixture.shape[0],
                 num_samples=mixture.shape[1],
-                heard=info.heard,
+                input_channels=info.input_channels,
                 objects=_object_records(objects, mixture),
                 residual_energy_share=energy_share(residual, mixture),
                 warnings=tuple(video_input.warnings),

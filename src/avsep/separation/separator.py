@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from avsep.cues.crops import ObjectCrops
 from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.media.opening import Source, source_name
+from avsep.models.base import SeparationModel
 from avsep.recipe import check_settings
 from avsep.records import Clip, Quality, VisibleObject
-from avsep.separation.inference import SeparationModel, WindowedInput, WindowInference, WindowOutput
+from avsep.separation.inference import WindowedInput, WindowInference, WindowOutput
 from avsep.separation.manifest import ModelRecord, SeparatorSettings
 from avsep.separation.prompts import (
     Objects,
@@ -23,7 +25,6 @@ from avsep.separation.prompts import (
     check_needs,
     embedding,
     find_objects,
-    is_visible,
     known_by,
     tell,
 )
@@ -120,100 +121,108 @@ class Separator:
         visible, warnings = tell(visible, self.model, self.record.name)
         video_input = VideoInput.open(video)
         video_input.warnings.extend(warnings)
-        windowed, heard = self._passage(video_input, visible)
-        network = WindowInference(self.model, self._device, self.settings.seed)
-        windowed = replace(windowed, category=network.decide(windowed))
+        windowed, input_channels = self._windowed_input(video_input, visible)
+        inference = WindowInference(self.model, self._device, self.settings.seed)
+        windowed = replace(windowed, category=inference.categories(windowed))
         video_input.warnings.extend(alike(visible, self._names(windowed)))
-        answers: list[WindowOutput] = []
+        outputs: list[WindowOutput] = []
 
-        def parts() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
-            coming = network.answers(windowed, self.settings.sources_at_once)
-            for answer in progress(coming, len(windowed.starts)) if progress else coming:
-                yield answer.start, answer.parts
-                # A copy: a view of nothing would hold all of the window.
-                answers.append(replace(answer, parts=answer.parts[..., :0].copy()))
+        def window_stems() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
+            windows = inference.outputs(windowed, self.settings.sources_at_once)
+            for output in progress(windows, len(windowed.starts)) if progress else windows:
+                yield output.start, output.stems
+                # A copy of nothing: a view would keep all of the window in memory.
+                outputs.append(replace(output, stems=output.stems[..., :0].copy()))
 
         stems = np.empty((len(visible), *windowed.target.shape), np.float32)
         written = 0
-        for block in overlap_add(parts(), stems.shape[-1]):
+        for block in overlap_add(window_stems(), stems.shape[-1]):
             stems[..., written : written + block.shape[-1]] = block
             written += block.shape[-1]
         settings = self.settings.as_recorded(self._device)
-        info = SeparationInfo(self.record, settings, heard, answers[0].sampling)
-        return Result.of(
-            video_input, self._objects(visible, stems, windowed, answers), windowed, info
-        )
+        info = SeparationInfo(self.record, settings, input_channels, outputs[0].sampling)
+        separated = self._objects(visible, stems, windowed, outputs)
+        return Result.of(video_input, separated, windowed, info)
 
-    def _passage(
+    def _windowed_input(
         self, video_input: VideoInput, visible: Sequence[VisibleObject]
     ) -> tuple[WindowedInput, str]:
-        """The video as windows are cut from it, and which channels are heard."""
+        """Prepare a video for windows; also describe the channels that the model reads."""
         settings = self.model.settings
         rate_hz = settings.front_end.sample_rate_hz
         if settings.front_end.num_channels == 2:
-            given, heard = hear_two_ears(video_input)
+            mixture, input_channels = binaural_input(video_input)
         else:
-            given, heard = hear(video_input.sound.waveform)
-        given = resample(given, video_input.sound.sample_rate_hz, rate_hz)
+            mixture, input_channels = downmix(video_input.sound.waveform)
+        mixture = resample(mixture, video_input.sound.sample_rate_hz, rate_hz)
         target, target_rate_hz = video_input.sound.waveform, video_input.sound.sample_rate_hz
         if self.settings.rate == "model":
-            target, target_rate_hz = given, rate_hz
-        if min(given.shape[1], target.shape[1]) == 0:
+            target, target_rate_hz = mixture, rate_hz
+        if min(mixture.shape[1], target.shape[1]) == 0:
             raise InputError(
-                f"'{video_input.name}': its sound is too short to hear, less than a sample"
+                f"'{video_input.name}': its sound is too short to separate, less than a sample"
             )
-        band = MaskResampler(settings.front_end, target_rate_hz)
+        resampler = MaskResampler(settings.front_end, target_rate_hz)
         windowed = WindowedInput(
             target=target,
-            heard=given,
-            object_crops=video_input.object_crop(visible, settings.crops),
+            mixture=mixture,
+            objects=self._object_cues(video_input, visible),
             category=torch.tensor(
-                [-1 if one.category is None else one.category for one in visible]
+                [-1 if item.category is None else item.category for item in visible]
             ),
-            starts=window_starts(target.shape[1], band.window_samples, self.settings.overlap),
-            band=band,
-            i3d_features=None if self._i3d is None else video_input.i3d_features(self._i3d),
-            is_visible=is_visible(visible),
+            starts=window_starts(target.shape[1], resampler.window_samples, self.settings.overlap),
+            mask_resampler=resampler,
             embedding=embedding(visible, self.model),
         )
-        return windowed, heard
+        return windowed, input_channels
+
+    def _object_cues(
+        self, video_input: VideoInput, visible: Sequence[VisibleObject]
+    ) -> tuple[ObjectCrops, ...]:
+        objects = video_input.object_crops(visible, self.model.settings.crops)
+        if self._i3d is None:
+            return objects
+        # Of the whole video, for every window and source alike, as in the papers.
+        features = video_input.i3d_features(self._i3d)
+        return tuple(replace(crops, i3d_features=features) for crops in objects)
 
     def _objects(
         self,
         visible: Sequence[VisibleObject],
         stems: Float32[np.ndarray, "S C N"],
         windowed: WindowedInput,
-        answers: Sequence[WindowOutput],
+        outputs: Sequence[WindowOutput],
     ) -> tuple[SeparatedObject, ...]:
-        """Stems and what the model told of each object."""
-        energy = np.array([answer.energy for answer in answers])
-        presence = energy @ np.stack([answer.presence for answer in answers])
+        """Join the stems with what the model reports of each object."""
+        # A quiet window says little of whether an object sounds: weighted by energy.
+        energy = np.array([output.energy for output in outputs])
+        presence = energy @ np.stack([output.presence for output in outputs])
         presence = presence / max(float(energy.sum()), 1e-12)
-        gates = stitch_gates(windowed, answers)
+        gates = stitch_gates(windowed, outputs)
         names, objects = self._names(windowed), []
-        for index, one in enumerate(visible):
+        for index, item in enumerate(visible):
             category = names[index]
             objects.append(
                 SeparatedObject(
-                    visible=one,
-                    label=one.label or category or "object",
-                    known_by=known_by(one, self.model),
+                    visible=item,
+                    label=item.label or category or "object",
+                    known_by=known_by(item, self.model),
                     stem=stems[index],
                     presence=float(presence[index].clip(0, 1)),
                     category=category,
-                    label_given=one.category is not None,
+                    label_given=item.category is not None,
                     gate=None if gates is None else gates[index],
                 )
             )
         return tuple(objects)
 
     def _names(self, windowed: WindowedInput) -> list[str | None]:
-        """The category that is used for each object; none for a model without categories."""
-        known = self.model.settings.categories
-        return [known[number] if number >= 0 else None for number in windowed.category.tolist()]
+        """Return the name of each object's category; none for a model without categories."""
+        categories = self.model.settings.categories
+        return [categories[k] if k >= 0 else None for k in windowed.category.tolist()]
 
 
-def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N"], str]:
+def downmix(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N"], str]:
     """What a model of one channel is given of a sound, and that in words.
 
     The mean of the channels; where that cancels (one channel upside down), the loudest channel.
@@ -231,7 +240,7 @@ def hear(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N
     return waveform[loudest : loudest + 1], words
 
 
-def hear_two_ears(video_input: VideoInput) -> tuple[Float32[np.ndarray, "2 N"], str]:
+def binaural_input(video_input: VideoInput) -> tuple[Float32[np.ndarray, "2 N"], str]:
     """What a model with two ears is given of a scene's sound, and that in words.
 
     A remark tells where both ears hear the same, so that nothing says where a sound is. More than
@@ -255,16 +264,15 @@ def hear_two_ears(video_input: VideoInput) -> tuple[Float32[np.ndarray, "2 N"], 
 
 
 def stitch_gates(
-    windowed: WindowedInput, answers: Sequence[WindowOutput]
+    windowed: WindowedInput, outputs: Sequence[WindowOutput]
 ) -> Float32[np.ndarray, "S h w"] | None:
-    """The gates of all windows as one map over the whole sound; none for a model without."""
-    gates = [answer.gate for answer in answers if answer.gate is not None]
+    """Join the gates of all windows to one map over the whole sound; none without a gate."""
+    gates = [output.gate for output in outputs if output.gate is not None]
     if not gates:
         return None
     columns_per_second = gates[0].shape[-1] / windowed.window_seconds
-    starts = [round(windowed.seconds(answer.start) * columns_per_second) for answer in answers]
-    duration_seconds = windowed.seconds(windowed.target.shape[1])
-    num_columns = max(1, round(duration_seconds * columns_per_second))
+    starts = [round(windowed.to_seconds(output.start) * columns_per_second) for output in outputs]
+    num_columns = max(1, round(windowed.duration_seconds * columns_per_second))
     num_columns = min(num_columns, starts[-1] + gates[0].shape[-1])
     placed = zip(starts, gates, strict=True)
     return np.concatenate(list(overlap_add(placed, num_columns)), axis=-1)

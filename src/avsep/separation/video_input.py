@@ -203,7 +203,7 @@ class VideoInput:
         """How long the sound is."""
         return self.sound.waveform.shape[1] / self.sound.sample_rate_hz
 
-    def object_crop(
+    def object_crops(
         self, objects: Sequence[VisibleObject], settings: CropSettings
     ) -> tuple[ObjectCrops, ...]:
         """Each object as seen while the sound lasts; damage is passed over, with a remark.

@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from avsep.evaluation.baselines import waveforms
 from avsep.media.atomic import atomic_file, write_atomic
+from avsep.models.base import SeparationModel
 from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd
 from avsep.training.recipe import TrainingSettings
@@ -241,18 +242,18 @@ class RunningAverage(StepCallback):
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self._average: AveragedModel | None = None
-        self._trained: nn.Module | None = None
+        self._trained: SeparationModel | None = None
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> SeparationModel:
         """The model to validate and to save."""
         assert self._trained is not None, "there is no model before the training begins"
-        return self._trained if self._average is None else self._average.module
+        model = self._trained if self._average is None else self._average.module
+        return cast("SeparationModel", model)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin with the weights as they are."""
-        self._trained = pl_module.model  # type: ignore[assignment]
-        assert isinstance(self._trained, nn.Module), "the task holds its model"
+        self._trained = cast("SeparationTask", pl_module).model
         if self.decay:
             self._average = AveragedModel(self._trained, multi_avg_fn=self._blend, use_buffers=True)
 

@@ -1,19 +1,29 @@
-"""Training data: clip lists, cached sources, mixtures and validation batches."""
+"""The data of a training: clip lists, their caches, endless mixtures and validation batches."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Int64
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from avsep.cues.cache import CachedSource, SourceCache
-from avsep.cues.mirror import mirrored_cues, mirrored_ears
+from avsep.cues.cache import CachedSource, SourceCache, SourceCacheSettings, fingerprint
+from avsep.cues.mirror import mirror_channels, mirror_sources
+from avsep.cues.windows import (
+    CropSelection,
+    SourceWindow,
+    join_cues,
+    select_lowest,
+    spread_evenly,
+    window_cues,
+)
 from avsep.data import open_dataset
 from avsep.data.categories import category_indices
 from avsep.data.clips import ClipFiles, split_clips
@@ -27,244 +37,40 @@ from avsep.data.mixing import (
     to_batch,
     windows_of,
 )
+from avsep.devices import to_device
 from avsep.errors import InputError
+from avsep.models.base import SeparationModel
+from avsep.parallel import begin_worker
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.training.recipe import TrainRecipe
 
-# Mixtures with their cues, made of prepared sources: what a model trains and is validated on
-
-
-@dataclass(frozen=True)
-class AudioVisualItem:
-    """One mixture, its truth, and what is seen of its sources: cues of a batch of one."""
-
-    mixed: MixtureItem
-    cues: Cues
-
-
-class MixAndSeparateDataset:
-    """Mixtures without end: item `index` depends on the seed and the index alone.
-
-    Workers, machines and resumed runs so draw the same. In every stretch of as many mixtures as
-    there are sources, each source begins one, in an order drawn for that stretch.
-    """
-
-    def __init__(
-        self,
-        cache: SourceCache,
-        categories: Sequence[str],
-        settings: MixingSettings | None = None,
-        front_end: FrontEndSettings | None = None,
-        *,
-        seed: int = 0,
-    ) -> None:
-        """Mixtures of a library's sources; `categories` is the model's list.
-
-        A model without categories, such as DAVIS, is told none, whatever the labels are. Raises
-        InputError for a category the model does not know, and sources that cannot be mixed.
-        """
-        self.cache = cache
-        self.settings = settings or MixingSettings()
-        self.front_end = front_end or FrontEndSettings()
-        self.seed = seed
-        made, wanted = (
-            f"{one.sample_rate_hz} Hz in {one.num_channels} channels"
-            for one in (cache.settings, self.front_end)
-        )
-        if made != wanted:
-            raise InputError(
-                f"sources prepared at {made} cannot be mixed at {wanted}: prepare them anew"
-            )
-        labels = [source.category for source in cache.sources]
-        unknown = [-1] * len(labels)
-        self._category_of = category_indices(labels, categories) if categories else unknown
-        self.sampler = MixtureSampler(cache.clip_of, labels, self.settings)
-        self._order: tuple[int, Int64[np.ndarray, " sources"]] | None = None
-
-    def item(self, index: int) -> AudioVisualItem:
-        """The mixture of this index; there is no last one."""
-        generator = np.random.default_rng([self.seed, 0, index])
-        draw = self.sampler.draw(self._first(index), generator)
-        sounds = [self.cache[place] for place in draw.heard]
-        num_samples = self.front_end.window_samples
-        lengths = [sound.num_samples for sound in sounds]
-        centres = centres_of(draw, lengths, num_samples, self.settings, generator)
-        windows = windows_of(sounds, centres, num_samples)
-        is_mirrored = self._mirrored(draw, generator)
-        windows[is_mirrored] = mirrored_ears(windows[is_mirrored])
-        mixed = mix_drawn(draw, windows, self.cache.sources, self.settings, generator)
-        cues = self._cues(draw, sounds, centres, generator)
-        if is_mirrored.any():
-            cues = _mirrored_where(cues, is_mirrored[: len(draw.targets)])
-        return AudioVisualItem(mixed, cues)
-
-    def _mirrored(
-        self, draw: SampledMixture, generator: np.random.Generator
-    ) -> Bool[np.ndarray, " heard"]:
-        """Which sounds are taken as a mirror has them; those of one clip all or none."""
-        share = self.settings.mirror_probability
-        if not share:  # so that what is drawn afterwards stays as it was
-            return np.zeros(len(draw.heard), dtype=bool)
-        drawn = generator.random(len(draw.heard)) < share
-        if draw.is_one_clip:
-            drawn[: len(draw.targets)] = drawn[0]
-        return drawn
-
-    def collate(self, items: list[AudioVisualItem]) -> Batch:
-        """Items as one batch; motion features of unequal length are padded."""
-        mixed = to_batch([item.mixed for item in items])
-        return Batch(mixed.mixture, mixed.sources, join_cues([item.cues for item in items]))
-
-    def _first(self, index: int) -> int:
-        """The source that begins this mixture."""
-        stretch, place = divmod(index, len(self.cache))
-        if self._order is None or self._order[0] != stretch:
-            generator = np.random.default_rng([self.seed, 1, stretch])
-            self._order = stretch, generator.permutation(len(self.cache))
-        return int(self._order[1][place])
-
-    def _cues(
-        self,
-        draw: SampledMixture,
-        sounds: Sequence[CachedSource],
-        centres: Sequence[int],
-        generator: np.random.Generator,
-    ) -> Cues:
-        num_samples, rate_hz = self.front_end.window_samples, self.front_end.sample_rate_hz
-        seen = []
-        for source, centre in zip(sounds[: len(draw.targets)], centres, strict=False):
-            start_seconds = (centre - num_samples // 2) / rate_hz
-            seen.append(self._seen(source, start_seconds, generator))
-        category = torch.tensor([[self._category_of[place] for place in draw.targets]])
-        i3d_features, i3d_padding = padded(
-            [source.i3d_features for source in sounds[: len(draw.targets)]]
-        )
-        stacked = {name: _stack([one[name] for one in seen]) for name in seen[0]}
-        is_visible = [source.is_visible for source in sounds[: len(draw.targets)]]
-        stacked["is_visible"] = None if all(is_visible) else torch.tensor([is_visible])
-        return Cues(
-            category=category, i3d_features=i3d_features, i3d_padding=i3d_padding, **stacked
-        )
-
-    def _seen(
-        self,
-        source: CachedSource,
-        start_seconds: float,
-        generator: np.random.Generator,
-    ) -> dict[str, Tensor | None]:
-        """Crops and movement of one source in the window that begins then."""
-        settings = self.cache.settings.crops
-        window_seconds = self.front_end.window_samples / self.front_end.sample_rate_hz
-        rows = source.crop_rows(start_seconds, window_seconds)
-        drawn = generator.random(len(rows))  # drawn in any case, so that the rest stays the same
-        if self.settings.position == "random":
-            chosen = choose_rows(rows, drawn, settings.num_crops)
-        else:
-            spread = np.linspace(0, len(rows) - 1, settings.num_crops)
-            chosen = rows[spread.round().astype(int)]
-        num_moves = round(window_seconds * settings.motion_rate_hz)
-        return {
-            "crops": source.crops(chosen),
-            "appearance": source.appearance(chosen),
-            "boxes": source.boxes(chosen),
-            "crop_motion": source.crop_motion(start_seconds, num_moves),
-        }
-
-
-def choose_rows(
-    rows: Int64[np.ndarray, " rows"], drawn: Float64[np.ndarray, " rows"], num_crops: int
-) -> Int64[np.ndarray, " K"]:
-    """So many rows in order of time, those with the lowest numbers drawn; few are repeated."""
-    return np.sort(np.resize(rows[drawn.argsort()], num_crops))
-
-
-def padded(
-    i3d_features: Sequence[Float[Tensor, "D _"] | None],
-) -> tuple[Float[Tensor, "1 S D K"] | None, Bool[Tensor, "1 S K"] | None]:
-    """Motion features of several sources at one length, and where they are padding.
-
-    None where a source has none.
-    """
-    known = [one for one in i3d_features if one is not None]
-    if len(known) < len(i3d_features):
-        return None, None
-    longest = max(one.shape[1] for one in known)
-    features = torch.stack([pad(one, (0, longest - one.shape[1])) for one in known])
-    lengths = torch.tensor([one.shape[1] for one in known])
-    return features[None], (torch.arange(longest) >= lengths[:, None])[None]
-
-
-def join_cues(cues: Sequence[Cues]) -> Cues:
-    """Cues of several batches as those of one; a cue that one of them lacks is left out.
-
-    Where some say what is pictured, all is in those that do not.
-    """
-    if any(one.is_visible is not None for one in cues):
-        cues = [replace(one, is_visible=_pictured(one)) for one in cues]
-    joined: dict[str, Tensor | None] = {}
-    longest = max(0 if one.i3d_features is None else one.i3d_features.shape[3] for one in cues)
-    for name in (field.name for field in fields(Cues)):
-        values = [value for one in cues if (value := getattr(one, name)) is not None]
-        if name == "i3d_features":
-            values = [pad(value, (0, longest - value.shape[3])) for value in values]
-        elif name == "i3d_padding":
-            values = [pad(value, (0, longest - value.shape[2]), value=True) for value in values]
-        joined[name] = torch.cat(values) if len(values) == len(cues) else None
-    return Cues(**joined)
-
-
-def _pictured(cues: Cues) -> Bool[Tensor, "B S"]:
-    """Which sources are seen, also where it is not said because all are."""
-    if cues.is_visible is not None:
-        return cues.is_visible
-    values = (getattr(cues, field.name) for field in fields(Cues))
-    known = next(value for value in values if value is not None)
-    return torch.ones(known.shape[:2], dtype=torch.bool, device=known.device)
-
-
-def _mirrored_where(cues: Cues, is_mirrored: Bool[np.ndarray, " S"]) -> Cues:
-    """Cues of a batch of one, those of some sources mirrored."""
-    other, chosen = mirrored_cues(cues), torch.from_numpy(is_mirrored)
-    mixed = {}
-    for name in (field.name for field in fields(Cues)):
-        value = getattr(cues, name)
-        if value is not None:
-            place = chosen.view(1, -1, *[1] * (value.dim() - 2))
-            mixed[name] = torch.where(place, getattr(other, name), value)
-    return Cues(**mixed)
-
-
-def _stack(values: Sequence[Tensor | None]) -> Tensor | None:
-    """What every source has, as a batch of one; none where a source lacks it."""
-    known = [value for value in values if value is not None]
-    return torch.stack(known)[None] if len(known) == len(values) else None
-
-
-# Validation is the same for every seed of a training.
+# The same validation mixtures for every seed of a training.
 _VALIDATION_SEED = 1_000_000
 # Validation mixtures that go through the model at once.
-_BATCH = 8
+_VALIDATION_BATCH = 8
+# Batches that each worker prepares ahead.
+_PREFETCHED_BATCHES = 4
 
 
 @dataclass(frozen=True)
 class ClipLists:
-    """Two of the three lists; the third, to test on, is never opened by a training."""
+    """The lists to train and validate on; the third, to test on, is never opened by a training."""
 
-    training: tuple[ClipFiles, ...]
-    validation: tuple[ClipFiles, ...]
+    training: tuple[ClipFiles, ...] = ()
+    validation: tuple[ClipFiles, ...] = ()
 
     @property
     def num_sources(self) -> int:
-        """Sources to train on."""
+        """Number of sources to train on."""
         return sum(len(clip.sources) for clip in self.training)
 
 
 def read_lists(recipe: TrainRecipe) -> ClipLists:
-    """The clips of the recipe's folders, for training and for validation.
+    """Read the clips of the recipe's folders, and split them for training and validation.
 
     Raises:
-        InputError: no folder, one of held-out toyband clips, or too few clips.
+        InputError: no folder, a folder of held-out toyband clips, or too few clips to mix.
     """
     if not recipe.data:
         raise InputError("no data: give --data DIR, a folder of clips (docs/data.md)")
@@ -281,53 +87,13 @@ def read_lists(recipe: TrainRecipe) -> ClipLists:
             f"{len(training)} clips to train on and {len(validation)} to validate with: there "
             "must be some of each; give more clips, or another --set training.validation_share"
         )
+    _check_mixing(training, recipe.mixing, "to train on")
+    _check_mixing(validation, validation_mixing(recipe), "to validate with")
     return ClipLists(tuple(training), tuple(validation))
 
 
-def check_mixing(lists: ClipLists, recipe: TrainRecipe) -> None:
-    """See that mixtures can be drawn from both lists, before anything is prepared or written.
-
-    Raises an InputError where there are too few clips or categories.
-    """
-    _check_draws(lists.training, recipe.mixing, "to train on")
-    _check_draws(lists.validation, _untouched(recipe), "to validate with")
-
-
-def library_of(clips: Sequence[ClipFiles], model: Any, folder: Path) -> SourceCache:
-    """The library of a list for a model; its `build` prepares what is missing."""
-    return SourceCache.for_model(model, clips, folder)
-
-
-def build(
-    cache: SourceCache, recipe: TrainRecipe, model: Any, num_workers: int | None = None
-) -> Iterator[str]:
-    """Prepare what is missing, naming each clip as it is ready; `mixing.broken` says how strict.
-
-    `num_workers` is that of the library.
-    """
-    precompute = model.precompute if cache.settings.embedder else None
-    skip_broken = recipe.mixing.broken == "skip"
-    yield from cache.build(precompute, num_workers=num_workers, skip_broken=skip_broken)
-
-
-def mixtures_of(cache: SourceCache, recipe: TrainRecipe, model: Any) -> MixAndSeparateDataset:
-    """The endless mixtures to train on."""
-    return _mixtures(cache, model, recipe.mixing, recipe.training.seed)
-
-
-def validation_of(cache: SourceCache, recipe: TrainRecipe, model: Any) -> list[Batch]:
-    """Mixtures of the validation list as the field tests: in the middle, untouched, all sounding.
-
-    The same ones each time, whatever the training mixes.
-    """
-    mixtures = _mixtures(cache, model, _untouched(recipe), _VALIDATION_SEED)
-    items = [mixtures.item(index) for index in range(recipe.training.num_validation)]
-    return [
-        mixtures.collate(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)
-    ]
-
-
-def _untouched(recipe: TrainRecipe) -> MixingSettings:
+def validation_mixing(recipe: TrainRecipe) -> MixingSettings:
+    """Return the mixing of the field's tests: middle windows, no gain, nothing silent."""
     return MixingSettings(
         num_sources=recipe.mixing.num_sources,
         distinct_categories=recipe.mixing.distinct_categories,
@@ -337,24 +103,296 @@ def _untouched(recipe: TrainRecipe) -> MixingSettings:
     )
 
 
-def _check_draws(clips: Sequence[ClipFiles], mixing: MixingSettings, use: str) -> None:
-    sources = [(str(n), one.category) for n, clip in enumerate(clips) for one in clip.sources]
+def cache_settings(model: SeparationModel, *, with_crops: bool = False) -> SourceCacheSettings:
+    """Return the cache settings of a model: its rate, its cues, crops as maps of its encoder."""
+    settings, required_cues = model.settings, model.required_cues
+    motion = {"with_crop_motion": "crop_motion" in required_cues}
+    return SourceCacheSettings(
+        sample_rate_hz=settings.front_end.sample_rate_hz,
+        num_channels=settings.front_end.num_channels,
+        crops=settings.crops.model_copy(update=motion),
+        embedder=fingerprint(model) if "crops" in required_cues else "",
+        with_crops=with_crops,
+        with_i3d_features="i3d_features" in required_cues,
+    )
+
+
+def default_cache() -> Path:
+    """Return the default folder of cached sources: below XDG_CACHE_HOME, or ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "avsep" / "sources"
+
+
+class DataModule(LightningDataModule):
+    """Lists, caches, mixtures and validation batches of a recipe, each made when first needed.
+
+    Order of use: construct (reads the lists), `build_caches`, then `mixtures`, `validation` and the
+    loader of Lightning.
+    """
+
+    def __init__(
+        self,
+        recipe: TrainRecipe,
+        cache_folder: Path | None = None,
+        num_workers: int | None = None,
+        lists: ClipLists | None = None,
+    ) -> None:
+        """Read the recipe's lists unless given.
+
+        `num_workers` processes build the caches and mix; none: the default of the caches, and the
+        recipe's to mix. Errors are those of `read_lists`.
+        """
+        super().__init__()
+        self.recipe = recipe
+        self.lists = read_lists(recipe) if lists is None else lists
+        self.cache_folder = cache_folder or default_cache()
+        self.num_workers = num_workers
+        # Set by a run that resumes: the first batch is that of this step.
+        self.first_step = 0
+        self._caches: tuple[SourceCache, SourceCache] | None = None
+        self._categories: tuple[str, ...] = ()
+        self._front_end = FrontEndSettings()
+
+    @property
+    def num_clips(self) -> int:
+        """Number of clips to cache."""
+        return len(self.lists.training) + len(self.lists.validation)
+
+    @property
+    def num_sources(self) -> int:
+        """Number of sources to train on; those of clips that were skipped do not count."""
+        return self.lists.num_sources if self._caches is None else len(self._caches[0])
+
+    @property
+    def skipped(self) -> list[str]:
+        """Reason of each clip that was left out while the caches were built."""
+        return [reason for cache in self._caches or () for reason in cache.skipped]
+
+    @property
+    def caches(self) -> tuple[SourceCache, SourceCache]:
+        """The caches to train and to validate on."""
+        assert self._caches is not None, "build_caches comes first"
+        return self._caches
+
+    def build_caches(self, model: SeparationModel) -> Iterator[str]:
+        """Cache what is missing for a model, and yield the name of each clip as it is done.
+
+        Raises:
+            InputError: a clip cannot be read, and `mixing.broken` of the recipe is "error".
+        """
+        settings = cache_settings(model)
+        training, validation = (
+            SourceCache(clips, settings, self.cache_folder)
+            for clips in (self.lists.training, self.lists.validation)
+        )
+        self._caches = training, validation
+        self._categories, self._front_end = model.settings.categories, model.settings.front_end
+        precompute = model.precompute if settings.embedder else None
+        for cache in self._caches:
+            yield from cache.build(
+                precompute,
+                num_workers=self.num_workers,
+                skip_broken=self.recipe.mixing.broken == "skip",
+            )
+
+    @cached_property
+    def mixtures(self) -> "MixAndSeparateDataset":
+        """The endless mixtures to train on."""
+        return self._mixtures(self.caches[0], self.recipe.mixing, self.recipe.training.seed)
+
+    @cached_property
+    def validation(self) -> list[Batch]:
+        """The validation batches, the same each time, whatever the training mixes."""
+        mixtures = self._mixtures(self.caches[1], validation_mixing(self.recipe), _VALIDATION_SEED)
+        items = [mixtures[index] for index in range(self.recipe.training.num_validation)]
+        starts = range(0, len(items), _VALIDATION_BATCH)
+        return [mixtures.collate(items[start : start + _VALIDATION_BATCH]) for start in starts]
+
+    def _mixtures(
+        self, cache: SourceCache, mixing: MixingSettings, seed: int
+    ) -> "MixAndSeparateDataset":
+        return MixAndSeparateDataset(cache, self._categories, mixing, self._front_end, seed=seed)
+
+    def train_dataloader(self) -> "DataLoader[AudioVisualItem]":
+        """Load the batches from `first_step` on, without end; workers change none of them."""
+        training, num_workers = self.recipe.training, self.num_workers
+        num_workers = training.num_workers if num_workers is None else num_workers
+        return DataLoader(
+            self.mixtures,
+            batch_sampler=StepBatches(training.batch_size, self.first_step),
+            collate_fn=self.mixtures.collate,
+            num_workers=num_workers,
+            # A forked process may hang on locks that threads of this one held.
+            multiprocessing_context="spawn" if num_workers else None,
+            prefetch_factor=_PREFETCHED_BATCHES if num_workers else None,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=begin_worker,
+        )
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch to the device; Lightning itself does not move frozen records."""
+        return to_device(batch, device)
+
+
+class StepBatches(Sampler[list[int]]):
+    """Indices of the mixtures of each step: step s has s B to s B + B - 1, from any step on."""
+
+    def __init__(self, batch_size: int, first_step: int = 0) -> None:
+        self.batch_size = batch_size
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield lists of indices without end."""
+        step = self.first_step
+        while True:
+            yield list(range(step * self.batch_size, (step + 1) * self.batch_size))
+            step += 1
+
+
+@dataclass(frozen=True)
+class AudioVisualItem:
+    """One mixture, its references, and the cues of its sources as a batch of one."""
+
+    mixed: MixtureItem
+    cues: Cues
+
+
+class MixAndSeparateDataset(Dataset[AudioVisualItem]):
+    """Mixtures without end: item `index` depends on the seed and the index alone.
+
+    Workers, machines and resumed runs therefore draw the same. In every stretch of as many mixtures
+    as there are sources, each source begins one, in an order drawn for that stretch.
+    """
+
+    def __init__(
+        self,
+        cache: SourceCache,
+        categories: Sequence[str],
+        settings: MixingSettings | None = None,
+        front_end: FrontEndSettings | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        """Mix the sources of a cache; `categories` is the model's list.
+
+        A model without categories, such as DAVIS, is given none, whatever the labels are.
+
+        Raises:
+            InputError: a category that the model does not have, or sources that cannot be mixed.
+        """
+        self.cache = cache
+        self.settings = settings or MixingSettings()
+        self.front_end = front_end or FrontEndSettings()
+        self.seed = seed
+        cached, needed = (
+            f"{part.sample_rate_hz} Hz in {part.num_channels} channels"
+            for part in (cache.settings, self.front_end)
+        )
+        if cached != needed:
+            raise InputError(
+                f"sources cached at {cached} cannot be mixed at {needed}: cache them for this model"
+            )
+        labels = [source.category for source in cache.sources]
+        unknown = [-1] * len(labels)
+        self._category_of = category_indices(labels, categories) if categories else unknown
+        self.sampler = MixtureSampler(cache.clip_of, labels, self.settings)
+        self._order: tuple[int, Int64[np.ndarray, " sources"]] | None = None
+
+    def __getitem__(self, index: int) -> AudioVisualItem:
+        """Make the mixture of this index; there is no last one."""
+        generator = np.random.default_rng([self.seed, 0, index])
+        draw = self.sampler.draw(self._first_source(index), generator)
+        sounds = [self.cache[place] for place in draw.heard]
+        num_samples = self.front_end.window_samples
+        lengths = [sound.num_samples for sound in sounds]
+        centres = centres_of(draw, lengths, num_samples, self.settings, generator)
+        windows = windows_of(sounds, centres, num_samples)
+        is_mirrored = self._draw_mirrored(draw, generator)
+        windows[is_mirrored] = mirror_channels(windows[is_mirrored])
+        mixed = mix_drawn(draw, windows, self.cache.sources, self.settings, generator)
+        cues = self._cues(draw, sounds, centres, generator)
+        if is_mirrored.any():
+            cues = mirror_sources(cues, is_mirrored[: len(draw.targets)])
+        return AudioVisualItem(mixed, cues)
+
+    def collate(self, items: list[AudioVisualItem]) -> Batch:
+        """Stack items to a batch; I3D features of unequal length are padded."""
+        mixed = to_batch([item.mixed for item in items])
+        return Batch(mixed.mixture, mixed.sources, join_cues([item.cues for item in items]))
+
+    def _first_source(self, index: int) -> int:
+        """Return the source that begins the mixture of this index."""
+        stretch, place = divmod(index, len(self.cache))
+        if self._order is None or self._order[0] != stretch:
+            generator = np.random.default_rng([self.seed, 1, stretch])
+            self._order = stretch, generator.permutation(len(self.cache))
+        return int(self._order[1][place])
+
+    def _draw_mirrored(
+        self, draw: SampledMixture, generator: np.random.Generator
+    ) -> Bool[np.ndarray, " sounds"]:
+        """Draw which sounds are mirrored; of those of one clip all or none."""
+        share = self.settings.mirror_probability
+        if not share:  # so that the numbers drawn afterwards stay as they were
+            return np.zeros(len(draw.heard), dtype=bool)
+        is_mirrored = generator.random(len(draw.heard)) < share
+        if draw.is_one_clip:
+            is_mirrored[: len(draw.targets)] = is_mirrored[0]
+        return is_mirrored
+
+    def _cues(
+        self,
+        draw: SampledMixture,
+        sounds: Sequence[CachedSource],
+        centres: Sequence[int],
+        generator: np.random.Generator,
+    ) -> Cues:
+        num_samples, rate_hz = self.front_end.window_samples, self.front_end.sample_rate_hz
+        windows = [
+            SourceWindow(
+                source,
+                start_seconds=(centre - num_samples // 2) / rate_hz,
+                is_repeated=source.num_samples < num_samples,
+            )
+            for source, centre in zip(sounds[: len(draw.targets)], centres, strict=False)
+        ]
+        cues = window_cues([windows], num_samples / rate_hz, select=self._selection(generator))
+        return replace(cues, category=self._categories_of(draw))
+
+    def _categories_of(self, draw: SampledMixture) -> Int64[Tensor, "1 S"]:
+        return torch.tensor([[self._category_of[place] for place in draw.targets]])
+
+    def _selection(self, generator: np.random.Generator) -> CropSelection:
+        """Return the choice of crops: at random in training, evenly spread in the middle."""
+        is_random = self.settings.position == "random"
+        return partial(_select_crops, generator=generator, is_random=is_random)
+
+
+def _select_crops(
+    crops: Int64[np.ndarray, " crops"],
+    num: int,
+    *,
+    generator: np.random.Generator,
+    is_random: bool,
+) -> Int64[np.ndarray, " K"]:
+    drawn = generator.random(len(crops))  # drawn in any case, so that the rest stays the same
+    return select_lowest(crops, drawn, num) if is_random else spread_evenly(crops, num)
+
+
+def _check_mixing(clips: Sequence[ClipFiles], mixing: MixingSettings, purpose: str) -> None:
+    """Check that mixtures can be drawn from a list, before anything is cached or written."""
+    sources = [(str(n), source.category) for n, clip in enumerate(clips) for source in clip.sources]
     names, categories = zip(*sources, strict=True)
     try:
         MixtureSampler(names, categories, mixing)
     except InputError as error:
-        raise InputError(f"with the {len(clips)} clips {use}: {error}") from error
-
-
-def _mixtures(
-    cache: SourceCache, model: Any, mixing: MixingSettings, seed: int
-) -> MixAndSeparateDataset:
-    settings = model.settings
-    return MixAndSeparateDataset(cache, settings.categories, mixing, settings.front_end, seed=seed)
+        raise InputError(f"with the {len(clips)} clips {purpose}: {error}") from error
 
 
 def _refuse_held_out(folder: Path) -> None:
-    """Clips that toyband made to test with are not to be trained on."""
+    """Raise InputError for a folder of toyband clips that are made to test with."""
     record = next(iter(sorted(folder.glob("*/score.json"))), None)
     if record is not None and json.loads(record.read_text(encoding="utf-8")).get("held_out"):
         raise InputError(

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from avsep.checkpoint import find_checkpoint, load_model
 from avsep.errors import InputError, unknown_name
 from avsep.models import MODELS
-from avsep.models.binaural import BinauralSeparator
+from avsep.models.base import SeparationModel
 from avsep.training.recipe import TrainRecipe, model_settings
 from avsep.vision.clip_encoder import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, load_image_encoder
@@ -53,7 +53,9 @@ class LoadReport:
         )
 
 
-def make_model(recipe: TrainRecipe, tell: Callable[[LoadReport], None] | None = None) -> Any:
+def make_model(
+    recipe: TrainRecipe, tell: Callable[[LoadReport], None] | None = None
+) -> SeparationModel:
     """The recipe's model with the weights it starts from.
 
     They are those of its checkpoint `init`, of which `tell` is told what was taken; the parts whose
@@ -83,7 +85,7 @@ def resolved(recipe: TrainRecipe) -> TrainRecipe:
     return recipe.model_copy(update=changed)
 
 
-def take_checkpoint(model: nn.Module, path: Path) -> None:
+def take_checkpoint(model: SeparationModel, path: Path) -> None:
     """Give a model all weights, frozen ones too, of a checkpoint that its training goes on from."""
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     own = {name.removeprefix("model."): value for name, value in state.items()}
@@ -142,7 +144,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _take_over(model: nn.Module, init: str, sha256: str | None) -> LoadReport:
+def _take_over(model: SeparationModel, init: str, sha256: str | None) -> LoadReport:
     path = find_checkpoint(init)
     if sha256 is not None and (found_sha256 := _digest(path)) != sha256:
         raise InputError(
@@ -151,7 +153,7 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> LoadReport:
             f"run with --init {init}"
         )
     found = load_model(path)
-    given, wanted = (cast(Any, one).settings for one in (found, model))
+    given, wanted = found.settings, model.settings
     if given.categories != wanted.categories:
         raise InputError(
             f"--init '{init}' knows other categories than the recipe's model: "
@@ -161,7 +163,7 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> LoadReport:
         model.load_state_dict(found.state_dict())
         return LoadReport(tuple(found.state_dict()), (), (), ())
     except RuntimeError as error:
-        if type(found) is type(model) and isinstance(model, BinauralSeparator):
+        if type(found) is type(model) and model.widenable_tensors:
             return _take_what_fits(model, found.state_dict(), init)
         differing = _difference(wanted.model_dump(), given.model_dump())
         if type(found) is not type(model):
@@ -172,7 +174,7 @@ def _take_over(model: nn.Module, init: str, sha256: str | None) -> LoadReport:
 
 
 def _take_what_fits(
-    model: BinauralSeparator[Any], given: dict[str, Shaped[Tensor, "..."]], init: str
+    model: SeparationModel, given: dict[str, Shaped[Tensor, "..."]], init: str
 ) -> LoadReport:
     """Take over what a network of the same kind has that hears or sees less (LAVSS, section 3.4).
 
@@ -182,7 +184,7 @@ def _take_what_fits(
     shared = [name for name in own if name in given]
     widened = [name for name in shared if own[name].shape != given[name].shape]
     for name in widened:
-        if name not in model.input_tensors or not _is_wider(own[name], given[name]):
+        if name not in model.widenable_tensors or not _is_wider(own[name], given[name]):
             raise InputError(
                 f"--init '{init}' has another shape than the recipe's model: '{name}' is "
                 f"{_sides(given[name])}, needed is {_sides(own[name])}"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avsep.data.mixing import MixingSettings
 from avsep.errors import InputError, unknown_name
 from avsep.models import MODELS
+from avsep.models.base import ModelSettings
 from avsep.recipe import check_settings, load_recipe
 
 COMMAND = "train"
@@ -125,7 +126,7 @@ def written_out(recipe: TrainRecipe, origin: str | Path) -> TrainRecipe:
     return recipe.model_copy(update={"settings": settings})
 
 
-def model_settings(recipe: TrainRecipe, origin: str | Path) -> Any:
+def model_settings(recipe: TrainRecipe, origin: str | Path) -> ModelSettings:
     """The settings object of the recipe's model."""
     if recipe.model not in MODELS:
         raise unknown_name("model", recipe.model, MODELS)

@@ -2,9 +2,9 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -12,10 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from avsep.devices import to_device
-from avsep.parallel import begin_worker
+from avsep.models.base import SeparationModel
 from avsep.records import Batch
 from avsep.training.recipe import OptimizerSettings, TrainRecipe
 
@@ -79,19 +77,6 @@ def rate_share(
     return share
 
 
-@runtime_checkable
-class Mixtures(Protocol):
-    """Mixtures to train on: item `index` depends on a seed and the index alone."""
-
-    def item(self, index: int) -> Any:
-        """One mixture with its truth and its cues; indices have no end."""
-        ...
-
-    def collate(self, items: list[Any]) -> Batch:
-        """Items as one batch."""
-        ...
-
-
 @dataclass(frozen=True)
 class Length:
     """How long a training is."""
@@ -103,18 +88,18 @@ class Length:
 class SeparationTask(LightningModule):
     """Any model of the contract under its recipe: losses, optimizer, schedule."""
 
-    def __init__(self, model: nn.Module, recipe: TrainRecipe, length: Length) -> None:
+    def __init__(self, model: SeparationModel, recipe: TrainRecipe, length: Length) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
         self.length = length
-        self._losses: Callable[[Batch], dict[str, Tensor]] = model.losses  # type: ignore[assignment]
+        self._losses = model.losses
         if recipe.training.compile:
             self._losses = torch.compile(self._losses)
 
     def configure_optimizers(self) -> Any:
         """One optimizer, and its schedule stepped with it."""
-        groups = self.model.parameter_groups()  # type: ignore[operator]
+        groups = self.model.parameter_groups()
         optimizer = make_optimizer(groups, self.recipe.optimizers, self.recipe.training.optimizer)
         schedule = make_schedule(
             optimizer, self.recipe.optimizers, self.length.steps_per_epoch, self.length.num_steps
@@ -130,12 +115,6 @@ class SeparationTask(LightningModule):
             "losses": {name: value.detach() for name, value in losses.items()},
         }
 
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        """The batch on the device; Lightning itself does not move frozen records."""
-        return to_device(batch, device)
-
 
 class StepCallback(Callback):
     """Something done after every step, in the order in which the trainer is given them."""
@@ -149,45 +128,3 @@ class StepCallback(Callback):
 
     def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
         """What there is to do, with the losses of the step's batch."""
-
-
-def make_loader(
-    mixtures: Mixtures, batch_size: int, first_step: int, num_workers: int
-) -> DataLoader[Any]:
-    """The batches from `first_step` on, without end; the number of workers changes none."""
-    return DataLoader(
-        _Items(mixtures),
-        batch_sampler=StepBatches(batch_size, first_step),
-        collate_fn=mixtures.collate,
-        num_workers=num_workers,
-        # A forked process may hang on locks that threads of this one held.
-        multiprocessing_context="spawn" if num_workers else None,
-        prefetch_factor=4 if num_workers else None,
-        persistent_workers=num_workers > 0,
-        worker_init_fn=begin_worker,
-    )
-
-
-class StepBatches(Sampler[list[int]]):
-    """Indices of the mixtures of each step: step s holds s B to s B + B - 1, from any step on."""
-
-    def __init__(self, batch_size: int, first_step: int = 0) -> None:
-        self.batch_size = batch_size
-        self.first_step = first_step
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Lists of indices without end."""
-        step = self.first_step
-        while True:
-            yield list(range(step * self.batch_size, (step + 1) * self.batch_size))
-            step += 1
-
-
-class _Items(Dataset[Any]):
-    """Mixtures as a data set of PyTorch, which asks by `[index]`."""
-
-    def __init__(self, mixtures: Mixtures) -> None:
-        self.mixtures = mixtures
-
-    def __getitem__(self, index: int) -> Any:
-        return self.mixtures.item(index)

@@ -4,17 +4,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
-from torch import nn
 
 from avsep.checkpoint import save_checkpoint
 from avsep.devices import to_device
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.protocol import PairScores, score_pairs, summarise
+from avsep.models.base import SeparationModel
 from avsep.records import Batch
 from avsep.training.callbacks import (
     Clock,
@@ -85,7 +85,7 @@ class Validation(StepCallback):
 
     @torch.no_grad()
     def _show(self, step: int, num_samples: int, device: torch.device) -> None:
-        model: Any = self.average.model
+        model = self.average.model
         was_training = model.training
         model.eval()
         for batch in self.batches:
@@ -98,7 +98,9 @@ class Validation(StepCallback):
 
 
 @torch.no_grad()
-def validate(model: nn.Module, batches: Sequence[Batch], device: torch.device) -> dict[str, float]:
+def validate(
+    model: SeparationModel, batches: Sequence[Batch], device: torch.device
+) -> dict[str, float]:
     """Mean SDR, SIR and SAR with the category told and from the picture alone, and the losses.
 
     `validation/sdr_db` is the SDR with the category told, where the model reads one.
@@ -110,10 +112,10 @@ def validate(model: nn.Module, batches: Sequence[Batch], device: torch.device) -
     seen: list[PairScores] = []
     for batch in batches:
         here = to_device(batch, device)
-        for name, value in model.losses(here).items():  # type: ignore[operator]
+        for name, value in model.losses(here).items():
             figures.setdefault(f"validation/loss_{name}", []).append(float(value))
         told += _scores(model, here, figures)
-        if "category" in model.required_cues:  # type: ignore[operator]
+        if "category" in model.required_cues:
             blind = replace(here, cues=replace(here.cues, category=None))
             seen += _scores(model, blind, figures, here.cues.category)
     model.train(was_training)
@@ -128,7 +130,7 @@ def validate(model: nn.Module, batches: Sequence[Batch], device: torch.device) -
 
 
 def _scores(
-    model: Any,
+    model: SeparationModel,
     batch: Batch,
     figures: dict[str, list[float]],
     truth: torch.Tensor | None = None,
@@ -137,10 +139,12 @@ def _scores(
     assert batch.sources is not None, "validation knows the truth"
     answer = model.separate(batch)
     if truth is not None:
-        right = (answer.metadata["category"] == truth).float().mean()
+        used = cast("torch.Tensor", answer.metadata["category"])
+        right = (used == truth).float().mean()
         figures.setdefault("validation/category_right", []).append(float(right))
-    if "gate" in answer.metadata:
-        figures.setdefault("validation/gate_mean", []).append(float(answer.metadata["gate"].mean()))
+    gate = answer.metadata.get("gate")
+    if isinstance(gate, torch.Tensor):
+        figures.setdefault("validation/gate_mean", []).append(float(gate.mean()))
     num_samples = batch.mixture.shape[-1]
     estimates = waveforms(answer, model.front_end, num_samples).cpu().numpy()
     references = batch.sources.cpu().numpy()

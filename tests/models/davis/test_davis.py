@@ -70,7 +70,7 @@ class Oracle(nn.Module):
 
     def forward(self, noisy: Tensor, mixture: Tensor, timestep: Tensor, seen: Tensor) -> Tensor:
         """The target, whose noise is what noisy holds beside the clean sound."""
-        time, path = timestep / self.model._clock, self.model.path
+        time, path = timestep / self.model._timesteps_per_time, self.model.path
         signal, noise_scale = (
             w[:, None, None] for w in (path.signal(time), path.noise_scale(time))
         )
@@ -324,7 +324,7 @@ def test_defaults_are_the_papers() -> None:
         model = DAVIS()
     sizes = {name: sum(p.numel() for p in ps) for name, ps in model.parameter_groups().items()}
     # The released 36,549,603 and 13,663,232, less what is never used (tests/layers).
-    assert sizes == {"unet": 35_760_099, "seeing": 13_663_232}
+    assert sizes == {"unet": 35_760_099, "vision": 13_663_232}
 
 
 @pytest.mark.parametrize("is_wanted", [False, True])
@@ -340,4 +340,4 @@ def test_precision_is_reduced_where_it_is_asked_for_and_the_device_can(
     assert torch.equal(found, exact) != (is_wanted and able)
     assert (found - exact).norm() < 0.01 * exact.norm()  # 40 dB
     # The same weights, sampled otherwise, are exact again.
-    assert torch.equal(separate(model.sampled_by(QUIET), batch), exact)
+    assert torch.equal(separate(model.with_sampling(QUIET), batch), exact)

@@ -1,8 +1,8 @@
-"""DAVIS: each source's magnitude is generated from noise, given the mixture and its pictures.
+"""DAVIS: sample each source's magnitude from noise, given the mixture and its frames.
 
 Huang et al., High-quality visually-guided sound separation from diverse categories (2024), and
 their follow-up by flow matching. Axes beside those of records.py: N the sources of all mixtures
-in a row (B times S), R rows of the logarithmic axis, K pictures, D width of what they show.
+in a row (B times S), R rows of the logarithmic axis, D width of the visual condition.
 """
 
 import copy
@@ -12,7 +12,7 @@ from typing import Literal, Self, cast, get_args
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
@@ -28,6 +28,13 @@ from avsep.diffusion.paths import (
 )
 from avsep.diffusion.sampling import NoiseField, SamplingSettings, sample
 from avsep.errors import unknown_name
+from avsep.models.base import (
+    ModelSettings,
+    SeparationModel,
+    presence,
+    require_sources,
+    trained_groups,
+)
 from avsep.models.davis.frame_network import (
     FrameEncoderName,
     FrameNetwork,
@@ -36,61 +43,63 @@ from avsep.models.davis.frame_network import (
 )
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
 from avsep.records import Batch, Cues, Quality, Separation
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.magnitudes import compress, expand, input_gain, loss_weight, ratio_mask
+from avsep.sound.magnitudes import compress, expand, loss_weight, ratio_mask
 
-# The network counts time in as many steps, whatever the clock of the path.
+# The network's timestep embedding covers 0..1000, also where the path's time is 0..1 (a flow).
 _TIMESTEPS = 1000
 
 
-class DAVISSettings(BaseModel):
+class DAVISSettings(ModelSettings):
     """Every number of the paper's sections 3 and 4, of its code where the paper has none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     categories: tuple[str, ...] = Field(
-        default=(), description="words with a stored embedding each, to be told instead of pictures"
+        default=(), description="categories with a learned embedding, usable instead of pictures"
     )
-    front_end: FrontEndSettings = FrontEndSettings()
     crops: CropSettings = CropSettings(num_crops=11, crop_rate_hz=4.0, with_crop_motion=False)
     unet: SeparationUNetSettings = SeparationUNetSettings()
-    image_encoder: FrameEncoderName = Field(default="clip", description="of each picture; frozen")
+    image_encoder: FrameEncoderName = Field(
+        default="clip", description="frozen encoder of each picture"
+    )
     encoder_categories: tuple[str, ...] = Field(
-        default=(), description="what the head of the image encoder 'small' tells apart"
+        default=(), description="categories of the head of the image encoder 'small'"
     )
     transformer: TemporalTransformerSettings = TemporalTransformerSettings()
     process: Literal["diffusion", "flow"] = Field(
         default="diffusion", description="the path from noise to sound: DDPM's, or a straight line"
     )
     schedule: Literal["sigmoid", "cosine", "linear"] = Field(
-        default="sigmoid", description="of the diffusion's noise"
+        default="sigmoid", description="noise schedule of the diffusion"
     )
     target: Target = Field(
         default="noise",
-        description="what the network says: noise (DAVIS), data, velocity (DAVIS-Flow), or ours: "
-        "bounded, the part of the mixture's magnitude that is the source's",
+        description="what the network predicts: noise (DAVIS), data, velocity (DAVIS-Flow), or "
+        "ours: mask, the source's share of the mixture's magnitude",
     )
     loss: Literal["l1", "l2"] = Field(
         default="l1",
-        description="distance to the target: l1 (section 3.4) or l2 (equation 4); of a bounded one "
-        "between the parts of the mixture, louder cells counting more",
+        description="distance to the target: l1 (section 3.4) or l2 (equation 4); of a mask "
+        "between the shares of the mixture, louder cells weighted more",
     )
     data_loss: float = Field(
-        default=0.0, ge=0, description="weight of the l1 distance of the clean sound beside it"
+        default=0.0, ge=0, description="weight of the l1 distance of the clean magnitude beside it"
     )
     loss_scale: float = Field(default=1000.0, gt=0, description="factor of the whole loss")
     timestep_power: float = Field(
-        default=1.0, ge=1, description="ours: above 1 noisy times are trained more often"
+        default=1.0, ge=1, description="ours: above 1 noisy timesteps are trained more often"
     )
     self_conditioning_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="ours: share of sources that are trained from the network's own first estimate "
-        "under noise instead of the truth, as sampling in several steps meets it",
+        description="ours: share of sources trained from the network's own first estimate under "
+        "noise instead of the reference, as sampling in several steps meets it",
     )
     word_probability: float = Field(
-        default=0.0, ge=0, le=1, description="ours: share of sources that are trained by their word"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="ours: share of sources trained with the embedding of their category instead "
+        "of pictures",
     )
     target_gain: float = Field(
         default=2.0,
@@ -99,22 +108,17 @@ class DAVISSettings(BaseModel):
         "under the mean of two",
     )
     bound_by_mixture: bool = Field(
-        default=True, description="no answer exceeds the mixture's magnitude anywhere"
-    )
-    input_rms: float | None = Field(
-        default=None,
-        gt=0,
-        description="ours: mixtures are heard at this RMS, whatever their level; none: as they are",
+        default=True, description="limit every estimate to the mixture's magnitude, cell by cell"
     )
     sampling: SamplingSettings = SamplingSettings()
     qualities: dict[Quality, SamplingSettings] = Field(
-        default_factory=dict, description="of `--quality`; what is missing is `sampling`"
+        default_factory=dict, description="sampling of each `--quality`; default: `sampling`"
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> "DAVISSettings":
+    def _check_target(self) -> "DAVISSettings":
         if self.self_conditioning_probability and self.target not in ("data", "mask"):
-            raise ValueError("own_estimate_probability needs the target 'data' or 'bounded'")
+            raise ValueError("self_conditioning_probability needs the target 'data' or 'mask'")
         if self.word_probability and not self.categories:
             raise ValueError("word_probability needs categories")
         return self
@@ -122,28 +126,27 @@ class DAVISSettings(BaseModel):
 
 @dataclass(frozen=True)
 class _Condition:
-    """What the network is asked about N sources.
+    """The condition of the network for N sources.
 
     Attributes:
-        bound: the mixture's magnitude at the level of the targets.
-        heard: the mixture as it is represented.
-        seen: what is seen, or told, of each source.
+        magnitude: the mixture's, at the level of the targets.
+        mixture: the compressed magnitude of the mixture.
+        visual: one vector a source, of its pictures or its word.
     """
 
-    bound: Float[Tensor, "N R T"]
-    heard: Float[Tensor, "N R T"]
-    seen: Float[Tensor, "N D"]
+    magnitude: Float[Tensor, "N R T"]
+    mixture: Float[Tensor, "N R T"]
+    visual: Float[Tensor, "N D"]
 
 
-class DAVIS(nn.Module):
+class DAVIS(SeparationModel[DAVISSettings]):
     """DAVIS (Figure 2): frame encoder, temporal transformer, Separation U-Net, sampler."""
 
     Settings = DAVISSettings
 
     def __init__(self, settings: DAVISSettings | None = None) -> None:
-        super().__init__()
-        self.settings = settings = settings or self.Settings()
-        self.front_end = FrontEnd(settings.front_end)
+        super().__init__(settings)
+        settings = self.settings
         self.frames = FrameNetwork(
             settings.image_encoder,
             settings.encoder_categories,
@@ -157,168 +160,195 @@ class DAVIS(nn.Module):
         self.path: ProbabilityPath = (
             FlowPath() if is_flow else DiffusionPath(settings.schedule, _TIMESTEPS)
         )
-        self._clock = _TIMESTEPS if is_flow else 1
+        self._timesteps_per_time = _TIMESTEPS if is_flow else 1
 
     @property
-    def required_cues(self) -> frozenset[str]:
-        """The cues it reads: pictures; of the category it knows nothing (section 4.2)."""
-        return frozenset({"crops"})
+    def text_prompts(self) -> Literal["category", "embedding"] | None:
+        """CLIP embeds any text (section 4.4); other encoders have the learned categories."""
+        if self.settings.image_encoder == "clip":
+            return "embedding"
+        return "category" if self.settings.categories else None
 
     def at_quality(self, quality: str) -> Self:
-        """The same model, sampling as fast, as balanced or as well as its settings have it."""
+        """Return the model with the sampling that its settings give for a quality."""
         if quality not in get_args(Quality):
             raise unknown_name("quality", quality, get_args(Quality))
-        known = self.settings.qualities
-        return self.sampled_by(known.get(cast("Quality", quality), self.settings.sampling))
+        settings = self.settings
+        return self.with_sampling(
+            settings.qualities.get(cast("Quality", quality), settings.sampling)
+        )
 
-    def sampled_by(self, sampling: SamplingSettings) -> Self:
-        """The same model, its weights shared, sampling in another way."""
+    def with_sampling(self, sampling: SamplingSettings) -> Self:
+        """Return the model with other sampling settings; weights are shared."""
         other = copy.copy(self)
         other.settings = self.settings.model_copy(update={"sampling": sampling})
         return other
 
     def precompute(self, cues: Cues) -> Cues:
-        """The cues with the frozen encoder's vectors instead of the pictures."""
+        """Replace the crops by the frozen encoder's vectors."""
         return self.frames.precompute(cues)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """What is trained: the U-Net, and what sees (temporal transformer, stored words)."""
-        seeing = [one for one in self.frames.parameters() if one.requires_grad]
-        return {"unet": list(self.unet.parameters()), "seeing": seeing}
+        """Group the U-Net apart from the vision: temporal transformer and category embeddings."""
+        return trained_groups(self, {"unet": self.unet}, rest="vision")
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """`total`: the distance to what the network should say, summed over sources."""
-        assert batch.sources is not None, "training needs the true sources"
-        num_sources = batch.sources.shape[1]
-        level = input_gain(batch.mixture, self.settings.input_rms)
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Compute `separation`, the distance to the target summed over sources, and `total`."""
+        sources = require_sources(batch)
+        gain = self.input_gain(batch.mixture)
         condition = self._condition(
-            self.front_end.magnitude(batch.mixture[:, 0] * level), batch.cues
+            self.front_end.magnitude(batch.mixture[:, 0] * gain), batch.cues
         )
-        sources = batch.sources[:, :, 0] * level[:, None] * self.settings.target_gain
-        rows = self._to_network(self.front_end.magnitude(sources.flatten(0, 1)))
-        clean, noise = compress(rows), torch.randn_like(rows)
+        targets = sources[:, :, 0] * gain[:, None] * self.settings.target_gain
+        magnitudes = self.to_network(self.front_end.magnitude(targets.flatten(0, 1)))
+        clean, noise = compress(magnitudes), torch.randn_like(magnitudes)
         time = self.path.sample_times(
-            len(rows), torch.default_generator, rows.device, self.settings.timestep_power
+            len(clean), torch.default_generator, clean.device, self.settings.timestep_power
         )
-        noisy = self.path.noised(self._started_from(clean, noise, condition), noise, time)
+        noisy = self.path.noised(self._start(clean, noise, condition), noise, time)
         self.unet.reduce_precision(reduced=False)
-        prediction = self.unet(noisy, condition.heard, time * self._clock, condition.seen).float()
-        found = self._distance(prediction, condition, rows, noise, noisy, time) * num_sources
-        loss = found * self.settings.loss_scale
+        prediction = self._predict(noisy, time, condition)
+        loss = self._distance(prediction, condition, magnitudes, noise, noisy, time)
+        loss = loss * sources.shape[1] * self.settings.loss_scale
         return {"separation": loss, "total": loss}
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
-        """Each source's magnitude, sampled; channels one by one, with the same cues and noise."""
+        """Sample the sources of each channel, with the same cues and noise for all channels."""
         cues, noise = self.precompute(batch.cues), self._noise(batch, generator)
-        heard, phase = self.front_end.spectrogram(batch.mixture)  # B C F T
-        level = input_gain(batch.mixture, self.settings.input_rms)
-        channels = (heard * level[..., None, None]).unbind(1)
-        found = [self._sample(channel, cues, noise) for channel in channels]
-        magnitudes = torch.stack(found, dim=2) / level[..., None, None, None]
-        energy = heard.square().sum((1, 2, 3))[:, None]
-        presence = magnitudes.square().sum((2, 3, 4)) / energy.clamp_min(1e-12)
+        mixture, phase = self.front_end.spectrogram(batch.mixture)  # B C F T
+        gain = self.input_gain(batch.mixture)[..., None, None]  # B 1 1 1
+        channels = (mixture * gain).unbind(1)
+        estimates = torch.stack([self._sample(mono, cues, noise) for mono in channels], dim=2)
+        estimates = estimates / gain[..., None]  # B S C F T
         sampling = self.settings.sampling
-        metadata = {"sampler": sampling.sampler, "evaluations": sampling.evaluations}
-        return Separation(magnitudes, presence.clamp(0, 1), phase, metadata)
+        metadata: dict[str, object] = {
+            "sampler": sampling.sampler,
+            "evaluations": sampling.evaluations,
+        }
+        return Separation(estimates, presence(estimates, mixture), phase, metadata)
+
+    def to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
+        """Warp to log-frequency rows, padded to as many columns as the network can halve."""
+        rows = super().to_network(magnitude)
+        return pad(rows, (0, -rows.shape[-1] % self.settings.unet.cells[1]))
+
+    def from_network(
+        self, rows: Float[Tensor, "*batch R t"], num_frames: int
+    ) -> Float[Tensor, "*batch F T"]:
+        """Warp magnitudes or masks back to linear bins, without the columns of padding."""
+        num_columns = self.settings.front_end.num_columns or num_frames
+        num_columns = -(-num_columns // self.settings.time_stride)
+        return super().from_network(rows[..., :num_columns], num_frames)
 
     def _sample(
-        self, heard: Float[Tensor, "B F T"], cues: Cues, noise: Callable[[int], Tensor]
+        self, mixture: Float[Tensor, "B F T"], cues: Cues, noise: Callable[[int], Tensor]
     ) -> Float[Tensor, "B S F T"]:
-        """Magnitudes of all sources of one channel, at their level in what is heard."""
-        condition = self._condition(heard, cues)
+        """Sample the magnitudes of all sources of one channel, at their level in the mixture."""
+        settings = self.settings
+        condition = self._condition(mixture, cues)
 
         def estimate(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
             return self._estimate(noisy, time, condition)
 
-        reduced = self.settings.sampling.reduced_precision and supports_bfloat16(heard.device)
+        reduced = settings.sampling.reduced_precision and supports_bfloat16(mixture.device)
         self.unet.reduce_precision(reduced=reduced)
-        rows = sample(self.settings.sampling, estimate, condition.heard, self.path, noise)
-        magnitude, num_mixtures = expand(rows), len(heard)
-        if self.settings.target == "mask":
-            # The part of the mixture is carried to the linear axis: its magnitude is known there.
-            share = self._from_network(ratio_mask(magnitude, condition.bound, 1.0), heard.shape[-1])
-            return share.unflatten(0, (num_mixtures, -1)) * heard[:, None]
-        linear = self._from_network(magnitude, heard.shape[-1]) / self.settings.target_gain
-        found = linear.unflatten(0, (num_mixtures, -1))
-        return found.minimum(heard[:, None]) if self.settings.bound_by_mixture else found
+        compressed = sample(settings.sampling, estimate, condition.mixture, self.path, noise)
+        magnitudes, (num_mixtures, _, num_frames) = expand(compressed), mixture.shape
+        if settings.target == "mask":
+            # The mask, not the magnitude, is warped back: on the linear axis the mixture is known.
+            masks = ratio_mask(magnitudes, condition.magnitude, 1.0)
+            masks = self.from_network(masks, num_frames).unflatten(0, (num_mixtures, -1))
+            return masks * mixture[:, None]
+        linear = self.from_network(magnitudes, num_frames) / settings.target_gain
+        linear = linear.unflatten(0, (num_mixtures, -1))
+        return linear.minimum(mixture[:, None]) if settings.bound_by_mixture else linear
+
+    def _predict(
+        self, noisy: Float[Tensor, "N R T"], time: Float[Tensor, " N"], condition: _Condition
+    ) -> Float[Tensor, "N R T"]:
+        """Run the network at times of the path."""
+        timestep = time * self._timesteps_per_time
+        return self.unet(noisy, condition.mixture, timestep, condition.visual).float()
 
     def _estimate(
         self, noisy: Float[Tensor, "N R T"], time: float, condition: _Condition
     ) -> Float[Tensor, "N R T"]:
-        """The clean sound as the network has it at one time of the path."""
+        """Estimate the clean compressed magnitude at one time of the path."""
         times = torch.full((len(noisy),), time, device=noisy.device)
-        prediction = self.unet(noisy, condition.heard, times * self._clock, condition.seen).float()
-        return self._data(prediction, noisy, times, condition).clamp(-1, 1)
+        prediction = self._predict(noisy, times, condition)
+        return self._to_data(prediction, noisy, times, condition).clamp(-1, 1)
 
-    def _data(
+    def _to_data(
         self,
         prediction: Float[Tensor, "N R T"],
         noisy: Float[Tensor, "N R T"],
         times: Float[Tensor, " N"],
         condition: _Condition,
     ) -> Float[Tensor, "N R T"]:
-        """The clean sound that the network's answer stands for."""
+        """Convert a prediction of any target to the clean compressed magnitude."""
         if self.settings.target == "mask":
-            return compress(prediction.sigmoid() * condition.bound)
+            return compress(prediction.sigmoid() * condition.magnitude)
         return data_from(self.settings.target, prediction, noisy, times, self.path)
 
-    def _started_from(
+    def _start(
         self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], condition: _Condition
     ) -> Float[Tensor, "N R T"]:
-        """What noise is added to in training: the truth, or the network's own first estimate."""
+        """Replace a random share of the clean magnitudes by the network's own first estimates."""
         share = self.settings.self_conditioning_probability
         chosen = torch.rand(len(clean), device=clean.device) < share
         if not self.training or not share or not bool(chosen.any()):
             return clean
-        part = _Condition(condition.bound[chosen], condition.heard[chosen], condition.seen[chosen])
+        part = _Condition(
+            condition.magnitude[chosen], condition.mixture[chosen], condition.visual[chosen]
+        )
         with torch.no_grad():
             start = torch.randn_like(noise[chosen])
-            own = self._estimate(start, self.path.times(1)[0], part)
-        return clean.masked_scatter(chosen[:, None, None], own)
+            estimates = self._estimate(start, self.path.times(1)[0], part)
+        return clean.masked_scatter(chosen[:, None, None], estimates)
 
     def _distance(
         self,
         prediction: Float[Tensor, "N R T"],
         condition: _Condition,
-        rows: Float[Tensor, "N R T"],
+        magnitudes: Float[Tensor, "N R T"],
         noise: Float[Tensor, "N R T"],
         noisy: Float[Tensor, "N R T"],
         time: Float[Tensor, " N"],
     ) -> Float[Tensor, ""]:
-        """The loss of what the network said, mean over sources and cells."""
-        settings, clean, weight = self.settings, compress(rows), rows.new_ones(())
+        """Compute the loss of a prediction, mean over sources and cells."""
+        settings, clean, weight = self.settings, compress(magnitudes), magnitudes.new_ones(())
         if settings.target == "mask":
-            error = prediction.sigmoid() - ratio_mask(rows, condition.bound, 1.0)
-            weight = loss_weight(condition.bound / settings.target_gain)
+            error = prediction.sigmoid() - ratio_mask(magnitudes, condition.magnitude, 1.0)
+            weight = loss_weight(condition.magnitude / settings.target_gain)
         else:
             error = prediction - target_of(settings.target, clean, noise, time, self.path)
         error = error.abs() if settings.loss == "l1" else error.square()
-        found = (weight * error).mean()
+        loss = (weight * error).mean()
         if settings.data_loss:
-            data = self._data(prediction, noisy, time, condition)
-            found = found + settings.data_loss * (data - clean).abs().mean()
-        return found
+            data = self._to_data(prediction, noisy, time, condition)
+            loss = loss + settings.data_loss * (data - clean).abs().mean()
+        return loss
 
-    def _condition(self, heard: Float[Tensor, "B F T"], cues: Cues) -> _Condition:
-        """What the network is asked: the mixture's magnitude once for each source, what is seen."""
+    def _condition(self, mixture: Float[Tensor, "B F T"], cues: Cues) -> _Condition:
+        """Compute the condition: the mixture repeated for each source, and the visual vectors."""
         share = self.settings.word_probability if self.training else 0.0
-        seen = self.frames(cues, share)
-        rows = self._to_network(heard).repeat_interleave(seen.shape[1], dim=0)
-        return _Condition(rows * self.settings.target_gain, compress(rows), seen.flatten(0, 1))
+        visual = self.frames(cues, share)
+        rows = self.to_network(mixture).repeat_interleave(visual.shape[1], dim=0)
+        return _Condition(rows * self.settings.target_gain, compress(rows), visual.flatten(0, 1))
 
     def _noise(
         self, batch: Batch, generator: Generator | None
     ) -> Callable[[int], Float[Tensor, "N R T"]]:
-        """The noise of each step, the same for all sources and all mixtures of a batch.
+        """Return the noise of each step, the same for all sources and all mixtures of a batch.
 
-        Windows of one sound share it where they overlap.
+        Overlapping windows of one long sound share it where they overlap.
         """
         starts = [0] * len(batch.mixture)
         if batch.start_frames is not None and generator is not None:
             starts, seed = batch.start_frames.tolist(), generator.initial_seed()
         else:
-            place = torch.device("cpu") if generator is None else generator.device
-            seed = int(torch.randint(2**62, (1,), generator=generator, device=place))
+            device = torch.device("cpu") if generator is None else generator.device
+            seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
         num_samples, front_end = batch.mixture.shape[-1], self.settings.front_end
         num_columns = front_end.columns_of(num_samples)
         starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
@@ -330,18 +360,6 @@ class DAVIS(nn.Module):
             return drawn.repeat_interleave(repeats, dim=0)
 
         return noise
-
-    def _to_network(self, magnitude: Float[Tensor, "*batch F T"]) -> Float[Tensor, "*batch R t"]:
-        """A magnitude on the logarithmic axis, in as many columns as the network can halve."""
-        rows = self.front_end.to_rows(magnitude)
-        return pad(rows, (0, -rows.shape[-1] % self.settings.unet.cells[1]))
-
-    def _from_network(
-        self, rows: Float[Tensor, "*batch R t"], num_frames: int
-    ) -> Float[Tensor, "*batch F T"]:
-        """A magnitude or share of the logarithmic axis on the linear one."""
-        num_columns = self.settings.front_end.num_columns or num_frames
-        return self.front_end.to_bins(rows[..., :num_columns], num_frames)
 
 
 class DAVISFlowSettings(DAVISSettings):

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from avsep.errors import InputError
-from avsep.training.run import Options, Session
+from avsep.training.run import TrainingOptions, TrainingRun
 from training.tiny_band import make_band, write_tiny_recipe
 
 
-def options_in(folder: Path, *overrides: str) -> Options:
-    return Options(
+def options_in(folder: Path, *overrides: str) -> TrainingOptions:
+    return TrainingOptions(
         str(folder / "tiny.toml"), [str(folder / "band")], list(overrides), folder=folder / "run",
         num_workers=0, cache=folder / "cache",
     )  # fmt: skip
@@ -22,9 +22,9 @@ def test_a_training_that_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None
     make_band(tmp_path / "band", 6)
     write_tiny_recipe(tmp_path / "tiny.toml")
     with pytest.raises(InputError, match="with the 1 clips to validate with"):
-        Session(options_in(tmp_path, "training.validation_share=0.1"))
+        TrainingRun.from_options(options_in(tmp_path, "training.validation_share=0.1"))
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
-    Session(options_in(tmp_path)).begin()
+    TrainingRun.from_options(options_in(tmp_path)).begin()
     assert (tmp_path / "run" / "recipe.toml").is_file()
 
 
@@ -34,7 +34,7 @@ def test_workers_govern_the_preparation_too(
     make_band(tmp_path / "band", 6)
     write_tiny_recipe(tmp_path / "tiny.toml")
     monkeypatch.setattr("avsep.cues.cache._FEW_CLIPS", 0)  # else so few need no process
-    prepared = Session(options_in(tmp_path)).prepare()
+    prepared = TrainingRun.from_options(options_in(tmp_path)).prepare()
     next(prepared)
     assert multiprocessing.active_children() == []
     assert len(list(prepared)) == 5
