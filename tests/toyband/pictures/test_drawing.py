@@ -7,33 +7,33 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from avsep.toyband.pictures.drawing import (
-    Frame,
     Placement,
     Sketch,
+    Transform,
     arc,
-    both_sides,
+    blend,
     darker,
     lighter,
-    mix,
+    mirror_outline,
     rasterise,
     ribbon,
-    smooth,
+    spline,
 )
 
 numbers = st.floats(-40, 40)
 
 
 def test_a_quarter_turn_is_clockwise():
-    assert Frame((10, 20), 90, 2.0).point(3, 0) == pytest.approx((10, 26))
+    assert Transform((10, 20), 90, 2.0).point(3, 0) == pytest.approx((10, 26))
 
 
 @settings(max_examples=40, deadline=None)
 @given(numbers, numbers, st.floats(-180, 180), st.floats(0.2, 3), numbers, numbers)
-def test_a_sketch_within_a_frame_agrees_with_its_points(x, y, turn, grow, at_x, at_y):
-    frame = Frame((at_x, at_y), turn, grow)
+def test_a_sketch_within_a_frame_agrees_with_its_points(x, y, turn, scale, at_x, at_y):
+    transform = Transform((at_x, at_y), turn, scale)
     sketch = Sketch()
-    sketch.within(frame).fill([(x, y), (0, 0), (1, 1)], (0, 0, 0))
-    np.testing.assert_allclose(sketch.shapes[0].points[0], frame.point(x, y), atol=1e-9)
+    sketch.within(transform).fill([(x, y), (0, 0), (1, 1)], (0, 0, 0))
+    np.testing.assert_allclose(sketch.shapes[0].points[0], transform.point(x, y), atol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,7 +84,7 @@ def test_a_gradient_goes_from_one_colour_to_the_other():
 def test_a_smooth_curve_passes_through_its_points():
     points = [(0.0, 0.0), (4.0, 3.0), (9.0, -2.0), (12.0, 5.0)]
     for closed in (False, True):
-        curve = smooth(points, closed=closed)
+        curve = spline(points, closed=closed)
         gaps = np.abs(curve[:, None] - np.array(points)).sum(axis=2).min(axis=0)
         np.testing.assert_allclose(gaps, 0, atol=1e-12)
 
@@ -96,13 +96,13 @@ def test_a_ribbon_is_as_wide_as_asked():
 
 
 def test_outlines_are_closed_and_symmetric():
-    outline = np.array(both_sides([(0, 0), (1, 2), (3, 1), (4, 0)]))
+    outline = np.array(mirror_outline([(0, 0), (1, 2), (3, 1), (4, 0)]))
     assert outline[:, 1].sum() == 0
     assert len(outline) == 6
     np.testing.assert_allclose(arc((1, 2), (3, 5))[0], arc((1, 2), (3, 5))[-1])
 
 
 def test_colours_mix():
-    assert mix((0, 0, 0), (200, 100, 50), 0.5) == (100, 50, 25)
+    assert blend((0, 0, 0), (200, 100, 50), 0.5) == (100, 50, 25)
     assert lighter((100, 100, 100), 1.0) == (255, 255, 255)
     assert darker((100, 100, 100), 1.0) == (0, 0, 0)

@@ -11,8 +11,8 @@ from PIL import Image
 from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.pictures.drawing import Placement
 from avsep.toyband.pictures.instruments import INSTRUMENTS
-from avsep.toyband.pictures.instruments.people import draw_looks
-from avsep.toyband.pictures.performers import DrawnPerformer, Figure, StageSettings
+from avsep.toyband.pictures.instruments.people import sample_appearance
+from avsep.toyband.pictures.performers import DrawnPerformer, Musician, StageSettings
 
 SIDE_PIXELS = 96
 SETTINGS = StageSettings(
@@ -30,13 +30,13 @@ class PlainNote(NamedTuple):
 def make_performer(category, notes, seed=0, mirrored=False, settings=SETTINGS):
     """A performer that fills a small square picture."""
     instrument = INSTRUMENTS[category]
-    looks = draw_looks(np.random.default_rng(seed), instrument.bodies)
-    figure = Figure(instrument, replace(looks, mirrored=mirrored), notes)
-    x1, y1, x2, y2 = figure.bounds(settings.frame_times_seconds)
+    appearance = sample_appearance(np.random.default_rng(seed), instrument.body_colours)
+    musician = Musician(instrument, replace(appearance, mirrored=mirrored), notes)
+    x1, y1, x2, y2 = musician.bounds(settings.frame_times_seconds)
     scale = (SIDE_PIXELS - 8) / max(x2 - x1, y2 - y1)
     middle = SIDE_PIXELS / 2
     x, y = middle - scale * (x1 + x2) / 2, middle - scale * (y1 + y2) / 2
-    return DrawnPerformer(category, figure, Placement(x, y, scale), settings)
+    return DrawnPerformer(category, musician, Placement(x, y, scale), settings)
 
 
 def picture_at(performer, time_seconds, paper="black"):

@@ -34,7 +34,7 @@ def test_a_pose_stays_within_its_limits(some_notes, time_seconds):
     pose = Motion(some_notes).pose(time_seconds)
     assert -1 <= pose.stroke <= 1
     assert 0 <= pose.pitch <= 1
-    assert 0 <= pose.press <= 1
+    assert 0 <= pose.lean <= 1
     assert 0 <= pose.strum <= 1
     assert all(0 <= hand.height <= 1 and 0 <= hand.progress <= 1 for hand in pose.hands)
     assert set(pose.sounding) | set(pose.struck) <= {note.midi or 60 for note in some_notes}
@@ -70,7 +70,7 @@ def test_a_stick_is_up_before_the_onset_and_down_at_it():
 
 def test_what_no_hand_hits_moves_no_hand():
     kick = [PlainNote(1.0, 0.2, 36, 0.8)]
-    motion = Motion(kick, where=lambda midi: None)
+    motion = Motion(kick, strike_position=lambda midi: None)
     assert {motion.pose(t).hands for t in (0.0, 0.95, 1.02, 1.2)} == {motion.pose(0.0).hands}
     assert motion.pose(1.05).struck == (36,)
 
@@ -79,7 +79,7 @@ def test_a_chord_is_one_movement_and_all_its_keys_sound():
     chord = [PlainNote(1.0, 0.5, midi, 0.6) for midi in (48, 64, 67)]
     motion = Motion(chord)
     assert motion.pose(1.2).sounding == (48, 64, 67)
-    assert len(motion.blows) == 1
+    assert len(motion.gestures) == 1
 
 
 def test_a_held_bass_sounds_on_below_the_melody():

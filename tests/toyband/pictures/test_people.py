@@ -11,23 +11,23 @@ from avsep.toyband.pictures.instruments.people import (
     HEAD,
     SHIRTS,
     SKINS,
-    Looks,
-    draw_looks,
+    Appearance,
     paint_arm,
     paint_head,
     paint_seated_legs,
     paint_standing_legs,
     paint_torso,
+    sample_appearance,
 )
 
-BODIES = ((10, 20, 30), (200, 100, 50))
+BODY_COLOURS = ((10, 20, 30), (200, 100, 50))
 
 
 def pixels(*painters, looks=None):
     """A musician of 200 units, painted in a picture of 120 by 210 pixels."""
     sketch = Sketch()
     for paint in painters:
-        paint(sketch, looks or Looks())
+        paint(sketch, looks or Appearance())
     sprite = rasterise(sketch, Placement(60, 5, 1))
     assert sprite is not None
     canvas = np.zeros((210, 120, 3), dtype=np.uint8)
@@ -39,12 +39,12 @@ def pixels(*painters, looks=None):
 
 
 def test_every_look_comes_up_and_repeats_with_its_seed():
-    looks = [draw_looks(np.random.default_rng(seed), BODIES) for seed in range(300)]
-    assert looks[7] == draw_looks(np.random.default_rng(7), BODIES)
+    looks = [sample_appearance(np.random.default_rng(seed), BODY_COLOURS) for seed in range(300)]
+    assert looks[7] == sample_appearance(np.random.default_rng(7), BODY_COLOURS)
     assert {each.cut for each in looks} == set(HAIR_CUTS)
     assert {each.skin for each in looks} == set(SKINS)
     assert {each.shirt for each in looks} == set(SHIRTS)
-    assert {each.body for each in looks} == set(BODIES)
+    assert {each.body for each in looks} == set(BODY_COLOURS)
     # Three standard deviations of 300 draws are 0.09 at most.
     assert np.mean([each.mirrored for each in looks]) == pytest.approx(0.5, abs=0.09)
     assert np.mean([each.glasses for each in looks]) == pytest.approx(0.25, abs=0.08)
@@ -57,7 +57,7 @@ def test_every_look_comes_up_and_repeats_with_its_seed():
 )
 def test_looks_show_in_the_face(change):
     plain, other = (
-        pixels(paint_head, looks=each) for each in (Looks(), replace(Looks(), **change))
+        pixels(paint_head, looks=each) for each in (Appearance(), replace(Appearance(), **change))
     )
     assert (np.abs(plain - other).max(axis=2) > 30).sum() > 20
 
@@ -66,7 +66,7 @@ def test_looks_show_in_the_face(change):
 def test_a_musician_is_two_hundred_units_high_and_stands_on_the_ground(legs):
     sketch = Sketch()
     for paint in (legs, paint_torso, paint_head):
-        paint(sketch, Looks())
+        paint(sketch, Appearance())
     x1, y1, x2, y2 = sketch.bounds()
     assert -5 < y1 < 15 and 190 < y2 < 204
     assert -60 < x1 < -25 and 25 < x2 < 60
@@ -77,7 +77,7 @@ def test_a_musician_is_two_hundred_units_high_and_stands_on_the_ground(legs):
 @pytest.mark.parametrize("bend", [-1, 1])
 def test_an_arm_goes_from_the_shoulder_to_the_hand(hand, bend):
     sketch = Sketch()
-    paint_arm(sketch, Looks(), (0.0, 78.0), hand, bend)
+    paint_arm(sketch, Appearance(), (0.0, 78.0), hand, bend)
     points = np.concatenate([shape.points for shape in sketch.shapes])
     assert np.linalg.norm(points - hand, axis=1).min() < 7
     assert np.linalg.norm(points - (0.0, 78.0), axis=1).min() < 7

@@ -78,10 +78,10 @@ def test_a_file_that_is_no_picture_is_an_error_without_addresses(folder):
 
 
 def test_only_categories_with_a_photograph_on_one_side_are_shown(folder):
-    assert read_photographs(folder).shown(held_out=True) == ("guitar", "violin")
+    assert read_photographs(folder).categories_in_split(held_out=True) == ("guitar", "violin")
     (folder / "Acoustic_Guitar" / "000.jpg").unlink()
-    assert read_photographs(folder).shown(held_out=True) == ("violin",)
-    assert read_photographs(folder).shown(held_out=False) == ("guitar", "violin")
+    assert read_photographs(folder).categories_in_split(held_out=True) == ("violin",)
+    assert read_photographs(folder).categories_in_split(held_out=False) == ("guitar", "violin")
 
 
 def test_a_photograph_lies_upright(tmp_path):

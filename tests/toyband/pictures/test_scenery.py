@@ -8,9 +8,9 @@ import pytest
 from avsep.toyband.pictures.drawing import Sketch
 from avsep.toyband.pictures.scenery import (
     BACKGROUNDS,
-    HEIGHT,
+    HEIGHT_UNITS,
     OUTDOORS,
-    WIDTH,
+    WIDTH_UNITS,
     draw_backdrop,
 )
 
@@ -19,9 +19,9 @@ from avsep.toyband.pictures.scenery import (
 def test_every_kind_reaches_all_four_edges(kind: str) -> None:
     for seed in range(4):
         sketch = Sketch()
-        BACKGROUNDS[kind](sketch, 0.72 * HEIGHT, np.random.default_rng(seed))
+        BACKGROUNDS[kind](sketch, 0.72 * HEIGHT_UNITS, np.random.default_rng(seed))
         x1, y1, x2, y2 = sketch.bounds()
-        assert x1 <= 0 and y1 <= 0 and x2 >= WIDTH and y2 >= HEIGHT
+        assert x1 <= 0 and y1 <= 0 and x2 >= WIDTH_UNITS and y2 >= HEIGHT_UNITS
 
 
 @pytest.mark.parametrize("size", [(64, 64), (320, 180), (97, 201)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from avsep.toyband.categories import CATEGORIES, category_index
-from avsep.toyband.pictures.distractors import THINGS, WALL_THINGS
+from avsep.toyband.pictures.distractors import FLOOR_OBJECTS, WALL_OBJECTS
 from avsep.toyband.pictures.stage import Role, StageSettings, make_stage
 
 SETTINGS = StageSettings(
@@ -102,7 +102,7 @@ def test_places_and_sizes_vary_with_the_seed():
 
 
 def test_distractors_are_named_and_stand_still():
-    known = {*THINGS, *WALL_THINGS, *CATEGORIES}
+    known = {*FLOOR_OBJECTS, *WALL_OBJECTS, *CATEGORIES}
     found = [each for seed in range(8) for each in make_small_stage(seed, "banjo").distractors]
     assert len(found) >= 6
     assert {each.label for each in found} <= known

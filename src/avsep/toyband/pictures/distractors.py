@@ -12,16 +12,16 @@ from avsep.toyband.pictures.drawing import (
     arc,
     darker,
     lighter,
-    smooth,
+    spline,
 )
 from avsep.toyband.pictures.instruments import INSTRUMENTS
 from avsep.toyband.pictures.instruments.motion import Pose
-from avsep.toyband.pictures.instruments.people import Looks, draw_looks, paint_shadow
+from avsep.toyband.pictures.instruments.people import Appearance, paint_shadow, sample_appearance
 
-ThingPainter = Callable[[Sketch, Colour], None]
+ObjectPainter = Callable[[Sketch, Colour], None]
 
 
-class Thing(NamedTuple):
+class DistractorSketch(NamedTuple):
     """A distractor without a place, in the units of the musicians, ground at y = 196."""
 
     label: str
@@ -29,25 +29,25 @@ class Thing(NamedTuple):
     on_the_wall: bool
 
 
-def draw_thing(has_wall: bool, generator: np.random.Generator) -> Thing:
+def sample_distractor(has_wall: bool, generator: np.random.Generator) -> DistractorSketch:
     """A random thing: furniture two times of three, else an instrument without a player.
 
     Windows, posters and clocks need a wall.
     """
     sketch = Sketch()
     if generator.random() < 1 / 3:
-        silent = [name for name, each in INSTRUMENTS.items() if each.alone is not None]
+        silent = [name for name, each in INSTRUMENTS.items() if each.paint_alone is not None]
         label = silent[int(generator.integers(len(silent)))]
         instrument = INSTRUMENTS[label]
-        looks: Looks = draw_looks(generator, instrument.bodies)
-        assert instrument.alone is not None, "only instruments that can stand alone are drawn"
-        instrument.alone(sketch, looks, Pose())
-        return Thing(label, sketch, on_the_wall=False)
-    things = [*THINGS, *WALL_THINGS] if has_wall else [*THINGS]
+        appearance: Appearance = sample_appearance(generator, instrument.body_colours)
+        assert instrument.paint_alone is not None, "only instruments that can stand alone are drawn"
+        instrument.paint_alone(sketch, appearance, Pose())
+        return DistractorSketch(label, sketch, on_the_wall=False)
+    things = [*FLOOR_OBJECTS, *WALL_OBJECTS] if has_wall else [*FLOOR_OBJECTS]
     label = things[int(generator.integers(len(things)))]
     colour = _COLOURS[int(generator.integers(len(_COLOURS)))]
-    {**THINGS, **WALL_THINGS}[label](sketch, colour)
-    return Thing(label, sketch, on_the_wall=label in WALL_THINGS)
+    {**FLOOR_OBJECTS, **WALL_OBJECTS}[label](sketch, colour)
+    return DistractorSketch(label, sketch, on_the_wall=label in WALL_OBJECTS)
 
 
 _COLOURS: tuple[Colour, ...] = (
@@ -62,7 +62,7 @@ def _plant(sketch: Sketch, colour: Colour) -> None:
         a = np.radians(angle)
         tip = (float(np.sin(a)) * reach, 150 - float(np.cos(a)) * reach)
         middle = (tip[0] * 0.5, 150 + (tip[1] - 150) * 0.55)
-        leaf = smooth([(0, 150), (middle[0] - 9, middle[1]), tip, (middle[0] + 9, middle[1])])
+        leaf = spline([(0, 150), (middle[0] - 9, middle[1]), tip, (middle[0] + 9, middle[1])])
         sketch.fill(leaf, (96, 160, 88), shade=(56, 112, 70))
     sketch.fill([(-22, 150), (22, 150), (16, 195), (-16, 195)], lighter(colour, 0.1),
                 shade=darker(colour))  # fmt: skip
@@ -113,9 +113,9 @@ def _loudspeaker(sketch: Sketch, colour: Colour) -> None:
 def _cat(sketch: Sketch, colour: Colour) -> None:
     paint_shadow(sketch, 30)
     fur = lighter(colour, 0.15)
-    tail = smooth([(20, 186), (44, 184), (48, 160), (36, 148)], closed=False)
+    tail = spline([(20, 186), (44, 184), (48, 160), (36, 148)], closed=False)
     sketch.limb(tail, fur, 8)
-    body = smooth([(-12, 138), (12, 138), (26, 168), (25, 194), (-25, 194), (-26, 168)])
+    body = spline([(-12, 138), (12, 138), (26, 168), (25, 194), (-25, 194), (-26, 168)])
     sketch.fill(body, fur, shade=darker(fur))
     for side in (-1, 1):
         sketch.fill([(side * 4, 110), (side * 19, 96), (side * 20, 120)], fur)
@@ -158,7 +158,7 @@ def _clock(sketch: Sketch, colour: Colour) -> None:
     sketch.line([(0, 28), (10, 33)], INK, 2.2)
 
 
-THINGS: dict[str, ThingPainter] = {
+FLOOR_OBJECTS: dict[str, ObjectPainter] = {
     "plant": _plant,
     "lamp": _lamp,
     "chair": _chair,
@@ -166,4 +166,4 @@ THINGS: dict[str, ThingPainter] = {
     "loudspeaker": _loudspeaker,
     "cat": _cat,
 }
-WALL_THINGS: dict[str, ThingPainter] = {"window": _window, "poster": _poster, "clock": _clock}
+WALL_OBJECTS: dict[str, ObjectPainter] = {"window": _window, "poster": _poster, "clock": _clock}

@@ -21,7 +21,7 @@ INK_WIDTH = 1.7  # of an outline, in design units
 SUPERSAMPLING = 3  # how many times too large, along each side
 
 
-class Frame(NamedTuple):
+class Transform(NamedTuple):
     """Where a thing with its own coordinates lies: its origin, how far it is turned, how large.
 
     Attributes:
@@ -31,28 +31,28 @@ class Frame(NamedTuple):
     """
 
     at: Point
-    turn_degrees: float = 0.0
-    grow: float = 1.0
+    rotation_degrees: float = 0.0
+    scale: float = 1.0
 
     def point(self, x: float, y: float) -> Point:
         """Where one of its points lies outside."""
-        sine, cosine = math.sin(math.radians(self.turn_degrees)), self._cosine()
-        x, y = x * self.grow, y * self.grow
+        sine, cosine = math.sin(math.radians(self.rotation_degrees)), self._cosine()
+        x, y = x * self.scale, y * self.scale
         return (self.at[0] + x * cosine - y * sine, self.at[1] + x * sine + y * cosine)
 
     def matrix(self) -> Float64[np.ndarray, "3 3"]:
         """The same as a matrix that acts on columns (x, y, 1)."""
-        sine, cosine = math.sin(math.radians(self.turn_degrees)), self._cosine()
+        sine, cosine = math.sin(math.radians(self.rotation_degrees)), self._cosine()
         return np.array(
             [
-                [self.grow * cosine, -self.grow * sine, self.at[0]],
-                [self.grow * sine, self.grow * cosine, self.at[1]],
+                [self.scale * cosine, -self.scale * sine, self.at[0]],
+                [self.scale * sine, self.scale * cosine, self.at[1]],
                 [0.0, 0.0, 1.0],
             ]
         )
 
     def _cosine(self) -> float:
-        return math.cos(math.radians(self.turn_degrees))
+        return math.cos(math.radians(self.rotation_degrees))
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ class Sketch:
     def __init__(self) -> None:
         self.shapes: list[Shape] = []
         self._matrix = np.eye(3)
-        self._grow = 1.0
+        self._scale = 1.0
 
-    def within(self, frame: Frame) -> "Sketch":
+    def within(self, transform: Transform) -> "Sketch":
         """A sketch that adds to this one, in the coordinates of a frame."""
         inner = Sketch()
         inner.shapes = self.shapes
-        inner._matrix = self._matrix @ frame.matrix()
-        inner._grow = self._grow * frame.grow
+        inner._matrix = self._matrix @ transform.matrix()
+        inner._scale = self._scale * transform.scale
         return inner
 
     def fill(
@@ -110,17 +110,17 @@ class Sketch:
 
     def line(self, points: Points | list[Point], colour: Colour, width: float = 1.0) -> None:
         """Add a line with round ends."""
-        self.shapes.append(Shape(self._outer(points), colour, width=width * self._grow))
+        self.shapes.append(Shape(self._outer(points), colour, width=width * self._scale))
 
     def tube(self, points: Points | list[Point], colour: Colour, width: float) -> None:
         """Add a line that looks like a round tube: outline, body and a highlight along it."""
-        self.line(points, INK, width + 2 * INK_WIDTH / self._grow)
+        self.line(points, INK, width + 2 * INK_WIDTH / self._scale)
         self.line(points, colour, width)
         self.line(np.asarray(points) - [width * 0.08, width * 0.18], lighter(colour), width * 0.3)
 
     def limb(self, points: Points | list[Point], colour: Colour, width: float) -> None:
         """Add a line with an outline: an arm, a leg, a stick."""
-        self.line(points, INK, width + 2 * INK_WIDTH / self._grow)
+        self.line(points, INK, width + 2 * INK_WIDTH / self._scale)
         self.line(points, colour, width)
 
     def ellipse(
@@ -154,8 +154,8 @@ class Sketch:
     def bounds(self) -> tuple[float, float, float, float]:
         """x1 y1 x2 y2 around all that is drawn, in outermost units."""
         points = np.concatenate([shape.points for shape in self.shapes])
-        reaches = [max(shape.width, shape.ink_width) / 2 for shape in self.shapes]
-        reach = np.repeat(reaches, [len(shape.points) for shape in self.shapes])[:, None]
+        drawn_bounds = [max(shape.width, shape.ink_width) / 2 for shape in self.shapes]
+        reach = np.repeat(drawn_bounds, [len(shape.points) for shape in self.shapes])[:, None]
         (x1, y1), (x2, y2) = (points - reach).min(axis=0), (points + reach).max(axis=0)
         return (float(x1), float(y1), float(x2), float(y2))
 
@@ -167,7 +167,7 @@ class Sketch:
 # Curves
 
 
-def smooth(points: list[Point], closed: bool = True, steps: int = 6) -> Points:
+def spline(points: list[Point], closed: bool = True, steps: int = 6) -> Points:
     """A curve through points: the uniform spline of Catmull and Rom."""
     given = np.asarray(points, dtype=np.float64)
     count = len(given)
@@ -206,7 +206,7 @@ def ribbon(points: Points | list[Point], widths: list[float]) -> Points:
     return np.concatenate([line + side, (line - side)[::-1]])
 
 
-def both_sides(half: list[Point]) -> list[Point]:
+def mirror_outline(half: list[Point]) -> list[Point]:
     """A closed outline from its upper half, mirrored at the x axis; the ends lie on the axis."""
     return half + [(x, -y) for x, y in half[-2:0:-1]]
 
@@ -214,7 +214,7 @@ def both_sides(half: list[Point]) -> list[Point]:
 # Colours
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
+def blend(first: Colour, second: Colour, share: float) -> Colour:
     """A colour between two: 0 gives the first, 1 the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return (red, green, blue)
@@ -222,12 +222,12 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 
 def lighter(colour: Colour, share: float = 0.45) -> Colour:
     """A colour moved towards white."""
-    return mix(colour, (255, 255, 255), share)
+    return blend(colour, (255, 255, 255), share)
 
 
 def darker(colour: Colour, share: float = 0.3) -> Colour:
     """A colour moved towards black."""
-    return mix(colour, (0, 0, 0), share)
+    return blend(colour, (0, 0, 0), share)
 
 
 # From shapes to pixels

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.records import Box
 from avsep.toyband.pictures.drawing import Placement, Sketch, Sprite, rasterise
-from avsep.toyband.pictures.instruments.figure import Instrument, Layer
-from avsep.toyband.pictures.instruments.motion import Motion, Note, Pose
-from avsep.toyband.pictures.instruments.people import Looks
+from avsep.toyband.pictures.instruments.instrument import Instrument, Layer
+from avsep.toyband.pictures.instruments.motion import Motion, PlayedNote, Pose
+from avsep.toyband.pictures.instruments.people import Appearance
 
 SWAY_UNITS = 4.0  # of the body to either side
 NOD_UNITS = 4.0  # downwards, into a loud note
-LARGEST_ZOOM = 0.7  # least share of a photograph's sides that is shown
+MIN_VIEW_SHARE = 0.7  # least share of a photograph's sides that is shown
 SHAKE_SHARE = 0.05  # of the shown side, at the loudest
 PixelBox = tuple[int, int, int, int]
 Bounds = tuple[float, float, float, float]
@@ -83,13 +83,15 @@ class Performer(ABC):
 # Drawn musicians
 
 
-class Figure:
+class Musician:
     """A musician who has not yet a place: how far the drawing reaches, in design units."""
 
-    def __init__(self, instrument: Instrument, looks: Looks, notes: Sequence[Note]) -> None:
+    def __init__(
+        self, instrument: Instrument, appearance: Appearance, notes: Sequence[PlayedNote]
+    ) -> None:
         self.instrument = instrument
-        self.looks = looks
-        self.motion = Motion(notes, instrument.where)
+        self.appearance = appearance
+        self.motion = Motion(notes, instrument.strike_position)
         self._sketches: dict[Hashable, Sketch] = {}
         self._bounds: dict[Hashable, Bounds] = {}
         self._poses: dict[float, Pose] = {}
@@ -103,10 +105,10 @@ class Figure:
     def sketch(self, index: int, pose: Pose) -> tuple[Hashable, Sketch]:
         """One layer at a pose, and the key under which the same drawing is found again."""
         layer = self.instrument.layers[index]
-        key = (index, *(getattr(pose, field) for field in layer.reads))
+        key = (index, *(getattr(pose, field) for field in layer.pose_fields))
         if key not in self._sketches:
             sketch = Sketch()
-            layer.paint(sketch, self.looks, pose)
+            layer.paint(sketch, self.appearance, pose)
             self._sketches[key] = sketch
             if sketch.shapes:
                 self._bounds[key] = sketch.bounds()
@@ -114,12 +116,12 @@ class Figure:
 
     def bounds(self, times_seconds: Sequence[float]) -> Bounds:
         """x1 y1 x2 y2 in units around all that it draws at any of the times."""
-        reaches = self.reaches(times_seconds)
-        x1, y1, x2, y2 = _around([bounds for _, _, bounds in reaches])
+        drawn_bounds = self.drawn_bounds(times_seconds)
+        x1, y1, x2, y2 = _union([bounds for _, _, bounds in drawn_bounds])
         x1, x2, y2 = x1 - SWAY_UNITS, x2 + SWAY_UNITS, y2 + NOD_UNITS
-        return (-x2, y1, -x1, y2) if self.looks.mirrored else (x1, y1, x2, y2)
+        return (-x2, y1, -x1, y2) if self.appearance.mirrored else (x1, y1, x2, y2)
 
-    def reaches(self, times_seconds: Sequence[float]) -> list[tuple[Layer, Pose, Bounds]]:
+    def drawn_bounds(self, times_seconds: Sequence[float]) -> list[tuple[Layer, Pose, Bounds]]:
         """What is drawn at any of the times: layer, pose, and x1 y1 x2 y2 before its sway."""
         poses = dict.fromkeys(self.pose(time) for time in times_seconds)
         return [
@@ -136,25 +138,25 @@ class DrawnPerformer(Performer):
     def __init__(
         self,
         category: str,
-        figure: Figure,
+        musician: Musician,
         placement: Placement,
         settings: StageSettings,
     ) -> None:
         self.category = category
-        self.figure = figure
-        self._placement = placement._replace(mirrored=figure.looks.mirrored)
+        self.musician = musician
+        self._placement = placement._replace(mirrored=musician.appearance.mirrored)
         self._sprites: dict[Hashable, Sprite | None] = {}
         rectangles = {
-            _shifted(self._placement.rectangle(bounds), self._shift(layer, pose))
-            for layer, pose, bounds in figure.reaches(settings.frame_times_seconds)
+            _shift_rectangle(self._placement.rectangle(bounds), self._shift(layer, pose))
+            for layer, pose, bounds in musician.drawn_bounds(settings.frame_times_seconds)
         }
-        self.box = pixels_to_box(_around(rectangles), settings.picture_size)
+        self.box = pixels_to_box(_union(rectangles), settings.picture_size)
 
     def draw(self, canvas: Image.Image, time_seconds: float) -> None:
         """Paste the layers at the pose of that time."""
-        pose = self.figure.pose(time_seconds)
-        for index, layer in enumerate(self.figure.instrument.layers):
-            key, sketch = self.figure.sketch(index, pose)
+        pose = self.musician.pose(time_seconds)
+        for index, layer in enumerate(self.musician.instrument.layers):
+            key, sketch = self.musician.sketch(index, pose)
             if key not in self._sprites:
                 self._sprites[key] = rasterise(sketch, self._placement)
             sprite = self._sprites[key]
@@ -162,9 +164,9 @@ class DrawnPerformer(Performer):
                 sprite.paste(canvas, self._shift(layer, pose))
 
     def _shift(self, layer: Layer, pose: Pose) -> tuple[int, int]:
-        scale = self._placement.pixels_per_unit * layer.sways
+        scale = self._placement.pixels_per_unit * layer.sway_share
         side = -1 if self._placement.mirrored else 1
-        return (round(side * SWAY_UNITS * scale * pose.sway), round(NOD_UNITS * scale * pose.press))
+        return (round(side * SWAY_UNITS * scale * pose.sway), round(NOD_UNITS * scale * pose.lean))
 
 
 # Photographs
@@ -213,7 +215,7 @@ class PhotographPerformer(Performer):
 
 def _camera_path(num_frames: int, generator: np.random.Generator) -> Float[np.ndarray, "K 3"]:
     """Centre x, y and shown share of each frame: from one view to another at even speed."""
-    shares = generator.uniform(LARGEST_ZOOM, 0.88, 2)
+    shares = generator.uniform(MIN_VIEW_SHARE, 0.88, 2)
     centres = 0.5 + generator.uniform(-0.5, 0.5, (2, 2)) * (0.9 - shares)[:, None]
     ends = np.concatenate([centres, shares[:, None]], axis=1)
     along = np.linspace(0, 1, num_frames)[:, None]
@@ -235,12 +237,12 @@ def pixels_to_box(rectangle: PixelBox, picture_size: tuple[int, int]) -> Box:
     )
 
 
-def _shifted(rectangle: PixelBox, shift: tuple[int, int]) -> PixelBox:
+def _shift_rectangle(rectangle: PixelBox, shift: tuple[int, int]) -> PixelBox:
     x1, y1, x2, y2 = rectangle
     return (x1 + shift[0], y1 + shift[1], x2 + shift[0], y2 + shift[1])
 
 
-def _around(
+def _union(
     rectangles: Collection[tuple[Number, Number, Number, Number]],
 ) -> tuple[Number, Number, Number, Number]:
     """The smallest rectangle around several."""

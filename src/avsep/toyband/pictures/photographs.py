@@ -36,15 +36,15 @@ class Photographs:
         """The categories that have photographs, in alphabetical order."""
         return tuple(sorted(self.by_category))
 
-    def shown(self, held_out: bool) -> tuple[str, ...]:
+    def categories_in_split(self, held_out: bool) -> tuple[str, ...]:
         """Those that have photographs on one side of the split."""
         return tuple(
-            name for name in self.categories if _one_side(self.by_category[name], held_out)
+            name for name in self.categories if _select_split(self.by_category[name], held_out)
         )
 
     def files(self, category: str, held_out: bool) -> tuple[Path, ...]:
         """The photographs of a category, of one side of the split; none there is an error."""
-        files = _one_side(self.by_category.get(category, ()), held_out)
+        files = _select_split(self.by_category.get(category, ()), held_out)
         if not files:
             what = "held-out photograph" if held_out else "photograph"
             least = HELD_OUT_INDEX + 1 if held_out else 1
@@ -56,7 +56,7 @@ class Photographs:
 
     def distractor_files(self, held_out: bool) -> tuple[Path, ...]:
         """The photographs of other things, of one side of the split; there may be none."""
-        return _one_side(self.distractors, held_out)
+        return _select_split(self.distractors, held_out)
 
 
 def read_photographs(folder: Path) -> Photographs:
@@ -113,7 +113,7 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
     )
 
 
-def _one_side(files: tuple[Path, ...], held_out: bool) -> tuple[Path, ...]:
+def _select_split(files: tuple[Path, ...], held_out: bool) -> tuple[Path, ...]:
     return tuple(
         path
         for index, path in enumerate(files)

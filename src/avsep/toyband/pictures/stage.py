@@ -11,15 +11,15 @@ from PIL import Image
 
 from avsep.records import Box, TimedBox, VisibleObject
 from avsep.toyband.categories import CATEGORIES, category_index
-from avsep.toyband.pictures.distractors import Thing, draw_thing
+from avsep.toyband.pictures.distractors import DistractorSketch, sample_distractor
 from avsep.toyband.pictures.drawing import Placement, rasterise
 from avsep.toyband.pictures.instruments import INSTRUMENTS
-from avsep.toyband.pictures.instruments.motion import Note
-from avsep.toyband.pictures.instruments.people import draw_looks
+from avsep.toyband.pictures.instruments.motion import PlayedNote
+from avsep.toyband.pictures.instruments.people import sample_appearance
 from avsep.toyband.pictures.performers import (
     Bounds,
     DrawnPerformer,
-    Figure,
+    Musician,
     Performer,
     PhotographPerformer,
     PixelBox,
@@ -29,12 +29,14 @@ from avsep.toyband.pictures.performers import (
 from avsep.toyband.pictures.photographs import Photographs, open_photograph
 from avsep.toyband.pictures.scenery import Backdrop, draw_backdrop
 
-FILLED_SHARE = 0.98  # of the width, at most
-OVERLAP = 1.25  # how wide things may be, by the distance of their middles, where places are told
-LEAST_ROOM = 0.08  # share of the width that each has however near its neighbours are
-MOST_HIDDEN = 0.4  # share of a silent thing that one performer may cover
-PLACE_TRIES = 12  # random places a thing is tried at
-MOST_PHOTOGRAPHS = 5  # on one stage, performers and others
+MAX_FILLED_SHARE = 0.98  # of the width, at most
+MAX_OVERLAP = (
+    1.25  # how wide things may be, by the distance of their middles, where places are told
+)
+MIN_ROOM_SHARE = 0.08  # share of the width that each has however near its neighbours are
+MAX_HIDDEN_SHARE = 0.4  # share of a silent thing that one performer may cover
+NUM_PLACEMENT_TRIES = 12  # random places a thing is tried at
+MAX_PHOTOGRAPHS = 5  # on one stage, performers and others
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Role:
     """
 
     category: str
-    notes: Sequence[Note]
+    notes: Sequence[PlayedNote]
     envelope: Float[np.ndarray, " K"]
 
 
@@ -121,26 +123,26 @@ def make_stage(
     backdrop = draw_backdrop(settings.picture_size, generator)
     if photographs is not None:
         return _photograph_stage(cast, settings, generator, photographs, backdrop)
-    figures = [_draw_figure(role, generator) for role in cast]
-    bounds = [figure.bounds(settings.frame_times_seconds) for figure in figures]
-    placements = _place(bounds, settings, generator)
+    musicians = [_sample_musician(role, generator) for role in cast]
+    bounds = [musician.bounds(settings.frame_times_seconds) for musician in musicians]
+    placements = _place_musicians(bounds, settings, generator)
     performers = [
-        DrawnPerformer(role.category, figure, placement, settings)
-        for role, figure, placement in zip(cast, figures, placements, strict=True)
+        DrawnPerformer(role.category, musician, placement, settings)
+        for role, musician, placement in zip(cast, musicians, placements, strict=True)
     ]
-    distractors = _add_things(backdrop, performers, settings, generator)
+    distractors = _add_distractors(backdrop, performers, settings, generator)
     return Stage(settings, backdrop.picture, performers, distractors)
 
 
 # Drawn stages
 
 
-def _draw_figure(role: Role, generator: np.random.Generator) -> Figure:
+def _sample_musician(role: Role, generator: np.random.Generator) -> Musician:
     instrument = INSTRUMENTS[role.category]
-    return Figure(instrument, draw_looks(generator, instrument.bodies), role.notes)
+    return Musician(instrument, sample_appearance(generator, instrument.body_colours), role.notes)
 
 
-def _place(
+def _place_musicians(
     bounds: Sequence[Bounds], settings: StageSettings, generator: np.random.Generator
 ) -> list[Placement]:
     """Side by side in random order and of varied size, the whole of each inside the picture."""
@@ -149,7 +151,7 @@ def _place(
     extents = corners[:, 2:] - corners[:, :2]  # [performers, x y]
     tallest = 0.95 * height / extents[:, 1]
     scales = generator.uniform(settings.least_size, 1.0, len(bounds)) * tallest
-    scales, lefts = _beside(scales, extents[:, 0], settings, generator)
+    scales, lefts = _scale_and_arrange(scales, extents[:, 0], settings, generator)
     placements = []
     for (x1, y1, _, y2), scale, left in zip(corners, scales, lefts, strict=True):
         # The nearer, the larger and the lower; small ones may stand a little farther back.
@@ -159,7 +161,7 @@ def _place(
     return [Placement(left - scale * x1, y, scale) for left, y, scale, x1 in placements]
 
 
-def _beside(
+def _scale_and_arrange(
     scales: Float[np.ndarray, " P"],
     widths: Float[np.ndarray, " P"],
     settings: StageSettings,
@@ -168,15 +170,17 @@ def _beside(
     """Scales at which things of these widths find room beside each other, and their left edges."""
     whole = settings.width_pixels
     if settings.centres is None:
-        scales = scales * min(1.0, FILLED_SHARE * whole / max(1e-9, float((scales * widths).sum())))
+        scales = scales * min(
+            1.0, MAX_FILLED_SHARE * whole / max(1e-9, float((scales * widths).sum()))
+        )
         return scales, _side_by_side(scales * widths, whole, generator)
     # Where they are to stand is told: each is as large as the edges and its neighbours let it be.
     num_silent = len(widths) - len(settings.centres)
     centres = np.concatenate([settings.centres, generator.uniform(0.1, 0.9, num_silent)])
     apart = np.abs(centres[:, None] - centres) + np.eye(len(centres))
     apart[:, len(settings.centres) :] = 1  # silent things stand behind, and are in nobody's way
-    room = np.minimum(2 * np.minimum(centres, 1 - centres), OVERLAP * apart.min(axis=1))
-    room = np.maximum(room, LEAST_ROOM) * (whole - 4)
+    room = np.minimum(2 * np.minimum(centres, 1 - centres), MAX_OVERLAP * apart.min(axis=1))
+    room = np.maximum(room, MIN_ROOM_SHARE) * (whole - 4)
     scales = scales * np.minimum(1.0, room / (scales * widths))
     lefts = (centres * whole - scales * widths / 2).clip(2, whole - 2 - scales * widths)
     return scales, lefts.tolist()
@@ -193,7 +197,7 @@ def _side_by_side(
     return lefts.tolist()
 
 
-def _add_things(
+def _add_distractors(
     backdrop: Backdrop,
     performers: Sequence[Performer],
     settings: StageSettings,
@@ -202,15 +206,17 @@ def _add_things(
     """Silent things painted on the backdrop, where performers leave them to be seen."""
     added: list[Distractor] = []
     for _ in range(int(generator.integers(settings.most_distractors + 1))):
-        thing = draw_thing(backdrop.has_wall, generator)
+        thing = sample_distractor(backdrop.has_wall, generator)
         taken = [performer.box for performer in performers] + [each.box for each in added]
         places = [
-            _thing_place(thing, settings, backdrop.floor_share, generator)
-            for _ in range(PLACE_TRIES)
+            _sample_placement(thing, settings, backdrop.floor_share, generator)
+            for _ in range(NUM_PLACEMENT_TRIES)
         ]
-        hidden = [max((_covered(box, other) for other in taken), default=0.0) for box, _ in places]
+        hidden = [
+            max((_covered_share(box, other) for other in taken), default=0.0) for box, _ in places
+        ]
         best = int(np.argmin(hidden))
-        if hidden[best] > MOST_HIDDEN:
+        if hidden[best] > MAX_HIDDEN_SHARE:
             continue
         box, placement = places[best]
         sprite = rasterise(thing.sketch, placement)
@@ -220,8 +226,11 @@ def _add_things(
     return added
 
 
-def _thing_place(
-    thing: Thing, settings: StageSettings, floor_share: float, generator: np.random.Generator
+def _sample_placement(
+    thing: DistractorSketch,
+    settings: StageSettings,
+    floor_share: float,
+    generator: np.random.Generator,
 ) -> tuple[Box, Placement]:
     """A random place: on the floor, or high on the wall."""
     width, height = settings.picture_size
@@ -237,7 +246,7 @@ def _thing_place(
     return box, placement
 
 
-def _covered(box: Box, other: Box) -> float:
+def _covered_share(box: Box, other: Box) -> float:
     """The share of a box that another one covers."""
     wide = min(box[2], other[2]) - max(box[0], other[0])
     tall = min(box[3], other[3]) - max(box[1], other[1])
@@ -257,12 +266,12 @@ def _photograph_stage(
     """The same with photographs: performers and, from `other/`, silent things, side by side."""
     held_out = settings.held_out_photographs
     others = photographs.distractor_files(held_out)
-    spare = min(settings.most_distractors, MOST_PHOTOGRAPHS - len(cast))
+    spare = min(settings.most_distractors, MAX_PHOTOGRAPHS - len(cast))
     num_others = int(generator.integers(max(0, spare) + 1)) if others else 0
-    files = [_pick(photographs.files(role.category, held_out), generator) for role in cast]
-    files += [_pick(others, generator) for _ in range(num_others)]
+    files = [_choose_file(photographs.files(role.category, held_out), generator) for role in cast]
+    files += [_choose_file(others, generator) for _ in range(num_others)]
     pictures = [open_photograph(path) for path in files]
-    rectangles = _photograph_places(pictures, settings, generator)
+    rectangles = _place_photographs(pictures, settings, generator)
     silence = np.zeros(settings.num_frames)
     envelopes = [*(role.envelope for role in cast), *[silence] * num_others]
     labels = [*(role.category for role in cast), *["photograph"] * num_others]
@@ -277,7 +286,7 @@ def _photograph_stage(
     return Stage(settings, backdrop.picture, performers, distractors, silent)
 
 
-def _photograph_places(
+def _place_photographs(
     pictures: Sequence[Image.Image], settings: StageSettings, generator: np.random.Generator
 ) -> list[PixelBox]:
     """Rectangles of the photographs' shape, side by side."""
@@ -285,7 +294,7 @@ def _photograph_places(
     shapes = np.array([picture.size for picture in pictures], dtype=np.float64).reshape(-1, 2)
     scales = generator.uniform(settings.least_size, 1.0, len(pictures)) * 0.94 * height
     scales /= shapes.max(axis=1)
-    scales, lefts = _beside(scales, shapes[:, 0], settings, generator)
+    scales, lefts = _scale_and_arrange(scales, shapes[:, 0], settings, generator)
     sides = np.maximum(8, np.floor(shapes * scales[:, None])).astype(int)
     tops = generator.uniform(2, height - 2 - sides[:, 1])
     return [
@@ -294,5 +303,5 @@ def _photograph_places(
     ]
 
 
-def _pick(files: Sequence[Path], generator: np.random.Generator) -> Path:
+def _choose_file(files: Sequence[Path], generator: np.random.Generator) -> Path:
     return files[int(generator.integers(len(files)))]

@@ -24,7 +24,7 @@ SWAY_SECONDS = 2.4  # of playing, from left to right and back
 
 
 @runtime_checkable
-class Note(Protocol):
+class PlayedNote(Protocol):
     """What the pictures ask of a note."""
 
     @property
@@ -78,7 +78,7 @@ class Pose:
     pitch: float = 0.5
     fingers: int = 0
     strum: float = 0.0
-    press: float = 0.0
+    lean: float = 0.0
     sway: float = 0.0
     hands: tuple[Hand, Hand] = (Hand(60, 60, 1.0, 0.35), Hand(60, 60, 1.0, 0.35))
     struck: tuple[int, ...] = ()
@@ -86,12 +86,12 @@ class Pose:
     lowest: int = 48
     highest: int = 72
 
-    def place(self, midi: float) -> float:
+    def relative_pitch(self, midi: float) -> float:
         """Where a pitch lies in the part's range, 0..1."""
         return min(1.0, max(0.0, (midi - self.lowest) / max(1, self.highest - self.lowest)))
 
 
-class Blow(NamedTuple):
+class Gesture(NamedTuple):
     """One movement: notes that start together."""
 
     onset_seconds: float
@@ -103,38 +103,40 @@ class Blow(NamedTuple):
 class Motion:
     """The poses of one part."""
 
-    def __init__(self, notes: Sequence[Note], where: Callable[[int], float | None] = float) -> None:
+    def __init__(
+        self, notes: Sequence[PlayedNote], strike_position: Callable[[int], float | None] = float
+    ) -> None:
         """Plan the movements; `where` says how far right a pitch is hit, none for by no hand."""
-        self.blows = _blows(notes)
-        self._held = [
+        self.gestures = _group_chords(notes)
+        self._note_spans = [
             (n.onset_seconds, n.onset_seconds + n.duration_seconds, _midi_of(n)) for n in notes
         ]
-        self._onsets = [blow.onset_seconds for blow in self.blows]
-        midis = [midi for blow in self.blows for midi in blow.midis] or [DEFAULT_MIDI]
+        self._onsets = [gesture.onset_seconds for gesture in self.gestures]
+        midis = [midi for gesture in self.gestures for midi in gesture.midis] or [DEFAULT_MIDI]
         spare = max(0, 12 - (max(midis) - min(midis))) // 2
         self._still = Pose(lowest=min(midis) - spare, highest=max(midis) + spare)
-        self._hits = _share_between_hands(self.blows, where)
-        self._turns = _stroke_ends(self.blows)
-        lengths = [blow.end_seconds - blow.onset_seconds for blow in self.blows]
+        self._hits = _split_between_hands(self.gestures, strike_position)
+        self._stroke_ends = _plan_strokes(self.gestures)
+        lengths = [gesture.end_seconds - gesture.onset_seconds for gesture in self.gestures]
         self._played_seconds = np.concatenate([[0.0], np.cumsum(lengths)]).tolist()
 
     def pose(self, time_seconds: float) -> Pose:
         """The pose at a time."""
-        if not self.blows:
+        if not self.gestures:
             return self._still
         index = bisect.bisect_right(self._onsets, time_seconds) - 1
-        now = self.blows[max(index, 0)]
+        now = self.gestures[max(index, 0)]
         playing = index >= 0 and time_seconds < now.end_seconds
         age = time_seconds - now.onset_seconds
-        recent = self.blows[max(0, index - 7) : index + 1]
+        recent = self.gestures[max(0, index - 7) : index + 1]
         return replace(
             self._still,
-            stroke=_coarse(self._stroke(index, age), 20),
-            pitch=_coarse(self._still.place(self._gliding_pitch(time_seconds)), 24),
+            stroke=_quantise(self._stroke(index, age), 20),
+            pitch=_quantise(self._still.relative_pitch(self._gliding_pitch(time_seconds)), 24),
             fingers=(max(now.midis) * 11) % 63 + 1 if playing else 0,
-            strum=_coarse(self._strum(time_seconds), 6),
-            press=_coarse(_press(now, age) if index >= 0 else 0.0, 4),
-            sway=_coarse(math.sin(2 * math.pi * self._played(index, age) / SWAY_SECONDS), 8),
+            strum=_quantise(self._strum(time_seconds), 6),
+            lean=_quantise(_lean(now, age) if index >= 0 else 0.0, 4),
+            sway=_quantise(math.sin(2 * math.pi * self._played(index, age) / SWAY_SECONDS), 8),
             hands=(_hand(self._hits[0], time_seconds), _hand(self._hits[1], time_seconds)),
             struck=_pitches(b for b in recent if time_seconds - b.onset_seconds < RING_SECONDS),
             sounding=self._sounding(time_seconds),
@@ -143,28 +145,31 @@ class Motion:
     def _sounding(self, time_seconds: float) -> tuple[int, ...]:
         """Pitches held, each as long as its own note: a bass may last below a melody."""
         return tuple(
-            sorted({midi for start, end, midi in self._held if start <= time_seconds < end})
+            sorted({midi for start, end, midi in self._note_spans if start <= time_seconds < end})
         )
 
     def _played(self, index: int, age: float) -> float:
         """Seconds of playing so far, rests left out."""
         if index < 0:
             return 0.0
-        blow = self.blows[index]
-        return self._played_seconds[index] + min(age, blow.end_seconds - blow.onset_seconds)
+        gesture = self.gestures[index]
+        return self._played_seconds[index] + min(age, gesture.end_seconds - gesture.onset_seconds)
 
     def _stroke(self, index: int, age: float) -> float:
         if index < 0:
-            return self._turns[0]
-        blow = self.blows[index]
-        share = min(1.0, age / (blow.end_seconds - blow.onset_seconds))
-        return self._turns[index] + (self._turns[index + 1] - self._turns[index]) * share
+            return self._stroke_ends[0]
+        gesture = self.gestures[index]
+        share = min(1.0, age / (gesture.end_seconds - gesture.onset_seconds))
+        return (
+            self._stroke_ends[index]
+            + (self._stroke_ends[index + 1] - self._stroke_ends[index]) * share
+        )
 
     def _gliding_pitch(self, time_seconds: float) -> float:
         """The pitch that the left hand or the slide is at: on its way just before an onset."""
         index = max(0, bisect.bisect_right(self._onsets, time_seconds + 0.08) - 1)
-        pitch, before = (max(self.blows[max(0, i)].midis) for i in (index, index - 1))
-        share = _ease((time_seconds + 0.08 - self._onsets[index]) / 0.1)
+        pitch, before = (max(self.gestures[max(0, i)].midis) for i in (index, index - 1))
+        share = _smoothstep((time_seconds + 0.08 - self._onsets[index]) / 0.1)
         return before + (pitch - before) * share
 
     def _strum(self, time_seconds: float) -> float:
@@ -172,13 +177,13 @@ class Motion:
         index = bisect.bisect_right(self._onsets, time_seconds + 0.05) - 1
         if index < 0:
             return 0.0
-        share = _ease((time_seconds + 0.05 - self._onsets[index]) / 0.16)
+        share = _smoothstep((time_seconds + 0.05 - self._onsets[index]) / 0.16)
         return share if index % 2 == 0 else 1 - share
 
 
-def _blows(notes: Sequence[Note]) -> list[Blow]:
+def _group_chords(notes: Sequence[PlayedNote]) -> list[Gesture]:
     """Chords as one; each ends at the latest where the next starts."""
-    groups: list[list[Note]] = []
+    groups: list[list[PlayedNote]] = []
     for note in sorted(notes, key=lambda each: each.onset_seconds):
         if groups and note.onset_seconds - groups[-1][0].onset_seconds < CHORD_SECONDS:
             groups[-1].append(note)
@@ -186,7 +191,7 @@ def _blows(notes: Sequence[Note]) -> list[Blow]:
             groups.append([note])
     starts = [group[0].onset_seconds for group in groups] + [math.inf]
     return [
-        Blow(
+        Gesture(
             start,
             max(start + 0.01, min(following, max(n.onset_seconds + n.duration_seconds
                                                  for n in group))),
@@ -197,42 +202,42 @@ def _blows(notes: Sequence[Note]) -> list[Blow]:
     ]  # fmt: skip
 
 
-def _midi_of(note: Note) -> int:
+def _midi_of(note: PlayedNote) -> int:
     return DEFAULT_MIDI if note.midi is None else note.midi
 
 
-def _stroke_ends(blows: list[Blow]) -> list[float]:
+def _plan_strokes(gestures: list[Gesture]) -> list[float]:
     """Where the bow is before each note and after the last: farther for loud and long notes."""
     ends = [-0.6]
-    for index, blow in enumerate(blows):
-        length = min(1.0, (blow.end_seconds - blow.onset_seconds) / 0.5)
-        reach = 0.3 + (0.3 + 0.4 * blow.dynamic) * length
+    for index, gesture in enumerate(gestures):
+        length = min(1.0, (gesture.end_seconds - gesture.onset_seconds) / 0.5)
+        reach = 0.3 + (0.3 + 0.4 * gesture.dynamic) * length
         ends.append(reach if index % 2 == 0 else -reach)
     return ends
 
 
-def _share_between_hands(
-    blows: list[Blow], where: Callable[[int], float | None]
-) -> tuple[list[Blow], list[Blow]]:
+def _split_between_hands(
+    gestures: list[Gesture], strike_position: Callable[[int], float | None]
+) -> tuple[list[Gesture], list[Gesture]]:
     """What the left and the right hand hit: each its own half."""
-    places = {midi: where(midi) for blow in blows for midi in blow.midis}
+    places = {midi: strike_position(midi) for gesture in gestures for midi in gesture.midis}
     known = [place for place in places.values() if place is not None]
     middle = (min(known) + max(known)) / 2 if known else 0.0
-    left: list[Blow] = []
-    right: list[Blow] = []
-    for blow in blows:
+    left: list[Gesture] = []
+    right: list[Gesture] = []
+    for gesture in gestures:
         for hits, is_left in ((left, True), (right, False)):
             near = [
                 midi
-                for midi in blow.midis
+                for midi in gesture.midis
                 if (place := places[midi]) is not None and (place < middle) == is_left
             ]
             if near:
-                hits.append(blow._replace(midis=tuple(near)))
+                hits.append(gesture._replace(midis=tuple(near)))
     return left, right
 
 
-def _hand(hits: list[Blow], time_seconds: float) -> Hand:
+def _hand(hits: list[Gesture], time_seconds: float) -> Hand:
     """A hand on its way: back up after a hit, over to the next place, up and down."""
     if not hits:
         return Hand(-1, -1, 1.0, IDLE_HEIGHT)
@@ -241,32 +246,32 @@ def _hand(hits: list[Blow], time_seconds: float) -> Hand:
     here = hits[max(index, 0)].midis[-1]
     until = onsets[index + 1] - time_seconds if index + 1 < len(hits) else math.inf
     since = time_seconds - onsets[index] if index >= 0 else math.inf
-    height = IDLE_HEIGHT * _ease((since - TOUCH_SECONDS) / RECOVER_SECONDS)
+    height = IDLE_HEIGHT * _smoothstep((since - TOUCH_SECONDS) / RECOVER_SECONDS)
     if until < RAISE_SECONDS:
         share = until / RAISE_SECONDS
         height = max(height, IDLE_HEIGHT) * min(1, 3 * share) + 2.6 * share * (1 - share)
     target, progress = here, 1.0
     if until < TRAVEL_SECONDS:
         target = hits[index + 1].midis[-1]
-        progress = _ease((TRAVEL_SECONDS - until) / (TRAVEL_SECONDS * 0.8))
-    return Hand(here, target, _coarse(progress, 4), _coarse(min(1.0, height), 6))
+        progress = _smoothstep((TRAVEL_SECONDS - until) / (TRAVEL_SECONDS * 0.8))
+    return Hand(here, target, _quantise(progress, 4), _quantise(min(1.0, height), 6))
 
 
-def _press(blow: Blow, age: float) -> float:
+def _lean(gesture: Gesture, age: float) -> float:
     """How much the player leans into a note: most at its onset, nothing at its end."""
-    left = 1 - age / max(RECOVER_SECONDS, blow.end_seconds - blow.onset_seconds)
-    return max(0.0, left) * (0.35 + 0.65 * blow.dynamic)
+    left = 1 - age / max(RECOVER_SECONDS, gesture.end_seconds - gesture.onset_seconds)
+    return max(0.0, left) * (0.35 + 0.65 * gesture.dynamic)
 
 
-def _pitches(blows: Iterable[Blow]) -> tuple[int, ...]:
-    return tuple(sorted({midi for blow in blows for midi in blow.midis}))
+def _pitches(gestures: Iterable[Gesture]) -> tuple[int, ...]:
+    return tuple(sorted({midi for gesture in gestures for midi in gesture.midis}))
 
 
-def _ease(share: float) -> float:
+def _smoothstep(share: float) -> float:
     share = min(1.0, max(0.0, share))
     return share * share * (3 - 2 * share)
 
 
-def _coarse(value: float, steps: int) -> float:
+def _quantise(value: float, steps: int) -> float:
     """The nearest step, so that few different pictures are needed."""
     return round(value * steps) / steps

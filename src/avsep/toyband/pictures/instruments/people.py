@@ -13,14 +13,14 @@ import numpy as np
 from avsep.toyband.pictures.drawing import (
     INK,
     Colour,
-    Frame,
     Point,
     Sketch,
+    Transform,
     arc,
+    blend,
     darker,
     lighter,
-    mix,
-    smooth,
+    spline,
 )
 
 Hair = Literal["short", "long", "bun", "curls", "bald", "bob", "tuft"]
@@ -44,11 +44,11 @@ HEAD: Point = (0, 36)  # its centre, standing
 SHOULDER_Y = 78
 SHOULDER_X = 25
 ARM_UNITS = 37.0  # shoulder to elbow, and elbow to hand
-LEAST_BEND_UNITS, MOST_BEND_UNITS = 7.0, 24.0  # of the elbow off the straight line
+MIN_BEND_UNITS, MAX_BEND_UNITS = 7.0, 24.0  # of the elbow off the straight line
 
 
 @dataclass(frozen=True)
-class Looks:
+class Appearance:
     """What one musician and the instrument look like.
 
     Attributes:
@@ -69,13 +69,15 @@ class Looks:
     mirrored: bool = False
 
 
-def draw_looks(generator: np.random.Generator, bodies: tuple[Colour, ...]) -> Looks:
+def sample_appearance(
+    generator: np.random.Generator, body_colours: tuple[Colour, ...]
+) -> Appearance:
     """The looks of one musician, drawn at random; `bodies` are the instrument's colours."""
 
     def one(choices: tuple) -> tuple:
         return choices[int(generator.integers(len(choices)))]
 
-    return Looks(
+    return Appearance(
         skin=one(SKINS),
         hair=one(HAIR_COLOURS),
         cut=HAIR_CUTS[int(generator.integers(len(HAIR_CUTS)))],
@@ -83,7 +85,7 @@ def draw_looks(generator: np.random.Generator, bodies: tuple[Colour, ...]) -> Lo
         trousers=one(TROUSERS),
         glasses=bool(generator.random() < 0.25),
         beard=bool(generator.random() < 0.2),
-        body=one(bodies),
+        body=one(body_colours),
         trim=one(((226, 190, 96), (206, 208, 214), (214, 150, 110), (236, 228, 208))),
         mirrored=bool(generator.random() < 0.5),
     )
@@ -92,15 +94,15 @@ def draw_looks(generator: np.random.Generator, bodies: tuple[Colour, ...]) -> Lo
 # Bodies
 
 
-def paint_standing_legs(sketch: Sketch, looks: Looks) -> None:
+def paint_standing_legs(sketch: Sketch, appearance: Appearance) -> None:
     """Legs and shoes of someone who stands, with a shadow on the floor."""
     paint_shadow(sketch, 40)
     for side in (-1, 1):
         _paint_shoe(sketch, side * 17, side)
-        sketch.limb([(side * 11, 130), (side * 14, 188)], looks.trousers, 17)
+        sketch.limb([(side * 11, 130), (side * 14, 188)], appearance.trousers, 17)
 
 
-def paint_seated_legs(sketch: Sketch, looks: Looks, spread: float = 34) -> None:
+def paint_seated_legs(sketch: Sketch, appearance: Appearance, spread: float = 34) -> None:
     """A stool and the legs of someone who sits on it, knees apart."""
     paint_shadow(sketch, spread + 18)
     wood = (120, 82, 56)
@@ -110,57 +112,61 @@ def paint_seated_legs(sketch: Sketch, looks: Looks, spread: float = 34) -> None:
     for side in (-1, 1):
         knee, foot = (side * spread, 152), (side * (spread - 2), 188)
         _paint_shoe(sketch, foot[0] + side * 3, side)
-        sketch.limb([(side * 10, 150), knee, foot], looks.trousers, 17)
+        sketch.limb([(side * 10, 150), knee, foot], appearance.trousers, 17)
 
 
-def paint_torso(sketch: Sketch, looks: Looks) -> None:
+def paint_torso(sketch: Sketch, appearance: Appearance) -> None:
     """Neck and shirt of a musician who faces us."""
-    sketch.limb([(0, 54), (0, 72)], darker(looks.skin, 0.12), 14)
-    outline = smooth(
+    sketch.limb([(0, 54), (0, 72)], darker(appearance.skin, 0.12), 14)
+    outline = spline(
         [(-9, 67), (-26, 71), (-32, 82), (-27, 104), (-25, 136), (0, 140), (25, 136), (27, 104),
          (32, 82), (26, 71), (9, 67), (0, 73)]
     )  # fmt: skip
-    sketch.fill(outline, lighter(looks.shirt, 0.15), shade=darker(looks.shirt, 0.2))
-    collar = lighter(looks.shirt, 0.5)
+    sketch.fill(outline, lighter(appearance.shirt, 0.15), shade=darker(appearance.shirt, 0.2))
+    collar = lighter(appearance.shirt, 0.5)
     for side in (-1, 1):
         sketch.fill([(side * 8, 66), (side * 13, 70), (side * 5, 81), (0, 73)], collar, ink=1)
 
 
 def paint_arm(
-    sketch: Sketch, looks: Looks, shoulder: Point, hand: Point, bend: float = 1.0
+    sketch: Sketch, appearance: Appearance, shoulder: Point, hand: Point, bend: float = 1.0
 ) -> None:
     """A sleeve from a shoulder to a hand; `bend` -1 or 1 says on which side the elbow is."""
     dx, dy = hand[0] - shoulder[0], hand[1] - shoulder[1]
     reach = max(1e-6, math.hypot(dx, dy))
     # Never quite straight, and a sharp bend points towards us and so looks shorter.
     out = math.sqrt(max(0.0, ARM_UNITS**2 - (reach / 2) ** 2))
-    out = min(max(out, LEAST_BEND_UNITS), MOST_BEND_UNITS) * bend
+    out = min(max(out, MIN_BEND_UNITS), MAX_BEND_UNITS) * bend
     elbow = (
         (shoulder[0] + hand[0]) / 2 - dy / reach * out,
         (shoulder[1] + hand[1]) / 2 + dx / reach * out + abs(out) * 0.2,
     )
     wrist = (hand[0] - (hand[0] - elbow[0]) * 0.16, hand[1] - (hand[1] - elbow[1]) * 0.16)
-    sleeve = darker(looks.shirt, 0.08)
-    sketch.limb([elbow, hand], looks.skin, 8)
+    sleeve = darker(appearance.shirt, 0.08)
+    sketch.limb([elbow, hand], appearance.skin, 8)
     sketch.limb([shoulder, elbow, wrist], sleeve, 13)
     sketch.line([shoulder, elbow], lighter(sleeve, 0.18), 5)
-    paint_hand(sketch, looks, hand)
+    paint_hand(sketch, appearance, hand)
 
 
-def paint_hand(sketch: Sketch, looks: Looks, at: Point) -> None:
+def paint_hand(sketch: Sketch, appearance: Appearance, at: Point) -> None:
     """A round hand."""
-    sketch.ellipse(at, (7.2, 6.8), lighter(looks.skin, 0.08), shade=darker(looks.skin, 0.12))
+    sketch.ellipse(
+        at, (7.2, 6.8), lighter(appearance.skin, 0.08), shade=darker(appearance.skin, 0.12)
+    )
 
 
-def paint_fingers(sketch: Sketch, looks: Looks, at: Point, frame: Frame, down: int = 15) -> None:
+def paint_fingers(
+    sketch: Sketch, appearance: Appearance, at: Point, transform: Transform, down: int = 15
+) -> None:
     """Four fingers across a neck or a tube in the frame's coordinates; `down` as bits."""
-    local = sketch.within(frame)
-    step = 3.4 / frame.grow
+    local = sketch.within(transform)
+    step = 3.4 / transform.scale
     for finger in range(4):
         x = at[0] + (finger - 1.5) * step
-        lift = 0.0 if down >> finger & 1 else 4.5 / frame.grow
+        lift = 0.0 if down >> finger & 1 else 4.5 / transform.scale
         tip = (x, at[1] - lift)
-        local.limb([(x, at[1] + 7 / frame.grow), tip], looks.skin, 2.6 / frame.grow)
+        local.limb([(x, at[1] + 7 / transform.scale), tip], appearance.skin, 2.6 / transform.scale)
 
 
 def paint_shadow(sketch: Sketch, half_width: float) -> None:
@@ -171,73 +177,73 @@ def paint_shadow(sketch: Sketch, half_width: float) -> None:
 
 
 def _paint_shoe(sketch: Sketch, x: float, side: int) -> None:
-    outline = smooth([(x - 9, 196), (x - 8, 186), (x + 2 * side, 183), (x + 9, 189), (x + 9, 196)])
+    outline = spline([(x - 9, 196), (x - 8, 186), (x + 2 * side, 183), (x + 9, 189), (x + 9, 196)])
     sketch.fill(outline, (58, 46, 46), shade=(34, 28, 30))
 
 
 # Heads
 
 
-def paint_head(sketch: Sketch, looks: Looks, turn: float = 0.0) -> None:
+def paint_head(sketch: Sketch, appearance: Appearance, turn: float = 0.0) -> None:
     """A head that faces us, or to the right as far as `turn` says, 0..1; the mouth is closed."""
     x, y = HEAD
-    _paint_hair_behind(sketch, looks)
+    _paint_hair_behind(sketch, appearance)
     for side in (-1, 1) if turn < 0.5 else ():
-        sketch.ellipse((x + side * 21, y + 2), (4.5, 6), looks.skin)
-    face = smooth([(x, y - 24), (x + 18, y - 15), (x + 21, y + 3), (x + 13 + turn * 3, y + 20),
+        sketch.ellipse((x + side * 21, y + 2), (4.5, 6), appearance.skin)
+    face = spline([(x, y - 24), (x + 18, y - 15), (x + 21, y + 3), (x + 13 + turn * 3, y + 20),
                    (x + turn * 5, y + 25), (x - 13 + turn * 3, y + 20), (x - 21, y + 3),
                    (x - 18, y - 15)])  # fmt: skip
-    sketch.fill(face, lighter(looks.skin, 0.12), shade=darker(looks.skin, 0.1))
+    sketch.fill(face, lighter(appearance.skin, 0.12), shade=darker(appearance.skin, 0.1))
     if turn >= 0.5:
-        sketch.ellipse((x - 21 + turn * 11, y + 2), (4.5, 6), lighter(looks.skin, 0.05))
-    _paint_face(sketch, looks, Frame((x + turn * 10, y)), turn)
-    _paint_hair_in_front(sketch, looks)
+        sketch.ellipse((x - 21 + turn * 11, y + 2), (4.5, 6), lighter(appearance.skin, 0.05))
+    _paint_face(sketch, appearance, Transform((x + turn * 10, y)), turn)
+    _paint_hair_in_front(sketch, appearance)
 
 
-def paint_head_from_behind(sketch: Sketch, looks: Looks) -> None:
+def paint_head_from_behind(sketch: Sketch, appearance: Appearance) -> None:
     """The back of a head: ears and hair."""
     x, y = HEAD
-    _paint_hair_behind(sketch, looks)
+    _paint_hair_behind(sketch, appearance)
     for side in (-1, 1):
-        sketch.ellipse((x + side * 21, y + 2), (4.5, 6), looks.skin)
-    bald = looks.cut == "bald"
-    colour = looks.skin if bald else looks.hair
-    skull = smooth([(x, y - 26), (x + 20, y - 15), (x + 21, y + 4), (x + 12, y + 22), (x, y + 25),
+        sketch.ellipse((x + side * 21, y + 2), (4.5, 6), appearance.skin)
+    bald = appearance.cut == "bald"
+    colour = appearance.skin if bald else appearance.hair
+    skull = spline([(x, y - 26), (x + 20, y - 15), (x + 21, y + 4), (x + 12, y + 22), (x, y + 25),
                     (x - 12, y + 22), (x - 21, y + 4), (x - 20, y - 15)])  # fmt: skip
     sketch.fill(skull, lighter(colour, 0.15), shade=darker(colour, 0.15))
     for offset in (-9, 0, 9):
         strand = [(x + offset * 0.4, y - 20), (x + offset, y), (x + offset * 0.9, y + 17)]
-        sketch.line(smooth(strand, closed=False), darker(colour, 0.2), 1.2)
+        sketch.line(spline(strand, closed=False), darker(colour, 0.2), 1.2)
 
 
-def _paint_face(sketch: Sketch, looks: Looks, frame: Frame, turn: float) -> None:
+def _paint_face(sketch: Sketch, appearance: Appearance, transform: Transform, turn: float) -> None:
     """Eyes, brows, cheeks, nose and mouth; closer together the more the head is turned."""
-    face = sketch.within(frame)
+    face = sketch.within(transform)
     squeeze = 1 - 0.25 * turn
     for side in (-1, 1):
         eye = side * 8.5 * squeeze
         face.ellipse((eye, 1), (2.3, 3.1), INK, ink=0)
         face.ellipse((eye + 0.7, 0), (0.8, 0.9), (255, 255, 255), ink=0)
         brow = [(eye - 4, -5.5), (eye, -7), (eye + 4, -5.5)]
-        face.line(smooth(brow, closed=False), darker(looks.hair, 0.2), 1.8)
-        cheek = mix(looks.skin, (236, 96, 88), 0.4)
+        face.line(spline(brow, closed=False), darker(appearance.hair, 0.2), 1.8)
+        cheek = blend(appearance.skin, (236, 96, 88), 0.4)
         face.ellipse((side * 12.5 * squeeze, 9), (3.6, 2.4), cheek, ink=0, opacity=0.55)
-        if looks.glasses:
+        if appearance.glasses:
             face.line(arc((eye, 1), (6, 6)), INK, 1.2)
-    if looks.beard:
-        beard = smooth([(-16, 6), (-10, 12), (0, 10), (10, 12), (16, 6), (13, 20), (0, 27),
+    if appearance.beard:
+        beard = spline([(-16, 6), (-10, 12), (0, 10), (10, 12), (16, 6), (13, 20), (0, 27),
                         (-13, 20)])  # fmt: skip
-        face.fill(beard, looks.hair, shade=darker(looks.hair, 0.2), ink=1)
+        face.fill(beard, appearance.hair, shade=darker(appearance.hair, 0.2), ink=1)
     nose = [(1, 4), (3 + 2 * turn, 8), (0, 9)]
-    face.line(smooth(nose, closed=False), darker(looks.skin, 0.35), 1.6)
+    face.line(spline(nose, closed=False), darker(appearance.skin, 0.35), 1.6)
     mouth = [(-4.5, 14.5), (0, 16.5), (4.5, 14.5)]
-    face.line(smooth(mouth, closed=False), (150, 62, 58), 2.0)
+    face.line(spline(mouth, closed=False), (150, 62, 58), 2.0)
 
 
-def _paint_hair_behind(sketch: Sketch, looks: Looks) -> None:
+def _paint_hair_behind(sketch: Sketch, appearance: Appearance) -> None:
     """What hangs or stands up behind the face."""
     x, y = HEAD
-    if looks.cut == "long":
+    if appearance.cut == "long":
         locks = [
             (-24, -8),
             (-14, -25),
@@ -248,7 +254,7 @@ def _paint_hair_behind(sketch: Sketch, looks: Looks) -> None:
             (-20, 44),
             (-27, 24),
         ]
-    elif looks.cut == "bob":
+    elif appearance.cut == "bob":
         locks = [
             (-25, -6),
             (-14, -26),
@@ -259,22 +265,22 @@ def _paint_hair_behind(sketch: Sketch, looks: Looks) -> None:
             (-14, 24),
             (-27, 18),
         ]
-    elif looks.cut == "curls":
+    elif appearance.cut == "curls":
         angles = np.radians(np.arange(140, 401, 20))
         locks = [
             ((25 + 4.0 * (i % 2)) * math.cos(a), (25 + 4.0 * (i % 2)) * math.sin(a) - 3)
             for i, a in enumerate(angles)
         ]
-    elif looks.cut == "bun":
-        sketch.ellipse((x, y - 27), (10, 9), looks.hair, shade=darker(looks.hair))
+    elif appearance.cut == "bun":
+        sketch.ellipse((x, y - 27), (10, 9), appearance.hair, shade=darker(appearance.hair))
         return
     else:
         return
-    outline = smooth([(x + dx, y + dy) for dx, dy in locks])
-    sketch.fill(outline, looks.hair, shade=darker(looks.hair, 0.25))
+    outline = spline([(x + dx, y + dy) for dx, dy in locks])
+    sketch.fill(outline, appearance.hair, shade=darker(appearance.hair, 0.25))
 
 
-def _paint_hair_in_front(sketch: Sketch, looks: Looks) -> None:
+def _paint_hair_in_front(sketch: Sketch, appearance: Appearance) -> None:
     """The fringe."""
     x, y = HEAD
     fringes: dict[str, list[Point]] = {
@@ -285,6 +291,6 @@ def _paint_hair_in_front(sketch: Sketch, looks: Looks) -> None:
         "bun": [(-22, 0), (-20, -18), (0, -27), (20, -18), (22, 0), (14, -13), (-14, -13)],
         "curls": [(-21, -8), (-17, -20), (0, -26), (17, -20), (21, -8), (9, -16), (-2, -13)],
     }  # fmt: skip
-    if looks.cut in fringes:
-        outline = smooth([(x + dx, y + dy) for dx, dy in fringes[looks.cut]])
-        sketch.fill(outline, lighter(looks.hair, 0.12), shade=looks.hair)
+    if appearance.cut in fringes:
+        outline = spline([(x + dx, y + dy) for dx, dy in fringes[appearance.cut]])
+        sketch.fill(outline, lighter(appearance.hair, 0.12), shade=appearance.hair)

@@ -10,15 +10,15 @@ from avsep.toyband.music.registers import drum_kind
 from avsep.toyband.pictures.drawing import (
     INK,
     Colour,
-    Frame,
     Point,
     Sketch,
+    Transform,
     arc,
+    blend,
     darker,
     lighter,
-    mix,
 )
-from avsep.toyband.pictures.instruments.figure import (
+from avsep.toyband.pictures.instruments.instrument import (
     LEGS,
     Instrument,
     Layer,
@@ -29,7 +29,7 @@ from avsep.toyband.pictures.instruments.motion import Hand, Pose
 from avsep.toyband.pictures.instruments.people import (
     SHOULDER_X,
     SHOULDER_Y,
-    Looks,
+    Appearance,
     paint_arm,
     paint_shadow,
 )
@@ -41,7 +41,7 @@ STICK_UNITS = 36.0
 LIFT_UNITS = 34.0  # how high a stick is raised
 
 
-class Piece(NamedTuple):
+class KitPiece(NamedTuple):
     """One part of the kit: where it is hit, half its width, height of its shell (0: a cymbal)."""
 
     at: Point
@@ -50,21 +50,21 @@ class Piece(NamedTuple):
 
 
 # By the kinds of `avsep.toyband.music.registers.DRUM_KINDS`; both hats are one piece.
-KIT: dict[str, Piece] = {
-    "crash": Piece((-80, 62), 27, 0),
-    "ride": Piece((78, 68), 28, 0),
-    "closed hat": Piece((86, 108), 22, 0),
-    "open hat": Piece((86, 108), 22, 0),
-    "high tom": Piece((-22, 101), 20, 22),
-    "middle tom": Piece((22, 101), 20, 22),
-    "low tom": Piece((-66, 132), 25, 44),
-    "snare": Piece((58, 132), 23, 17),
-    "kick": Piece((0, 150), 41, 0),
+KIT: dict[str, KitPiece] = {
+    "crash": KitPiece((-80, 62), 27, 0),
+    "ride": KitPiece((78, 68), 28, 0),
+    "closed hat": KitPiece((86, 108), 22, 0),
+    "open hat": KitPiece((86, 108), 22, 0),
+    "high tom": KitPiece((-22, 101), 20, 22),
+    "middle tom": KitPiece((22, 101), 20, 22),
+    "low tom": KitPiece((-66, 132), 25, 44),
+    "snare": KitPiece((58, 132), 23, 17),
+    "kick": KitPiece((0, 150), 41, 0),
 }
-DRUMMER = Frame((0, -8))
+DRUMMER_TRANSFORM = Transform((0, -8))
 
 
-def _where_hit(midi: int) -> float | None:
+def _strike_position(midi: int) -> float | None:
     """How far right a drum stands; the kick drum is played by a foot."""
     piece = drum_kind(midi)
     return None if piece == "kick" else KIT[piece].at[0]
@@ -73,7 +73,7 @@ def _where_hit(midi: int) -> float | None:
 # Drums
 
 
-def paint_drum(sketch: Sketch, piece: Piece, colour: Colour, hit: bool) -> None:
+def paint_drum(sketch: Sketch, piece: KitPiece, colour: Colour, hit: bool) -> None:
     """A drum seen a little from above; its skin lights up when hit."""
     (x, y), radius, shell = piece
     flat = radius * 0.32
@@ -90,12 +90,12 @@ def paint_drum(sketch: Sketch, piece: Piece, colour: Colour, hit: bool) -> None:
     sketch.ellipse((x, y + (1.5 if hit else 0)), (radius - 2, flat - 1.4), skin, ink=0.8)
 
 
-def paint_cymbal(sketch: Sketch, piece: Piece, hit: bool) -> None:
+def paint_cymbal(sketch: Sketch, piece: KitPiece, hit: bool) -> None:
     """A cymbal on its stand; it tips when hit."""
     (x, y), radius, _ = piece
     sketch.limb([(x * 0.97, y), (x * 0.93, 190)], STEEL, 2.6)
     tip = 15 if hit else 0
-    local = sketch.within(Frame((x, y), (-8 if x < 0 else 8) + (tip if x > 0 else -tip)))
+    local = sketch.within(Transform((x, y), (-8 if x < 0 else 8) + (tip if x > 0 else -tip)))
     colour = lighter(CYMBAL, 0.45) if hit else CYMBAL
     local.ellipse((0, 0), (radius, 5), lighter(colour, 0.3), shade=darker(colour, 0.15))
     local.line(arc((0, 0), (radius * 0.6, 2.8)), darker(colour, 0.2), 0.8)
@@ -106,13 +106,13 @@ def _struck_pieces(pose: Pose) -> set[str]:
     return {drum_kind(midi) for midi in pose.struck}
 
 
-def _kit_behind(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def _kit_behind(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     hit = _struck_pieces(pose)
     for name in ("crash", "ride"):
         paint_cymbal(sketch, KIT[name], name in hit)
 
 
-def _kit(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def _kit(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     hit = _struck_pieces(pose)
     for x in (-66, 58):
         for foot in (-18, 18):
@@ -122,40 +122,40 @@ def _kit(sketch: Sketch, looks: Looks, pose: Pose) -> None:
     paint_cymbal(sketch, lower, hit=False)
     paint_cymbal(sketch, hat, bool(hit & {"closed hat", "open hat"}))
     sketch.limb([(0, 108), (0, 120)], STEEL, 5)
-    _paint_kick(sketch, looks, "kick" in hit)
+    _paint_kick(sketch, appearance, "kick" in hit)
     for name in ("high tom", "middle tom", "low tom", "snare"):
-        colour = lighter(STEEL, 0.2) if name == "snare" else looks.body
+        colour = lighter(STEEL, 0.2) if name == "snare" else appearance.body
         paint_drum(sketch, KIT[name], colour, name in hit)
 
 
-def _kit_alone(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def _kit_alone(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     paint_shadow(sketch, 92)
-    _kit_behind(sketch, looks, pose)
-    _kit(sketch, looks, pose)
+    _kit_behind(sketch, appearance, pose)
+    _kit(sketch, appearance, pose)
 
 
-def _paint_kick(sketch: Sketch, looks: Looks, hit: bool) -> None:
+def _paint_kick(sketch: Sketch, appearance: Appearance, hit: bool) -> None:
     """The big drum that faces us; its skin bulges and lights up when hit."""
     (x, y), radius, _ = KIT["kick"]
     for side in (-1, 1):
         sketch.limb([(side * 30, 178), (side * 40, 194)], STEEL, 3)
-    sketch.ellipse((x, y), (radius + 3, radius + 3), lighter(looks.body, 0.2),
-                   shade=darker(looks.body, 0.3), ink=2.2)  # fmt: skip
+    sketch.ellipse((x, y), (radius + 3, radius + 3), lighter(appearance.body, 0.2),
+                   shade=darker(appearance.body, 0.3), ink=2.2)  # fmt: skip
     for angle in np.radians(np.arange(22.5, 360, 45)):
         lug = [(x + r * math.cos(angle), y + r * math.sin(angle)) for r in (radius - 2, radius + 4)]
         sketch.line(lug, STEEL, 3)
     inner = radius - 4 + (2.5 if hit else 0)
     sketch.ellipse((x, y), (inner, inner), (255, 226, 120) if hit else SKIN, ink=1.2)
-    ring = mix(looks.body, SKIN, 0.35)
+    ring = blend(appearance.body, SKIN, 0.35)
     sketch.line(arc((x, y), (inner * 0.72, inner * 0.72)), ring, 5 if hit else 2.5)
     star = [
         (x + r * math.sin(a), y - r * math.cos(a))
         for a, r in zip(np.radians(np.arange(0, 360, 36)), (15, 6.5) * 5, strict=True)
     ]
-    sketch.fill(star, looks.body, ink=1)
+    sketch.fill(star, appearance.body, ink=1)
 
 
-def _kit_shadow(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def _kit_shadow(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     paint_shadow(sketch, 92)
 
 
@@ -167,12 +167,12 @@ def _drum_stick(side: int) -> Painter:
         pull = 0.3 if piece.shell else 0.55  # cymbals are hit near their inner edge
         return (piece.at[0] - math.copysign(piece.radius * pull, piece.at[0]), piece.at[1])
 
-    def paint(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-        shoulder = DRUMMER.point((-1, 1)[side] * SHOULDER_X, SHOULDER_Y)
+    def paint(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+        shoulder = DRUMMER_TRANSFORM.point((-1, 1)[side] * SHOULDER_X, SHOULDER_Y)
         tip, hand = _stick(pose.hands[side], spot, shoulder)
         sketch.limb([hand, tip], (222, 180, 118), 2.4)
         sketch.ellipse(tip, (2.8, 2.4), (238, 204, 148), ink=1)
-        paint_arm(sketch, looks, shoulder, hand, bend=(1, -1)[side])
+        paint_arm(sketch, appearance, shoulder, hand, bend=(1, -1)[side])
 
     return paint
 
@@ -196,9 +196,9 @@ BARS_Y = 128.0
 BARS_HALF_UNITS = 80.0
 
 
-def bar_of(pose: Pose, midi: int) -> int:
+def bar_index(pose: Pose, midi: int) -> int:
     """Which bar is hit for a pitch, the lowest is 0."""
-    return round(pose.place(midi) * (NUM_BARS - 1))
+    return round(pose.relative_pitch(midi) * (NUM_BARS - 1))
 
 
 def _bar_x(bar: float) -> float:
@@ -209,26 +209,26 @@ def _bar_half(bar: float) -> float:
     return 29 - 15 * bar / (NUM_BARS - 1)
 
 
-def _xylophone_stand(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def _xylophone_stand(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     for x in (-70, 70):
         sketch.limb([(x, 140), (x, 188)], (84, 70, 66), 5)
         sketch.ellipse((x, 191), (4.4, 4.4), INK)
     sketch.limb([(-70, 172), (70, 172)], (84, 70, 66), 4)
     for bar in range(NUM_BARS):
         x, end = _bar_x(bar), 184 - 44 * bar / (NUM_BARS - 1)
-        sketch.box((x - 3.6, 130), (x + 3.6, end), lighter(looks.trim, 0.3),
-                   shade=darker(looks.trim, 0.3), across=True, ink=1.2)  # fmt: skip
+        sketch.box((x - 3.6, 130), (x + 3.6, end), lighter(appearance.trim, 0.3),
+                   shade=darker(appearance.trim, 0.3), across=True, ink=1.2)  # fmt: skip
     for share in (-0.62, 0.62):
         ends = [(_bar_x(b), BARS_Y + share * _bar_half(b)) for b in (-0.4, NUM_BARS - 0.6)]
         sketch.limb(ends, (84, 70, 66), 3.4)
 
 
-def _xylophone_bars(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-    struck = {bar_of(pose, midi) for midi in pose.struck}
+def _xylophone_bars(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+    struck = {bar_index(pose, midi) for midi in pose.struck}
     for bar in range(NUM_BARS):
         x, half = _bar_x(bar), _bar_half(bar)
         drop = 2.5 if bar in struck else 0.0
-        wood = lighter(looks.body, 0.7) if bar in struck else looks.body
+        wood = lighter(appearance.body, 0.7) if bar in struck else appearance.body
         top, low = (x - 4.7, BARS_Y - half + drop), (x + 4.7, BARS_Y + half + drop)
         sketch.box(top, low, lighter(wood, 0.3), shade=darker(wood, 0.15))
         for share in (-0.62, 0.62):
@@ -236,37 +236,37 @@ def _xylophone_bars(sketch: Sketch, looks: Looks, pose: Pose) -> None:
 
 
 def _mallet(side: int) -> Painter:
-    def paint(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    def paint(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
         home = (4, NUM_BARS - 5)[side]
 
         def spot(midi: int) -> Point:
-            bar = home if midi < 0 else bar_of(pose, midi)
+            bar = home if midi < 0 else bar_index(pose, midi)
             return (_bar_x(bar), BARS_Y + 2)
 
         shoulder = ((-1, 1)[side] * SHOULDER_X, SHOULDER_Y)
         tip, hand = _stick(pose.hands[side], spot, shoulder)
         sketch.limb([hand, tip], (232, 206, 160), 2.2)
         sketch.ellipse(tip, (5.6, 5.2), (214, 66, 60), shade=(150, 36, 40), ink=1.3)
-        paint_arm(sketch, looks, shoulder, hand, bend=(1, -1)[side])
+        paint_arm(sketch, appearance, shoulder, hand, bend=(1, -1)[side])
 
     return paint
 
 
-def _xylophone_alone(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-    _xylophone_stand(sketch, looks, pose)
-    _xylophone_bars(sketch, looks, pose)
+def _xylophone_alone(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+    _xylophone_stand(sketch, appearance, pose)
+    _xylophone_bars(sketch, appearance, pose)
 
 
-DRUMS_PLAYED = Instrument(
+DRUMS = Instrument(
     layers=(
-        Layer(_kit_shadow, sways=0),
-        Layer(_kit_behind, reads=("struck",), sways=0),
-        upper_body(at=DRUMMER, sways=0.5),
-        Layer(_kit, reads=("struck",), sways=0),
-        Layer(_drum_stick(0), reads=("hands",), sways=0),
-        Layer(_drum_stick(1), reads=("hands",), sways=0),
+        Layer(_kit_shadow, sway_share=0),
+        Layer(_kit_behind, pose_fields=("struck",), sway_share=0),
+        upper_body(at=DRUMMER_TRANSFORM, sway_share=0.5),
+        Layer(_kit, pose_fields=("struck",), sway_share=0),
+        Layer(_drum_stick(0), pose_fields=("hands",), sway_share=0),
+        Layer(_drum_stick(1), pose_fields=("hands",), sway_share=0),
     ),
-    bodies=(
+    body_colours=(
         (196, 52, 54),
         (44, 96, 168),
         (52, 138, 104),
@@ -274,18 +274,18 @@ DRUMS_PLAYED = Instrument(
         (96, 70, 130),
         (70, 66, 72),
     ),
-    alone=_kit_alone,
-    where=_where_hit,
+    paint_alone=_kit_alone,
+    strike_position=_strike_position,
 )
-XYLOPHONE_PLAYED = Instrument(
+XYLOPHONE = Instrument(
     layers=(
         LEGS,
-        upper_body(sways=0.5),
-        Layer(_xylophone_stand, sways=0),
-        Layer(_xylophone_bars, reads=("struck",), sways=0),
-        Layer(_mallet(0), reads=("hands",), sways=0),
-        Layer(_mallet(1), reads=("hands",), sways=0),
+        upper_body(sway_share=0.5),
+        Layer(_xylophone_stand, sway_share=0),
+        Layer(_xylophone_bars, pose_fields=("struck",), sway_share=0),
+        Layer(_mallet(0), pose_fields=("hands",), sway_share=0),
+        Layer(_mallet(1), pose_fields=("hands",), sway_share=0),
     ),
-    bodies=((168, 84, 46), (196, 124, 66), (126, 62, 48), (214, 160, 96), (148, 52, 52)),
-    alone=_xylophone_alone,
+    body_colours=((168, 84, 46), (196, 124, 66), (126, 62, 48), (214, 160, 96), (148, 52, 52)),
+    paint_alone=_xylophone_alone,
 )

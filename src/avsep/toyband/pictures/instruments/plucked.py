@@ -3,28 +3,28 @@
 import numpy as np
 
 from avsep.toyband.pictures.drawing import (
-    Frame,
     Point,
     Sketch,
+    Transform,
     arc,
-    both_sides,
     darker,
     lighter,
-    smooth,
+    mirror_outline,
+    spline,
 )
-from avsep.toyband.pictures.instruments.figure import (
+from avsep.toyband.pictures.instruments.instrument import (
     LEGS,
     Instrument,
     Layer,
     Painter,
-    placed,
+    transformed,
     upper_body,
 )
 from avsep.toyband.pictures.instruments.motion import Pose
 from avsep.toyband.pictures.instruments.people import (
     SHOULDER_X,
     SHOULDER_Y,
-    Looks,
+    Appearance,
     paint_arm,
     paint_fingers,
 )
@@ -40,13 +40,18 @@ GUITAR_HALF: list[Point] = [
 MANDOLIN_HALF: list[Point] = [
     (0, 0), (1, 11), (6, 19.5), (14, 23.4), (23, 22.6), (33, 17.6), (42, 11), (50, 5), (54, 0),
 ]  # fmt: skip
-GUITAR = Frame((-56, 140), -27, 1.0)
-BANJO = Frame((-50, 142), -30, 1.0)
-MANDOLIN = Frame((-36, 138), -36, 1.2)
+GUITAR_TRANSFORM = Transform((-56, 140), -27, 1.0)
+BANJO_TRANSFORM = Transform((-50, 142), -30, 1.0)
+MANDOLIN_TRANSFORM = Transform((-36, 138), -36, 1.2)
 
 
 def paint_neck(
-    sketch: Sketch, looks: Looks, start: float, end: float, half_width: float, num_frets: int
+    sketch: Sketch,
+    appearance: Appearance,
+    start: float,
+    end: float,
+    half_width: float,
+    num_frets: int,
 ) -> None:
     """Neck and fingerboard with frets and dots, from the body to the nut."""
     narrow = half_width * 0.8
@@ -61,11 +66,11 @@ def paint_neck(
 
 
 def paint_head_stock(
-    sketch: Sketch, looks: Looks, start: float, num_pegs: int, half_width: float
+    sketch: Sketch, appearance: Appearance, start: float, num_pegs: int, half_width: float
 ) -> None:
     """The head with its tuning pegs, half of them a side."""
     long = 5.2 * num_pegs / 2 + 5
-    colour = darker(looks.body, 0.35)
+    colour = darker(appearance.body, 0.35)
     for index in range(num_pegs // 2):
         x = start + 4.5 + index * 5.2
         for side in (-1, 1):
@@ -88,88 +93,88 @@ def paint_strings(
         sketch.line([(start, y), (end, y * 0.75)], STRING, 0.5)
 
 
-def paint_guitar(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def paint_guitar(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     """A guitar: figure of eight, round hole, bridge."""
-    body = smooth(both_sides(GUITAR_HALF), steps=5)
-    sketch.fill(body, darker(looks.body, 0.35), ink=2.2)
+    body = spline(mirror_outline(GUITAR_HALF), steps=5)
+    sketch.fill(body, darker(appearance.body, 0.35), ink=2.2)
     top = (body - [33, 0]) * [0.945, 0.92] + [33, 0]
-    sketch.fill(top, lighter(looks.body, 0.3), shade=darker(looks.body, 0.08), ink=0.8)
-    guard = smooth([(34, 9), (46, 9.4), (50, 14), (42, 16), (33, 15)])
-    sketch.fill(guard, darker(looks.body, 0.55), ink=0)
+    sketch.fill(top, lighter(appearance.body, 0.3), shade=darker(appearance.body, 0.08), ink=0.8)
+    guard = spline([(34, 9), (46, 9.4), (50, 14), (42, 16), (33, 15)])
+    sketch.fill(guard, darker(appearance.body, 0.55), ink=0)
     sketch.ellipse((43, 0), (10, 10), (236, 214, 170), ink=1)
     sketch.ellipse((43, 0), (8, 8), (40, 26, 24), ink=1)
     sketch.box((16, -9), (20.5, 9), ROSEWOOD, ink=1)
-    paint_neck(sketch, looks, 53, 122, 3.7, 14)
-    paint_head_stock(sketch, looks, 122, 6, 4.8)
+    paint_neck(sketch, appearance, 53, 122, 3.7, 14)
+    paint_head_stock(sketch, appearance, 122, 6, 4.8)
     paint_strings(sketch, 18, 122, 3.0, 6)
 
 
-def paint_banjo(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def paint_banjo(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     """A banjo: white drum skin in a metal ring with brackets, a long thin neck, a fifth peg."""
     sketch.limb([(102, -2), (102, -7)], (236, 232, 222), 1.8)
     for angle in np.radians(np.arange(0, 360, 20)):
         x, y = 30 + 30 * np.cos(angle), 30 * np.sin(angle)
-        sketch.limb([(x, y), (30 + 33 * np.cos(angle), 33 * np.sin(angle))], looks.trim, 2.4)
-    sketch.ellipse((30, 0), (30.5, 30.5), looks.body, shade=darker(looks.body), ink=2.2)
-    sketch.ellipse((30, 0), (27.5, 27.5), looks.trim, shade=darker(looks.trim, 0.25))
+        sketch.limb([(x, y), (30 + 33 * np.cos(angle), 33 * np.sin(angle))], appearance.trim, 2.4)
+    sketch.ellipse((30, 0), (30.5, 30.5), appearance.body, shade=darker(appearance.body), ink=2.2)
+    sketch.ellipse((30, 0), (27.5, 27.5), appearance.trim, shade=darker(appearance.trim, 0.25))
     sketch.ellipse((30, 0), (24.5, 24.5), (252, 248, 238), shade=(226, 218, 202), ink=1)
-    sketch.fill([(0, 2.4), (7, 4), (7, -4), (0, -2.4)], looks.trim, ink=1)
+    sketch.fill([(0, 2.4), (7, 4), (7, -4), (0, -2.4)], appearance.trim, ink=1)
     sketch.box((19, -7.5), (21.4, 7.5), (150, 100, 62), ink=1)
-    paint_neck(sketch, looks, 56, 136, 2.9, 17)
-    paint_head_stock(sketch, looks, 136, 4, 4.2)
+    paint_neck(sketch, appearance, 56, 136, 2.9, 17)
+    paint_head_stock(sketch, appearance, 136, 4, 4.2)
     paint_strings(sketch, 2, 136, 2.3, 5)
 
 
-def paint_mandolin(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+def paint_mandolin(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     """A mandolin: a teardrop with an oval hole, a short neck, eight pegs."""
-    body = smooth(both_sides(MANDOLIN_HALF), steps=5)
-    sketch.fill(body, darker(looks.body, 0.4), ink=2.2)
+    body = spline(mirror_outline(MANDOLIN_HALF), steps=5)
+    sketch.fill(body, darker(appearance.body, 0.4), ink=2.2)
     top = (body - [24, 0]) * [0.92, 0.9] + [23, 0]
-    sketch.fill(top, lighter(looks.body, 0.25), shade=darker(looks.body, 0.2), ink=0.8)
+    sketch.fill(top, lighter(appearance.body, 0.25), shade=darker(appearance.body, 0.2), ink=0.8)
     sketch.fill(arc((31, 0), (4.8, 7.4)), (244, 226, 186), ink=0.8)
     sketch.fill(arc((31, 0), (3.4, 5.8)), (40, 26, 24), ink=0)
-    guard = smooth([(24, 7), (33, 8), (36, 12), (28, 15), (22, 12)])
+    guard = spline([(24, 7), (33, 8), (36, 12), (28, 15), (22, 12)])
     sketch.fill(guard, (92, 48, 34), ink=0)
     sketch.box((14, -8), (16.6, 8), ROSEWOOD, ink=1)
-    sketch.fill([(-1, 4), (4, 4.6), (4, -4.6), (-1, -4)], looks.trim, ink=1)
-    paint_neck(sketch, looks, 39, 79, 3.6, 11)
-    paint_head_stock(sketch, looks, 79, 8, 5.2)
+    sketch.fill([(-1, 4), (4, 4.6), (4, -4.6), (-1, -4)], appearance.trim, ink=1)
+    paint_neck(sketch, appearance, 39, 79, 3.6, 11)
+    paint_head_stock(sketch, appearance, 79, 8, 5.2)
     paint_strings(sketch, 3, 79, 2.7, 4)
 
 
-def _plucked(
-    paint: Painter, frame: Frame, frets: tuple[float, float], strum: float, reach: float
+def _plucked_instrument(
+    paint: Painter, transform: Transform, frets: tuple[float, float], strum: float, reach: float
 ) -> Instrument:
     """A player with one of these: `frets` far and near, `strum` where the hand crosses."""
 
     def along(pose: Pose) -> float:
         return frets[0] + (frets[1] - frets[0]) * pose.pitch
 
-    def paint_left_arm(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-        hand = frame.point(along(pose), 5.5)
-        paint_arm(sketch, looks, (SHOULDER_X, SHOULDER_Y), hand, bend=1)
+    def paint_left_arm(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+        hand = transform.point(along(pose), 5.5)
+        paint_arm(sketch, appearance, (SHOULDER_X, SHOULDER_Y), hand, bend=1)
 
-    def paint_left_fingers(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-        paint_fingers(sketch, looks, (along(pose), -1), frame, pose.fingers)
+    def paint_left_fingers(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+        paint_fingers(sketch, appearance, (along(pose), -1), transform, pose.fingers)
 
-    def paint_right_arm(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-        hand = frame.point(strum, reach * (2 * pose.strum - 1))
-        paint_arm(sketch, looks, (-SHOULDER_X, SHOULDER_Y), hand, bend=1)
+    def paint_right_arm(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+        hand = transform.point(strum, reach * (2 * pose.strum - 1))
+        paint_arm(sketch, appearance, (-SHOULDER_X, SHOULDER_Y), hand, bend=1)
 
     return Instrument(
         layers=(
             LEGS,
             upper_body(turn=0.1),
-            Layer(paint_left_arm, reads=("pitch",)),
-            Layer(placed(paint, frame)),
-            Layer(paint_left_fingers, reads=("pitch", "fingers")),
-            Layer(paint_right_arm, reads=("strum",)),
+            Layer(paint_left_arm, pose_fields=("pitch",)),
+            Layer(transformed(paint, transform)),
+            Layer(paint_left_fingers, pose_fields=("pitch", "fingers")),
+            Layer(paint_right_arm, pose_fields=("strum",)),
         ),
-        bodies=WOODS,
-        alone=placed(paint, Frame((0, 196), -80, 1.05)),
+        body_colours=WOODS,
+        paint_alone=transformed(paint, Transform((0, 196), -80, 1.05)),
     )
 
 
-GUITAR_PLAYED = _plucked(paint_guitar, GUITAR, (112, 72), 36, 17)
-BANJO_PLAYED = _plucked(paint_banjo, BANJO, (126, 76), 32, 17)
-MANDOLIN_PLAYED = _plucked(paint_mandolin, MANDOLIN, (74, 50), 24, 16)
+GUITAR = _plucked_instrument(paint_guitar, GUITAR_TRANSFORM, (112, 72), 36, 17)
+BANJO = _plucked_instrument(paint_banjo, BANJO_TRANSFORM, (126, 76), 32, 17)
+MANDOLIN = _plucked_instrument(paint_mandolin, MANDOLIN_TRANSFORM, (74, 50), 24, 16)

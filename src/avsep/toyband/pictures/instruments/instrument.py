@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from avsep.toyband.pictures.drawing import Colour, Frame, Sketch
+from avsep.toyband.pictures.drawing import Colour, Sketch, Transform
 from avsep.toyband.pictures.instruments.motion import Pose
 from avsep.toyband.pictures.instruments.people import (
-    Looks,
+    Appearance,
     paint_head,
     paint_standing_legs,
     paint_torso,
 )
 
-Painter = Callable[[Sketch, Looks, Pose], None]
-STANDING = Frame((0, 0))
+Painter = Callable[[Sketch, Appearance, Pose], None]
+IDENTITY = Transform((0, 0))
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Layer:
     """
 
     paint: Painter
-    reads: tuple[str, ...] = ()
-    sways: float = 1.0
+    pose_fields: tuple[str, ...] = ()
+    sway_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,33 +43,33 @@ class Instrument:
     """
 
     layers: tuple[Layer, ...]
-    bodies: tuple[Colour, ...]
-    alone: Painter | None = None
-    where: Callable[[int], float | None] = float
+    body_colours: tuple[Colour, ...]
+    paint_alone: Painter | None = None
+    strike_position: Callable[[int], float | None] = float
 
 
-def upper_body(turn: float = 0.0, at: Frame = STANDING, sways: float = 1.0) -> Layer:
+def upper_body(turn: float = 0.0, at: Transform = IDENTITY, sway_share: float = 1.0) -> Layer:
     """Torso and head of a musician who looks to the right as far as `turn` says, 0..1."""
 
-    def paint(sketch: Sketch, looks: Looks, pose: Pose) -> None:
+    def paint(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
         player = sketch.within(at)
-        paint_torso(player, looks)
-        paint_head(player, looks, turn)
+        paint_torso(player, appearance)
+        paint_head(player, appearance, turn)
 
-    return Layer(paint, sways=sways)
-
-
-def _paint_legs(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-    paint_standing_legs(sketch, looks)
+    return Layer(paint, sway_share=sway_share)
 
 
-LEGS = Layer(_paint_legs, sways=0)
+def _paint_legs(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+    paint_standing_legs(sketch, appearance)
 
 
-def placed(paint: Painter, frame: Frame) -> Painter:
+LEGS = Layer(_paint_legs, sway_share=0)
+
+
+def transformed(paint: Painter, transform: Transform) -> Painter:
     """The same painter within a frame."""
 
-    def paint_placed(sketch: Sketch, looks: Looks, pose: Pose) -> None:
-        paint(sketch.within(frame), looks, pose)
+    def paint_transformed(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+        paint(sketch.within(transform), appearance, pose)
 
-    return paint_placed
+    return paint_transformed
