@@ -1,4 +1,4 @@
-"""The sixteen instruments as drawings: category to layers, all of one kind."""
+"""The sixteen instruments as layered drawings, by category."""
 
 from avsep.toyband.pictures.instruments.bowed import CELLO, VIOLIN
 from avsep.toyband.pictures.instruments.brass import (

@@ -161,7 +161,7 @@ VIOLIN = Instrument(
 CELLO = Instrument(
     layers=(
         Layer(_cellist_legs, sway_share=0),
-        upper_body(turn=0.15, at=CELLIST_TRANSFORM),
+        upper_body(turn=0.15, transform=CELLIST_TRANSFORM),
         Layer(_cello, sway_share=0),
         Layer(_cello_left_arm, pose_fields=("pitch", "fingers"), sway_share=0),
         Layer(_cello_bow, pose_fields=("stroke",), sway_share=0),

@@ -204,7 +204,7 @@ TROMBONE = Instrument(
 TUBA = Instrument(
     layers=(
         Layer(_tubist_legs, sway_share=0),
-        upper_body(turn=0.3, at=TUBIST_TRANSFORM),
+        upper_body(turn=0.3, transform=TUBIST_TRANSFORM),
         Layer(_tuba_far_arm),
         Layer(_tuba, pose_fields=("fingers",)),
     ),

@@ -1,4 +1,4 @@
-"""What an instrument is to the pictures: layers that are painted anew only when they change."""
+"""The drawing of an instrument: layers that are redrawn only when their pose fields change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ IDENTITY = Transform((0, 0))
 
 @dataclass(frozen=True)
 class Layer:
-    """One sheet of a drawing.
+    """One layer of a drawing.
 
     Attributes:
-        paint: adds the sheet's shapes to a sketch.
-        reads: fields of the pose that change it; a picture is kept for each of their values.
-        sways: how far it follows the player's sway and nod, 0..1.
+        paint: adds the layer's shapes to a sketch.
+        pose_fields: fields of the pose that the shapes depend on. A drawing is cached for each
+            combination of their values, so a layer names no field that it does not use.
+        sway_share: share of the player's sway and nod that moves the layer, 0..1.
     """
 
     paint: Painter
@@ -33,13 +34,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Instrument:
-    """A musician with an instrument, back to front.
+    """The drawing of a musician with an instrument.
 
     Attributes:
-        layers: the first lies at the back.
-        bodies: colours that the instrument comes in.
-        alone: paints the instrument without a player, or none.
-        where: how far right a pitch is hit, none for what no hand hits.
+        layers: from back to front.
+        body_colours: colours of the instrument, one of which is chosen at random.
+        paint_alone: paints the instrument without a player, or None.
+        strike_position: from a pitch to the x position at which a hand strikes it; None for a
+            pitch that no hand strikes.
     """
 
     layers: tuple[Layer, ...]
@@ -48,11 +50,13 @@ class Instrument:
     strike_position: Callable[[int], float | None] = float
 
 
-def upper_body(turn: float = 0.0, at: Transform = IDENTITY, sway_share: float = 1.0) -> Layer:
-    """Torso and head of a musician who looks to the right as far as `turn` says, 0..1."""
+def upper_body(
+    turn: float = 0.0, transform: Transform = IDENTITY, sway_share: float = 1.0
+) -> Layer:
+    """Return a layer of torso and head; `turn` rotates the head to the right, 0..1."""
 
     def paint(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-        player = sketch.within(at)
+        player = sketch.within(transform)
         paint_torso(player, appearance)
         paint_head(player, appearance, turn)
 
@@ -63,11 +67,12 @@ def _paint_legs(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     paint_standing_legs(sketch, appearance)
 
 
+# Feet stay on the floor while the body sways above them.
 LEGS = Layer(_paint_legs, sway_share=0)
 
 
 def transformed(paint: Painter, transform: Transform) -> Painter:
-    """The same painter within a frame."""
+    """Return a painter that draws in the coordinates of a transform."""
 
     def paint_transformed(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
         paint(sketch.within(transform), appearance, pose)

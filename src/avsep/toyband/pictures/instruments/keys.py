@@ -312,7 +312,7 @@ ACCORDION = Instrument(
 HARP = Instrument(
     layers=(
         Layer(_harpist_legs, sway_share=0),
-        upper_body(turn=0.7, at=HARPIST_TRANSFORM, sway_share=0.3),
+        upper_body(turn=0.7, transform=HARPIST_TRANSFORM, sway_share=0.3),
         Layer(_harp_hand(far=True), pose_fields=("pitch", "lean", "fingers"), sway_share=0),
         Layer(paint_harp, sway_share=0),
         Layer(_harp_shaking, pose_fields=("struck",), sway_share=0),

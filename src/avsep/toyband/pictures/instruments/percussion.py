@@ -261,7 +261,7 @@ DRUMS = Instrument(
     layers=(
         Layer(_kit_shadow, sway_share=0),
         Layer(_kit_behind, pose_fields=("struck",), sway_share=0),
-        upper_body(at=DRUMMER_TRANSFORM, sway_share=0.5),
+        upper_body(transform=DRUMMER_TRANSFORM, sway_share=0.5),
         Layer(_kit, pose_fields=("struck",), sway_share=0),
         Layer(_drum_stick(0), pose_fields=("hands",), sway_share=0),
         Layer(_drum_stick(1), pose_fields=("hands",), sway_share=0),
