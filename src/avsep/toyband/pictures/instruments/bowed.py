@@ -1,4 +1,4 @@
-"""Violin and cello: one outline, held at the shoulder or standing on its end pin."""
+"""Draw violin and cello: one outline at two sizes, with a bow that follows the stroke."""
 
 import math
 
@@ -26,14 +26,17 @@ from avsep.toyband.pictures.instruments.people import (
 
 WOODS = ((176, 96, 44), (146, 66, 34), (198, 124, 56), (120, 56, 38), (212, 150, 84))
 EBONY = (46, 38, 40)
-# Fiddle units: the x axis runs from the tail, 0, over the body's end, 48, to the scroll, 90.
+# Fiddle units: x is 0 at the tail, 48 where the neck starts and 90 at the scroll. Violin and cello
+# have nearly the same proportions, so that scale and rotation alone make one of the other.
 BODY_HALF: list[Point] = [
     (0, 0), (0.8, 7), (5, 13), (12, 15.5), (18, 14), (20.5, 11.6), (22.5, 9.4), (26, 8.6),
     (29.5, 9.2), (31, 11.2), (34, 12.4), (40, 12), (45.5, 8.6), (47.5, 4), (48, 0),
 ]  # fmt: skip
-BOW_CONTACT = 29.0  # between the bridge and the fingerboard
+BOW_CONTACT = 29.0  # x of the bow, between the bridge and the end of the fingerboard
 BOW_UNITS = 86.0
-BOW_DRAWN_UNITS = 56.0  # from the farthest place of the hand to the nearest
+# From MIN_BOW_UNITS to 70 units lie between hand and strings: inside the hair of the bow, which
+# ends at 83, so that the bow is never off the strings.
+MIN_BOW_UNITS, BOW_TRAVEL_UNITS = 14, 56.0
 
 VIOLIN_TRANSFORM = Transform((0, 69), -13, 1.28)
 VIOLIN_BOW_DEGREES = -52.0
@@ -43,9 +46,10 @@ CELLIST_TRANSFORM = Transform((-13, 10))
 
 
 def paint_fiddle(sketch: Sketch, appearance: Appearance, chin_rest: bool) -> None:
-    """The instrument in fiddle units, seen from the front."""
+    """Paint the front of the instrument in fiddle units."""
     body = spline(mirror_outline(BODY_HALF), steps=4)
     sketch.fill(body, lighter(appearance.body, 0.28), shade=darker(appearance.body, 0.22), ink=2.2)
+    # The purfling: the outline shrunk towards the middle of the body.
     sketch.line((body - [24, 0]) * [0.92, 0.88] + [24, 0], darker(appearance.body, 0.35), 0.5)
     for side in (-1, 1):
         hole = [(27, 4.6), (25.6, 6), (22, 6.4), (18.4, 7.2), (17, 8.8)]
@@ -57,6 +61,7 @@ def paint_fiddle(sketch: Sketch, appearance: Appearance, chin_rest: bool) -> Non
     sketch.fill([(2, 2.2), (15, 3.4), (15, -3.4), (2, -2.2)], EBONY, ink=0)
     sketch.fill([(21, 6), (23, 5), (23, -5), (21, -6)], (236, 204, 148), ink=1)
     _paint_neck(sketch, appearance)
+    # Strings last: they pass over bridge and fingerboard, closer together at the scroll.
     for y in (-1.6, -0.5, 0.6, 1.7):
         sketch.line([(15, y * 1.3), (79, y * 0.8)], (244, 240, 230), 0.35)
 
@@ -74,7 +79,7 @@ def _paint_neck(sketch: Sketch, appearance: Appearance) -> None:
 
 
 def paint_bow(sketch: Sketch, hand: Point, degrees: float) -> None:
-    """A bow held at its frog, hair towards the strings."""
+    """Paint a bow held at its frog, with the hair towards the strings."""
     bow = sketch.within(Transform(hand, degrees))
     bow.line([(2, 3.4), (BOW_UNITS - 3, 2.6)], (250, 246, 232), 2.2)
     stick = spline([(-6, -1), (30, 0.2), (62, -0.4), (BOW_UNITS - 4, -2.4)], closed=False)
@@ -85,17 +90,18 @@ def paint_bow(sketch: Sketch, hand: Point, degrees: float) -> None:
 
 
 def _bow_hand(fiddle: Transform, degrees: float, stroke: float) -> Point:
-    """Where the hand is, so that the bow crosses the strings at its place of the stroke."""
+    """Return the hand position at which the bow crosses the strings, for a stroke of -1..1."""
     x, y = fiddle.point(BOW_CONTACT, 0)
-    back = 14 + (stroke + 1) / 2 * BOW_DRAWN_UNITS
+    distance = MIN_BOW_UNITS + (stroke + 1) / 2 * BOW_TRAVEL_UNITS
     angle = math.radians(degrees)
-    return (x - math.cos(angle) * back, y - math.sin(angle) * back)
+    return (x - math.cos(angle) * distance, y - math.sin(angle) * distance)
 
 
 # Violin
 
 
 def _violin_left_arm(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+    # Low pitches near the scroll, high ones near the body: shorter strings sound higher.
     hand = VIOLIN_TRANSFORM.point(74 - 21 * pose.pitch, 4)
     paint_arm(sketch, appearance, (SHOULDER_X, SHOULDER_Y), hand, bend=1)
 
@@ -129,7 +135,7 @@ def _cellist_legs(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
 
 def _cello(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     cello = sketch.within(CELLO_TRANSFORM)
-    cello.limb([(-7.5, 0.4), (1, 0)], (190, 190, 196), 1.1)
+    cello.limb([(-7.5, 0.4), (1, 0)], (190, 190, 196), 1.1)  # end pin
     paint_fiddle(cello, appearance, chin_rest=False)
 
 
@@ -150,6 +156,7 @@ VIOLIN = Instrument(
     layers=(
         LEGS,
         upper_body(turn=0.35),
+        # The arm is behind the neck, the fingers of its hand in front: two layers.
         Layer(_violin_left_arm, pose_fields=("pitch",)),
         Layer(_violin),
         Layer(_violin_fingers, pose_fields=("pitch", "fingers")),
@@ -162,6 +169,7 @@ CELLO = Instrument(
     layers=(
         Layer(_cellist_legs, sway_share=0),
         upper_body(turn=0.15, transform=CELLIST_TRANSFORM),
+        # The pin stands on the floor: cello, hands and bow do not sway with the body.
         Layer(_cello, sway_share=0),
         Layer(_cello_left_arm, pose_fields=("pitch", "fingers"), sway_share=0),
         Layer(_cello_bow, pose_fields=("stroke",), sway_share=0),

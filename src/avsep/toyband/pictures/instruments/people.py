@@ -1,7 +1,7 @@
-"""The musicians: varied faces, hair and clothes, standing or seated, with arms that reach.
+"""Draw musicians: faces, hair, clothes, legs and arms in the design units of all instruments.
 
-Design units: a standing musician is 200 high, feet at y = 196, chin at 60, shoulders at 74;
-x = 0 is the middle and y points down.
+In design units a standing musician is 200 high, with feet at y = 196, chin at 60 and shoulders at
+74; x = 0 is the middle and y points down.
 """
 
 import math
@@ -40,21 +40,22 @@ TROUSERS: tuple[Colour, ...] = (
     (52, 62, 92), (74, 70, 76), (112, 84, 64), (50, 92, 98), (128, 120, 112), (96, 54, 72),
 )  # fmt: skip
 
-HEAD: Point = (0, 36)  # its centre, standing
+HEAD: Point = (0, 36)  # centre of a standing musician's head
 SHOULDER_Y = 78
 SHOULDER_X = 25
 ARM_UNITS = 37.0  # shoulder to elbow, and elbow to hand
-MIN_BEND_UNITS, MAX_BEND_UNITS = 7.0, 24.0  # of the elbow off the straight line
+MIN_BEND_UNITS, MAX_BEND_UNITS = 7.0, 24.0  # distance of the elbow from the straight line
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What one musician and the instrument look like.
+    """The visual variation of one musician and instrument.
 
     Attributes:
+        cut: hair style.
         body: main colour of the instrument.
-        trim: its second colour: metal, felt, the shell of a drum.
-        mirrored: everything the other way round, a left-handed player.
+        trim: second colour of the instrument: metal, felt, the shell of a drum.
+        mirrored: draw everything flipped left to right, as for a left-handed player.
     """
 
     skin: Colour = SKINS[1]
@@ -72,30 +73,31 @@ class Appearance:
 def sample_appearance(
     generator: np.random.Generator, body_colours: tuple[Colour, ...]
 ) -> Appearance:
-    """The looks of one musician, drawn at random; `bodies` are the instrument's colours."""
+    """Sample the appearance of one musician; `body_colours` are those of the instrument."""
 
-    def one(choices: tuple) -> tuple:
-        return choices[int(generator.integers(len(choices)))]
+    def choose(options: tuple) -> tuple:
+        return options[int(generator.integers(len(options)))]
 
+    # The order of these draws decides which seed gives which musician: new fields go last.
     return Appearance(
-        skin=one(SKINS),
-        hair=one(HAIR_COLOURS),
+        skin=choose(SKINS),
+        hair=choose(HAIR_COLOURS),
         cut=HAIR_CUTS[int(generator.integers(len(HAIR_CUTS)))],
-        shirt=one(SHIRTS),
-        trousers=one(TROUSERS),
+        shirt=choose(SHIRTS),
+        trousers=choose(TROUSERS),
         glasses=bool(generator.random() < 0.25),
         beard=bool(generator.random() < 0.2),
-        body=one(body_colours),
-        trim=one(((226, 190, 96), (206, 208, 214), (214, 150, 110), (236, 228, 208))),
+        body=choose(body_colours),
+        trim=choose(((226, 190, 96), (206, 208, 214), (214, 150, 110), (236, 228, 208))),
         mirrored=bool(generator.random() < 0.5),
     )
 
 
-# Bodies
+# Bodies and arms
 
 
 def paint_standing_legs(sketch: Sketch, appearance: Appearance) -> None:
-    """Legs and shoes of someone who stands, with a shadow on the floor."""
+    """Paint legs and shoes of a standing musician, with a shadow on the floor."""
     paint_shadow(sketch, 40)
     for side in (-1, 1):
         _paint_shoe(sketch, side * 17, side)
@@ -103,7 +105,7 @@ def paint_standing_legs(sketch: Sketch, appearance: Appearance) -> None:
 
 
 def paint_seated_legs(sketch: Sketch, appearance: Appearance, spread: float = 34) -> None:
-    """A stool and the legs of someone who sits on it, knees apart."""
+    """Paint a stool and the legs of a seated musician; `spread` is the x position of a knee."""
     paint_shadow(sketch, spread + 18)
     wood = (120, 82, 56)
     for x in (-20, 20):
@@ -116,7 +118,7 @@ def paint_seated_legs(sketch: Sketch, appearance: Appearance, spread: float = 34
 
 
 def paint_torso(sketch: Sketch, appearance: Appearance) -> None:
-    """Neck and shirt of a musician who faces us."""
+    """Paint neck and shirt of a musician who faces the viewer."""
     sketch.limb([(0, 54), (0, 72)], darker(appearance.skin, 0.12), 14)
     outline = spline(
         [(-9, 67), (-26, 71), (-32, 82), (-27, 104), (-25, 136), (0, 140), (25, 136), (27, 104),
@@ -131,46 +133,61 @@ def paint_torso(sketch: Sketch, appearance: Appearance) -> None:
 def paint_arm(
     sketch: Sketch, appearance: Appearance, shoulder: Point, hand: Point, bend: float = 1.0
 ) -> None:
-    """A sleeve from a shoulder to a hand; `bend` -1 or 1 says on which side the elbow is."""
+    """Paint an arm from a shoulder to a hand; `bend` (-1 or 1) is the side of the elbow."""
     dx, dy = hand[0] - shoulder[0], hand[1] - shoulder[1]
-    reach = max(1e-6, math.hypot(dx, dy))
-    # Never quite straight, and a sharp bend points towards us and so looks shorter.
-    out = math.sqrt(max(0.0, ARM_UNITS**2 - (reach / 2) ** 2))
-    out = min(max(out, MIN_BEND_UNITS), MAX_BEND_UNITS) * bend
+    distance = max(1e-6, math.hypot(dx, dy))
+    # Upper arm and forearm have one length, so the elbow is on the perpendicular through the
+    # midpoint, at a distance given by Pythagoras. The lower limit avoids a straight line, the
+    # upper one foreshortens a strongly bent arm, whose elbow points to the viewer.
+    offset = math.sqrt(max(0.0, ARM_UNITS**2 - (distance / 2) ** 2))
+    offset = min(max(offset, MIN_BEND_UNITS), MAX_BEND_UNITS) * bend
     elbow = (
-        (shoulder[0] + hand[0]) / 2 - dy / reach * out,
-        (shoulder[1] + hand[1]) / 2 + dx / reach * out + abs(out) * 0.2,
+        (shoulder[0] + hand[0]) / 2 - dy / distance * offset,
+        # Gravity: the elbow is a little lower than plain geometry has it.
+        (shoulder[1] + hand[1]) / 2 + dx / distance * offset + abs(offset) * 0.2,
     )
     wrist = (hand[0] - (hand[0] - elbow[0]) * 0.16, hand[1] - (hand[1] - elbow[1]) * 0.16)
     sleeve = darker(appearance.shirt, 0.08)
+    # Skin first: the sleeve covers the forearm up to the wrist.
     sketch.limb([elbow, hand], appearance.skin, 8)
     sketch.limb([shoulder, elbow, wrist], sleeve, 13)
     sketch.line([shoulder, elbow], lighter(sleeve, 0.18), 5)
     paint_hand(sketch, appearance, hand)
 
 
-def paint_hand(sketch: Sketch, appearance: Appearance, at: Point) -> None:
-    """A round hand."""
+def paint_hand(sketch: Sketch, appearance: Appearance, centre: Point) -> None:
+    """Paint a round hand."""
     sketch.ellipse(
-        at, (7.2, 6.8), lighter(appearance.skin, 0.08), shade=darker(appearance.skin, 0.12)
+        centre, (7.2, 6.8), lighter(appearance.skin, 0.08), shade=darker(appearance.skin, 0.12)
     )
 
 
 def paint_fingers(
-    sketch: Sketch, appearance: Appearance, at: Point, transform: Transform, down: int = 15
+    sketch: Sketch,
+    appearance: Appearance,
+    centre: Point,
+    transform: Transform,
+    finger_bits: int = 15,
 ) -> None:
-    """Four fingers across a neck or a tube in the frame's coordinates; `down` as bits."""
+    """Paint four fingers across a neck or tube, in the coordinates of `transform`.
+
+    Bit i of `finger_bits` is set where finger i touches.
+    """
     local = sketch.within(transform)
+    # Divided by the scale: fingers have one size, however large the instrument is drawn.
     step = 3.4 / transform.scale
     for finger in range(4):
-        x = at[0] + (finger - 1.5) * step
-        lift = 0.0 if down >> finger & 1 else 4.5 / transform.scale
-        tip = (x, at[1] - lift)
-        local.limb([(x, at[1] + 7 / transform.scale), tip], appearance.skin, 2.6 / transform.scale)
+        x = centre[0] + (finger - 1.5) * step
+        lift = 0.0 if finger_bits >> finger & 1 else 4.5 / transform.scale
+        tip = (x, centre[1] - lift)
+        local.limb(
+            [(x, centre[1] + 7 / transform.scale), tip], appearance.skin, 2.6 / transform.scale
+        )
 
 
 def paint_shadow(sketch: Sketch, half_width: float) -> None:
-    """A soft shadow on the floor."""
+    """Paint a shadow on the floor with a soft edge."""
+    # Two translucent ellipses: where they overlap, the shadow is darker.
     for share, opacity in ((1.0, 0.16), (0.8, 0.2)):
         radii = (half_width * share, 7 * share)
         sketch.ellipse((0, 193), radii, (0, 0, 0), ink=0, opacity=opacity)
@@ -185,9 +202,10 @@ def _paint_shoe(sketch: Sketch, x: float, side: int) -> None:
 
 
 def paint_head(sketch: Sketch, appearance: Appearance, turn: float = 0.0) -> None:
-    """A head that faces us, or to the right as far as `turn` says, 0..1; the mouth is closed."""
+    """Paint a head; `turn` rotates it from the viewer (0) to the right of the picture (1)."""
     x, y = HEAD
     _paint_hair_behind(sketch, appearance)
+    # A face to the front has both ears beside it, a profile one ear on top of it.
     for side in (-1, 1) if turn < 0.5 else ():
         sketch.ellipse((x + side * 21, y + 2), (4.5, 6), appearance.skin)
     face = spline([(x, y - 24), (x + 18, y - 15), (x + 21, y + 3), (x + 13 + turn * 3, y + 20),
@@ -201,7 +219,7 @@ def paint_head(sketch: Sketch, appearance: Appearance, turn: float = 0.0) -> Non
 
 
 def paint_head_from_behind(sketch: Sketch, appearance: Appearance) -> None:
-    """The back of a head: ears and hair."""
+    """Paint the back of a head: ears and hair."""
     x, y = HEAD
     _paint_hair_behind(sketch, appearance)
     for side in (-1, 1):
@@ -217,9 +235,9 @@ def paint_head_from_behind(sketch: Sketch, appearance: Appearance) -> None:
 
 
 def _paint_face(sketch: Sketch, appearance: Appearance, transform: Transform, turn: float) -> None:
-    """Eyes, brows, cheeks, nose and mouth; closer together the more the head is turned."""
+    """Paint eyes, brows, cheeks, nose and mouth."""
     face = sketch.within(transform)
-    squeeze = 1 - 0.25 * turn
+    squeeze = 1 - 0.25 * turn  # foreshortening: the features of a turned head are closer
     for side in (-1, 1):
         eye = side * 8.5 * squeeze
         face.ellipse((eye, 1), (2.3, 3.1), INK, ink=0)
@@ -230,6 +248,7 @@ def _paint_face(sketch: Sketch, appearance: Appearance, transform: Transform, tu
         face.ellipse((side * 12.5 * squeeze, 9), (3.6, 2.4), cheek, ink=0, opacity=0.55)
         if appearance.glasses:
             face.line(arc((eye, 1), (6, 6)), INK, 1.2)
+    # The beard comes before nose and mouth, which it would cover.
     if appearance.beard:
         beard = spline([(-16, 6), (-10, 12), (0, 10), (10, 12), (16, 6), (13, 20), (0, 27),
                         (-13, 20)])  # fmt: skip
@@ -241,48 +260,31 @@ def _paint_face(sketch: Sketch, appearance: Appearance, transform: Transform, tu
 
 
 def _paint_hair_behind(sketch: Sketch, appearance: Appearance) -> None:
-    """What hangs or stands up behind the face."""
+    """Paint the part of the hair behind the face."""
     x, y = HEAD
-    if appearance.cut == "long":
-        locks = [
-            (-24, -8),
-            (-14, -25),
-            (14, -25),
-            (24, -8),
-            (27, 24),
-            (20, 44),
-            (-20, 44),
-            (-27, 24),
-        ]
-    elif appearance.cut == "bob":
-        locks = [
-            (-25, -6),
-            (-14, -26),
-            (14, -26),
-            (25, -6),
-            (27, 18),
-            (14, 24),
-            (-14, 24),
-            (-27, 18),
-        ]
-    elif appearance.cut == "curls":
-        angles = np.radians(np.arange(140, 401, 20))
-        locks = [
-            ((25 + 4.0 * (i % 2)) * math.cos(a), (25 + 4.0 * (i % 2)) * math.sin(a) - 3)
-            for i, a in enumerate(angles)
-        ]
-    elif appearance.cut == "bun":
+    if appearance.cut == "bun":
         sketch.ellipse((x, y - 27), (10, 9), appearance.hair, shade=darker(appearance.hair))
         return
-    else:
-        return
-    outline = spline([(x + dx, y + dy) for dx, dy in locks])
-    sketch.fill(outline, appearance.hair, shade=darker(appearance.hair, 0.25))
+    # Curls: 14 points along most of a circle, alternately 25 and 29 from its centre, so that the
+    # spline through them becomes wavy.
+    radii, angles = (25.0, 29.0) * 7, np.radians(np.arange(140, 401, 20))
+    locks: dict[str, list[Point]] = {
+        "long": [(-24, -8), (-14, -25), (14, -25), (24, -8), (27, 24), (20, 44), (-20, 44),
+                 (-27, 24)],
+        "bob": [(-25, -6), (-14, -26), (14, -26), (25, -6), (27, 18), (14, 24), (-14, 24),
+                (-27, 18)],
+        "curls": [(r * math.cos(a), r * math.sin(a) - 3)
+                  for r, a in zip(radii, angles, strict=True)],
+    }  # fmt: skip
+    if appearance.cut in locks:
+        outline = spline([(x + dx, y + dy) for dx, dy in locks[appearance.cut]])
+        sketch.fill(outline, appearance.hair, shade=darker(appearance.hair, 0.25))
 
 
 def _paint_hair_in_front(sketch: Sketch, appearance: Appearance) -> None:
-    """The fringe."""
+    """Paint the fringe."""
     x, y = HEAD
+    # The bald cut is the only one without a fringe.
     fringes: dict[str, list[Point]] = {
         "short": [(-22, -2), (-21, -18), (0, -28), (21, -18), (22, -2), (17, -9), (-17, -8)],
         "tuft": [(-21, -6), (-20, -18), (-4, -32), (14, -30), (21, -8), (10, -14), (-4, -13)],

@@ -1,4 +1,4 @@
-"""Guitar, banjo and mandolin: a figure of eight, a round drum, a teardrop, each with its neck."""
+"""Draw guitar, banjo and mandolin: bodies of different shape with a shared neck and head."""
 
 import numpy as np
 
@@ -32,7 +32,8 @@ from avsep.toyband.pictures.instruments.people import (
 WOODS = ((214, 160, 92), (176, 104, 50), (132, 72, 44), (226, 186, 124), (156, 58, 44))
 ROSEWOOD = (74, 46, 40)
 STRING = (250, 246, 236)
-# Along the x axis from the tail, 0, to the head.
+# Upper halves of the outlines, with x from the tail (0) towards the head. The waist of the guitar
+# and the teardrop of the mandolin tell the two apart even as silhouettes.
 GUITAR_HALF: list[Point] = [
     (0, 0), (0.6, 13), (7, 23.5), (18, 27.5), (29, 24), (36, 18.6), (41, 17), (46, 18.4),
     (53, 21.2), (60, 19.6), (65, 11), (66, 0),
@@ -53,10 +54,12 @@ def paint_neck(
     half_width: float,
     num_frets: int,
 ) -> None:
-    """Neck and fingerboard with frets and dots, from the body to the nut."""
+    """Paint neck and fingerboard with frets and dots, from the body to the nut."""
     narrow = half_width * 0.8
     corners = [(start, half_width), (end, narrow), (end, -narrow), (start, -half_width)]
     sketch.fill(corners, ROSEWOOD, shade=darker(ROSEWOOD))
+    # Frets of equal temperament are at 1 - 2^(-n / 12) of the string; 9 instead of 12 exaggerates
+    # how they get closer towards the body, which would be invisible at this size.
     spacing = 1 - 0.5 ** (np.arange(1, num_frets + 1) / 9)
     for index, share in enumerate(spacing / (1 - 0.5 ** (num_frets / 9 + 0.1))):
         x = end - (end - start) * share
@@ -68,8 +71,8 @@ def paint_neck(
 def paint_head_stock(
     sketch: Sketch, appearance: Appearance, start: float, num_pegs: int, half_width: float
 ) -> None:
-    """The head with its tuning pegs, half of them a side."""
-    long = 5.2 * num_pegs / 2 + 5
+    """Paint the head stock with half of the tuning pegs on either side."""
+    length = 5.2 * num_pegs / 2 + 5
     colour = darker(appearance.body, 0.35)
     for index in range(num_pegs // 2):
         x = start + 4.5 + index * 5.2
@@ -77,8 +80,8 @@ def paint_head_stock(
             sketch.limb([(x, 0), (x, side * (half_width + 3.4))], (222, 220, 214), 1.6)
             sketch.ellipse((x, side * (half_width + 4.2)), (2.0, 1.7), (236, 232, 222), ink=1)
     corners = [
-        (start, half_width * 0.62), (start + 4, half_width), (start + long, half_width * 1.15),
-        (start + long - 2, 0), (start + long, -half_width * 1.15), (start + 4, -half_width),
+        (start, half_width * 0.62), (start + 4, half_width), (start + length, half_width * 1.15),
+        (start + length - 2, 0), (start + length, -half_width * 1.15), (start + 4, -half_width),
         (start, -half_width * 0.62),
     ]  # fmt: skip
     sketch.fill(corners, colour, shade=darker(colour))
@@ -88,15 +91,16 @@ def paint_head_stock(
 def paint_strings(
     sketch: Sketch, start: float, end: float, half_width: float, num_strings: int
 ) -> None:
-    """Strings from the bridge to the nut."""
+    """Paint the strings from the bridge to the nut."""
     for y in np.linspace(-half_width, half_width, num_strings):
         sketch.line([(start, y), (end, y * 0.75)], STRING, 0.5)
 
 
 def paint_guitar(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """A guitar: figure of eight, round hole, bridge."""
+    """Paint a guitar along the x axis: figure of eight, round sound hole, bridge."""
     body = spline(mirror_outline(GUITAR_HALF), steps=5)
     sketch.fill(body, darker(appearance.body, 0.35), ink=2.2)
+    # The sides are the full outline, the lighter top the same outline shrunk.
     top = (body - [33, 0]) * [0.945, 0.92] + [33, 0]
     sketch.fill(top, lighter(appearance.body, 0.3), shade=darker(appearance.body, 0.08), ink=0.8)
     guard = spline([(34, 9), (46, 9.4), (50, 14), (42, 16), (33, 15)])
@@ -110,7 +114,8 @@ def paint_guitar(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
 
 
 def paint_banjo(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """A banjo: white drum skin in a metal ring with brackets, a long thin neck, a fifth peg."""
+    """Paint a banjo along the x axis: skin in a metal ring, long thin neck, fifth peg."""
+    # Back to front: pegs and brackets first, whose inner ends the rings on top hide.
     sketch.limb([(102, -2), (102, -7)], (236, 232, 222), 1.8)
     for angle in np.radians(np.arange(0, 360, 20)):
         x, y = 30 + 30 * np.cos(angle), 30 * np.sin(angle)
@@ -126,7 +131,7 @@ def paint_banjo(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
 
 
 def paint_mandolin(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """A mandolin: a teardrop with an oval hole, a short neck, eight pegs."""
+    """Paint a mandolin along the x axis: teardrop, oval sound hole, short neck, eight pegs."""
     body = spline(mirror_outline(MANDOLIN_HALF), steps=5)
     sketch.fill(body, darker(appearance.body, 0.4), ink=2.2)
     top = (body - [24, 0]) * [0.92, 0.9] + [23, 0]
@@ -139,23 +144,32 @@ def paint_mandolin(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     sketch.fill([(-1, 4), (4, 4.6), (4, -4.6), (-1, -4)], appearance.trim, ink=1)
     paint_neck(sketch, appearance, 39, 79, 3.6, 11)
     paint_head_stock(sketch, appearance, 79, 8, 5.2)
+    # Four lines: the eight strings are four pairs, too close to tell apart.
     paint_strings(sketch, 3, 79, 2.7, 4)
 
 
 def _plucked_instrument(
     paint: Painter, transform: Transform, frets: tuple[float, float], strum: float, reach: float
 ) -> Instrument:
-    """A player with one of these: `frets` far and near, `strum` where the hand crosses."""
+    """Return the drawing of a player with a plucked instrument.
 
-    def along(pose: Pose) -> float:
+    Args:
+        paint: paints the instrument along the x axis.
+        transform: position in the player's arms.
+        frets: x of the left hand at the lowest and the highest pitch.
+        strum: x at which the right hand crosses the strings.
+        reach: distance of the right hand from the middle of the strings, up and down.
+    """
+
+    def fret_x(pose: Pose) -> float:
         return frets[0] + (frets[1] - frets[0]) * pose.pitch
 
     def paint_left_arm(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-        hand = transform.point(along(pose), 5.5)
+        hand = transform.point(fret_x(pose), 5.5)
         paint_arm(sketch, appearance, (SHOULDER_X, SHOULDER_Y), hand, bend=1)
 
     def paint_left_fingers(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-        paint_fingers(sketch, appearance, (along(pose), -1), transform, pose.fingers)
+        paint_fingers(sketch, appearance, (fret_x(pose), -1), transform, pose.fingers)
 
     def paint_right_arm(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
         hand = transform.point(strum, reach * (2 * pose.strum - 1))
@@ -165,6 +179,7 @@ def _plucked_instrument(
         layers=(
             LEGS,
             upper_body(turn=0.1),
+            # Neck and body cover the left arm, the fingers are on the fingerboard again.
             Layer(paint_left_arm, pose_fields=("pitch",)),
             Layer(transformed(paint, transform)),
             Layer(paint_left_fingers, pose_fields=("pitch", "fingers")),
