@@ -1,4 +1,4 @@
-"""Piano, accordion and harp: keys that go down, bellows that breathe, strings in a tall frame."""
+"""Draw piano, accordion and harp: keys go down, bellows open and close, strings vibrate."""
 
 import numpy as np
 
@@ -36,19 +36,20 @@ IVORY: Colour = (252, 248, 238)
 
 # Piano
 
-NUM_WHITE_KEYS = 26
+NUM_WHITE_KEYS = 26  # half of a real piano: each key stays wide enough to be seen going down
 KEYS_HALF_UNITS = 91.0
 KEYS_TOP, KEYS_LOW = 101.0, 126.0
-HIDDEN_UNITS = 38.0  # half of what the player's back hides: no key is played there
+# Half the width hidden by the player's back. No key is played there: its motion would be lost.
+HIDDEN_UNITS = 38.0
 BLACK_AFTER = (True, True, False, True, True, True, False)  # C D E F G A B
 
 
 def white_key_index(pose: Pose, midi: int) -> int:
-    """Which white key goes down for a pitch: the lower half left of the player, the upper right."""
-    place = pose.relative_pitch(midi)
+    """Return the index of the white key for a pitch: lower half left of the player, upper right."""
+    share = pose.relative_pitch(midi)
     span = KEYS_HALF_UNITS - HIDDEN_UNITS - 4
     outer = -KEYS_HALF_UNITS + 3
-    x = outer + 2 * place * span if place < 0.5 else HIDDEN_UNITS + 1 + (2 * place - 1) * span
+    x = outer + 2 * share * span if share < 0.5 else HIDDEN_UNITS + 1 + (2 * share - 1) * span
     return int((x + KEYS_HALF_UNITS) / (2 * KEYS_HALF_UNITS) * NUM_WHITE_KEYS)
 
 
@@ -57,7 +58,7 @@ def _key_x(key: float) -> float:
 
 
 def _piano(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """An upright piano from the front: case, music, keyboard, legs."""
+    """Paint an upright piano from the front: case, sheet music, legs."""
     paint_shadow(sketch, 104)
     case = appearance.body
     sketch.box((-96, 128), (96, 190), darker(case, 0.2), shade=darker(case, 0.45), ink=2.2)
@@ -77,13 +78,13 @@ def _piano(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
 
 
 def _keyboard(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """White and black keys; those that sound are down and lit."""
-    down = {white_key_index(pose, midi) for midi in pose.sounding}
+    """Paint white and black keys; those that sound are down and lit."""
+    pressed = {white_key_index(pose, midi) for midi in pose.sounding}
     half = KEYS_HALF_UNITS / NUM_WHITE_KEYS
     sketch.box((-92, KEYS_TOP - 1), (92, KEYS_LOW + 2), (62, 40, 40))
     for key in range(NUM_WHITE_KEYS):
-        x, drop = _key_x(key), 4.5 if key in down else 0.0
-        colour = (255, 206, 92) if key in down else IVORY
+        x, drop = _key_x(key), 4.5 if key in pressed else 0.0
+        colour = (255, 206, 92) if key in pressed else IVORY
         low = (x + half, KEYS_LOW - 1 + drop)
         sketch.box((x - half, KEYS_TOP), low, darker(colour, 0.08), shade=colour, ink=0.9)
     for key in range(NUM_WHITE_KEYS - 1):
@@ -125,23 +126,23 @@ def _piano_arm(side: int) -> Painter:
             for m in (hand.from_midi, hand.to_midi)
         ]
         x = ends[0] + (ends[1] - ends[0]) * hand.progress
-        at = (x, KEYS_LOW - 6 - 14 * hand.height)
+        centre = (x, KEYS_LOW - 6 - 14 * hand.height)
         shoulder = ((-1, 1)[side] * (SHOULDER_X + 1), SHOULDER_Y + 14)
-        paint_arm(sketch, appearance, shoulder, at, bend=(1, -1)[side])
-        paint_fingers(sketch, appearance, (at[0], at[1] - 9), Transform((0, 0)))
+        paint_arm(sketch, appearance, shoulder, centre, bend=(1, -1)[side])
+        paint_fingers(sketch, appearance, (centre[0], centre[1] - 9), Transform((0, 0)))
 
     return paint
 
 
 # Accordion
 
-BELLOWS_LEFT = -22.0
+BELLOWS_LEFT = -22.0  # where the bellows meet the fixed box with the piano keys
 ACCORDION_TOP, ACCORDION_LOW = 80.0, 142.0
 NUM_FOLDS = 9
 
 
 def _bellows_end(pose: Pose) -> Transform:
-    """Where the moving box lies: out and a little fanned when the bellows are open."""
+    """Return the transform of the moving box: outwards and tilted when the bellows are open."""
     share = (pose.stroke + 1) / 2
     return Transform((BELLOWS_LEFT + 22 + 44 * share, ACCORDION_TOP - 2), -3 + 15 * share)
 
@@ -153,11 +154,12 @@ def _accordion(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
 
 
 def _bellows(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """Folds from the fixed box to the moving one, which holds the bass buttons."""
+    """Paint the folds from the fixed box to the moving one, which holds the bass buttons."""
     end = _bellows_end(pose)
-    tall = ACCORDION_LOW - ACCORDION_TOP
+    height = ACCORDION_LOW - ACCORDION_TOP
     top = np.linspace((BELLOWS_LEFT, ACCORDION_TOP), end.point(0, 0), NUM_FOLDS * 2 + 1)
-    low = np.linspace((BELLOWS_LEFT, ACCORDION_LOW), end.point(0, tall), NUM_FOLDS * 2 + 1)
+    low = np.linspace((BELLOWS_LEFT, ACCORDION_LOW), end.point(0, height), NUM_FOLDS * 2 + 1)
+    # Every second edge stands out, which makes the zigzag of a bellows.
     bulge = np.where(np.arange(NUM_FOLDS * 2 + 1) % 2 == 1, 3.0, 0.0)
     top, low = top - bulge[:, None] * [0, 1], low + bulge[:, None] * [0, 1]
     for fold in range(NUM_FOLDS * 2):
@@ -166,7 +168,7 @@ def _bellows(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
         sketch.fill(corners, colour, ink=0.9)
     far = sketch.within(end)
     far.box(
-        (0, -4), (20, tall + 4), lighter(appearance.body, 0.2), shade=darker(appearance.body, 0.3)
+        (0, -4), (20, height + 4), lighter(appearance.body, 0.2), shade=darker(appearance.body, 0.3)
     )
     for row in range(7):
         for column in range(2):
@@ -216,7 +218,8 @@ HARP_NECK: list[Point] = [(-22, 74), (-8, 54), (14, 46), (36, 54), (56, 48), (72
 
 
 def _string(index: int) -> tuple[Point, Point]:
-    """Upper and lower end of a string; the last, lowest one is next to the column."""
+    """Return upper and lower end of a string; the last one, the lowest, is next to the column."""
+    # 88 units wide at the neck and 66 at the sound box: the strings fan out upwards.
     share = (index + 1) / (NUM_STRINGS + 1)
     x = -14 + 88 * share
     neck, sound_box = spline(HARP_NECK, closed=False), np.array(SOUND_BOX)
@@ -226,16 +229,19 @@ def _string(index: int) -> tuple[Point, Point]:
 
 
 def _harp_string_index(pose: Pose, midi: float) -> int:
+    # Up to NUM_STRINGS - 4, not - 1: the far hand plays two strings below the near one.
     return round((1 - pose.relative_pitch(midi)) * (NUM_STRINGS - 4))
 
 
 def paint_harp(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """A tall frame: slanted sound box, S-shaped neck, straight column; strings between."""
+    """Paint a harp: slanted sound box, S-shaped neck, straight column, strings between them."""
     wood = appearance.body
     box = ribbon(spline(SOUND_BOX, closed=False), [10, 14, 20, 27])
     sketch.fill(box, lighter(wood, 0.2), shade=darker(wood, 0.2), ink=2.2)
     for index in range(NUM_STRINGS):
+        # Two strings of seven are coloured, as C and F are on a real harp.
         colour = (214, 60, 60) if index % 7 == 0 else (70, 80, 140) if index % 7 == 3 else IVORY
+        # A dark line below makes each string visible on any background.
         sketch.line(list(_string(index)), INK, 1.9)
         sketch.line(list(_string(index)), colour, 0.9)
     sketch.fill(spline([(44, 184), (72, 176), (96, 182), (98, 196), (42, 196)]), darker(wood, 0.1),
@@ -249,8 +255,8 @@ def paint_harp(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
     sketch.ellipse((85, 12), (9, 7), appearance.trim, shade=darker(appearance.trim), ink=1.8)
 
 
-def _harp_shaking(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
-    """The strings just plucked: a bright spindle."""
+def _harp_vibrating_strings(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
+    """Paint the strings just plucked as bright spindles, the envelope of a vibrating string."""
     for midi in pose.struck:
         top, low = _string(_harp_string_index(pose, midi))
         middle = ((top[0] + low[0]) / 2, (top[1] + low[1]) / 2)
@@ -263,13 +269,16 @@ def _harp_hand(far: bool) -> Painter:
     def paint(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
         index = round((1 - pose.pitch) * (NUM_STRINGS - 4)) + (2 if far else 0)
         top, low = _string(index)
+        # Towards the player and away from the strings; the far hand moves less: perspective.
         pull = -9 * pose.lean * (0.4 if far else 1)
         height = 0.42 if far else 0.62
-        at = (top[0] + (low[0] - top[0]) * height + pull - 3,
-              top[1] + (low[1] - top[1]) * height)  # fmt: skip
+        centre = (top[0] + (low[0] - top[0]) * height + pull - 3,
+                  top[1] + (low[1] - top[1]) * height)  # fmt: skip
         shoulder = HARPIST_TRANSFORM.point(SHOULDER_X if far else 4 - SHOULDER_X, SHOULDER_Y)
-        paint_arm(sketch, appearance, shoulder, at, bend=1)
-        paint_fingers(sketch, appearance, (0, 0), Transform((at[0] + 3, at[1]), 90), pose.fingers)
+        paint_arm(sketch, appearance, shoulder, centre, bend=1)
+        paint_fingers(
+            sketch, appearance, (0, 0), Transform((centre[0] + 3, centre[1]), 90), pose.fingers
+        )
 
     return paint
 
@@ -281,6 +290,7 @@ def _harpist_legs(sketch: Sketch, appearance: Appearance, pose: Pose) -> None:
 
 PIANO = Instrument(
     layers=(
+        # Piano at the back: its player sits between it and the viewer and is seen from behind.
         Layer(_piano, sway_share=0),
         Layer(_keyboard, pose_fields=("sounding",), sway_share=0),
         Layer(_pianist, sway_share=0.5),
@@ -313,9 +323,10 @@ HARP = Instrument(
     layers=(
         Layer(_harpist_legs, sway_share=0),
         upper_body(turn=0.7, transform=HARPIST_TRANSFORM, sway_share=0.3),
+        # One hand on each side of the strings.
         Layer(_harp_hand(far=True), pose_fields=("pitch", "lean", "fingers"), sway_share=0),
         Layer(paint_harp, sway_share=0),
-        Layer(_harp_shaking, pose_fields=("struck",), sway_share=0),
+        Layer(_harp_vibrating_strings, pose_fields=("struck",), sway_share=0),
         Layer(_harp_hand(far=False), pose_fields=("pitch", "lean", "fingers"), sway_share=0),
     ),
     body_colours=((206, 156, 74), (150, 88, 46), (222, 190, 130), (110, 60, 42), (232, 204, 110)),
