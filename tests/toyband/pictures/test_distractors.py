@@ -42,7 +42,7 @@ def test_a_third_are_instruments_and_only_walls_hold_pictures() -> None:
     assert np.mean(silent) == pytest.approx(1 / 3, abs=0.08)  # three standard deviations
     assert {thing.label for thing in (*indoors, *outdoors)} == playable | set(ALL_OBJECTS)
     assert {thing.label for thing in outdoors} <= playable | set(FLOOR_OBJECTS)
-    assert all(thing.on_the_wall == (thing.label in WALL_OBJECTS) for thing in indoors)
+    assert all(thing.on_wall == (thing.label in WALL_OBJECTS) for thing in indoors)
     most = Counter(thing.label for thing in indoors).most_common(1)[0][1]
     assert most < 0.2 * NUM_DRAWN
     assert all(thing.sketch.shapes for thing in indoors)

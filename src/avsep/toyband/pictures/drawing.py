@@ -157,14 +157,14 @@ class Sketch:
     def bounds(self) -> tuple[float, float, float, float]:
         """Return x1 y1 x2 y2 around all shapes with their line widths, in outermost units."""
         points = np.concatenate([shape.points for shape in self.shapes])
-        drawn_bounds = [max(shape.width, shape.ink_width) / 2 for shape in self.shapes]
-        reach = np.repeat(drawn_bounds, [len(shape.points) for shape in self.shapes])[:, None]
+        half_widths = [max(shape.width, shape.ink_width) / 2 for shape in self.shapes]
+        reach = np.repeat(half_widths, [len(shape.points) for shape in self.shapes])[:, None]
         (x1, y1), (x2, y2) = (points - reach).min(axis=0), (points + reach).max(axis=0)
         return (float(x1), float(y1), float(x2), float(y2))
 
     def _outer(self, points: Points | list[Point]) -> Points:
-        columns = np.asarray(points, dtype=np.float64)
-        return columns @ self._matrix[:2, :2].T + self._matrix[:2, 2]
+        rows = np.asarray(points, dtype=np.float64)  # [points, x y]
+        return rows @ self._matrix[:2, :2].T + self._matrix[:2, 2]
 
 
 # Curves
