@@ -15,7 +15,7 @@ SETTINGS = StageSettings(width_pixels=320, height_pixels=180, duration_seconds=1
 
 @pytest.fixture
 def folder(tmp_path):
-    """Write a folder of seven violins, three acoustic guitars, four other objects and two unknown."""
+    """Write photographs: seven violins, three acoustic guitars, four others and two unknown."""
     rng = np.random.default_rng(0)
     for name, num_files in (("violin", 7), ("Acoustic_Guitar", 3), ("other", 4), ("kazoo", 2)):
         (tmp_path / name).mkdir()

@@ -187,8 +187,8 @@ class DrawnPerformer(Performer):
 class PhotographPerformer(Performer):
     """A photograph that pans and zooms slowly and shakes in proportion to the loudness.
 
-    During rests it does not shake. Pan and zoom continue as those of a camera would, so that motion
-    alone does not tell a source that plays.
+    During rests it does not shake. Pan and zoom continue, as those of a camera would: motion as
+    such does not reveal which source sounds.
     """
 
     def __init__(
