@@ -54,7 +54,7 @@ class Material:
     def categories(self, held_out: bool, wanted: Sequence[str]) -> tuple[str, ...]:
         """Instruments that can be both heard and seen, of those wanted; an InputError if none."""
         heard = self.bank.playable(held_out)
-        seen = self.photographs.shown(held_out) if self.photographs else heard
+        seen = self.photographs.categories_in_split(held_out) if self.photographs else heard
         found = tuple(name for name in heard if name in seen and name in (wanted or heard))
         if not found:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Drawn musicians: every instrument is drawn, told apart by its shape, and moves with its notes."""
+"""Test drawn musicians: boxes, motion with the notes, silhouettes that differ by category."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -11,15 +11,16 @@ from PIL import Image
 from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.pictures.drawing import Placement
 from avsep.toyband.pictures.instruments import INSTRUMENTS
-from avsep.toyband.pictures.instruments.people import draw_looks
-from avsep.toyband.pictures.performers import DrawnPerformer, Figure, StageSettings
+from avsep.toyband.pictures.instruments.people import sample_appearance
+from avsep.toyband.pictures.performers import DrawnPerformer, Musician, StageSettings
 
-SIDE_PIXELS = 96
+SIDE_PIXELS = 96  # small, as every test rasterises many poses of sixteen instruments
 SETTINGS = StageSettings(
     width_pixels=SIDE_PIXELS, height_pixels=SIDE_PIXELS, duration_seconds=2.5, frame_rate_hz=10
 )
 
 
+# Not the NoteEvent of a score: any type with the fields of PlayedNote is accepted.
 class PlainNote(NamedTuple):
     onset_seconds: float
     duration_seconds: float
@@ -30,13 +31,13 @@ class PlainNote(NamedTuple):
 def make_performer(category, notes, seed=0, mirrored=False, settings=SETTINGS):
     """A performer that fills a small square picture."""
     instrument = INSTRUMENTS[category]
-    looks = draw_looks(np.random.default_rng(seed), instrument.bodies)
-    figure = Figure(instrument, replace(looks, mirrored=mirrored), notes)
-    x1, y1, x2, y2 = figure.bounds(settings.frame_times_seconds)
+    appearance = sample_appearance(np.random.default_rng(seed), instrument.body_colours)
+    musician = Musician(instrument, replace(appearance, mirrored=mirrored), notes)
+    x1, y1, x2, y2 = musician.bounds(settings.frame_times_seconds)
     scale = (SIDE_PIXELS - 8) / max(x2 - x1, y2 - y1)
-    middle = SIDE_PIXELS / 2
+    middle = SIDE_PIXELS / 2  # of the picture, where the middle of the bounds goes
     x, y = middle - scale * (x1 + x2) / 2, middle - scale * (y1 + y2) / 2
-    return DrawnPerformer(category, figure, Placement(x, y, scale), settings)
+    return DrawnPerformer(category, musician, Placement(x, y, scale), settings)
 
 
 def picture_at(performer, time_seconds, paper="black"):
@@ -45,8 +46,8 @@ def picture_at(performer, time_seconds, paper="black"):
     return np.asarray(canvas).astype(int)
 
 
-def covered(performer, time_seconds):
-    """What is drawn at a time, 0..1 a pixel: drawn over black and over white, it stays the same."""
+def opacity_at(performer, time_seconds):
+    """Return the opacity of each pixel, 0..1: opaque ones are equal on black and on white."""
     black = picture_at(performer, time_seconds, "black")
     white = picture_at(performer, time_seconds, "white")
     return 1 - (white - black).mean(axis=2) / 255
@@ -70,13 +71,13 @@ def test_every_category_has_a_drawing():
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_the_box_is_all_that_is_drawn_and_no_more(category):
+def test_the_box_encloses_the_drawing_tightly(category):
     pitches = (36, 38, 49, 51, 43) if category == "drums" else (50, 57, 64, 71, 78)
     notes = [PlainNote(0.1 + 0.3 * i, 0.25, midi) for i, midi in enumerate(pitches)]
     settings = SETTINGS.model_copy(update={"duration_seconds": 1.7})
     mirrored = CATEGORIES.index(category) % 2 == 1
     performer = make_performer(category, notes, mirrored=mirrored, settings=settings)
-    drawn = np.max([covered(performer, t) for t in settings.frame_times_seconds], axis=0)
+    drawn = np.max([opacity_at(performer, t) for t in settings.frame_times_seconds], axis=0)
     outside = drawn.copy()
     outside[pixel_box(performer)] = 0
     assert outside.max() == 0
@@ -96,7 +97,7 @@ def test_a_player_moves_with_the_note_and_is_still_in_rests(category):
     for still in (before, after):
         assert all(np.array_equal(still[0], other) for other in still[1:])
     changes = [np.abs(a - b).max(axis=2) > 40 for a, b in pairwise(during)]
-    # A blind eye would not do: at least one picture changes by a hundredth of the square.
+    # At least one frame differs from the one before in 1 % of the pixels, which is visible.
     assert max(change.mean() for change in changes) > 0.01
 
 
@@ -106,7 +107,7 @@ def test_a_player_without_notes_stands_still():
 
 
 def centre_of_change(performer, time_seconds):
-    """Where, 0..1 of the picture, lies what the hit at a time has changed since long before."""
+    """Return the centre (x, y), 0..1, of the pixels that differ from those of the rest at 0 s."""
     change = np.abs(picture_at(performer, time_seconds) - picture_at(performer, 0.0)).sum(axis=2)
     rows, columns = np.indices(change.shape)
     return np.array([(columns * change).sum(), (rows * change).sum()]) / change.sum() / SIDE_PIXELS
@@ -132,43 +133,46 @@ def test_each_drum_is_hit_at_its_own_place():
 
 def test_a_mirrored_drummer_is_the_mirror_image():
     crash = [PlainNote(1.0, 0.2, 49)]
-    here = centre_of_change(make_performer("drums", crash), 1.05)
-    there = centre_of_change(make_performer("drums", crash, mirrored=True), 1.05)
-    # Pixels are cut to whole ones at either side.
-    np.testing.assert_allclose(here + there * [1, -1], [1, 0], atol=0.03)
+    plain = centre_of_change(make_performer("drums", crash), 1.05)
+    mirrored = centre_of_change(make_performer("drums", crash, mirrored=True), 1.05)
+    # Positions are rounded to whole pixels in both.
+    np.testing.assert_allclose(plain + mirrored * [1, -1], [1, 0], atol=0.03)
 
 
 def test_the_slide_of_a_trombone_is_longer_for_low_notes():
     performer = make_performer("trombone", [PlainNote(0.5, 0.8, 40), PlainNote(1.5, 0.8, 64)])
 
     def right_end(time_seconds):
-        return np.nonzero(covered(performer, time_seconds) > 0.5)[1].max()
+        return np.nonzero(opacity_at(performer, time_seconds) > 0.5)[1].max()
 
     assert right_end(1.0) > right_end(2.0) + 0.1 * SIDE_PIXELS
 
 
 def test_an_accordion_opens_and_closes_in_turn():
     performer = make_performer("accordion", [PlainNote(0.5 + i, 0.9, 60) for i in range(2)])
-    areas = [covered(performer, t).sum() for t in (0.4, 1.38, 2.4)]
+    # At rest, near the end of the first stroke (out), and near the end of the second (in).
+    areas = [opacity_at(performer, t).sum() for t in (0.4, 1.38, 2.4)]
     assert areas[0] < areas[1] > areas[2]
 
 
-def test_the_same_looks_and_notes_give_the_same_pixels():
+def test_equal_appearance_and_notes_give_equal_pixels():
     first, second = (make_performer("harp", a_note_then_rest("harp"), seed=3) for _ in range(2))
     assert np.array_equal(picture_at(first, 1.2), picture_at(second, 1.2))
 
 
-def test_categories_are_told_apart_by_their_silhouette():
-    """Nearest mean over silhouettes alone: colours, hair and pose vary, the shape decides."""
-    num_looks = 4
-    shapes = np.array([[silhouette(c, seed) for seed in range(num_looks)] for c in CATEGORIES])
-    right = 0
-    for held_out in range(num_looks):
-        known = np.delete(shapes, held_out, axis=1).mean(axis=1)
+def test_a_silhouette_identifies_its_category():
+    """Classify by the nearest mean silhouette: colours, hair and pose vary, the shape decides."""
+    num_variants = 4
+    shapes = np.array([[silhouette(c, seed) for seed in range(num_variants)] for c in CATEGORIES])
+    num_correct = 0
+    for held_out in range(num_variants):
+        references = np.delete(shapes, held_out, axis=1).mean(axis=1)
         for category, shape in enumerate(shapes[:, held_out]):
-            distances = ((known - shape) ** 2).sum(axis=(1, 2))
-            right += int(distances.argmin() == category)
-    assert right >= 0.95 * num_looks * len(CATEGORIES)
+            distances = ((references - shape) ** 2).sum(axis=(1, 2))
+            num_correct += int(distances.argmin() == category)
+    # Leave one out: at most 3 of 64 wrong.
+    assert num_correct >= 0.95 * num_variants * len(CATEGORIES)
+    # The classes are separate by a margin, not only in rank.
     means = shapes.mean(axis=1, keepdims=True)
     within = ((shapes - means) ** 2).mean()
     between = ((means - means.mean(axis=0, keepdims=True)) ** 2).mean()
@@ -179,5 +183,5 @@ def silhouette(category, seed):
     pitch = drum_or(category, 38, 55 + 3 * seed)
     short = SETTINGS.model_copy(update={"duration_seconds": 0.3})
     performer = make_performer(category, [PlainNote(0.0, 0.5, pitch)], seed, settings=short)
-    crop = covered(performer, 0.05 * seed)[pixel_box(performer)]
+    crop = opacity_at(performer, 0.05 * seed)[pixel_box(performer)]
     return np.asarray(Image.fromarray((crop * 255).astype(np.uint8)).resize((32, 32))) / 255

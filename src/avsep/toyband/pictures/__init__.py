@@ -1,1 +1,1 @@
-"""What a band looks like: musicians, photographs, things and scenery, on a stage."""
+"""Draw the pictures of a band: musicians, photographs, distractors and backgrounds on a stage."""

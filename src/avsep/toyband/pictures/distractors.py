@@ -1,4 +1,4 @@
-"""Things that make no sound: furniture, a plant, a cat, and instruments that nobody plays."""
+"""Draw distractors: furniture, a plant, a cat and instruments without a player, all silent."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,42 +12,51 @@ from avsep.toyband.pictures.drawing import (
     arc,
     darker,
     lighter,
-    smooth,
+    spline,
 )
 from avsep.toyband.pictures.instruments import INSTRUMENTS
 from avsep.toyband.pictures.instruments.motion import Pose
-from avsep.toyband.pictures.instruments.people import Looks, draw_looks, paint_shadow
+from avsep.toyband.pictures.instruments.people import paint_shadow, sample_appearance
 
-ThingPainter = Callable[[Sketch, Colour], None]
+ObjectPainter = Callable[[Sketch, Colour], None]
+SILENT_INSTRUMENT_PROBABILITY = 1 / 3
 
 
-class Thing(NamedTuple):
-    """A distractor without a place, in the units of the musicians, ground at y = 196."""
+class DistractorSketch(NamedTuple):
+    """A distractor that has not been placed yet.
+
+    Attributes:
+        label: kind of object, or category of the instrument.
+        sketch: in the units of the musicians; the floor is at y = 196, wall objects start at 0.
+        on_wall: True if it hangs on a wall instead of standing on the floor.
+    """
 
     label: str
     sketch: Sketch
-    on_the_wall: bool
+    on_wall: bool
 
 
-def draw_thing(has_wall: bool, generator: np.random.Generator) -> Thing:
-    """A random thing: furniture two times of three, else an instrument without a player.
+def sample_distractor(has_wall: bool, generator: np.random.Generator) -> DistractorSketch:
+    """Sample a distractor: one in three is an instrument without a player.
 
-    Windows, posters and clocks need a wall.
+    Windows, posters and clocks are sampled only if there is a wall.
     """
     sketch = Sketch()
-    if generator.random() < 1 / 3:
-        silent = [name for name, each in INSTRUMENTS.items() if each.alone is not None]
-        label = silent[int(generator.integers(len(silent)))]
+    # Silent instruments are the hard distractors: a model that only recognises a category in the
+    # picture, and ignores motion, assigns them sound.
+    if generator.random() < SILENT_INSTRUMENT_PROBABILITY:
+        labels = [name for name, item in INSTRUMENTS.items() if item.paint_alone is not None]
+        label = labels[int(generator.integers(len(labels)))]
         instrument = INSTRUMENTS[label]
-        looks: Looks = draw_looks(generator, instrument.bodies)
-        assert instrument.alone is not None, "only instruments that can stand alone are drawn"
-        instrument.alone(sketch, looks, Pose())
-        return Thing(label, sketch, on_the_wall=False)
-    things = [*THINGS, *WALL_THINGS] if has_wall else [*THINGS]
-    label = things[int(generator.integers(len(things)))]
+        appearance = sample_appearance(generator, instrument.body_colours)
+        assert instrument.paint_alone is not None, "only instruments that can stand alone are drawn"
+        instrument.paint_alone(sketch, appearance, Pose())
+        return DistractorSketch(label, sketch, on_wall=False)
+    labels = [*FLOOR_OBJECTS, *WALL_OBJECTS] if has_wall else [*FLOOR_OBJECTS]
+    label = labels[int(generator.integers(len(labels)))]
     colour = _COLOURS[int(generator.integers(len(_COLOURS)))]
-    {**THINGS, **WALL_THINGS}[label](sketch, colour)
-    return Thing(label, sketch, on_the_wall=label in WALL_THINGS)
+    {**FLOOR_OBJECTS, **WALL_OBJECTS}[label](sketch, colour)
+    return DistractorSketch(label, sketch, on_wall=label in WALL_OBJECTS)
 
 
 _COLOURS: tuple[Colour, ...] = (
@@ -56,14 +65,18 @@ _COLOURS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
+# Objects on the floor
+
+
 def _plant(sketch: Sketch, colour: Colour) -> None:
     paint_shadow(sketch, 26)
     for angle, reach in ((-60, 58), (-35, 72), (-12, 84), (14, 80), (38, 70), (62, 56)):
-        a = np.radians(angle)
-        tip = (float(np.sin(a)) * reach, 150 - float(np.cos(a)) * reach)
+        radians = np.radians(angle)
+        tip = (float(np.sin(radians)) * reach, 150 - float(np.cos(radians)) * reach)
         middle = (tip[0] * 0.5, 150 + (tip[1] - 150) * 0.55)
-        leaf = smooth([(0, 150), (middle[0] - 9, middle[1]), tip, (middle[0] + 9, middle[1])])
+        leaf = spline([(0, 150), (middle[0] - 9, middle[1]), tip, (middle[0] + 9, middle[1])])
         sketch.fill(leaf, (96, 160, 88), shade=(56, 112, 70))
+    # The pot comes last and covers the stems, which all start at one point.
     sketch.fill([(-22, 150), (22, 150), (16, 195), (-16, 195)], lighter(colour, 0.1),
                 shade=darker(colour))  # fmt: skip
     sketch.box((-24, 146), (24, 156), colour)
@@ -102,8 +115,8 @@ def _music_stand(sketch: Sketch, colour: Colour) -> None:
 
 def _loudspeaker(sketch: Sketch, colour: Colour) -> None:
     paint_shadow(sketch, 36)
-    box = darker(colour, 0.45)
-    sketch.box((-32, 84), (32, 194), lighter(box, 0.15), shade=darker(box, 0.2), ink=2.2)
+    case = darker(colour, 0.45)
+    sketch.box((-32, 84), (32, 194), lighter(case, 0.15), shade=darker(case, 0.2), ink=2.2)
     for y, radius in ((156, 25), (106, 14)):
         sketch.ellipse((0, y), (radius, radius), (188, 188, 194))
         sketch.ellipse((0, y), (radius - 4, radius - 4), (62, 60, 66), shade=(36, 36, 40))
@@ -113,9 +126,10 @@ def _loudspeaker(sketch: Sketch, colour: Colour) -> None:
 def _cat(sketch: Sketch, colour: Colour) -> None:
     paint_shadow(sketch, 30)
     fur = lighter(colour, 0.15)
-    tail = smooth([(20, 186), (44, 184), (48, 160), (36, 148)], closed=False)
+    # Tail, body, head: each covers the end of the one before.
+    tail = spline([(20, 186), (44, 184), (48, 160), (36, 148)], closed=False)
     sketch.limb(tail, fur, 8)
-    body = smooth([(-12, 138), (12, 138), (26, 168), (25, 194), (-25, 194), (-26, 168)])
+    body = spline([(-12, 138), (12, 138), (26, 168), (25, 194), (-25, 194), (-26, 168)])
     sketch.fill(body, fur, shade=darker(fur))
     for side in (-1, 1):
         sketch.fill([(side * 4, 110), (side * 19, 96), (side * 20, 120)], fur)
@@ -127,6 +141,9 @@ def _cat(sketch: Sketch, colour: Colour) -> None:
         for y in (130, 133):
             sketch.line([(side * 6, y - 1), (side * 24, y + (y - 131) * 2)], (250, 250, 250), 0.8)
     sketch.fill([(-3, 128), (3, 128), (0, 132)], (214, 120, 120), ink=0.8)
+
+
+# Objects on a wall: y = 0 is their upper edge, whatever their height, since they hang
 
 
 def _window(sketch: Sketch, colour: Colour) -> None:
@@ -158,7 +175,7 @@ def _clock(sketch: Sketch, colour: Colour) -> None:
     sketch.line([(0, 28), (10, 33)], INK, 2.2)
 
 
-THINGS: dict[str, ThingPainter] = {
+FLOOR_OBJECTS: dict[str, ObjectPainter] = {
     "plant": _plant,
     "lamp": _lamp,
     "chair": _chair,
@@ -166,4 +183,4 @@ THINGS: dict[str, ThingPainter] = {
     "loudspeaker": _loudspeaker,
     "cat": _cat,
 }
-WALL_THINGS: dict[str, ThingPainter] = {"window": _window, "poster": _poster, "clock": _clock}
+WALL_OBJECTS: dict[str, ObjectPainter] = {"window": _window, "poster": _poster, "clock": _clock}

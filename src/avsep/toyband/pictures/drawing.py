@@ -1,7 +1,7 @@
-"""Drawing: smooth shapes with gradients and outlines, turned into small transparent pictures.
+"""Draw filled curves, lines and gradients as vector sketches and rasterise them to sprites.
 
-A painter adds shapes to a `Sketch` in the units of its own design; `rasterise` draws the sketch
-several times too large and shrinks it, which gives smooth edges with nothing but Pillow.
+A painter adds shapes to a `Sketch` in design units. `rasterise` draws the sketch at a multiple of
+its size and averages the pixels: antialiased edges with Pillow as the only dependency.
 """
 
 import math
@@ -14,45 +14,46 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
-Points = Float64[np.ndarray, "_ 2"]  # each with its own number of points
+Points = Float64[np.ndarray, "_ 2"]  # `_`: arrays in one signature may differ in length
 
-INK: Colour = (44, 34, 40)  # outlines: nearly black, a little warm
-INK_WIDTH = 1.7  # of an outline, in design units
-SUPERSAMPLING = 3  # how many times too large, along each side
+INK: Colour = (44, 34, 40)  # colour of outlines: a warm near-black
+INK_WIDTH = 1.7  # width of an outline, in design units
+# Subpixels a pixel along each side: 3 gives 10 levels of coverage, at 9 times the work.
+SUPERSAMPLING = 3
 
 
-class Frame(NamedTuple):
-    """Where a thing with its own coordinates lies: its origin, how far it is turned, how large.
+class Transform(NamedTuple):
+    """A similarity transform from the coordinates of one part to those of the whole drawing.
 
     Attributes:
-        at: where its origin lies.
-        turn_degrees: clockwise, since y points down.
-        grow: its size, 1 as designed.
+        origin: position of the part's origin in the whole.
+        rotation_degrees: clockwise, since y points down.
+        scale: size of the part; 1 is the size in its own units.
     """
 
-    at: Point
-    turn_degrees: float = 0.0
-    grow: float = 1.0
+    origin: Point
+    rotation_degrees: float = 0.0
+    scale: float = 1.0
 
     def point(self, x: float, y: float) -> Point:
-        """Where one of its points lies outside."""
-        sine, cosine = math.sin(math.radians(self.turn_degrees)), self._cosine()
-        x, y = x * self.grow, y * self.grow
-        return (self.at[0] + x * cosine - y * sine, self.at[1] + x * sine + y * cosine)
+        """Return the position of one of the part's points in the whole."""
+        sine, cosine = math.sin(math.radians(self.rotation_degrees)), self._cosine()
+        x, y = x * self.scale, y * self.scale
+        return (self.origin[0] + x * cosine - y * sine, self.origin[1] + x * sine + y * cosine)
 
     def matrix(self) -> Float64[np.ndarray, "3 3"]:
-        """The same as a matrix that acts on columns (x, y, 1)."""
-        sine, cosine = math.sin(math.radians(self.turn_degrees)), self._cosine()
+        """Return the transform as a matrix that acts on columns (x, y, 1)."""
+        sine, cosine = math.sin(math.radians(self.rotation_degrees)), self._cosine()
         return np.array(
             [
-                [self.grow * cosine, -self.grow * sine, self.at[0]],
-                [self.grow * sine, self.grow * cosine, self.at[1]],
+                [self.scale * cosine, -self.scale * sine, self.origin[0]],
+                [self.scale * sine, self.scale * cosine, self.origin[1]],
                 [0.0, 0.0, 1.0],
             ]
         )
 
     def _cosine(self) -> float:
-        return math.cos(math.radians(self.turn_degrees))
+        return math.cos(math.radians(self.rotation_degrees))
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ class Shape:
     """One filled outline or one line of a sketch.
 
     Attributes:
-        points: in the sketch's outermost units.
+        points: corners, in the units of the outermost sketch.
         colour: of the filling, or of the line.
-        shade: the colour at the far end of a gradient, or none for a plain filling.
-        across: the gradient runs from left to right, not from top to bottom.
+        shade: colour at the far end of a gradient, or None for a plain filling.
+        across: True if the gradient runs from left to right, not from top to bottom.
         width: of the line in units; 0 for a filled shape.
         ink_width: of the outline in units; 0 for none.
-        opacity: 0..1 of the filling.
+        opacity: of the filling, 0..1.
     """
 
     points: Points
@@ -79,19 +80,20 @@ class Shape:
 
 
 class Sketch:
-    """Shapes, first at the back, in units that a frame may have moved, turned and scaled."""
+    """A list of shapes from back to front, in units that transforms can move, rotate and scale."""
 
     def __init__(self) -> None:
         self.shapes: list[Shape] = []
         self._matrix = np.eye(3)
-        self._grow = 1.0
+        self._scale = 1.0
 
-    def within(self, frame: Frame) -> "Sketch":
-        """A sketch that adds to this one, in the coordinates of a frame."""
+    def within(self, transform: Transform) -> "Sketch":
+        """Return a sketch that adds to this one, in the coordinates of a transform."""
+        # The list of shapes is shared, so that parts and whole keep one painting order.
         inner = Sketch()
         inner.shapes = self.shapes
-        inner._matrix = self._matrix @ frame.matrix()
-        inner._grow = self._grow * frame.grow
+        inner._matrix = self._matrix @ transform.matrix()
+        inner._scale = self._scale * transform.scale
         return inner
 
     def fill(
@@ -110,17 +112,18 @@ class Sketch:
 
     def line(self, points: Points | list[Point], colour: Colour, width: float = 1.0) -> None:
         """Add a line with round ends."""
-        self.shapes.append(Shape(self._outer(points), colour, width=width * self._grow))
+        self.shapes.append(Shape(self._outer(points), colour, width=width * self._scale))
 
     def tube(self, points: Points | list[Point], colour: Colour, width: float) -> None:
-        """Add a line that looks like a round tube: outline, body and a highlight along it."""
-        self.line(points, INK, width + 2 * INK_WIDTH / self._grow)
+        """Add a line shaded as a round tube: outline, body and a highlight along it."""
+        # `line` scales widths, but outlines have one width at any scale: divided, then multiplied.
+        self.line(points, INK, width + 2 * INK_WIDTH / self._scale)
         self.line(points, colour, width)
         self.line(np.asarray(points) - [width * 0.08, width * 0.18], lighter(colour), width * 0.3)
 
     def limb(self, points: Points | list[Point], colour: Colour, width: float) -> None:
         """Add a line with an outline: an arm, a leg, a stick."""
-        self.line(points, INK, width + 2 * INK_WIDTH / self._grow)
+        self.line(points, INK, width + 2 * INK_WIDTH / self._scale)
         self.line(points, colour, width)
 
     def ellipse(
@@ -152,28 +155,37 @@ class Sketch:
         self.fill(corners, colour, shade=shade, across=across, ink=ink)
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """x1 y1 x2 y2 around all that is drawn, in outermost units."""
+        """Return x1 y1 x2 y2 around all shapes with their line widths, in outermost units."""
         points = np.concatenate([shape.points for shape in self.shapes])
-        reaches = [max(shape.width, shape.ink_width) / 2 for shape in self.shapes]
-        reach = np.repeat(reaches, [len(shape.points) for shape in self.shapes])[:, None]
+        half_widths = [max(shape.width, shape.ink_width) / 2 for shape in self.shapes]
+        reach = np.repeat(half_widths, [len(shape.points) for shape in self.shapes])[:, None]
         (x1, y1), (x2, y2) = (points - reach).min(axis=0), (points + reach).max(axis=0)
         return (float(x1), float(y1), float(x2), float(y2))
 
     def _outer(self, points: Points | list[Point]) -> Points:
-        columns = np.asarray(points, dtype=np.float64)
-        return columns @ self._matrix[:2, :2].T + self._matrix[:2, 2]
+        rows = np.asarray(points, dtype=np.float64)  # [points, x y]
+        return rows @ self._matrix[:2, :2].T + self._matrix[:2, 2]
 
 
 # Curves
 
 
-def smooth(points: list[Point], closed: bool = True, steps: int = 6) -> Points:
-    """A curve through points: the uniform spline of Catmull and Rom."""
-    given = np.asarray(points, dtype=np.float64)
-    count = len(given)
+def spline(points: list[Point], closed: bool = True, steps: int = 6) -> Points:
+    """Return a smooth curve through points: a uniform Catmull-Rom spline.
+
+    Args:
+        points: the control points. The curve passes through every one of them (as Bezier curves do
+            not), so outlines can be designed point by point.
+        closed: True to join the last point to the first.
+        steps: points of the curve between two control points.
+    """
+    controls = np.asarray(points, dtype=np.float64)
+    count = len(controls)
     order = np.arange(-1, count + 2)
-    ring = given[order % count] if closed else given[order.clip(0, count - 1)]
-    before, start, end, after = (ring[i : i + count][:, None] for i in range(4))
+    # The ends of an open curve are repeated, since each piece needs a neighbour on either side.
+    padded = controls[order % count] if closed else controls[order.clip(0, count - 1)]
+    before, start, end, after = (padded[i : i + count][:, None] for i in range(4))
+    # Cubic from start to end with slopes (end - before) / 2 and (after - start) / 2.
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
     curve = 0.5 * (
         2 * start
@@ -183,58 +195,63 @@ def smooth(points: list[Point], closed: bool = True, steps: int = 6) -> Points:
     )
     if closed:
         return curve.reshape(-1, 2)
-    return np.concatenate([curve[: count - 1].reshape(-1, 2), given[-1:]])
+    return np.concatenate([curve[: count - 1].reshape(-1, 2), controls[-1:]])
 
 
 def arc(
     centre: Point, radii: Point, from_degrees: float = 0.0, to_degrees: float = 360.0
 ) -> Points:
-    """Points along an ellipse, clockwise from the right."""
+    """Return points along an ellipse, clockwise from the right."""
+    # One point per 10 degrees: at the sizes drawn the corners are less than a pixel off.
     num_points = max(8, int(abs(to_degrees - from_degrees) / 10))
     angles = np.radians(np.linspace(from_degrees, to_degrees, num_points))
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii + centre
 
 
 def ribbon(points: Points | list[Point], widths: list[float]) -> Points:
-    """The outline of a band along a line whose width changes, as a bell's does."""
+    """Return the outline of a band of varying width along a line, such as a bell.
+
+    The widths are spread evenly over the line and interpolated.
+    """
     line = np.asarray(points, dtype=np.float64)
-    slope = np.gradient(line, axis=0)
-    slope /= np.linalg.norm(slope, axis=1, keepdims=True)
-    at = np.linspace(0, 1, len(line))
-    half = np.interp(at, np.linspace(0, 1, len(widths)), widths)[:, None] / 2
-    side = np.stack([-slope[:, 1], slope[:, 0]], axis=1) * half
-    return np.concatenate([line + side, (line - side)[::-1]])
+    tangents = np.gradient(line, axis=0)
+    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
+    shares = np.linspace(0, 1, len(line))
+    half = np.interp(shares, np.linspace(0, 1, len(widths)), widths)[:, None] / 2
+    offsets = np.stack([-tangents[:, 1], tangents[:, 0]], axis=1) * half  # normal to the line
+    return np.concatenate([line + offsets, (line - offsets)[::-1]])
 
 
-def both_sides(half: list[Point]) -> list[Point]:
-    """A closed outline from its upper half, mirrored at the x axis; the ends lie on the axis."""
+def mirror_outline(half: list[Point]) -> list[Point]:
+    """Return a closed outline from one half, mirrored at the x axis; its ends are on the axis."""
+    # The first and the last point are on the axis and are not repeated.
     return half + [(x, -y) for x, y in half[-2:0:-1]]
 
 
 # Colours
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """A colour between two: 0 gives the first, 1 the second."""
+def blend(first: Colour, second: Colour, share: float) -> Colour:
+    """Return a colour between two: share 0 gives the first, 1 the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return (red, green, blue)
 
 
 def lighter(colour: Colour, share: float = 0.45) -> Colour:
-    """A colour moved towards white."""
-    return mix(colour, (255, 255, 255), share)
+    """Blend a colour with white."""
+    return blend(colour, (255, 255, 255), share)
 
 
 def darker(colour: Colour, share: float = 0.3) -> Colour:
-    """A colour moved towards black."""
-    return mix(colour, (0, 0, 0), share)
+    """Blend a colour with black."""
+    return blend(colour, (0, 0, 0), share)
 
 
-# From shapes to pixels
+# Rasterisation
 
 
 class Placement(NamedTuple):
-    """Where a sketch goes in a picture: pixels of its origin, pixels a unit, mirrored or not."""
+    """The position of a sketch in a picture: origin in pixels, scale, mirrored or not."""
 
     x_pixels: float
     y_pixels: float
@@ -242,14 +259,15 @@ class Placement(NamedTuple):
     mirrored: bool = False
 
     def apply(self, points: Points) -> Points:
-        """Units to pixels."""
+        """Convert points from design units to pixels."""
         sides = (-self.pixels_per_unit if self.mirrored else self.pixels_per_unit,
                  self.pixels_per_unit)  # fmt: skip
         return points * sides + (self.x_pixels, self.y_pixels)
 
     def rectangle(self, bounds: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
-        """The whole pixels that bounds in units touch."""
+        """Return the pixel rectangle x1 y1 x2 y2 of bounds in units, with a margin of one pixel."""
         (ax, ay), (bx, by) = self.apply(np.array(bounds).reshape(2, 2)).tolist()
+        # The margin is for Pillow's round line ends, which reach up to a pixel farther.
         return (
             math.floor(min(ax, bx)) - 1,
             math.floor(ay) - 1,
@@ -259,7 +277,7 @@ class Placement(NamedTuple):
 
 
 class Sprite(NamedTuple):
-    """A small picture with its opacity and the pixel of its upper left corner."""
+    """A rasterised sketch: picture, opacity, and the pixel of its upper left corner."""
 
     picture: Image.Image
     opacity: Image.Image
@@ -267,14 +285,14 @@ class Sprite(NamedTuple):
     top: int
 
     def paste(self, canvas: Image.Image, shift: tuple[int, int] = (0, 0)) -> None:
-        """Draw it onto a picture, some pixels right and down of its place."""
+        """Paste the sprite onto a picture, moved by a number of pixels to the right and down."""
         canvas.paste(self.picture, (self.left + shift[0], self.top + shift[1]), self.opacity)
 
 
 def rasterise(
     sketch: Sketch, placement: Placement, supersampling: int = SUPERSAMPLING
 ) -> Sprite | None:
-    """The sketch as pixels, or none where it is empty."""
+    """Return the sketch as pixels, or None if it is empty."""
     if not sketch.shapes:
         return None
     left, top, right, bottom = placement.rectangle(sketch.bounds())
@@ -284,8 +302,8 @@ def rasterise(
         pixels_per_unit=placement.pixels_per_unit * supersampling,
     )
     area = ((right - left) * supersampling, (bottom - top) * supersampling)
-    # The fourth band is opacity, in a mode that Pillow averages as it is: no costly premultiplying,
-    # and what is half covered fades to ink, which the outlines are made of anyway.
+    # The fourth band is opacity. In mode RGBX Pillow averages it like a colour, without the costly
+    # premultiplication of RGBA; half-covered pixels get a share of INK, the colour of the outlines.
     paper = Image.new("RGBX", area, (*INK, 0))
     for shape in sketch.shapes:
         _draw(paper, shape, fine)
@@ -312,16 +330,19 @@ def _draw(paper: Image.Image, shape: Shape, placement: Placement) -> None:
 def _draw_line(
     pen: ImageDraw.ImageDraw, corners: list[float], colour: Colour, width: float
 ) -> None:
-    whole = max(1, round(width))
-    pen.line(corners, fill=(*colour, 255), width=whole, joint="curve" if whole > 3 else None)
-    if whole > 3:
+    # Pillow leaves gaps at the joints and square ends; thin lines do not show either.
+    width_pixels = max(1, round(width))
+    is_thick = width_pixels > 3
+    joint = "curve" if is_thick else None
+    pen.line(corners, fill=(*colour, 255), width=width_pixels, joint=joint)
+    if is_thick:
         for x, y in (corners[:2], corners[-2:]):
             pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2),
                         fill=(*colour, 255))  # fmt: skip
 
 
 def _draw_gradient(paper: Image.Image, shape: Shape, pixels: Points) -> None:
-    """Paste a strip of the two colours through the shape as a mask."""
+    """Paste a gradient of two colours, with the shape as mask."""
     low = np.floor(pixels.min(axis=0)).astype(int)
     width, height = (np.ceil(pixels.max(axis=0)).astype(int) - low + 1).tolist()
     mask = Image.new("L", (width, height))
@@ -330,7 +351,8 @@ def _draw_gradient(paper: Image.Image, shape: Shape, pixels: Points) -> None:
     far = shape.colour if shape.shade is None else shape.shade
     steps = np.linspace(0, 1, width if shape.across else height)[:, None]
     band = np.array(shape.colour) + (np.array(far) - shape.colour) * steps
-    pixels_wide = (-1, 1, 3) if not shape.across else (1, -1, 3)
-    strip = Image.fromarray(band.round().astype(np.uint8).reshape(pixels_wide))
+    # A strip one pixel wide, stretched: far fewer values than the gradient of every pixel.
+    strip_shape = (1, -1, 3) if shape.across else (-1, 1, 3)
+    strip = Image.fromarray(band.round().astype(np.uint8).reshape(strip_shape))
     colours = strip.resize((width, height), Image.Resampling.NEAREST)
     paper.paste(colours, (int(low[0]), int(low[1])), mask)
