@@ -42,7 +42,7 @@ def test_what_a_stop_left_is_swept_and_made_anew(tmp_path: Path) -> None:
     make(tmp_path / "whole", 2)
     folder = tmp_path / "stopped"
     make(folder, 1)
-    beside = ClipPaths(folder, "000002").beside
+    beside = ClipPaths(folder, "000002").clip_folder
     beside.mkdir()
     (beside / ".0a1b2c.part").write_bytes(b"half a video")
     (beside / "000002.mp4").write_bytes(b"a video whose clip was not done")
@@ -63,7 +63,9 @@ def test_too_few_instruments_are_told_before_anything_is_written(tmp_path: Path)
     with pytest.raises(InputError, match="2 different instruments are needed and there are 1"):
         make(tmp_path / "band", 1, **one)
     assert not (tmp_path / "band").exists()
-    with pytest.raises(InputError, match="lower num_performers and set unseen_player_probability"):
+    with pytest.raises(
+        InputError, match="num_performers and set offscreen_player_probability to 0"
+    ):
         make(tmp_path / "band", 1, categories=("tuba",), offscreen_player_probability=0.01)
     assert make(tmp_path / "band", 1, **one, same_category_probability=1.0) == ["000001"]
 

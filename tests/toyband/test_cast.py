@@ -11,15 +11,15 @@ from avsep.toyband.clip import ToybandSettings, check_cast, draw_cast
 def test_casts_are_drawn_as_often_as_asked() -> None:
     settings = ToybandSettings()
     casts = [draw_cast(settings, CATEGORIES, np.random.default_rng([n])) for n in range(2000)]
-    sizes = np.bincount([len(cast.seen) for cast in casts], minlength=5)[1:] / 2000
+    sizes = np.bincount([len(cast.visible) for cast in casts], minlength=5)[1:] / 2000
     # Three standard deviations of a share of 2000 are 0.03 at most.
     np.testing.assert_allclose(sizes, [1 / 6, 1 / 2, 1 / 6, 1 / 6], atol=0.035)
-    several = [cast for cast in casts if len(cast.seen) > 1]
-    twins = np.mean([len(set(cast.seen)) < len(cast.seen) for cast in several])
+    several = [cast for cast in casts if len(cast.visible) > 1]
+    twins = np.mean([len(set(cast.visible)) < len(cast.visible) for cast in several])
     assert twins == pytest.approx(0.15, abs=0.03)
     assert np.mean([len(cast.offscreen) for cast in casts]) == pytest.approx(0.1, abs=0.02)
-    assert all(not set(cast.offscreen) & set(cast.seen) for cast in casts)
-    assert {name for cast in casts for name in cast.seen} == set(CATEGORIES)
+    assert all(not set(cast.offscreen) & set(cast.visible) for cast in casts)
+    assert {name for cast in casts for name in cast.visible} == set(CATEGORIES)
 
 
 @pytest.mark.parametrize(

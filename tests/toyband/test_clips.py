@@ -68,7 +68,7 @@ def test_files_tell_the_same_story(band: Path) -> None:
             zip(record.performers, clip.sources, strict=True), 1
         ):
             assert source.path.name == f"{number:02d}-{performer.category}.wav"
-            assert paths.beside / performer.stem == source.path
+            assert paths.clip_folder / performer.stem == source.path
             assert record.score.parts[performer.part].category == performer.category
         assert len(clip.offscreen) == len(record.offscreen)
         assert not record.held_out and record.seed == 5

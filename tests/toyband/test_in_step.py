@@ -14,7 +14,7 @@ from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.clip import ToybandSettings, draw_cast, play
 from avsep.toyband.folder import ClipPaths, read_record
 from avsep.toyband.material import Material
-from avsep.toyband.music.score import Part
+from avsep.toyband.music.score import ScorePart
 from avsep.toyband.pictures.performers import PictureSettings
 
 RATE_HZ = 20
@@ -58,7 +58,7 @@ def lag(onsets_seconds: list[float], activity: Float[np.ndarray, " K"], step_sec
     return lags[int(np.argmax(fits))]
 
 
-def onsets(part: Part) -> list[float]:
+def onsets(part: ScorePart) -> list[float]:
     return [event.onset_seconds for event in part.events]
 
 

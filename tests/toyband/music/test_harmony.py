@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from avsep.errors import InputError
 from avsep.toyband.music.harmony import (
-    SILENT,
+    REST,
     VOICE_RANGES,
-    fit_octave,
+    assign_voices,
+    compose_harmony,
+    draw_chorale_excerpt,
+    fit_to_register,
     read_chorales,
-    share_out,
-    take_chorale,
-    write_harmony,
 )
 from avsep.toyband.music.registers import REGISTERS
 
@@ -27,7 +27,7 @@ TWO_BARS = [[72, 67, 64, 48]] * 8 + [[71, 67, 62, 55]] * 8
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_voices_keep_their_order_and_ranges(seed: int) -> None:
-    beats = write_harmony(24, np.random.default_rng(seed)).grid[::2]
+    beats = compose_harmony(24, np.random.default_rng(seed)).grid[::2]
     assert (np.diff(beats, axis=1) < 0).all()
     for line, (lowest, highest) in zip(beats.T, VOICE_RANGES, strict=True):
         assert line.min() >= lowest
@@ -37,7 +37,7 @@ def test_voices_keep_their_order_and_ranges(seed: int) -> None:
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_beats_are_complete_triads_without_dissonance(seed: int) -> None:
-    beats = write_harmony(24, np.random.default_rng(seed)).grid[::2]
+    beats = compose_harmony(24, np.random.default_rng(seed)).grid[::2]
     for beat in beats:
         assert len({midi % 12 for midi in beat.tolist()}) == 3
         for upper, lower in itertools.combinations(beat.tolist(), 2):
@@ -47,7 +47,7 @@ def test_beats_are_complete_triads_without_dissonance(seed: int) -> None:
 def test_parallel_fifths_and_octaves_are_rare() -> None:
     num_parallels = num_moves = 0
     for seed in range(20):
-        beats = write_harmony(24, np.random.default_rng(seed)).grid[::2]
+        beats = compose_harmony(24, np.random.default_rng(seed)).grid[::2]
         for upper, lower in itertools.combinations(beats.T, 2):
             moved = np.diff(upper) != 0
             interval = (upper - lower) % 12
@@ -58,7 +58,9 @@ def test_parallel_fifths_and_octaves_are_rare() -> None:
 
 
 def test_the_tune_moves() -> None:
-    soprano = np.stack([write_harmony(16, np.random.default_rng(n)).grid[:, 0] for n in range(20)])
+    soprano = np.stack(
+        [compose_harmony(16, np.random.default_rng(n)).grid[:, 0] for n in range(20)]
+    )
     assert np.mean(np.diff(soprano, axis=1) != 0) > 0.3
     assert np.abs(np.diff(soprano, axis=1)).max() <= 12
 
@@ -93,7 +95,7 @@ def test_no_file_and_no_piece_of_a_bar_are_errors(tmp_path: Path) -> None:
 
 def test_a_chorale_keeps_its_intervals() -> None:
     piece = np.array(TWO_BARS)
-    harmony = take_chorale((piece,), 12, np.random.default_rng(3))
+    harmony = draw_chorale_excerpt((piece,), 12, np.random.default_rng(3))
     shift = int(harmony.grid[0, 3]) - int(harmony.grid[0, 0]) - (48 - 72)
     assert shift in (0, (55 - 71) - (48 - 72))
     assert harmony.grid.shape == (24, 4)
@@ -102,16 +104,16 @@ def test_a_chorale_keeps_its_intervals() -> None:
 
 
 def test_a_line_is_moved_by_octaves_only() -> None:
-    line = np.array([72, 74, SILENT, 76, 77])
-    moved = fit_octave(line, REGISTERS["tuba"])
-    assert moved.tolist() == [48, 50, SILENT, 52, 53]
-    assert fit_octave(line, REGISTERS["violin"]).tolist() == line.tolist()
+    line = np.array([72, 74, REST, 76, 77])
+    moved = fit_to_register(line, REGISTERS["tuba"])
+    assert moved.tolist() == [48, 50, REST, 52, 53]
+    assert fit_to_register(line, REGISTERS["violin"]).tolist() == line.tolist()
 
 
 def test_high_voices_go_to_high_instruments() -> None:
     registers = [REGISTERS[name] for name in ("tuba", "flute", "cello", "clarinet")]
-    harmony = write_harmony(32, np.random.default_rng(0))
-    parts = share_out(harmony, registers, np.random.default_rng(1))
+    harmony = compose_harmony(32, np.random.default_rng(0))
+    parts = assign_voices(harmony, registers, np.random.default_rng(1))
     tuba, flute, cello, clarinet = (np.mean([note.midi for note in part]) for part in parts)
     assert flute > clarinet > cello > tuba
 
@@ -121,7 +123,7 @@ def test_in_an_ensemble_nobody_rests_for_more_than_half_a_bar() -> None:
     rests = []
     for seed in range(30):
         generator = np.random.default_rng(seed)
-        for part in share_out(write_harmony(32, generator), registers, generator):
+        for part in assign_voices(compose_harmony(32, generator), registers, generator):
             ends = [0.0, *(note.start_beats + note.length_beats for note in part)]
             rests += list(np.subtract([*(note.start_beats for note in part), 32.0], ends))
     # Two beats, after the longest and shortest held of notes: 0.6 of two beats.

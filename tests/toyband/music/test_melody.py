@@ -14,8 +14,8 @@ from avsep.toyband.music.melody import (
     STEPS,
     GridNote,
     Key,
-    write_drums,
-    write_melody,
+    compose_drums,
+    compose_melody,
 )
 from avsep.toyband.music.registers import REGISTERS, drum_kind
 
@@ -26,7 +26,7 @@ seeds = st.integers(0, 10**6)
 
 
 def melody(category: str, seed: int) -> list[GridNote]:
-    return write_melody(REGISTERS[category], C_MAJOR, NUM_BEATS, np.random.default_rng(seed))
+    return compose_melody(REGISTERS[category], C_MAJOR, NUM_BEATS, np.random.default_rng(seed))
 
 
 def longest_rest_beats(notes: list[GridNote]) -> float:
@@ -99,7 +99,7 @@ def test_only_instruments_that_can_sound_several_notes_at_once_do() -> None:
 @settings(max_examples=40)
 @given(seed=seeds)
 def test_drummers_go_on_and_accent(seed: int) -> None:
-    strokes = write_drums(NUM_BEATS, np.random.default_rng(seed))
+    strokes = compose_drums(NUM_BEATS, np.random.default_rng(seed))
     starts = sorted({stroke.start_beats for stroke in strokes})
     assert starts[0] <= 0.5 and max(np.diff([*starts, NUM_BEATS])) <= 3
     assert len(strokes) >= NUM_BEATS

@@ -11,9 +11,9 @@ from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.music.notes import (
     SAMPLE_RATE_HZ,
     SHIPPED_BANK,
+    assign_drum_kinds,
     is_held_out,
     read_note_bank,
-    tell_drum_kinds,
 )
 from avsep.toyband.music.registers import DRUM_KINDS, REGISTERS
 
@@ -124,7 +124,7 @@ def test_the_range_shrinks_to_what_the_notes_reach(tmp_path: Path) -> None:
 def test_drums_without_a_table_are_told_by_brightness(tmp_path: Path) -> None:
     for place, frequency_hz in enumerate(np.geomspace(60, 9000, 9)):
         write_note(tmp_path / "drums" / f"{place:03d}.wav", float(frequency_hz), 44_100)
-    told = tell_drum_kinds(read_note_bank(tmp_path).notes("drums", False))
+    told = assign_drum_kinds(read_note_bank(tmp_path).notes("drums", False))
     assert [note.drum_kind for note in told] == list(DRUM_KINDS)
 
 

@@ -12,26 +12,30 @@ from avsep.errors import InputError
 from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.music.notes import SAMPLE_RATE_HZ, read_note_bank
 from avsep.toyband.music.performance import (
+    active_rms,
     balance,
+    draw_noise_bed,
     envelope,
     mix_stems,
-    noise_bed,
     perform,
     read_noise_folder,
-    sounding_rms,
 )
 from avsep.toyband.music.registers import REGISTERS
-from avsep.toyband.music.score import NoteEvent, Part, compose
+from avsep.toyband.music.score import NoteEvent, ScorePart, compose
 
 PITCHED = tuple(name for name in CATEGORIES if REGISTERS[name].pitched)
 
 
-def one_note(category: str, midi: int, onset_seconds: float = 0.5, dynamic: float = 0.8) -> Part:
+def one_note(
+    category: str, midi: int, onset_seconds: float = 0.5, dynamic: float = 0.8
+) -> ScorePart:
     event = NoteEvent(onset_seconds=onset_seconds, duration_seconds=0.9, midi=midi, dynamic=dynamic)
-    return Part(category=category, tempo_bpm=100, tonic=0, mode="major", events=(event,))
+    return ScorePart(category=category, tempo_bpm=100, tonic=0, mode="major", events=(event,))
 
 
-def play(part: Part, held_out: bool = False, seconds: float = 2.0, seed: int = 0) -> np.ndarray:
+def play(
+    part: ScorePart, held_out: bool = False, seconds: float = 2.0, seed: int = 0
+) -> np.ndarray:
     notes = read_note_bank().notes(part.category, held_out)
     return perform(part, notes, seconds, np.random.default_rng(seed)).waveform
 
@@ -103,10 +107,10 @@ def test_each_kind_of_seed_plays_its_own_notes_only(held_out: bool) -> None:
     for category in ("accordion", "drums", "piano"):
         part = compose([bank.register(category, held_out)], 5, generator, together=False).parts[0]
         performance = perform(part, bank.notes(category, held_out), 5.0, generator)
-        assert len(performance.played) == len(part.events)
-        assert set(performance.played) <= {note.name for note in bank.notes(category, held_out)}
+        assert len(performance.note_names) == len(part.events)
+        assert set(performance.note_names) <= {note.name for note in bank.notes(category, held_out)}
         others = {note.name for note in bank.notes(category, not held_out)}
-        assert not set(performance.played) & others
+        assert not set(performance.note_names) & others
 
 
 def test_louder_events_are_louder_and_struck_harder() -> None:
@@ -119,8 +123,8 @@ def test_louder_events_are_louder_and_struck_harder() -> None:
             2.0,
             np.random.default_rng(0),
         )
-        levels.append(sounding_rms(performance.waveform))
-        names.append(performance.played[0])
+        levels.append(active_rms(performance.waveform))
+        names.append(performance.note_names[0])
     assert levels[1] > 3 * levels[0]
     struck = {note.name: note.dynamic or 0.0 for note in bank.notes("piano", False)}
     assert struck[names[1]] > struck[names[0]]
@@ -141,7 +145,7 @@ def test_a_drummer_without_a_piece_plays_its_neighbour(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "drums" / "000.wav", np.hanning(400), SAMPLE_RATE_HZ)
     notes = read_note_bank(tmp_path).notes("drums", False)
     performance = perform(one_note("drums", 49), notes, 1.0, np.random.default_rng(0))
-    assert performance.played == ("drums/000.wav",)
+    assert performance.note_names == ("drums/000.wav",)
 
 
 def test_the_envelope_follows_the_notes() -> None:
@@ -188,7 +192,7 @@ def test_performers_differ_by_a_few_decibels() -> None:
     generator = np.random.default_rng(0)
     stems = generator.standard_normal((4, 44_100)).astype(np.float32)
     stems *= np.array([[1.0], [0.1], [0.01], [3.0]], dtype=np.float32)
-    levels = [20 * np.log10(sounding_rms(stem)) for stem in balance(stems, generator)]
+    levels = [20 * np.log10(active_rms(stem)) for stem in balance(stems, generator)]
     assert 0.5 < max(levels) - min(levels) <= 6.0
 
 
@@ -203,13 +207,13 @@ def test_noise_is_as_long_as_the_band_and_softer(tmp_path: Path, num_samples: in
     write_noise(tmp_path / "rain" / "a.wav", num_samples)
     band = play(one_note("tuba", 40), seconds=3.0)
     for seed in range(5):
-        bed = noise_bed(read_noise_folder(tmp_path), band, np.random.default_rng(seed))
+        bed = draw_noise_bed(read_noise_folder(tmp_path), band, np.random.default_rng(seed))
         assert bed.waveform.shape == band.shape
-        level_db = 20 * np.log10(sounding_rms(bed.waveform) / sounding_rms(band))
+        level_db = 20 * np.log10(active_rms(bed.waveform) / active_rms(band))
         assert -20 <= bed.level_db <= -6
         assert level_db == pytest.approx(bed.level_db, abs=0.01)
         quietest = (bed.waveform[: len(band) // 4410 * 4410].reshape(-1, 4410) ** 2).mean(1).min()
-        assert 10 * np.log10(quietest) > 20 * np.log10(sounding_rms(bed.waveform)) - 6
+        assert 10 * np.log10(quietest) > 20 * np.log10(active_rms(bed.waveform)) - 6
 
 
 def test_silent_ends_of_a_noise_are_left_out(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_silent_ends_of_a_noise_are_left_out(tmp_path: Path) -> None:
     sound[10_000:20_000] = 0.3
     soundfile.write(tmp_path / "bark.wav", sound, 44_100)
     band = np.ones(88_200, dtype=np.float32)
-    bed = noise_bed(read_noise_folder(tmp_path), band, np.random.default_rng(0))
+    bed = draw_noise_bed(read_noise_folder(tmp_path), band, np.random.default_rng(0))
     assert np.count_nonzero(bed.waveform) == len(band)
 
 
@@ -236,11 +240,13 @@ def test_a_silent_noise_is_an_error_that_names_it(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nothing.wav", np.zeros(1000), 44_100)
     band = np.ones(1000, dtype=np.float32)
     with pytest.raises(InputError, match=r"nothing\.wav is silent"):
-        noise_bed(read_noise_folder(tmp_path), band, np.random.default_rng(0))
+        draw_noise_bed(read_noise_folder(tmp_path), band, np.random.default_rng(0))
 
 
 def test_a_noise_of_no_numbers_is_an_error_that_names_it(tmp_path: Path) -> None:
     broken = np.full(2000, np.nan, dtype=np.float32)
     soundfile.write(tmp_path / "wind.wav", broken, 44_100, subtype="FLOAT")
     with pytest.raises(InputError, match=r"wind\.wav holds samples that are no numbers"):
-        noise_bed((tmp_path / "wind.wav",), np.ones(1000, np.float32), np.random.default_rng(0))
+        draw_noise_bed(
+            (tmp_path / "wind.wav",), np.ones(1000, np.float32), np.random.default_rng(0)
+        )

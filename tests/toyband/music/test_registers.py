@@ -10,7 +10,7 @@ from avsep.toyband.music.registers import (
     REACH_SEMITONES,
     REGISTERS,
     drum_kind,
-    register_of,
+    narrow_register,
 )
 
 pitched = st.sampled_from([name for name, each in REGISTERS.items() if each.pitched])
@@ -25,10 +25,10 @@ def test_every_category_has_a_register_that_takes_a_melody() -> None:
 
 @given(category=pitched, midis=st.lists(st.integers(0, 127), min_size=1, max_size=20))
 def test_parts_ask_only_for_what_the_notes_reach(category: str, midis: list[int]) -> None:
-    register = register_of(category, midis)
+    register = narrow_register(category, midis)
     assert min(midis) - REACH_SEMITONES <= register.lowest <= register.highest
     assert register.highest <= max(midis) + REACH_SEMITONES
-    assert register_of(category, [*midis, *range(128)]) == REGISTERS[category]
+    assert narrow_register(category, [*midis, *range(128)]) == REGISTERS[category]
 
 
 def test_no_drum_belongs_to_two_pieces_and_parts_ask_within_the_kit() -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.music.harmony import VoiceGrid
-from avsep.toyband.music.registers import DRUM_KINDS, REGISTERS, register_of
-from avsep.toyband.music.score import Part, Score, ScoreSettings, compose
+from avsep.toyband.music.registers import DRUM_KINDS, REGISTERS, narrow_register
+from avsep.toyband.music.score import CompositionSettings, Score, ScorePart, compose
 
 SECONDS = 10.0
-STRAY_SECONDS = 3 * ScoreSettings().timing_spread_seconds + 1e-3
+STRAY_SECONDS = 3 * CompositionSettings().timing_spread_seconds + 1e-3
 # A chorale of two bars in C: tonic, then dominant.
 CHORALE: VoiceGrid = np.array([[72, 67, 64, 48]] * 8 + [[71, 67, 62, 55]] * 8)
 
@@ -25,7 +25,7 @@ def compose_for(cast: list[str], seed: int, together: bool, seconds: float = SEC
     return compose(registers, seconds, np.random.default_rng(seed), together=together)
 
 
-def beats_off(part: Part) -> list[float]:
+def beats_off(part: ScorePart) -> list[float]:
     """How far each onset is from the nearest sixteenth, in seconds."""
     sixteenth_seconds = 15 / part.tempo_bpm
     onsets = np.array([event.onset_seconds for event in part.events])
@@ -137,6 +137,6 @@ def test_a_score_survives_its_file() -> None:
 
 
 def test_a_range_in_another_octave_is_taken_from_the_notes() -> None:
-    register = register_of("tuba", [70, 75, 80])
+    register = narrow_register("tuba", [70, 75, 80])
     assert (register.lowest, register.highest) == (67, 83)
-    assert register_of("drums", [None, None]) == REGISTERS["drums"]
+    assert narrow_register("drums", [None, None]) == REGISTERS["drums"]

@@ -19,9 +19,9 @@ from avsep.recipe import check_settings, load_recipe, read_overrides
 from avsep.records import Box
 from avsep.sound.hrtf import Direction, SphericalHead
 from avsep.sound.rooms import RoomSettings
+from avsep.toyband.binaural import BinauralSceneSettings, draw_directions, draw_head, hear
 from avsep.toyband.build import make_toyband
 from avsep.toyband.clip import ToybandSettings
-from avsep.toyband.ears import EarSettings, directions_of, draw_head, hear
 from avsep.toyband.folder import ClipPaths, read_record
 from avsep.toyband.material import Material
 from avsep.toyband.pictures.performers import PictureSettings
@@ -65,7 +65,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("field_of_view_degrees", [60.0, 100.0, 150.0])
 def test_the_edge_of_the_picture_is_half_the_field_of_view(field_of_view_degrees: float) -> None:
-    ears = EarSettings(field_of_view_degrees=field_of_view_degrees)
+    ears = BinauralSceneSettings(field_of_view_degrees=field_of_view_degrees)
     for x, azimuth in ((0.0, -0.5), (0.5, 0.0), (1.0, 0.5)):
         direction = ears.direction(square(x, 0.5), ASPECT, 2.0)
         assert direction.azimuth_degrees == pytest.approx(azimuth * field_of_view_degrees)
@@ -75,7 +75,7 @@ def test_the_edge_of_the_picture_is_half_the_field_of_view(field_of_view_degrees
 
 def test_a_camera_has_a_pinhole() -> None:
     """Halfway to the edge is half the tangent; above the middle is up; points make rays."""
-    ears = EarSettings(field_of_view_degrees=90)
+    ears = BinauralSceneSettings(field_of_view_degrees=90)
     half = ears.direction(square(0.75, 0.5), ASPECT, 1.0)
     assert half.azimuth_degrees == pytest.approx(math.degrees(math.atan(0.5)))
     assert ears.direction(square(0.5, 0.2), ASPECT, 1.0).elevation_degrees > 10
@@ -88,7 +88,7 @@ def test_a_camera_has_a_pinhole() -> None:
 
 def test_centres_are_what_directions_undo() -> None:
     """Sides alternate, and which comes first is drawn."""
-    ears, firsts = EarSettings(azimuth_degrees=(10, 45)), set()
+    ears, firsts = BinauralSceneSettings(azimuth_degrees=(10, 45)), set()
     for seed in range(20):
         centres = ears.centres(4, np.random.default_rng(seed))
         assert centres is not None
@@ -97,7 +97,7 @@ def test_centres_are_what_directions_undo() -> None:
         assert np.array_equal(np.sign(found), np.sign(found[0]) * np.array([1, -1, 1, -1]))
         firsts.add(np.sign(found[0]))
     assert firsts == {-1, 1}
-    assert EarSettings().centres(4, np.random.default_rng(0)) is None
+    assert BinauralSceneSettings().centres(4, np.random.default_rng(0)) is None
 
 
 def photographs(folder: Path) -> Path:
@@ -112,7 +112,7 @@ def photographs(folder: Path) -> Path:
 def test_performers_stand_where_they_sound_from(drawn: bool, tmp_path: Path) -> None:
     """Within half a degree of what was drawn, whole in the picture, clear of each other."""
     photos = None if drawn else read_photographs(photographs(tmp_path))
-    ears = EarSettings(azimuth_degrees=(10, 45))
+    ears = BinauralSceneSettings(azimuth_degrees=(10, 45))
     for seed in range(3):
         generator = np.random.default_rng(seed)
         centres = ears.centres(2, generator)
@@ -131,10 +131,10 @@ def test_performers_stand_where_they_sound_from(drawn: bool, tmp_path: Path) -> 
 
 
 def test_whom_nobody_sees_sounds_from_somewhere() -> None:
-    ears = EarSettings(distance_metres=(1.0, 4.0))
+    ears = BinauralSceneSettings(distance_metres=(1.0, 4.0))
     boxes = [square(0.2, 0.5), square(0.7, 0.4)]
     found = [
-        directions_of(boxes, 2, ASPECT, ears, np.random.default_rng(seed)) for seed in range(40)
+        draw_directions(boxes, 2, ASPECT, ears, np.random.default_rng(seed)) for seed in range(40)
     ]
     assert all(len(one) == 4 for one in found)
     assert len({one[0].azimuth_degrees for one in found}) == 1
@@ -161,7 +161,7 @@ def test_hearing_keeps_what_each_stem_weighs() -> None:
 
 
 def test_heads_are_of_the_sizes_asked_for() -> None:
-    settings = EarSettings(head_radius_metres=(0.08, 0.09))
+    settings = BinauralSceneSettings(head_radius_metres=(0.08, 0.09))
     radii = [draw_head(settings, np.random.default_rng(n)).radius_metres for n in range(50)]
     assert 0.08 <= min(radii) < 0.082 and 0.088 < max(radii) <= 0.09
 
@@ -254,12 +254,14 @@ def test_in_a_room_the_band_is_inside_and_echoes(tmp_path: Path) -> None:
 
 def test_asking_for_two_ears(tmp_path: Path) -> None:
     mono = ToybandSettings()
-    assert mono.for_ears(False, None) == mono
-    assert mono.for_ears(True, None).binaural == EarSettings()
-    told = ToybandSettings(binaural=EarSettings(field_of_view_degrees=70))
-    assert told.for_ears(True, None) == told.for_ears(False, tmp_path) == told
-    with pytest.raises(InputError, match=r"a head, '.*', hears with two ears: add --binaural"):
-        mono.for_ears(False, tmp_path / "a.sofa")
+    assert mono.with_binaural(False, None) == mono
+    assert mono.with_binaural(True, None).binaural == BinauralSceneSettings()
+    told = ToybandSettings(binaural=BinauralSceneSettings(field_of_view_degrees=70))
+    assert told.with_binaural(True, None) == told.with_binaural(False, tmp_path) == told
+    with pytest.raises(
+        InputError, match=r"--head '.*' is only used for two-channel sound: add --binaural"
+    ):
+        mono.with_binaural(False, tmp_path / "a.sofa")
 
 
 def test_recipes_for_two_ears() -> None:
@@ -304,7 +306,10 @@ def test_settings_that_cannot_be(override: str, message: str) -> None:
 
 def test_what_a_folder_remembers_can_be_made_again(tmp_path: Path) -> None:
     settings = ToybandSettings(
-        clip_seconds=1, pictures=SMALL, num_performers=(1,), binaural=EarSettings(room=ROOM)
+        clip_seconds=1,
+        pictures=SMALL,
+        num_performers=(1,),
+        binaural=BinauralSceneSettings(room=ROOM),
     )
     list(make_toyband(tmp_path / "band", 1, 0, settings, Material.read(), num_workers=1))
     assert load_recipe(tmp_path / "band" / "toyband.toml", "toyband", ToybandSettings) == settings
