@@ -359,9 +359,9 @@ def test_each_fault_of_a_band(
 @pytest.fixture(scope="module")
 def made_ears(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small clip for two ears."""
+    from avsep.toyband.binaural import BinauralSceneSettings
     from avsep.toyband.build import make_toyband
     from avsep.toyband.clip import ToybandSettings
-    from avsep.toyband.binaural import BinauralSceneSettings
     from avsep.toyband.material import Material
     from avsep.toyband.pictures.performers import PictureSettings
 

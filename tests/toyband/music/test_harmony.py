@@ -1,4 +1,4 @@
-"""Four-part harmony: voices in order and in range, chorales read and moved as they are."""
+"""Test four-part harmony: voice leading, reading chorales, and parts for instruments."""
 
 import itertools
 import json
@@ -27,6 +27,7 @@ TWO_BARS = [[72, 67, 64, 48]] * 8 + [[71, 67, 62, 55]] * 8
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_voices_keep_their_order_and_ranges(seed: int) -> None:
+    # Every second eighth: passing notes are on the off-beats.
     beats = compose_harmony(24, np.random.default_rng(seed)).grid[::2]
     assert (np.diff(beats, axis=1) < 0).all()
     for line, (lowest, highest) in zip(beats.T, VOICE_RANGES, strict=True):
@@ -41,7 +42,7 @@ def test_beats_are_complete_triads_without_dissonance(seed: int) -> None:
     for beat in beats:
         assert len({midi % 12 for midi in beat.tolist()}) == 3
         for upper, lower in itertools.combinations(beat.tolist(), 2):
-            assert (upper - lower) % 12 not in (1, 2, 10, 11)
+            assert (upper - lower) % 12 not in (1, 2, 10, 11)  # seconds and sevenths
 
 
 def test_parallel_fifths_and_octaves_are_rare() -> None:
@@ -78,7 +79,7 @@ def test_chorales_are_read_with_their_rests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "3", '["ab"]', "[[[1, 2, 3, 4, 5]]]", "[[[200]]]", '{"train": 1}']
 )
-def test_another_file_is_an_error_that_tells_the_form(tmp_path: Path, text: str) -> None:
+def test_another_file_is_an_error_that_describes_the_format(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"holds no chorales \(.*allowed: JSON: a list of pieces"):
@@ -97,6 +98,7 @@ def test_a_chorale_keeps_its_intervals() -> None:
     piece = np.array(TWO_BARS)
     harmony = draw_chorale_excerpt((piece,), 12, np.random.default_rng(3))
     shift = int(harmony.grid[0, 3]) - int(harmony.grid[0, 0]) - (48 - 72)
+    # The excerpt begins with either bar; their outer voices are 24 and 16 semitones apart.
     assert shift in (0, (55 - 71) - (48 - 72))
     assert harmony.grid.shape == (24, 4)
     allowed = {tuple(np.subtract(eighth, eighth[3])) for eighth in TWO_BARS}
@@ -118,7 +120,7 @@ def test_high_voices_go_to_high_instruments() -> None:
     assert flute > clarinet > cello > tuba
 
 
-def test_in_an_ensemble_nobody_rests_for_more_than_half_a_bar() -> None:
+def test_in_an_ensemble_no_player_rests_for_more_than_half_a_bar() -> None:
     registers = [REGISTERS[name] for name in ("violin", "cello", "flute")]
     rests = []
     for seed in range(30):
@@ -126,5 +128,5 @@ def test_in_an_ensemble_nobody_rests_for_more_than_half_a_bar() -> None:
         for part in assign_voices(compose_harmony(32, generator), registers, generator):
             ends = [0.0, *(note.start_beats + note.length_beats for note in part)]
             rests += list(np.subtract([*(note.start_beats for note in part), 32.0], ends))
-    # Two beats, after the longest and shortest held of notes: 0.6 of two beats.
+    # Two beats of rest, and 0.8 at most before it: staccato notes last 0.6 of two beats.
     assert 1.9 < max(rests) <= 2.8 + 1e-9
