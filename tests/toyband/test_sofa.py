@@ -96,7 +96,7 @@ def test_optional_fields_may_be_missing(sofa: Path) -> None:
     [
         (without("Data.IR"), "holds no measured head: .* lacks Data.IR; needed is SimpleFree"),
         (without("Data.SamplingRate"), "lacks Data.SamplingRate"),
-        (set_attribute("/", "SOFAConventions", b"GeneralFIR"), "convention is 'GeneralFIR' and it lacks"),
+        (set_attribute("/", "SOFAConventions", b"GeneralFIR"), "'GeneralFIR' and it lacks nothing"),
         (set_attribute("SourcePosition", "Type", b"cartesian"), "positions are cartesian"),
         (set_attribute("SourcePosition", "Units", b"radian, radian, metre"), "in radian, radian"),
         (replace("Data.IR", np.ones((4, 3, 32))), r"\[4, 3, 32\] responses at \[4, 3\] positions"),
