@@ -39,7 +39,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_an_unfinished_clip_is_removed_and_made_again(tmp_path: Path) -> None:
-    make(tmp_path / "whole", 2)
+    make(tmp_path / "uninterrupted", 2)
     folder = tmp_path / "stopped"
     make(folder, 1)
     beside = ClipPaths(folder, "000002").clip_folder
@@ -47,7 +47,7 @@ def test_an_unfinished_clip_is_removed_and_made_again(tmp_path: Path) -> None:
     (beside / ".0a1b2c.part").write_bytes(b"half a video")
     (beside / "000002.mp4").write_bytes(b"a video whose clip was not done")
     make(folder, 2)
-    assert digests(folder) == digests(tmp_path / "whole")
+    assert digests(folder) == digests(tmp_path / "uninterrupted")
 
 
 def test_a_clip_that_cannot_be_written_is_named_and_leaves_no_video(tmp_path: Path) -> None:
@@ -148,6 +148,6 @@ def test_a_stopped_run_ends_its_workers_and_can_be_resumed(
     num_complete = len(list((tmp_path / "stopped").glob("*.mp4")))
     assert 1 <= num_complete < 12
     settings = ToybandSettings(pictures=PictureSettings(width_pixels=96, height_pixels=64))
-    for name in ("stopped", "whole"):
+    for name in ("stopped", "uninterrupted"):
         list(make_toyband(tmp_path / name, 12, 0, settings, Material.read(), num_workers=1))
-    assert digests(tmp_path / "stopped") == digests(tmp_path / "whole")
+    assert digests(tmp_path / "stopped") == digests(tmp_path / "uninterrupted")

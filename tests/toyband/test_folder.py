@@ -40,6 +40,7 @@ def test_a_video_without_its_folder_is_an_error_that_names_it(paths: ClipPaths) 
 
 
 def test_a_malformed_score_is_an_error(paths: ClipPaths) -> None:
+    # The file is missing.
     with pytest.raises(InputError, match=r"cannot read '.*score\.json' as a clip's score"):
         read_record(paths.score)
     # Not UTF-8 text.

@@ -37,6 +37,7 @@ def test_shipped_material_has_every_instrument() -> None:
 
 def test_only_instruments_with_notes_and_pictures_are_played(folders: Path) -> None:
     material = Material.read(folders / "notes", folders / "photos")
+    # There are photographs of a tuba, but no notes.
     assert material.categories(False, ()) == ("cello", "violin")
     assert material.origin == "--sounds notes --photos photos"
     assert material.warnings() == (
@@ -55,5 +56,7 @@ def test_nothing_to_play_is_an_error_that_lists_the_instruments(folders: Path) -
     material = Material.read(folders / "notes", folders / "photos")
     with pytest.raises(InputError, match=r"notes of cello, violin; .*cello, tuba, violin; .*tuba"):
         material.categories(False, ("tuba",))
-    with pytest.raises(InputError, match=r"notes of violin; pictures of cello, tuba; wanted: any"):
+    with pytest.raises(
+        InputError, match=r"notes of violin; pictures of cello, tuba; selected: any"
+    ):
         material.categories(True, ())

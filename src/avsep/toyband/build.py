@@ -77,7 +77,7 @@ def _write_folder_recipe(
         existing = path.read_bytes() if path.exists() else None
         has_foreign_files = existing is None and any(folder.iterdir())
     except OSError as error:
-        raise InputError(f"cannot look into '{folder}': {error.strerror}") from error
+        raise InputError(f"cannot read the folder '{folder}': {error.strerror}") from error
     if existing == text.encode():
         return
     if has_foreign_files:

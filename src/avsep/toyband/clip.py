@@ -114,7 +114,7 @@ class ToybandSettings(BaseModel):
         return tuple(name for label in labels if (name := find_category(label)))
 
     def with_binaural(self, binaural: bool, head: Path | None) -> Self:
-        """Return the settings with default binaural settings added if --binaural asks for them.
+        """Return the settings with default binaural settings added if `binaural` is True.
 
         Raises:
             InputError: a measured head is given, but the sound has one channel.

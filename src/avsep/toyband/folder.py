@@ -21,7 +21,7 @@ from avsep.records import Box
 from avsep.toyband.music.score import Score
 
 RECIPE_NAME = "toyband.toml"
-# Part of the stem's file name: a reader tells performers from offscreen sounds by it.
+# Part of the file names of stems, by which offscreen sounds and performers are distinguished.
 OFFSCREEN = "offscreen"
 
 

@@ -65,8 +65,8 @@ class Material:
             read_head(head) if head else None,
         )
 
-    def categories(self, held_out: bool, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Return the wanted instruments that have both notes and pictures; empty means any.
+    def categories(self, held_out: bool, selected: Sequence[str]) -> tuple[str, ...]:
+        """Return the selected instruments that have both notes and pictures; empty selects all.
 
         Raises:
             InputError: there is no such instrument.
@@ -74,13 +74,14 @@ class Material:
         playable = self.bank.playable(held_out)
         pictured = self.photographs.shown(held_out) if self.photographs else playable
         categories = tuple(
-            name for name in playable if name in pictured and name in (wanted or playable)
+            name for name in playable if name in pictured and name in (selected or playable)
         )
         if not categories:
             raise InputError(
                 f"no instrument has both notes and pictures: notes of {', '.join(playable)}; "
-                f"pictures of {', '.join(pictured) or 'none'}; wanted: {', '.join(wanted) or 'any'}"
-                "; add files to --sounds or --photos, or change categories"
+                f"pictures of {', '.join(pictured) or 'none'}; selected: "
+                f"{', '.join(selected) or 'any'}; add files to --sounds or --photos, or change "
+                "categories"
             )
         return categories
 

@@ -9,8 +9,8 @@ from jaxtyping import Float64
 from avsep.errors import InputError
 from avsep.sound.hrtf import MeasuredHead
 
-# The SOFA convention for anechoic responses of one listener; other conventions store rooms,
-# loudspeakers or transfer functions in variables of the same names.
+# The SOFA convention for anechoic impulse responses of one listener. Other conventions describe
+# rooms or loudspeakers with variables of the same names.
 _CONVENTION = "SimpleFreeFieldHRIR"
 _REQUIRED = ("Data.IR", "SourcePosition", "Data.SamplingRate")
 # Outside of this range the rate is a mistake, most often kilohertz (44.1).

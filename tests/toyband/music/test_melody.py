@@ -64,6 +64,7 @@ def test_melodies_move_mostly_by_step_and_seldom_repeat_a_note() -> None:
     steps = np.concatenate(
         [np.diff([note.midi for note in melody("flute", seed)]) for seed in range(30)]
     )
+    # In semitones: one scale step is one or two of them.
     assert np.mean(np.abs(steps) <= 2) > 0.5
     assert np.mean(np.abs(steps) > 7) < 0.05
     assert np.mean(steps == 0) < 0.25
@@ -81,6 +82,7 @@ def test_melodies_are_calm_to_lively() -> None:
         len({note.start_beats for note in melody("guitar", seed) if note.start_beats < NUM_BEATS})
         for seed in range(60)
     ]
+    # RHYTHMS have 3 to 8 notes per bar of 4 beats, less rests.
     assert min(num_onsets) > 0.5 * NUM_BEATS and max(num_onsets) <= 2 * NUM_BEATS
     assert np.ptp(num_onsets) > 0.5 * NUM_BEATS
 

@@ -35,7 +35,7 @@ def test_the_shipped_bank_plays_every_category_to_both_kinds_of_seed() -> None:
 
 def test_the_shipped_bank_is_small_and_documents_its_origin() -> None:
     num_bytes = sum(path.stat().st_size for path in SHIPPED_BANK.rglob("*.ogg"))
-    assert num_bytes < 7_000_000
+    assert num_bytes < 7_000_000  # it is part of the installed package
     origin = (SHIPPED_BANK / "README.md").read_text(encoding="utf-8")
     assert "MIT" in origin
     assert "Frank Wen" in origin
@@ -49,7 +49,7 @@ def test_shipped_notes_start_at_once_and_are_as_loud_as_recorded_ones(category: 
         assert 0.7 < peak < 1.1  # 0.9 but for what Vorbis changes
         early = np.abs(note.waveform[: round(0.02 * SAMPLE_RATE_HZ)]).max()
         assert early > 0.1 * peak
-        assert abs(note.waveform[-1]) < 0.02
+        assert abs(note.waveform[-1]) < 0.02  # no click at the end
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -59,7 +59,7 @@ def test_the_held_out_fifth_covers_range_and_dynamics(category: str) -> None:
     assert not {note.name for note in held_out} & {note.name for note in train}
     assert len(held_out) + len(train) == len(bank.by_category[category])
     assert 0.15 < len(held_out) / (len(held_out) + len(train)) < 0.25
-    assert len({note.dynamic for note in held_out}) == 3
+    assert len({note.dynamic for note in held_out}) == 3  # VELOCITIES of tools/render_notes.py
     if category == "drums":
         assert {"kick", "snare", "closed hat", "crash"} <= {note.drum_kind for note in held_out}
         return
@@ -97,7 +97,7 @@ def test_a_note_at_another_rate_is_resampled_and_cached(tmp_path: Path) -> None:
     write_note(tmp_path / "piano" / "069_000.wav", sample_rate_hz=22_050)
     note = read_note_bank(tmp_path).notes("piano", False)[0]
     assert len(note.waveform) == 2 * (22_050 // 2)
-    spectrum = np.abs(np.fft.rfft(note.waveform))
+    spectrum = np.abs(np.fft.rfft(note.waveform))  # half a second: bins of 2 Hz
     assert np.argmax(spectrum) * SAMPLE_RATE_HZ / len(note.waveform) == pytest.approx(440, abs=2)
     # Read-only, because the cache returns one array to all callers.
     assert note.waveform is note.waveform

@@ -19,7 +19,7 @@ pitched = st.sampled_from([name for name, register in REGISTERS.items() if regis
 def test_every_category_has_a_register_that_takes_a_melody() -> None:
     assert tuple(REGISTERS) == CATEGORIES
     for register in REGISTERS.values():
-        assert register.highest - register.lowest >= 20
+        assert register.highest - register.lowest >= 20  # more than COMPASS_SEMITONES
         assert register.lowest < register.centre < register.highest
 
 
@@ -30,6 +30,7 @@ def test_the_narrowed_register_is_within_reach_of_the_notes(
     register = narrow_register(category, midis)
     assert min(midis) - REACH_SEMITONES <= register.lowest <= register.highest
     assert register.highest <= max(midis) + REACH_SEMITONES
+    # With notes everywhere, the usual range remains.
     assert narrow_register(category, [*midis, *range(128)]) == REGISTERS[category]
 
 

@@ -172,8 +172,8 @@ def active_rms(waveform: Float32[np.ndarray, " N"]) -> float:
     Rests do not count, so that a sparse part is not made louder than a dense one.
     """
     window_samples = max(min(round(ENVELOPE_WINDOW_SECONDS * SAMPLE_RATE_HZ), len(waveform)), 1)
-    whole = waveform[: len(waveform) // window_samples * window_samples].astype(np.float64)
-    power: Float64[np.ndarray, " windows"] = (whole.reshape(-1, window_samples) ** 2).mean(1)
+    windowed = waveform[: len(waveform) // window_samples * window_samples].astype(np.float64)
+    power: Float64[np.ndarray, " windows"] = (windowed.reshape(-1, window_samples) ** 2).mean(1)
     loudest = power.max(initial=0)
     return float(np.sqrt(power[power >= 1e-4 * loudest].mean())) if loudest > 0 else 0.0
 

@@ -214,7 +214,7 @@ class TempoMap:
 
         Times are rounded to a tenth of a millisecond, dynamics to a thousandth.
         """
-        # Clipped: an outlier of the normal distribution would be heard as a wrong rhythm.
+        # Clipped: an outlier of the normal distribution would sound like a wrong rhythm.
         spread = self.settings.timing_spread_seconds
         jitter = np.clip(generator.normal(0, spread, len(notes)), -3 * spread, 3 * spread)
         events = []
