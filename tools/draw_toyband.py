@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.clip import Cast, ToybandSettings, play, set_stage
 from avsep.toyband.material import Material
-from avsep.toyband.music.score import Part
+from avsep.toyband.music.score import ScorePart
 from avsep.toyband.pictures.stage import Stage
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -46,7 +46,7 @@ def main() -> None:
     save("motion.png", moments, columns=NUM_MOMENTS)
 
 
-def make_duet(category: str, seed: int) -> tuple[Stage, Part]:
+def make_duet(category: str, seed: int) -> tuple[Stage, ScorePart]:
     """Return the stage of a duet whose first performer plays an instrument, and its part."""
     generator = np.random.default_rng([seed, CATEGORIES.index(category)])
     partner = CATEGORIES[(CATEGORIES.index(category) + 1 + seed) % len(CATEGORIES)]

@@ -68,7 +68,7 @@ def test_toyband_makes_clips_and_goes_on(run, tmp_path: Path) -> None:
         (["--noise", "nowhere"], "no folder of noise at nowhere"),
         (["--photos", "nowhere"], "nowhere"),
         (["--chorales", "nowhere.json"], "nowhere.json"),
-        (["--head", "any.sofa"], "a head, 'any.sofa', hears with two ears: add --binaural"),
+        (["--head", "any.sofa"], "'any.sofa' is only used for two-channel sound: add --binaural"),
         (["--binaural", "--head", "nowhere.sofa"], "cannot read 'nowhere.sofa' as a SOFA file"),
         (["--set", "binaural.room.order=9"], "binaural.room.order: Input should be less than or"),
     ],

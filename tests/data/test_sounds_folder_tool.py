@@ -76,7 +76,7 @@ def test_where_links_cannot_be_files_are_copied(
 
 
 def test_folds_that_are_in_both_lists_or_nowhere_are_told(sounds: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="fold 2 is to train on and to test with: leave it out"):
+    with pytest.raises(InputError, match="fold 2 is for training and for testing: remove it"):
         sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2), (2,))
     with pytest.raises(InputError, match="holds no sounds '<number> - <category>/<fold>-"):
         sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (8,), (9,))

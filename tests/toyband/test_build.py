@@ -1,4 +1,4 @@
-"""Many clips: stopped by force or by hand, gone on with, and what cannot be made said at once."""
+"""Test making many clips: stopping, resuming, and one clear error for what cannot be made."""
 
 import hashlib
 import os
@@ -38,16 +38,16 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_a_stop_left_is_swept_and_made_anew(tmp_path: Path) -> None:
-    make(tmp_path / "whole", 2)
+def test_an_unfinished_clip_is_removed_and_made_again(tmp_path: Path) -> None:
+    make(tmp_path / "uninterrupted", 2)
     folder = tmp_path / "stopped"
     make(folder, 1)
-    beside = ClipPaths(folder, "000002").beside
+    beside = ClipPaths(folder, "000002").clip_folder
     beside.mkdir()
     (beside / ".0a1b2c.part").write_bytes(b"half a video")
     (beside / "000002.mp4").write_bytes(b"a video whose clip was not done")
     make(folder, 2)
-    assert digests(folder) == digests(tmp_path / "whole")
+    assert digests(folder) == digests(tmp_path / "uninterrupted")
 
 
 def test_a_clip_that_cannot_be_written_is_named_and_leaves_no_video(tmp_path: Path) -> None:
@@ -58,17 +58,19 @@ def test_a_clip_that_cannot_be_written_is_named_and_leaves_no_video(tmp_path: Pa
     assert [path.name for path in tmp_path.glob("*.mp4")] == ["000001.mp4"]
 
 
-def test_too_few_instruments_are_told_before_anything_is_written(tmp_path: Path) -> None:
-    one = {"categories": ("tuba",), "num_performers": (1, 1, 1, 1, 2)}
+def test_too_few_instruments_are_an_error_before_anything_is_written(tmp_path: Path) -> None:
+    tuba = {"categories": ("tuba",), "num_performers": (1, 1, 1, 1, 2)}
     with pytest.raises(InputError, match="2 different instruments are needed and there are 1"):
-        make(tmp_path / "band", 1, **one)
+        make(tmp_path / "band", 1, **tuba)
     assert not (tmp_path / "band").exists()
-    with pytest.raises(InputError, match="lower num_performers and set unseen_player_probability"):
+    with pytest.raises(
+        InputError, match="num_performers and set offscreen_player_probability to 0"
+    ):
         make(tmp_path / "band", 1, categories=("tuba",), offscreen_player_probability=0.01)
-    assert make(tmp_path / "band", 1, **one, same_category_probability=1.0) == ["000001"]
+    assert make(tmp_path / "band", 1, **tuba, same_category_probability=1.0) == ["000001"]
 
 
-def test_a_recipe_without_clips_gives_way_to_another(tmp_path: Path) -> None:
+def test_a_recipe_without_clips_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "toyband.toml").write_bytes(b"\xff of a run that made nothing")
     make(tmp_path, 1, seed=3)
     assert (tmp_path / "toyband.toml").read_text().startswith("# Made with --seed 3 ")
@@ -88,7 +90,7 @@ def test_folders_that_cannot_be_are_one_clear_error(tmp_path: Path, name: str) -
 )
 def test_odd_pictures_become_clips(tmp_path: Path, width: int, height: int, rate_hz: float) -> None:
     pictures = PictureSettings(width_pixels=width, height_pixels=height, frame_rate_hz=rate_hz)
-    # Of this seed, furniture stands on the floor, which the widest picture does not show.
+    # With this seed a distractor is drawn on the floor, which is outside of the widest picture.
     assert make(tmp_path, 1, seed=0, pictures=pictures, num_performers=(3,)) == ["000001"]
 
 
@@ -105,7 +107,7 @@ def test_a_broken_note_ends_the_run_with_its_name(tmp_path: Path, num_workers: i
 
 
 def start_run(folder: Path) -> subprocess.Popen[str]:
-    """A run of its own with two workers, of which the first clip is done."""
+    """Start a process with two workers, and return it when its first clip is complete."""
     code = (
         "import sys; from avsep.cli import main; "
         "sys.argv = ['avsep', 'toyband', sys.argv[1], '--clips=12', '--workers=2', "
@@ -118,7 +120,7 @@ def start_run(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Shells start what runs in their background deaf to Ctrl-C, and children inherit that.
+        # Shells start background processes with SIGINT ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
@@ -131,21 +133,21 @@ def start_run(folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="signals to a group of processes")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_takes_its_workers_along_and_can_be_gone_on_with(
+def test_a_stopped_run_ends_its_workers_and_can_be_resumed(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     run = start_run(tmp_path / "stopped")
-    if how == signal.SIGKILL:  # the process alone; its workers are not told
+    if how == signal.SIGKILL:  # to the parent process alone, not to its workers
         os.kill(run.pid, how)
-    else:  # as a terminal does
+    else:  # to the process group, as a terminal does
         os.killpg(run.pid, how)
-    # Both pipes end only when every worker has ended.
+    # Reading ends only when every worker has ended, because workers inherit both pipes.
     _, errors = run.communicate(timeout=20)
     assert run.returncode == (-9 if how == signal.SIGKILL else 130)
     assert "Traceback" not in errors
-    done = len(list((tmp_path / "stopped").glob("*.mp4")))
-    assert 1 <= done < 12
+    num_complete = len(list((tmp_path / "stopped").glob("*.mp4")))
+    assert 1 <= num_complete < 12
     settings = ToybandSettings(pictures=PictureSettings(width_pixels=96, height_pixels=64))
-    for name in ("stopped", "whole"):
+    for name in ("stopped", "uninterrupted"):
         list(make_toyband(tmp_path / name, 12, 0, settings, Material.read(), num_workers=1))
-    assert digests(tmp_path / "stopped") == digests(tmp_path / "whole")
+    assert digests(tmp_path / "stopped") == digests(tmp_path / "uninterrupted")

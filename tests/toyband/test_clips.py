@@ -1,4 +1,4 @@
-"""Whole clips: files, stems that sum to the sample, held-out notes, seeds, going on."""
+"""Test whole clips: files, stems that sum to the sample, held-out notes, seeds, resuming."""
 
 import hashlib
 from pathlib import Path
@@ -39,7 +39,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six small clips of a training seed."""
+    """Make six small clips of a training seed."""
     folder = tmp_path_factory.mktemp("band")
     assert make(folder, 6) == [f"00000{index}" for index in range(1, 7)]
     return folder
@@ -51,13 +51,14 @@ def test_stems_sum_to_the_mixture_to_the_sample(band: Path) -> None:
         stems = [soundfile.read(path, dtype="int16")[0].astype(int) for path in paths]
         sound = read_audio(clip.video)
         assert sound.sample_rate_hz == 44100 and sound.start_seconds == 0
-        mixture = sound.waveform[0] * 32768
+        mixture = sound.waveform[0] * 32768  # exact: 16-bit samples as floating point
+        # A tenth of full scale: the sum of silent files would be exact too.
         assert np.array_equal(mixture, sum(stems)) and np.abs(mixture).max() > 3000
         assert len(mixture) == 2 * 44100
 
 
-def test_files_tell_the_same_story(band: Path) -> None:
-    performers = 0
+def test_all_files_of_a_clip_agree(band: Path) -> None:
+    num_performers = 0
     for clip in DATASETS["toyband"](band):
         paths = ClipPaths(band, clip.name)
         record = read_record(paths.score)
@@ -68,14 +69,14 @@ def test_files_tell_the_same_story(band: Path) -> None:
             zip(record.performers, clip.sources, strict=True), 1
         ):
             assert source.path.name == f"{number:02d}-{performer.category}.wav"
-            assert paths.beside / performer.stem == source.path
+            assert paths.clip_folder / performer.stem == source.path
             assert record.score.parts[performer.part].category == performer.category
         assert len(clip.offscreen) == len(record.offscreen)
         assert not record.held_out and record.seed == 5
         video = probe(clip.video).video[0]
         assert (video.width, video.height) == (160, 96)
-        performers += len(labels)
-    assert performers > 6
+        num_performers += len(labels)
+    assert num_performers > 6  # of six clips, so that the order of several has been checked
 
 
 def test_the_same_seed_makes_the_same_files(band: Path, tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_the_same_seed_makes_the_same_files(band: Path, tmp_path: Path) -> None:
 def test_held_out_seeds_play_what_training_seeds_never_play(band: Path, tmp_path: Path) -> None:
     make(tmp_path / "test", 3, seed=1005)
 
-    def played(folder: Path) -> set[str]:
+    def played_notes(folder: Path) -> set[str]:
         records = [read_record(ClipPaths(folder, c.name).score) for c in read_toyband(folder)]
         return {
             note
@@ -99,31 +100,32 @@ def test_held_out_seeds_play_what_training_seeds_never_play(band: Path, tmp_path
             for note in player.notes
         }
 
-    train, test = played(band), played(tmp_path / "test")
+    train, test = played_notes(band), played_notes(tmp_path / "test")
+    # Enough notes that a missing split would show.
     assert len(train) > 20 and len(test) > 10 and not train & test
 
 
-def test_going_on_after_a_stop(band: Path, tmp_path: Path) -> None:
+def test_resuming_after_a_stop(band: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     make(folder, 1)
-    kept = ClipPaths(folder, "000001").video.stat().st_mtime_ns
-    half = ClipPaths(folder, "000002")
-    half.stems.mkdir(parents=True)
-    (half.stems / "01-kazoo.wav").write_bytes(b"left by a run that was stopped")
+    modified_ns = ClipPaths(folder, "000001").video.stat().st_mtime_ns
+    unfinished = ClipPaths(folder, "000002")
+    unfinished.stems.mkdir(parents=True)
+    (unfinished.stems / "01-kazoo.wav").write_bytes(b"left by a run that was stopped")
     make(folder, 2)
-    assert ClipPaths(folder, "000001").video.stat().st_mtime_ns == kept
+    assert ClipPaths(folder, "000001").video.stat().st_mtime_ns == modified_ns
     assert digest(folder)["000002.mp4"] == digest(band)["000002.mp4"]
-    assert not (half.stems / "01-kazoo.wav").exists()
+    assert not (unfinished.stems / "01-kazoo.wav").exists()
 
 
-def test_two_processes_make_what_one_makes(band: Path, tmp_path: Path) -> None:
+def test_two_processes_make_the_same_files_as_one(band: Path, tmp_path: Path) -> None:
     settings, material = SETTINGS, Material.read()
     list(make_toyband(tmp_path / "two", 2, 5, settings, material, num_workers=2))
     first = digest(band)
     assert all(first[name] == value for name, value in digest(tmp_path / "two").items())
 
 
-def test_recipes_say_who_plays(tmp_path: Path) -> None:
+def test_the_recipe_determines_the_cast(tmp_path: Path) -> None:
     settings = load_recipe("toyband-twins", "toyband", ToybandSettings)
     settings = settings.model_copy(update={"clip_seconds": 1.0, "pictures": SMALL})
     list(make_toyband(tmp_path, 2, 0, settings, Material.read(), num_workers=1))
@@ -136,6 +138,7 @@ def test_errors(tmp_path: Path) -> None:
     make(tmp_path / "mine")
     with pytest.raises(InputError, match="holds clips of another seed, recipe or material"):
         make(tmp_path / "mine", seed=6)
+    # A folder of other files is never written into.
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match=r"is not empty and holds no toyband\.toml"):

@@ -1,4 +1,4 @@
-"""The folder on disk: names that keep their order, and clips that do not hang together."""
+"""Test the folder layout: order of stems, and errors for missing or malformed files."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ OBJECTS = [{"label": "violin", "box": [0, 0, 0.5, 1]}, {"label": "tuba", "box": 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> ClipPaths:
-    """A clip of two performers and a noise, with empty files where only names matter."""
+    """Write a clip of two performers and a noise, with empty files where only names matter."""
     paths = ClipPaths(tmp_path, "000001")
     paths.stems.mkdir(parents=True)
     for name in stem_names(["violin", "tuba"], ["rain"]):
@@ -39,9 +39,11 @@ def test_a_video_without_its_folder_is_an_error_that_names_it(paths: ClipPaths) 
         read_toyband(paths.folder)
 
 
-def test_a_score_of_another_make_is_an_error(paths: ClipPaths) -> None:
+def test_a_malformed_score_is_an_error(paths: ClipPaths) -> None:
+    # The file is missing.
     with pytest.raises(InputError, match=r"cannot read '.*score\.json' as a clip's score"):
         read_record(paths.score)
+    # Not UTF-8 text.
     paths.score.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"cannot read '.*score\.json' as a clip's score"):
         read_record(paths.score)

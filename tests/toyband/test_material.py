@@ -1,4 +1,4 @@
-"""Material: instruments that can be both heard and seen, on each side of the split."""
+"""Test material: instruments with both notes and pictures, on each side of the split."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from avsep.toyband.material import Material
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Notes of violin (12) and cello (3); photographs of violin (2), cello (3) and tuba (3)."""
+    """Write notes of violin (12), cello (3); photographs of violin (2), cello (3), tuba (3)."""
     for name, num_notes in (("violin", 12), ("cello", 3)):
         (tmp_path / "notes" / name).mkdir(parents=True)
         for index in range(num_notes):
@@ -27,7 +27,7 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_shipped_material_has_every_instrument_and_says_so() -> None:
+def test_shipped_material_has_every_instrument() -> None:
     material = Material.read()
     assert material.categories(False, ()) == material.categories(True, ()) == CATEGORIES
     assert material.categories(False, ("tuba", "cello")) == ("cello", "tuba")
@@ -35,24 +35,28 @@ def test_shipped_material_has_every_instrument_and_says_so() -> None:
     assert material.warnings() == ()
 
 
-def test_only_what_is_both_heard_and_seen_is_played(folders: Path) -> None:
+def test_only_instruments_with_notes_and_pictures_are_played(folders: Path) -> None:
     material = Material.read(folders / "notes", folders / "photos")
+    # There are photographs of a tuba, but no notes.
     assert material.categories(False, ()) == ("cello", "violin")
     assert material.origin == "--sounds notes --photos photos"
     assert material.warnings() == (
-        "too few notes to hold any out, so only seeds below 1000 play them: cello (3)",
+        "instruments with fewer than 10 notes, only used by seeds below 1000: cello (3)",
     )
 
 
-def test_held_out_seeds_leave_out_what_has_no_held_out_photograph(folders: Path) -> None:
+def test_held_out_seeds_leave_out_instruments_without_held_out_photographs(folders: Path) -> None:
     material = Material.read(photos=folders / "photos")
     assert material.categories(False, ()) == ("cello", "tuba", "violin")
+    # The third of every five photographs is held out, and there are two of the violin.
     assert material.categories(True, ()) == ("cello", "tuba")
 
 
-def test_nothing_to_play_is_an_error_that_lists_what_there_is(folders: Path) -> None:
+def test_nothing_to_play_is_an_error_that_lists_the_instruments(folders: Path) -> None:
     material = Material.read(folders / "notes", folders / "photos")
     with pytest.raises(InputError, match=r"notes of cello, violin; .*cello, tuba, violin; .*tuba"):
         material.categories(False, ("tuba",))
-    with pytest.raises(InputError, match=r"notes of violin; pictures of cello, tuba; wanted: any"):
+    with pytest.raises(
+        InputError, match=r"notes of violin; pictures of cello, tuba; selected: any"
+    ):
         material.categories(True, ())

@@ -1,4 +1,4 @@
-"""SOFA files: read as they are meant, and each thing that can be wrong with one told in a line."""
+"""Test reading SOFA files: angle convention, optional fields, and one error line per fault."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LEFT, RIGHT = [1.0, 1.0, 0.3, 0.5], [1.0, 0.3, 1.0, 0.9]
 
 
 def write_sofa(path: Path) -> Path:
-    """A head of four directions, with what real files say of themselves."""
+    """Write a head of four directions, with the attributes of published files."""
     with h5py.File(path, "w") as file:
         file.attrs["Conventions"] = np.bytes_(b"SOFA")
         file.attrs["SOFAConventions"] = np.bytes_(b"SimpleFreeFieldHRIR")
@@ -32,7 +32,7 @@ def write_sofa(path: Path) -> Path:
         file["SourcePosition"] = POSITIONS
         file["SourcePosition"].attrs["Type"] = np.bytes_(b"spherical")
         file["SourcePosition"].attrs["Units"] = np.bytes_(b"degree, degree, metre")
-        # As in a published file whose responses are right: the sound decides.
+        # Exchanged, as in a published file whose responses are right: levels decide.
         file["ReceiverPosition"] = np.array([[0, -0.09, 0], [0, 0.09, 0]])[..., None]
     return path
 
@@ -72,6 +72,7 @@ def test_sofas_left_is_our_left(sofa: Path) -> None:
     head = read_head(sofa)
     assert repr(head) == "MeasuredHead('dummy')" and head.sample_rate_hz == 48000
     np.testing.assert_array_equal(head.angles_degrees, [[0, 0], [-90, 0], [90, 0], [30, 45]])
+    # Between measured directions the nearest one is used.
     for azimuth_degrees, index in ((0, 0), (-80, 1), (100, 2)):
         ears = head.responses(Direction(azimuth_degrees), 48000)
         assert ears.max(axis=1).tolist() == [LEFT[index], RIGHT[index]]
@@ -79,14 +80,14 @@ def test_sofas_left_is_our_left(sofa: Path) -> None:
     assert above.max(axis=1).tolist() == [0.5, 0.9]
 
 
-def test_what_a_file_need_not_say(sofa: Path) -> None:
+def test_optional_fields_may_be_missing(sofa: Path) -> None:
     with h5py.File(sofa, "r+") as file:
         for name in ("Data.Delay", "ReceiverPosition"):
             del file[name]
         file["SourcePosition"].attrs["Units"] = "degree, degree, meter"  # text, not bytes
     assert len(read_head(sofa).measured) == 4
     with h5py.File(sofa, "r+") as file:
-        file["Data.Delay"] = np.full((4, 2), 12.0)  # the same for all: no matter
+        file["Data.Delay"] = np.full((4, 2), 12.0)  # equal for all responses: ignored
     assert len(read_head(sofa).measured) == 4
 
 
@@ -95,7 +96,7 @@ def test_what_a_file_need_not_say(sofa: Path) -> None:
     [
         (without("Data.IR"), "holds no measured head: .* lacks Data.IR; needed is SimpleFree"),
         (without("Data.SamplingRate"), "lacks Data.SamplingRate"),
-        (set_attribute("/", "SOFAConventions", b"GeneralFIR"), "convention 'GeneralFIR' and lacks"),
+        (set_attribute("/", "SOFAConventions", b"GeneralFIR"), "'GeneralFIR' and it lacks nothing"),
         (set_attribute("SourcePosition", "Type", b"cartesian"), "positions are cartesian"),
         (set_attribute("SourcePosition", "Units", b"radian, radian, metre"), "in radian, radian"),
         (replace("Data.IR", np.ones((4, 3, 32))), r"\[4, 3, 32\] responses at \[4, 3\] positions"),
@@ -105,12 +106,12 @@ def test_what_a_file_need_not_say(sofa: Path) -> None:
         (replace("SourcePosition", POSITIONS[:, :2]), r"at \[4, 2\] positions"),
         (spoil_one_sample, "holds NaN or infinite numbers"),
         (replace("SourcePosition", np.full((4, 3), np.inf)), "holds NaN or infinite"),
-        (replace("Data.SamplingRate", [0.0]), r"Data.SamplingRate \[0.\] is no rate in hertz"),
-        (replace("Data.SamplingRate", [44.1]), "is no rate in hertz"),
-        (replace("Data.SamplingRate", [44100.0, 48000.0]), "is no rate in hertz"),
+        (replace("Data.SamplingRate", [0.0]), r"Data.SamplingRate \[0.\] is not one rate in hertz"),
+        (replace("Data.SamplingRate", [44.1]), "is not one rate in hertz from 1000 to 1000000"),
+        (replace("Data.SamplingRate", [44100.0, 48000.0]), "is not one rate in hertz"),
         (replace("Data.Delay", [[0.0, 3.0]]), "Data.Delay differs; write the delays into Data.IR"),
-        (replace("Data.IR", np.zeros((4, 2, 32))), "on the wrong sides, or hear nothing"),
-        (exchange_ears, "its first ear is not louder for sources on the left"),
+        (replace("Data.IR", np.zeros((4, 2, 32))), "the ears are exchanged or silent"),
+        (exchange_ears, "the first ear is not louder for sources on the left"),
         (replace("SourcePosition", POSITIONS * [-1, 1, 1]), "or count azimuth to the left"),
         (replace("Data.IR", b"words"), "cannot read '.*' as a SOFA file"),
     ],
@@ -126,7 +127,7 @@ def test_each_fault_is_one_line(
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all", None])
-def test_files_that_are_none(tmp_path: Path, content: bytes | None) -> None:
+def test_other_files_are_an_error(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "other.sofa"
     if content is not None:
         path.write_bytes(content)
@@ -134,7 +135,7 @@ def test_files_that_are_none(tmp_path: Path, content: bytes | None) -> None:
         read_head(path)
 
 
-def test_a_torn_file(sofa: Path) -> None:
+def test_a_truncated_file_is_an_error(sofa: Path) -> None:
     content = sofa.read_bytes()
     for share in (0.2, 0.6, 0.95):
         sofa.write_bytes(content[: int(len(content) * share)])

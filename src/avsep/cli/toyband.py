@@ -45,7 +45,7 @@ def toyband(
     from avsep.toyband.music.notes import is_held_out
 
     settings = load_recipe(recipe, "toyband", ToybandSettings, overrides or [])
-    settings = settings.for_ears(binaural, head)
+    settings = settings.with_binaural(binaural, head)
     material = Material.read(sounds, photos, noise, chorales, head)
     for remark in material.warnings():
         print_line(remark)

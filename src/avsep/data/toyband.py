@@ -55,8 +55,8 @@ def read_clip(paths: ClipPaths) -> ClipFiles:
     seen = [path for path in stems if f"-{OFFSCREEN}-" not in path.name]
     if len(seen) != len(objects):
         raise InputError(
-            f"'{paths.beside}' has {len(seen)} stems for {len(objects)} objects: a stem is missing "
-            "or objects.json was edited; make the clip again"
+            f"'{paths.clip_folder}' has {len(seen)} stems for {len(objects)} objects: a stem is "
+            "missing or objects.json was edited; make the clip again"
         )
     sources = tuple(
         SourceFile(path, visible.label or "", paths.name, visible)

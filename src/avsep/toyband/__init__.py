@@ -1,1 +1,1 @@
-"""Toyband: generated clips of performers who move with their notes; nothing to download."""
+"""Toyband: generate audio-visual clips of performers whose motion follows their notes."""

@@ -1,4 +1,4 @@
-"""Many clips into one folder: in parallel, repeatable, and going on where a run was stopped."""
+"""Write a toyband folder of many clips: in parallel, reproducible, and resumable."""
 
 import os
 from collections.abc import Iterator
@@ -26,18 +26,24 @@ def make_toyband(
     *,
     num_workers: int = 0,
 ) -> Iterator[str]:
-    """Write clips into a folder and yield the name of each as it is done; 0 workers: one a core.
+    """Write clips into a folder and yield the name of each finished clip.
 
-    Clips that are there already stay, so a stopped run goes on and a folder can grow. A folder of
-    another seed or recipe is an InputError, and so is a band that the material cannot fill.
+    Existing clips are kept, so a stopped run can be resumed and a folder can grow. With
+    `num_workers` 0 there is one worker process per core.
+
+    Raises:
+        InputError: the folder was made with another seed, recipe or material, or the material has
+            too few instruments for the settings.
     """
     check_cast(settings, material.categories(is_held_out(seed), settings.categories))
-    _begin(folder, seed, settings, material)
+    _write_folder_recipe(folder, seed, settings, material)
     names = [f"{index:06d}" for index in range(1, num_clips + 1)]
+    # The video is written last (see `make_clip`), so its presence means that the clip is complete.
     missing = [name for name in names if not ClipPaths(folder, name).video.is_file()]
     yield from (name for name in names if name not in missing)
     make = partial(_make_numbered_clip, folder, seed, settings, material)
     num_workers = min(num_workers or os.cpu_count() or 1, max(1, len(missing)))
+    # A single worker runs in this process: starting another one costs seconds of imports.
     if num_workers == 1:
         yield from map(make, missing)
         return
@@ -47,6 +53,7 @@ def make_toyband(
 def _make_numbered_clip(
     folder: Path, seed: int, settings: ToybandSettings, material: Material, name: str
 ) -> str:
+    """Write the clip of this name and return the name; a write error becomes an InputError."""
     try:
         make_clip(ClipPaths(folder, name), seed, int(name), settings, material)
     except (OSError, soundfile.SoundFileError) as error:
@@ -54,23 +61,26 @@ def _make_numbered_clip(
     return name
 
 
-def _begin(folder: Path, seed: int, settings: ToybandSettings, material: Material) -> None:
-    """Write the recipe into the folder, or see that the one there is the same.
+def _write_folder_recipe(
+    folder: Path, seed: int, settings: ToybandSettings, material: Material
+) -> None:
+    """Write the recipe into the folder, or check that the existing one is identical.
 
-    The recipe of a folder without a clip is no longer of use and gives way.
+    The recipe of a folder without clips is overwritten.
     """
     recipe = write_recipe(settings, "toyband")
     text = f"# Made with --seed {seed} from {material.origin}.\n{recipe}"
     path = folder / RECIPE_NAME
     make_folder(folder)
     try:
-        found = path.read_bytes() if path.exists() else None
-        foreign = found is None and any(folder.iterdir())
+        # Bytes, because a damaged recipe may not be valid UTF-8.
+        existing = path.read_bytes() if path.exists() else None
+        has_foreign_files = existing is None and any(folder.iterdir())
     except OSError as error:
-        raise InputError(f"cannot look into '{folder}': {error.strerror}") from error
-    if found == text.encode():
+        raise InputError(f"cannot read the folder '{folder}': {error.strerror}") from error
+    if existing == text.encode():
         return
-    if foreign:
+    if has_foreign_files:
         raise InputError(f"'{folder}' is not empty and holds no {RECIPE_NAME}: give a new folder")
     if any(folder.glob("*.mp4")):
         raise InputError(

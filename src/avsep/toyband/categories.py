@@ -1,8 +1,8 @@
-"""The sixteen instruments that toyband plays, recorded notes hold and the mini models know."""
+"""The sixteen instrument categories of toyband, of the note bank and of the mini models."""
 
 from avsep.errors import unknown_name
 
-# Order is the category index stored in checkpoints: append, never reorder.
+# The position in this tuple is the category index stored in checkpoints: append, never reorder.
 CATEGORIES = (
     "accordion",
     "banjo",
@@ -22,7 +22,7 @@ CATEGORIES = (
     "xylophone",
 )
 
-# Other people's words for the same thing (MUSIC, MUSIC-21, AVE and everyday English).
+# Synonyms from the label lists of MUSIC, MUSIC-21 and AVE and from everyday English.
 ALIASES = {
     "acoustic guitar": "guitar",
     "drum": "drums",
@@ -34,7 +34,7 @@ ALIASES = {
 
 
 def find_category(label: str) -> str | None:
-    """The category that a word means, or none: case, underscores and aliases do not matter.
+    """Return the category of a label, or None; case, underscores and aliases are resolved.
 
     >>> find_category("Acoustic_Guitar"), find_category("kazoo")
     ('guitar', None)
@@ -45,8 +45,12 @@ def find_category(label: str) -> str | None:
 
 
 def category_index(label: str) -> int:
-    """The index of the category that a word means; an unknown word is an error that lists them."""
-    found = find_category(label)
-    if found is None:
+    """Return the index in CATEGORIES of a label's category.
+
+    Raises:
+        InputError: the label is unknown; the message lists the known ones.
+    """
+    category = find_category(label)
+    if category is None:
         raise unknown_name("category", label, [*CATEGORIES, *ALIASES])
-    return CATEGORIES.index(found)
+    return CATEGORIES.index(category)

@@ -1,4 +1,4 @@
-"""One clip: a cast is drawn, plays, is heard and seen, and is written to disk."""
+"""Generate one clip: draw the cast, render its music and pictures, and write the files."""
 
 import re
 import shutil
@@ -17,14 +17,19 @@ from avsep.media.audio import write_audio
 from avsep.media.objects_file import objects_text
 from avsep.media.video_files import AudioTrack, VideoSettings, write_video
 from avsep.records import VisibleObject
+from avsep.toyband.binaural import (
+    BinauralSceneSettings,
+    draw_directions,
+    draw_head,
+    spatialise_stems,
+)
 from avsep.toyband.categories import category_index, find_category
-from avsep.toyband.ears import EarSettings, directions_of, draw_head, hear
 from avsep.toyband.folder import (
+    BinauralRecord,
     ClipPaths,
     ClipRecord,
     DirectionRecord,
     DistractorRecord,
-    EarsRecord,
     OffscreenRecord,
     PerformerRecord,
     stem_names,
@@ -34,75 +39,90 @@ from avsep.toyband.music.notes import SAMPLE_RATE_HZ, is_held_out
 from avsep.toyband.music.performance import (
     Performance,
     balance,
+    draw_noise_bed,
     envelope,
     mix_stems,
-    noise_bed,
     perform,
 )
-from avsep.toyband.music.score import Score, ScoreSettings, compose
+from avsep.toyband.music.score import CompositionSettings, Score, compose
 from avsep.toyband.pictures.performers import PictureSettings, StageSettings
 from avsep.toyband.pictures.stage import Role, Stage, make_stage
 
+# Samples are divided by 2^15, as audio readers do: stems and mixture then have the same scale when
+# read as floating point, and their sum stays exact.
 FULL_SCALE = 2**15
+# Performers stand side by side: five would be too narrow in a picture of the default width.
 MOST_PERFORMERS = 4
-# Clips are made in parallel, so each encoder takes one core and the quickest way.
+# Clips are made in parallel, one per core: each encoder takes one thread, and the quickest preset.
 ENCODING = VideoSettings(preset="ultrafast", quality_crf=23, num_threads=1)
 
 
 class ToybandSettings(BaseModel):
-    """What clips are like; whatever is left open is drawn from the seed."""
+    """The settings of a toyband folder; whatever they leave open is drawn from the seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    clip_seconds: float = Field(default=10.0, ge=1, le=600, description="length of a clip")
+    clip_seconds: float = Field(default=10.0, ge=1, le=600, description="duration of a clip")
     num_performers: tuple[int, ...] = Field(
-        default=(1, 2, 2, 2, 3, 4), min_length=1, description="drawn from these; 1 to 4 on a stage"
+        default=(1, 2, 2, 2, 3, 4),
+        min_length=1,
+        description="visible performers, 1 to 4; each clip draws one of these numbers",
     )
-    categories: tuple[str, ...] = Field(default=(), description="instruments; none means all")
+    categories: tuple[str, ...] = Field(default=(), description="instruments; empty means all")
     same_category_probability: float = Field(
         default=0.15, ge=0, le=1, description="that two performers play the same instrument"
     )
     together_probability: float = Field(
-        default=0.5, ge=0, le=1, description="of common tempo and harmony, the hard case"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="that all parts share tempo and harmony, the hard case",
     )
     offscreen_player_probability: float = Field(
-        default=0.1, ge=0, le=1, description="that somebody plays whom the picture does not show"
+        default=0.1, ge=0, le=1, description="that one more player is audible but not visible"
     )
     noise_probability: float = Field(
-        default=0.5, ge=0, le=1, description="of a sound without an object, where --noise gives any"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="of a noise without a visible object, if --noise is given",
     )
     level_spread_db: float = Field(
         default=6.0,
         ge=0,
         le=60,
-        description="between the loudest and the softest performer at most",
+        description="largest level difference between two performers",
     )
-    score: ScoreSettings = ScoreSettings()
+    score: CompositionSettings = CompositionSettings()
     pictures: PictureSettings = PictureSettings()
-    binaural: EarSettings | None = Field(
-        default=None, description="heard by two ears, as --binaural makes it; none: one channel"
+    binaural: BinauralSceneSettings | None = Field(
+        default=None, description="two-channel sound, as with --binaural; none: one channel"
     )
 
     @field_validator("num_performers")
     @classmethod
-    def _fits_the_stage(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_num_performers(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
         if not all(1 <= count <= MOST_PERFORMERS for count in counts):
             raise ValueError(f"each must be 1 to {MOST_PERFORMERS}")
         return counts
 
     @field_validator("categories")
     @classmethod
-    def _known(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+    def _to_category_names(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         for label in labels:
-            category_index(label)
+            category_index(label)  # raises for an unknown label and lists the known ones
         return tuple(name for label in labels if (name := find_category(label)))
 
-    def for_ears(self, binaural: bool, head: Path | None) -> Self:
-        """The same heard by two ears where that is asked for; a head needs them."""
+    def with_binaural(self, binaural: bool, head: Path | None) -> Self:
+        """Return the settings with default binaural settings added if `binaural` is True.
+
+        Raises:
+            InputError: a measured head is given, but the sound has one channel.
+        """
         if binaural and self.binaural is None:
-            return self.model_copy(update={"binaural": EarSettings()})
+            return self.model_copy(update={"binaural": BinauralSceneSettings()})
         if head is not None and self.binaural is None:
-            raise InputError(f"a head, '{head}', hears with two ears: add --binaural")
+            raise InputError(f"--head '{head}' is only used for two-channel sound: add --binaural")
         return self
 
 
@@ -113,23 +133,30 @@ def make_clip(
     settings: ToybandSettings,
     material: Material,
 ) -> None:
-    """Write one clip: the folder beside the video first, the video whole and last."""
+    """Write one clip: first the stems and JSON files, then the video, atomically.
+
+    The pair (seed, index) determines every random draw, so a clip does not depend on the number of
+    clips in its folder or on the order in which they are made.
+    """
     generator = np.random.default_rng([seed, index])
     held_out = is_held_out(seed)
     cast = draw_cast(settings, material.categories(held_out, settings.categories), generator)
     music = play(cast, settings, material, held_out, generator)
     stage = set_stage(cast, music, settings, material, held_out, generator)
     objects = stage.objects()
-    music, ears = by_two_ears(music, objects, settings, material, generator)
-    record = _record(seed, index, held_out, cast, music, stage).model_copy(update={"ears": ears})
-    if ears is not None:
-        azimuths = [direction.azimuth_degrees for direction in ears.directions]
+    # After all other draws: a seed has the same cast and music with one channel as with two.
+    music, binaural = render_binaural(music, objects, settings, material, generator)
+    record = _make_record(seed, index, held_out, cast, music, stage)
+    record = record.model_copy(update={"ears": binaural})
+    if binaural is not None:
+        azimuths = [direction.azimuth_degrees for direction in binaural.directions]
+        # Not strict: the directions of offscreen sounds follow those of the visible performers.
         objects = [
-            one.model_copy(update={"azimuth_degrees": round(azimuth, 2)})
-            for one, azimuth in zip(objects, azimuths, strict=False)
+            visible.model_copy(update={"azimuth_degrees": round(azimuth, 2)})
+            for visible, azimuth in zip(objects, azimuths, strict=False)
         ]
 
-    shutil.rmtree(paths.beside, ignore_errors=True)  # left by a run that was stopped
+    shutil.rmtree(paths.clip_folder, ignore_errors=True)  # left by a run that was stopped
     paths.stems.mkdir(parents=True)
     for name, stem in zip(music.stem_names(cast), music.stems, strict=True):
         write_audio(paths.stems / name, _as_float(stem), SAMPLE_RATE_HZ, "pcm16")
@@ -137,24 +164,26 @@ def make_clip(
     write_atomic(paths.score, record.model_dump_json(indent=1) + "\n")
     track = AudioTrack("mixture", _as_float(music.mixture), SAMPLE_RATE_HZ)
     rate_hz = settings.pictures.frame_rate_hz
-    done = paths.beside / paths.video.name  # here, so that the next run sweeps what a stop leaves
-    write_video(done, stage.frames(), rate_hz, [track], ENCODING)
-    done.replace(paths.video)
+    # Written inside the clip's folder, so that the next run's rmtree removes an unfinished video.
+    unfinished = paths.clip_folder / paths.video.name
+    write_video(unfinished, stage.frames(), rate_hz, [track], ENCODING)
+    unfinished.replace(paths.video)
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who plays: performers on the stage, then whoever is not seen."""
+    """The instruments of a clip: those of the visible performers, then those off screen."""
 
-    seen: tuple[str, ...]
+    visible: tuple[str, ...]
     offscreen: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Music:
-    """What is heard: the score, a performance a part, and 16-bit stems in the order of the cast.
+    """The score, one performance per part, and 16-bit stems in the order of the cast.
 
-    Stems and mixture have one channel, or two: the left and the right ear.
+    Stems and mixture have one channel, or two: the left and the right ear. The stems of noises
+    follow those of the cast.
     """
 
     score: Score
@@ -164,37 +193,41 @@ class Music:
     mixture: Int16[np.ndarray, "C N"]
 
     def stem_names(self, cast: Cast) -> list[str]:
-        """File names of the stems."""
-        return stem_names(cast.seen, [*cast.offscreen, *self.noise_labels])
+        """Return the file names of the stems."""
+        return stem_names(cast.visible, [*cast.offscreen, *self.noise_labels])
 
 
 def check_cast(settings: ToybandSettings, categories: Sequence[str]) -> None:
-    """Raise InputError when a clip may need more different instruments than there are."""
+    """Raise InputError if a clip may need more different instruments than there are."""
+    # Two performers of one instrument save one, but only if every clip has such a pair.
     always_twins = settings.same_category_probability == 1
-    most_seen = max(count - (always_twins and count > 1) for count in settings.num_performers)
-    num_distinct = most_seen + (settings.offscreen_player_probability > 0)
+    most_visible = max(count - (always_twins and count > 1) for count in settings.num_performers)
+    num_distinct = most_visible + (settings.offscreen_player_probability > 0)
     if num_distinct > len(categories):
         raise InputError(
             f"{num_distinct} different instruments are needed and there are {len(categories)}: "
             f"{', '.join(categories)}; add categories, or lower num_performers and set "
-            "unseen_player_probability to 0"
+            "offscreen_player_probability to 0"
         )
 
 
 def draw_cast(
     settings: ToybandSettings, categories: Sequence[str], generator: np.random.Generator
 ) -> Cast:
-    """Who plays, seen and unseen, of categories that `check_cast` has found to be enough."""
-    num_seen = int(generator.choice(settings.num_performers))
-    twins = num_seen > 1 and generator.random() < settings.same_category_probability
-    with_unseen = generator.random() < settings.offscreen_player_probability
-    num_distinct = num_seen - twins + with_unseen
+    """Draw the instruments of a clip, visible and offscreen; `check_cast` must have passed."""
+    num_visible = int(generator.choice(settings.num_performers))
+    twins = num_visible > 1 and generator.random() < settings.same_category_probability
+    with_offscreen = generator.random() < settings.offscreen_player_probability
+    num_distinct = num_visible - twins + with_offscreen
     assert num_distinct <= len(categories), "check_cast comes first"
     order = generator.permutation(len(categories))[:num_distinct].tolist()
-    chosen: list[str] = [categories[int(place)] for place in order]
-    offscreen = (chosen.pop(),) if with_unseen else ()
-    seen = [*chosen, chosen[0]] if twins else chosen
-    return Cast(tuple(seen[place] for place in generator.permutation(num_seen).tolist()), offscreen)
+    chosen: list[str] = [categories[int(index)] for index in order]
+    # Never an instrument of the stage: no visible performer may match the offscreen sound.
+    offscreen = (chosen.pop(),) if with_offscreen else ()
+    visible = [*chosen, chosen[0]] if twins else chosen
+    # Shuffled, because otherwise the second of two equal instruments would always be the last.
+    order = generator.permutation(num_visible).tolist()
+    return Cast(tuple(visible[index] for index in order), offscreen)
 
 
 def play(
@@ -204,8 +237,8 @@ def play(
     held_out: bool,
     generator: np.random.Generator,
 ) -> Music:
-    """Compose for the cast, play every part, add noise, and bring all to 16 bits."""
-    players = [*cast.seen, *cast.offscreen]
+    """Compose a score for the cast, render every part, add noise, and quantise to 16 bits."""
+    players = [*cast.visible, *cast.offscreen]
     score = compose(
         [material.bank.register(category, held_out) for category in players],
         settings.clip_seconds,
@@ -224,37 +257,41 @@ def play(
     stems = balance(stems, generator, settings.level_spread_db)
     labels: tuple[str, ...] = ()
     if material.noises and generator.random() < settings.noise_probability:
-        bed = noise_bed(material.noises, stems.sum(0), generator)
+        # After balancing: the noise has its own level range below the sum of the players.
+        bed = draw_noise_bed(material.noises, stems.sum(0), generator)
         stems = np.concatenate([stems, bed.waveform[None]])
         labels = (noise_label(bed.path),)
-    whole, mixture = mix_stems(stems[:, None])  # S 1 N
-    return Music(score, performances, labels, whole, mixture)
+    quantised, mixture = mix_stems(stems[:, None])  # S 1 N
+    return Music(score, performances, labels, quantised, mixture)
 
 
-def by_two_ears(
+def render_binaural(
     music: Music,
     objects: Sequence[VisibleObject],
     settings: ToybandSettings,
     material: Material,
     generator: np.random.Generator,
-) -> tuple[Music, EarsRecord | None]:
-    """The music as it reaches two ears from where its performers stand, and from where that is.
+) -> tuple[Music, BinauralRecord | None]:
+    """Render the stems for two ears; return the two-channel music and its directions.
 
-    As it was, and nothing, for a band in one channel.
+    One-channel settings return the music unchanged and None.
     """
     if settings.binaural is None:
         return music, None
-    head = settings.binaural.in_room(material.head or draw_head(settings.binaural, generator))
+    head = settings.binaural.place_head(material.head or draw_head(settings.binaural, generator))
     width, height = settings.pictures.picture_size
-    boxes = [one.box_at(0.0) for one in objects]
-    num_unseen = len(music.stems) - len(boxes)
-    directions = directions_of(boxes, num_unseen, height / width, settings.binaural, generator)
-    stems, mixture = mix_stems(hear(_as_float(music.stems[:, 0]), directions, head, SAMPLE_RATE_HZ))
-    ears = EarsRecord(
+    boxes = [visible.box_at(0.0) for visible in objects]
+    num_offscreen = len(music.stems) - len(boxes)
+    directions = draw_directions(boxes, num_offscreen, height / width, settings.binaural, generator)
+    # From the 16-bit stems, which the pictures follow too. They are quantised a second time.
+    stems, mixture = mix_stems(
+        spatialise_stems(_as_float(music.stems[:, 0]), directions, head, SAMPLE_RATE_HZ)
+    )
+    record = BinauralRecord(
         head=repr(head),
         directions=tuple(DirectionRecord(**asdict(direction)) for direction in directions),
     )
-    return replace(music, stems=stems, mixture=mixture), ears
+    return replace(music, stems=stems, mixture=mixture), record
 
 
 def set_stage(
@@ -265,38 +302,40 @@ def set_stage(
     held_out: bool,
     generator: np.random.Generator,
 ) -> Stage:
-    """The performers on a stage, each with the notes and the loudness of its own stem."""
+    """Make the stage of a cast; each performer moves with the notes and loudness of its stem."""
     stage = StageSettings(
         **settings.pictures.model_dump(),
         duration_seconds=settings.clip_seconds,
         held_out_photographs=held_out,
-        centres=settings.binaural and settings.binaural.centres(len(cast.seen), generator),
+        centres=settings.binaural and settings.binaural.draw_centres(len(cast.visible), generator),
     )
+    # Not strict: parts and stems of offscreen players and noises follow the visible ones.
     roles = [
         Role(category, part.events, _loudness(stem[0], stage))
-        for category, part, stem in zip(cast.seen, music.score.parts, music.stems, strict=False)
+        for category, part, stem in zip(cast.visible, music.score.parts, music.stems, strict=False)
     ]
     return make_stage(roles, stage, generator, material.photographs)
 
 
 def _loudness(stem: Int16[np.ndarray, " N"], stage: StageSettings) -> Float32[np.ndarray, " K"]:
-    """How loud a stem is at each frame of the stage, 0..1."""
+    """Compute the loudness of a stem at each frame of the stage, 0..1."""
     return envelope(_as_float(stem), stage.frame_rate_hz, stage.num_frames)
 
 
-def _record(
+def _make_record(
     seed: int, index: int, held_out: bool, cast: Cast, music: Music, stage: Stage
 ) -> ClipRecord:
+    """Return the content of score.json; parts and stems have the same order and index."""
     stems = [f"stems/{name}" for name in music.stem_names(cast)]
-    notes = [tuple(sorted(set(performance.played))) for performance in music.performances]
-    num_seen, num_players = len(cast.seen), len(music.performances)
+    notes = [tuple(sorted(set(performance.note_names))) for performance in music.performances]
+    num_visible, num_players = len(cast.visible), len(music.performances)
     performers = [
         PerformerRecord(category=category, part=part, stem=stems[part], notes=notes[part])
-        for part, category in enumerate(cast.seen)
+        for part, category in enumerate(cast.visible)
     ]
     players = [
         OffscreenRecord(label=label, part=part, stem=stems[part], notes=notes[part])
-        for part, label in enumerate(cast.offscreen, num_seen)
+        for part, label in enumerate(cast.offscreen, num_visible)
     ]
     noises = [
         OffscreenRecord(label=label, part=None, stem=stem)
@@ -315,7 +354,9 @@ def _record(
 
 
 def noise_label(path: Path) -> str:
-    """What a noise is called in file names: its folder's words, only letters a to z.
+    """Return the label of a noise file for stem names: its folder's name, letters a to z only.
+
+    Digits and blanks of prepared folders ("002 - Rain") would make stem names ambiguous.
 
     >>> noise_label(Path("002 - Rain/1-2.ogg"))
     'rain'
@@ -324,5 +365,5 @@ def noise_label(path: Path) -> str:
 
 
 def _as_float(samples: Int16[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes"]:
-    """16-bit samples as -1..1, exactly."""
+    """Convert 16-bit samples to -1..1; exact, since float32 has 24 bits of mantissa."""
     return (samples / np.float32(FULL_SCALE)).astype(np.float32)

@@ -1,13 +1,13 @@
-"""A toyband folder on disk: `000001.mp4` and beside it `000001/` with boxes, stems and the score.
+"""The layout of a toyband folder: file names of each clip and the schema of score.json.
 
-    DIR/toyband.toml            the recipe and seed that made it, to the letter
-    DIR/000001.mp4              what is seen and heard; the sound is lossless
+    DIR/toyband.toml            the recipe and seed of the folder
+    DIR/000001.mp4              the video; its audio track is the mixture, lossless
     DIR/000001/objects.json     label and boxes of each visible performer
-    DIR/000001/score.json       who played what and when, with which notes; distractors
-    DIR/000001/stems/01-violin.wav      one a performer, in the order of objects.json
-    DIR/000001/stems/03-offscreen-rain.wav     what is heard and not seen comes last
+    DIR/000001/score.json       the parts, the notes of each event, distractors
+    DIR/000001/stems/01-violin.wav      one per performer, in the order of objects.json
+    DIR/000001/stems/03-offscreen-rain.wav     sounds without a visible object come last
 
-All stems add up to the sound of the video, to the sample; for two ears, in each channel.
+The stems sum to the audio track of the video, exact to the sample, in every channel.
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,23 @@ from avsep.records import Box
 from avsep.toyband.music.score import Score
 
 RECIPE_NAME = "toyband.toml"
+# Part of the file names of stems, by which offscreen sounds and performers are distinguished.
 OFFSCREEN = "offscreen"
 
 
 class PerformerRecord(BaseModel):
-    """One performer in score.json; `part` indexes the score's parts."""
+    """One visible performer in score.json; `part` is an index into the score's parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     category: str
     part: int
-    stem: str = Field(description="path below the clip's folder")
-    notes: tuple[str, ...] = Field(description="files of the note bank it played, each once")
+    stem: str = Field(description="path relative to the clip's folder")
+    notes: tuple[str, ...] = Field(description="note bank files that were played, without repeats")
 
 
 class OffscreenRecord(BaseModel):
-    """A sound without an object: a player off screen (with its part), or a noise."""
+    """A sound without a visible object: a player off screen (with its part), or a noise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +48,7 @@ class OffscreenRecord(BaseModel):
 
 
 class DistractorRecord(BaseModel):
-    """A thing on the stage that makes no sound."""
+    """A visible object that makes no sound."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +57,7 @@ class DistractorRecord(BaseModel):
 
 
 class DirectionRecord(BaseModel):
-    """Where a stem sounds from, seen from the middle of the head; to the right and up positive."""
+    """The direction of a stem relative to the centre of the head; right and up are positive."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,8 +66,8 @@ class DirectionRecord(BaseModel):
     distance_metres: float
 
 
-class EarsRecord(BaseModel):
-    """By which head a clip of two channels was heard, and each stem from where, in their order."""
+class BinauralRecord(BaseModel):
+    """The head of a binaural clip, and the direction of each stem in the order of the stems."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,55 +76,55 @@ class EarsRecord(BaseModel):
 
 
 class ClipRecord(BaseModel):
-    """The whole of score.json."""
+    """The content of score.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int
     clip: int
-    held_out: bool = Field(description="played with notes that training seeds never play")
+    held_out: bool = Field(description="True if played with notes that training seeds never use")
     score: Score
     performers: tuple[PerformerRecord, ...]
     offscreen: tuple[OffscreenRecord, ...]
     distractors: tuple[DistractorRecord, ...]
-    ears: EarsRecord | None = Field(default=None, description="of a clip for two ears")
+    ears: BinauralRecord | None = Field(default=None, description="set for a binaural clip")
 
 
 @dataclass(frozen=True)
 class ClipPaths:
-    """Where the files of one clip lie."""
+    """The paths of the files of one clip."""
 
     folder: Path
     name: str
 
     @property
     def video(self) -> Path:
-        """The video; it is written last, so a clip that has one is whole."""
+        """The video; it is written last, so a clip with a video is complete."""
         return self.folder / f"{self.name}.mp4"
 
     @property
-    def beside(self) -> Path:
-        """The folder of the same name."""
+    def clip_folder(self) -> Path:
+        """The folder with the clip's name, beside the video."""
         return self.folder / self.name
 
     @property
     def objects(self) -> Path:
-        """Labels and boxes."""
-        return self.beside / "objects.json"
+        """The labels and boxes of the visible performers."""
+        return self.clip_folder / "objects.json"
 
     @property
     def score(self) -> Path:
-        """The clip's record."""
-        return self.beside / "score.json"
+        """The clip's record, a `ClipRecord` as JSON."""
+        return self.clip_folder / "score.json"
 
     @property
     def stems(self) -> Path:
         """The folder of stems."""
-        return self.beside / "stems"
+        return self.clip_folder / "stems"
 
 
 def stem_names(categories: Sequence[str], offscreen: Sequence[str]) -> list[str]:
-    """File names of a clip's stems: performers first, numbered from 01.
+    """Return the file names of a clip's stems: performers first, numbered from 01.
 
     >>> stem_names(["violin", "violin"], ["rain"])
     ['01-violin.wav', '02-violin.wav', '03-offscreen-rain.wav']
@@ -133,7 +134,11 @@ def stem_names(categories: Sequence[str], offscreen: Sequence[str]) -> list[str]
 
 
 def read_record(path: Path) -> ClipRecord:
-    """The score.json of a clip."""
+    """Read a clip's score.json.
+
+    Raises:
+        InputError: the file cannot be read or does not have this schema.
+    """
     try:
         return ClipRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What clips are made of: notes, photographs, noises and chorales, shipped or from the user."""
+"""The material of clips: notes, photographs, noises and chorales, shipped or from the user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,16 @@ from avsep.toyband.sofa import read_head
 
 @dataclass(frozen=True)
 class Material:
-    """What clips are made of: the shipped bank and drawings, or folders of the user's."""
+    """The notes, pictures and sounds that clips are made of.
+
+    Attributes:
+        bank: single notes of each instrument.
+        photographs: photographs of instruments; None means drawings.
+        noises: sound files for noise without a visible object.
+        chorales: four-part scores; empty means generated harmony.
+        origin: the folders as text, for the first line of toyband.toml.
+        head: a measured head for binaural clips; None means a sphere drawn for each clip.
+    """
 
     bank: NoteBank
     photographs: Photographs | None = None
@@ -33,15 +42,20 @@ class Material:
         chorales: Path | None = None,
         head: Path | None = None,
     ) -> "Material":
-        """Material from folders; what is not given is the shipped one, or none."""
-        given = {
+        """Read material from folders and files; None means the shipped material, or none.
+
+        Raises:
+            InputError: a folder or file cannot be read or is not in the expected layout.
+        """
+        paths = {
             "sounds": sounds,
             "photos": photos,
             "noise": noise,
             "chorales": chorales,
             "head": head,
         }
-        options = [f"--{name} {path.name}" for name, path in given.items() if path]
+        # Names without their folders, so that a data set can be moved and then still be extended.
+        options = [f"--{name} {path.name}" for name, path in paths.items() if path]
         return cls(
             read_note_bank(sounds),
             read_photographs(photos) if photos else None,
@@ -51,19 +65,26 @@ class Material:
             read_head(head) if head else None,
         )
 
-    def categories(self, held_out: bool, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Instruments that can be both heard and seen, of those wanted; an InputError if none."""
-        heard = self.bank.playable(held_out)
-        seen = self.photographs.categories_in_split(held_out) if self.photographs else heard
-        found = tuple(name for name in heard if name in seen and name in (wanted or heard))
-        if not found:
+    def categories(self, held_out: bool, selected: Sequence[str]) -> tuple[str, ...]:
+        """Return the selected instruments that have both notes and pictures; empty selects all.
+
+        Raises:
+            InputError: there is no such instrument.
+        """
+        playable = self.bank.playable(held_out)
+        pictured = self.photographs.categories_in_split(held_out) if self.photographs else playable
+        categories = tuple(
+            name for name in playable if name in pictured and name in (selected or playable)
+        )
+        if not categories:
             raise InputError(
-                "no instrument can be both heard and seen: notes of "
-                f"{', '.join(heard)}; pictures of {', '.join(seen) or 'none'}; "
-                f"wanted: {', '.join(wanted) or 'any'}"
+                f"no instrument has both notes and pictures: notes of {', '.join(playable)}; "
+                f"pictures of {', '.join(pictured) or 'none'}; selected: "
+                f"{', '.join(selected) or 'any'}; add files to --sounds or --photos, or change "
+                "categories"
             )
-        return found
+        return categories
 
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the folders given."""
+        """Return one sentence per problem of the folders that does not stop the run."""
         return self.bank.warnings()

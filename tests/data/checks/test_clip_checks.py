@@ -359,9 +359,9 @@ def test_each_fault_of_a_band(
 @pytest.fixture(scope="module")
 def made_ears(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small clip for two ears."""
+    from avsep.toyband.binaural import BinauralSceneSettings
     from avsep.toyband.build import make_toyband
     from avsep.toyband.clip import ToybandSettings
-    from avsep.toyband.ears import EarSettings
     from avsep.toyband.material import Material
     from avsep.toyband.pictures.performers import PictureSettings
 
@@ -369,7 +369,7 @@ def made_ears(tmp_path_factory: pytest.TempPathFactory) -> Path:
         clip_seconds=6,
         num_performers=(2,),
         pictures=PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4),
-        binaural=EarSettings(azimuth_degrees=(20, 45)),
+        binaural=BinauralSceneSettings(azimuth_degrees=(20, 45)),
     )
     folder = tmp_path_factory.mktemp("ears") / "band"
     list(make_toyband(folder, 1, 2, settings, Material.read(), num_workers=1))

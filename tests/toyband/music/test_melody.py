@@ -1,4 +1,4 @@
-"""Melodies and drum patterns: singable, lively enough, and nobody away for long."""
+"""Test melodies and drum patterns: range, key, intervals, density, and length of rests."""
 
 import numpy as np
 import pytest
@@ -14,23 +14,23 @@ from avsep.toyband.music.melody import (
     STEPS,
     GridNote,
     Key,
-    write_drums,
-    write_melody,
+    compose_drums,
+    compose_melody,
 )
 from avsep.toyband.music.registers import REGISTERS, drum_kind
 
 C_MAJOR = Key(0, "major")
 NUM_BEATS = 40.0
-melodious = st.sampled_from([name for name, each in REGISTERS.items() if each.pitched])
+melodious = st.sampled_from([name for name, register in REGISTERS.items() if register.pitched])
 seeds = st.integers(0, 10**6)
 
 
 def melody(category: str, seed: int) -> list[GridNote]:
-    return write_melody(REGISTERS[category], C_MAJOR, NUM_BEATS, np.random.default_rng(seed))
+    return compose_melody(REGISTERS[category], C_MAJOR, NUM_BEATS, np.random.default_rng(seed))
 
 
 def longest_rest_beats(notes: list[GridNote]) -> float:
-    """From the start, between notes, or to the end."""
+    """Return the longest rest: before the first note, between notes, or after the last."""
     last, longest = 0.0, 0.0
     for note in notes:
         longest = max(longest, note.start_beats - last)
@@ -60,10 +60,11 @@ def test_a_melody_keeps_to_its_compass_and_key(category: str, seed: int) -> None
     assert notes == sorted(notes)
 
 
-def test_melodies_move_mostly_by_step_and_seldom_stand_still() -> None:
+def test_melodies_move_mostly_by_step_and_seldom_repeat_a_note() -> None:
     steps = np.concatenate(
         [np.diff([note.midi for note in melody("flute", seed)]) for seed in range(30)]
     )
+    # In semitones: one scale step is one or two of them.
     assert np.mean(np.abs(steps) <= 2) > 0.5
     assert np.mean(np.abs(steps) > 7) < 0.05
     assert np.mean(steps == 0) < 0.25
@@ -71,7 +72,7 @@ def test_melodies_move_mostly_by_step_and_seldom_stand_still() -> None:
 
 def test_rests_of_more_than_three_seconds_are_rare_at_the_slowest_tempo() -> None:
     rests = [longest_rest_beats(melody("violin", seed)) for seed in range(150)]
-    # Of half a minute each, so that one in twenty is one window of ten seconds in sixty.
+    # Melodies of half a minute: one in twenty is one window of ten seconds in sixty.
     assert np.mean(np.array(rests) * 60 / 76 > 3) < 0.05
     assert np.median(rests) > 1
 
@@ -81,11 +82,12 @@ def test_melodies_are_calm_to_lively() -> None:
         len({note.start_beats for note in melody("guitar", seed) if note.start_beats < NUM_BEATS})
         for seed in range(60)
     ]
+    # RHYTHMS have 3 to 8 notes per bar of 4 beats, less rests.
     assert min(num_onsets) > 0.5 * NUM_BEATS and max(num_onsets) <= 2 * NUM_BEATS
     assert np.ptp(num_onsets) > 0.5 * NUM_BEATS
 
 
-def test_only_instruments_that_can_sound_several_notes_at_once_do() -> None:
+def test_only_instruments_that_can_play_chords_do() -> None:
     def num_chords(category: str) -> int:
         return sum(
             len(notes) - len({note.start_beats for note in notes})
@@ -98,8 +100,8 @@ def test_only_instruments_that_can_sound_several_notes_at_once_do() -> None:
 
 @settings(max_examples=40)
 @given(seed=seeds)
-def test_drummers_go_on_and_accent(seed: int) -> None:
-    strokes = write_drums(NUM_BEATS, np.random.default_rng(seed))
+def test_drums_have_no_long_pause(seed: int) -> None:
+    strokes = compose_drums(NUM_BEATS, np.random.default_rng(seed))
     starts = sorted({stroke.start_beats for stroke in strokes})
     assert starts[0] <= 0.5 and max(np.diff([*starts, NUM_BEATS])) <= 3
     assert len(strokes) >= NUM_BEATS

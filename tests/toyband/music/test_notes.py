@@ -1,4 +1,4 @@
-"""Note banks: the shipped one whole, folders of recordings, the split, and what goes wrong."""
+"""Test note banks: the shipped one, folders of recordings, the split, and errors."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.music.notes import (
     SAMPLE_RATE_HZ,
     SHIPPED_BANK,
+    assign_drum_kinds,
     is_held_out,
     read_note_bank,
-    tell_drum_kinds,
 )
 from avsep.toyband.music.registers import DRUM_KINDS, REGISTERS
 
 
 def write_note(path: Path, frequency_hz: float = 440.0, sample_rate_hz: int = 22_050) -> None:
-    """A half-second tone as a file."""
+    """Write a decaying tone of half a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
     times = np.arange(sample_rate_hz // 2) / sample_rate_hz
     tone = 0.9 * np.cos(2 * np.pi * frequency_hz * times) * np.exp(-4 * times)
@@ -33,9 +33,9 @@ def test_the_shipped_bank_plays_every_category_to_both_kinds_of_seed() -> None:
     assert all(len(notes) >= 30 for notes in bank.by_category.values())
 
 
-def test_the_shipped_bank_is_small_and_says_where_it_comes_from() -> None:
+def test_the_shipped_bank_is_small_and_documents_its_origin() -> None:
     num_bytes = sum(path.stat().st_size for path in SHIPPED_BANK.rglob("*.ogg"))
-    assert num_bytes < 7_000_000
+    assert num_bytes < 7_000_000  # it is part of the installed package
     origin = (SHIPPED_BANK / "README.md").read_text(encoding="utf-8")
     assert "MIT" in origin
     assert "Frank Wen" in origin
@@ -49,21 +49,22 @@ def test_shipped_notes_start_at_once_and_are_as_loud_as_recorded_ones(category: 
         assert 0.7 < peak < 1.1  # 0.9 but for what Vorbis changes
         early = np.abs(note.waveform[: round(0.02 * SAMPLE_RATE_HZ)]).max()
         assert early > 0.1 * peak
-        assert abs(note.waveform[-1]) < 0.02
+        assert abs(note.waveform[-1]) < 0.02  # no click at the end
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_held_out_fifth_covers_range_and_dynamics(category: str) -> None:
     bank = read_note_bank()
-    held, train = bank.notes(category, True), bank.notes(category, False)
-    assert not {note.name for note in held} & {note.name for note in train}
-    assert len(held) + len(train) == len(bank.by_category[category])
-    assert 0.15 < len(held) / (len(held) + len(train)) < 0.25
-    assert len({note.dynamic for note in held}) == 3
+    held_out, train = bank.notes(category, True), bank.notes(category, False)
+    assert not {note.name for note in held_out} & {note.name for note in train}
+    assert len(held_out) + len(train) == len(bank.by_category[category])
+    assert 0.15 < len(held_out) / (len(held_out) + len(train)) < 0.25
+    assert len({note.dynamic for note in held_out}) == 3  # VELOCITIES of tools/render_notes.py
     if category == "drums":
-        assert {"kick", "snare", "closed hat", "crash"} <= {note.drum_kind for note in held}
+        assert {"kick", "snare", "closed hat", "crash"} <= {note.drum_kind for note in held_out}
         return
-    midis = [note.midi or 0 for note in held]
+    midis = [note.midi or 0 for note in held_out]
+    # Harp and piano have every second pitch, so that five notes are ten semitones.
     assert max(np.diff(midis)) <= 10
     register = REGISTERS[category]
     reach = bank.register(category, held_out=True)
@@ -87,23 +88,24 @@ def test_a_folder_of_recordings_is_read_under_any_known_name(tmp_path: Path) -> 
     assert [note.midi for note in bank.notes("violin", True)] == [62, 67]
     assert bank.notes("trumpet", True) == ()
     assert bank.warnings() == (
-        "too few notes to hold any out, so only seeds below 1000 play them: trumpet (1)",
-        "1 folders skipped, no known names: kazoo",
+        "instruments with fewer than 10 notes, only used by seeds below 1000: trumpet (1)",
+        "skipped folders that are not named as an instrument: kazoo",
     )
 
 
-def test_a_note_at_another_rate_is_resampled_and_kept(tmp_path: Path) -> None:
+def test_a_note_at_another_rate_is_resampled_and_cached(tmp_path: Path) -> None:
     write_note(tmp_path / "piano" / "069_000.wav", sample_rate_hz=22_050)
     note = read_note_bank(tmp_path).notes("piano", False)[0]
     assert len(note.waveform) == 2 * (22_050 // 2)
-    spectrum = np.abs(np.fft.rfft(note.waveform))
+    spectrum = np.abs(np.fft.rfft(note.waveform))  # half a second: bins of 2 Hz
     assert np.argmax(spectrum) * SAMPLE_RATE_HZ / len(note.waveform) == pytest.approx(440, abs=2)
+    # Read-only, because the cache returns one array to all callers.
     assert note.waveform is note.waveform
     with pytest.raises(ValueError, match="read-only"):
         note.waveform[0] = 1
 
 
-def test_what_comes_before_the_onset_is_left_out(tmp_path: Path) -> None:
+def test_sound_before_the_onset_is_cut(tmp_path: Path) -> None:
     (tmp_path / "banjo").mkdir()
     fingers = 0.05 * np.random.default_rng(0).standard_normal(8000)
     pluck = 0.9 * np.cos(np.arange(8000) * 0.1) * np.exp(-np.arange(8000) / 3000)
@@ -121,14 +123,14 @@ def test_the_range_shrinks_to_what_the_notes_reach(tmp_path: Path) -> None:
     assert (register.lowest, register.highest) == (57, 69)
 
 
-def test_drums_without_a_table_are_told_by_brightness(tmp_path: Path) -> None:
-    for place, frequency_hz in enumerate(np.geomspace(60, 9000, 9)):
-        write_note(tmp_path / "drums" / f"{place:03d}.wav", float(frequency_hz), 44_100)
-    told = tell_drum_kinds(read_note_bank(tmp_path).notes("drums", False))
-    assert [note.drum_kind for note in told] == list(DRUM_KINDS)
+def test_drums_without_a_table_are_classified_by_brightness(tmp_path: Path) -> None:
+    for index, frequency_hz in enumerate(np.geomspace(60, 9000, 9)):
+        write_note(tmp_path / "drums" / f"{index:03d}.wav", float(frequency_hz), 44_100)
+    notes = assign_drum_kinds(read_note_bank(tmp_path).notes("drums", False))
+    assert [note.drum_kind for note in notes] == list(DRUM_KINDS)
 
 
-def test_a_missing_or_foreign_folder_is_an_error_that_tells_the_layout(tmp_path: Path) -> None:
+def test_a_missing_or_foreign_folder_is_an_error_that_describes_the_layout(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder of notes at .*<midi>_<n>\.ogg"):
         read_note_bank(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no notes in .*<midi>_<n>\.ogg"):

@@ -1,4 +1,4 @@
-"""Registers: one for each category, narrowed to the notes there are; every drum in one piece."""
+"""Test registers: one per category, narrowed to the notes, and one piece of the kit per key."""
 
 import pytest
 from hypothesis import given
@@ -10,28 +10,31 @@ from avsep.toyband.music.registers import (
     REACH_SEMITONES,
     REGISTERS,
     drum_kind,
-    register_of,
+    narrow_register,
 )
 
-pitched = st.sampled_from([name for name, each in REGISTERS.items() if each.pitched])
+pitched = st.sampled_from([name for name, register in REGISTERS.items() if register.pitched])
 
 
 def test_every_category_has_a_register_that_takes_a_melody() -> None:
     assert tuple(REGISTERS) == CATEGORIES
     for register in REGISTERS.values():
-        assert register.highest - register.lowest >= 20
+        assert register.highest - register.lowest >= 20  # more than COMPASS_SEMITONES
         assert register.lowest < register.centre < register.highest
 
 
 @given(category=pitched, midis=st.lists(st.integers(0, 127), min_size=1, max_size=20))
-def test_parts_ask_only_for_what_the_notes_reach(category: str, midis: list[int]) -> None:
-    register = register_of(category, midis)
+def test_the_narrowed_register_is_within_reach_of_the_notes(
+    category: str, midis: list[int]
+) -> None:
+    register = narrow_register(category, midis)
     assert min(midis) - REACH_SEMITONES <= register.lowest <= register.highest
     assert register.highest <= max(midis) + REACH_SEMITONES
-    assert register_of(category, [*midis, *range(128)]) == REGISTERS[category]
+    # With notes everywhere, the usual range remains.
+    assert narrow_register(category, [*midis, *range(128)]) == REGISTERS[category]
 
 
-def test_no_drum_belongs_to_two_pieces_and_parts_ask_within_the_kit() -> None:
+def test_no_drum_belongs_to_two_pieces_and_the_register_covers_the_kit() -> None:
     keys = [key for kind in DRUM_KINDS.values() for key in kind]
     assert len(keys) == len(set(keys))
     assert min(keys) == REGISTERS["drums"].lowest and max(keys) == REGISTERS["drums"].highest
@@ -40,5 +43,5 @@ def test_no_drum_belongs_to_two_pieces_and_parts_ask_within_the_kit() -> None:
 @pytest.mark.parametrize(
     ("key", "kind"), [(36, "kick"), (46, "open hat"), (59, "ride"), (81, "snare")]
 )
-def test_keys_mean_pieces_and_unknown_ones_the_snare(key: int, kind: str) -> None:
+def test_keys_have_pieces_and_unknown_keys_are_the_snare(key: int, kind: str) -> None:
     assert drum_kind(key) == kind

@@ -1,4 +1,4 @@
-"""Scores: repeatable, within the instruments, on the beat and in harmony when together."""
+"""Test scores: reproducible, within the registers, on the beat, and in a common harmony."""
 
 import itertools
 
@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from avsep.toyband.categories import CATEGORIES
 from avsep.toyband.music.harmony import VoiceGrid
-from avsep.toyband.music.registers import DRUM_KINDS, REGISTERS, register_of
-from avsep.toyband.music.score import Part, Score, ScoreSettings, compose
+from avsep.toyband.music.registers import DRUM_KINDS, REGISTERS, narrow_register
+from avsep.toyband.music.score import CompositionSettings, Score, ScorePart, compose
 
 SECONDS = 10.0
-STRAY_SECONDS = 3 * ScoreSettings().timing_spread_seconds + 1e-3
+# Jitter is cut at three standard deviations; times are rounded to a tenth of a millisecond.
+JITTER_SECONDS = 3 * CompositionSettings().timing_spread_seconds + 1e-3
 # A chorale of two bars in C: tonic, then dominant.
 CHORALE: VoiceGrid = np.array([[72, 67, 64, 48]] * 8 + [[71, 67, 62, 55]] * 8)
 
@@ -25,9 +26,9 @@ def compose_for(cast: list[str], seed: int, together: bool, seconds: float = SEC
     return compose(registers, seconds, np.random.default_rng(seed), together=together)
 
 
-def beats_off(part: Part) -> list[float]:
-    """How far each onset is from the nearest sixteenth, in seconds."""
-    sixteenth_seconds = 15 / part.tempo_bpm
+def offsets_seconds(part: ScorePart) -> list[float]:
+    """Return the distance in seconds of each onset from the nearest sixteenth."""
+    sixteenth_seconds = 15 / part.tempo_bpm  # 60 seconds, four sixteenths per beat
     onsets = np.array([event.onset_seconds for event in part.events])
     return list(np.abs(onsets - np.rint(onsets / sixteenth_seconds) * sixteenth_seconds))
 
@@ -59,9 +60,9 @@ def test_the_same_seed_gives_the_same_score(cast: list[str], seed: int, together
 
 @settings(max_examples=25)
 @given(cast=casts, seed=st.integers(0, 10**6), together=st.booleans())
-def test_onsets_lie_on_the_beat_grid(cast: list[str], seed: int, together: bool) -> None:
+def test_onsets_are_on_the_beat_grid(cast: list[str], seed: int, together: bool) -> None:
     score = compose_for(cast, seed, together)
-    assert max(itertools.chain.from_iterable(map(beats_off, score.parts))) <= STRAY_SECONDS
+    assert max(itertools.chain.from_iterable(map(offsets_seconds, score.parts))) <= JITTER_SECONDS
     if together:
         assert len({part.tempo_bpm for part in score.parts}) == 1
 
@@ -74,11 +75,11 @@ def test_ensembles_sound_chord_tones_on_beats(seed: int, number: int) -> None:
     num_on_beat = 0
     for event in itertools.chain.from_iterable(part.events for part in score.parts):
         beat = round(event.onset_seconds / beat_seconds)
-        on_beat = abs(event.onset_seconds - beat * beat_seconds) <= STRAY_SECONDS
+        on_beat = abs(event.onset_seconds - beat * beat_seconds) <= JITTER_SECONDS
         if on_beat and beat < len(score.chords):
             assert event.midi % 12 in score.chords[beat].pitch_classes
             num_on_beat += 1
-    assert num_on_beat >= 5
+    assert num_on_beat >= 5  # else nothing was checked
 
 
 def test_free_parts_have_their_own_tempo_and_key() -> None:
@@ -103,7 +104,7 @@ def test_melodies_rest_and_vary_in_loudness() -> None:
         onsets = [event.onset_seconds for event in part.events]
         resting.append(max(np.subtract(onsets[1:], ends[:-1])))
         dynamics += [event.dynamic for event in part.events]
-    assert np.median(resting) > 0.4
+    assert np.median(resting) > 0.4  # a pause between phrases, one beat at 138 a minute
     assert np.std(dynamics) > 0.08
 
 
@@ -119,24 +120,25 @@ def test_a_given_chorale_is_played() -> None:
     generator = np.random.default_rng(2)
     score = compose(registers, SECONDS, generator, together=True, chorales=(CHORALE,))
     assert score.harmony == "chorale"
-    sounded = {event.midi % 12 for part in score.parts for event in part.events}
+    pitch_classes = {event.midi % 12 for part in score.parts for event in part.events}
+    # Transposed by up to three semitones.
     shifts = [{(tone + shift) % 12 for tone in (0, 2, 4, 7, 11)} for shift in range(-3, 4)]
-    assert any(sounded <= tones for tones in shifts)
+    assert any(pitch_classes <= tones for tones in shifts)
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_everyone_plays_even_in_a_second(together: bool) -> None:
+def test_every_part_has_a_note_even_in_one_second(together: bool) -> None:
     for seed in range(20):
         score = compose_for(["violin", "tuba", "drums"], seed, together, seconds=1.0)
         assert all(part.events for part in score.parts)
 
 
-def test_a_score_survives_its_file() -> None:
+def test_a_score_is_unchanged_after_writing_and_reading() -> None:
     score = compose_for(["violin", "drums"], 5, together=True)
     assert Score.model_validate_json(score.model_dump_json()) == score
 
 
 def test_a_range_in_another_octave_is_taken_from_the_notes() -> None:
-    register = register_of("tuba", [70, 75, 80])
+    register = narrow_register("tuba", [70, 75, 80])
     assert (register.lowest, register.highest) == (67, 83)
-    assert register_of("drums", [None, None]) == REGISTERS["drums"]
+    assert narrow_register("drums", [None, None]) == REGISTERS["drums"]

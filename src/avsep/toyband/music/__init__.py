@@ -1,1 +1,1 @@
-"""What a band plays: registers, melodies, harmony, the score, and its performance on notes."""
+"""The music of a clip: registers, melody, harmony, the score, and its performance on notes."""

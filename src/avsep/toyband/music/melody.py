@@ -1,4 +1,4 @@
-"""Free melodies and drum patterns, in beats: motifs that come back, phrases that breathe."""
+"""Compose melodies and drum patterns in beats: motifs, phrases with rests, fills."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,11 @@ import numpy as np
 
 from avsep.toyband.music.registers import Register
 
+# Semitones above the tonic. The minor scale is the natural one, without a raised seventh.
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 BAR_BEATS = 4
-# How a bar of four beats may be divided, calm to lively.
+# Divisions of a bar into note lengths in beats, from calm to lively: a phrase picks around a
+# position in this order.
 RHYTHMS = (
     (2.0, 1.0, 1.0),
     (1.0, 1.0, 2.0),
@@ -20,17 +22,21 @@ RHYTHMS = (
     (0.5, 0.5, 0.5, 0.5, 1.0, 1.0),
     (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
 )
-# Between phrases; not longer, for a window of six seconds should hold something of every player.
+# Rests between phrases. Not longer, because a window of six seconds, the unit of training and
+# evaluation, should contain some sound of every player.
 PAUSES_BEATS = (0, 0, 1, 1, 2)
-# A melody moves mostly by step: scale steps and how often each is taken.
+# Intervals between neighbouring notes in scale steps, and their probabilities: mostly by step.
 STEPS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 STEP_WEIGHTS = (0.03, 0.05, 0.12, 0.26, 0.08, 0.26, 0.12, 0.05, 0.03)
-# A melody stays within so many semitones, wherever in the instrument's range that is.
+# Largest range of one melody, an octave and a fourth, placed at random in the register.
 COMPASS_SEMITONES = 17
 
 
 class GridNote(NamedTuple):
-    """One note of a part, in beats from the start; dynamic 0 (softest) to 1."""
+    """One note of a part, in beats from the start; dynamic 0 (softest) to 1.
+
+    The order of the fields matters: parts are sorted by start, then by length and pitch.
+    """
 
     start_beats: float
     length_beats: float
@@ -39,117 +45,131 @@ class GridNote(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A tonic, 0 (C) to 11 (B), and a scale of SCALES."""
+    """A tonic, 0 (C) to 11 (B), and a mode, one of SCALES."""
 
     tonic: int
     mode: str
 
     def pitches(self, lowest: int, highest: int) -> list[int]:
-        """The MIDI numbers of the scale from lowest to highest, both included."""
+        """Return the MIDI numbers of the scale from lowest to highest, both included."""
         steps = SCALES[self.mode]
         return [midi for midi in range(lowest, highest + 1) if (midi - self.tonic) % 12 in steps]
 
 
 class Bar(NamedTuple):
-    """A motif: how a bar is divided, and by how many scale steps each note leaves the last."""
+    """A motif of one bar: note lengths in beats, and scale steps from the previous note to each."""
 
     rhythm: tuple[float, ...]
     steps: tuple[int, ...]
 
 
 def draw_key(generator: np.random.Generator) -> Key:
-    """A random key, major somewhat more often."""
+    """Draw a key; major has a probability of 0.6."""
     return Key(int(generator.integers(12)), "major" if generator.random() < 0.6 else "minor")
 
 
-def write_melody(
+def compose_melody(
     register: Register, key: Key, num_beats: float, generator: np.random.Generator
 ) -> list[GridNote]:
-    """A melody of phrases of two to four bars that fills so many beats, within the register.
+    """Compose a melody of phrases of two to four bars within the register, sorted by start.
 
-    A phrase repeats or varies its motif, has one arch of dynamics and one manner of articulation,
-    and ends with a rest more often than not. Instruments that can play chords add a third or an
-    octave below some of the longer notes.
+    A phrase repeats or varies its motif, has one arch of dynamics and one articulation, and most
+    phrases end with a rest. Instruments that can play chords add a third or an octave below some
+    of the longer notes. Notes may start after `num_beats`; the tempo map cuts them.
     """
-    slack = max(register.highest - register.lowest - COMPASS_SEMITONES, 0)
-    lowest = register.lowest + int(generator.integers(slack + 1))
+    spare = max(register.highest - register.lowest - COMPASS_SEMITONES, 0)
+    lowest = register.lowest + int(generator.integers(spare + 1))
     scale = key.pitches(lowest, min(lowest + COMPASS_SEMITONES, register.highest))
     liveliness = generator.uniform(0, 1)
     notes: list[GridNote] = []
-    place = int(generator.integers(len(scale)))
+    scale_index = int(generator.integers(len(scale)))
+    # Half of the melodies start late, so that independent parts do not share an onset at time 0.
     start_beats = float(generator.choice((0, 0, 0, 0.5, 1, 2)))
     while start_beats < num_beats:
-        bars = _phrase(liveliness, generator)
-        phrase, place = _sing(bars, scale, place, start_beats, generator)
+        bars = _draw_phrase(liveliness, generator)
+        phrase, scale_index = _phrase_notes(bars, scale, scale_index, start_beats, generator)
         if register.chords and generator.random() < 0.4:
-            phrase += _lower_notes(phrase, scale, generator)
+            phrase += _lower_voice(phrase, scale, generator)
         notes += phrase
         start_beats += BAR_BEATS * len(bars) + float(generator.choice(PAUSES_BEATS))
     return sorted(notes)
 
 
-def _phrase(liveliness: float, generator: np.random.Generator) -> list[Bar]:
-    """Two to four bars: a motif, then the same, its rhythm with other steps, or another motif."""
+def _draw_phrase(liveliness: float, generator: np.random.Generator) -> list[Bar]:
+    """Draw two to four bars: a motif, then repeats, the same rhythm with new steps, or new motifs.
 
-    def motif(rhythm: tuple[float, ...] | None = None) -> Bar:
+    Args:
+        liveliness: 0 prefers the calm end of RHYTHMS, 1 the lively end.
+    """
+
+    def draw_motif(rhythm: tuple[float, ...] | None = None) -> Bar:
         if rhythm is None:
             centre = liveliness * (len(RHYTHMS) - 1)
-            pick = round(float(np.clip(generator.normal(centre, 2), 0, len(RHYTHMS) - 1)))
-            rhythm = RHYTHMS[pick]
+            index = round(float(np.clip(generator.normal(centre, 2), 0, len(RHYTHMS) - 1)))
+            rhythm = RHYTHMS[index]
         steps = generator.choice(STEPS, size=len(rhythm), p=STEP_WEIGHTS)
         return Bar(rhythm, tuple(int(step) for step in steps))
 
-    bars = [motif()]
+    bars = [draw_motif()]
     for _ in range(int(generator.integers(1, 4))):
         likeness = generator.random()
-        again = bars[0] if likeness < 0.35 else motif(bars[0].rhythm if likeness < 0.7 else None)
-        bars.append(again)
+        bar = bars[0] if likeness < 0.35 else draw_motif(bars[0].rhythm if likeness < 0.7 else None)
+        bars.append(bar)
     return bars
 
 
-def _sing(
+def _phrase_notes(
     bars: list[Bar],
     scale: list[int],
-    place: int,
+    scale_index: int,
     start_beats: float,
     generator: np.random.Generator,
 ) -> tuple[list[GridNote], int]:
-    """The notes of a phrase from a place in the scale, and the place where it ends."""
+    """Return the notes of a phrase that starts at an index of the scale, and the last index."""
     loudness, arch = generator.uniform(0.45, 0.85), generator.uniform(0, 0.25)
-    held = float(generator.choice((0.55, 0.9, 0.95, 1.0)))  # staccato to legato
+    articulation = float(generator.choice((0.55, 0.9, 0.95, 1.0)))  # staccato to legato
     num_beats = BAR_BEATS * len(bars)
     notes, beat = [], 0.0
     for bar in bars:
         for length_beats, step in zip(bar.rhythm, bar.steps, strict=True):
-            place += step
-            if not 0 <= place < len(scale):  # turn back at the end of the compass
-                place = int(np.clip(place - 2 * step, 0, len(scale) - 1))
+            scale_index += step
+            # Reflected at the ends of the range: clipping would repeat the outermost note.
+            if not 0 <= scale_index < len(scale):
+                scale_index = int(np.clip(scale_index - 2 * step, 0, len(scale) - 1))
+            # Half a sine over the phrase, and an accent on the first beat of each bar.
             swell = arch * np.sin(np.pi * beat / num_beats) + 0.06 * (beat % BAR_BEATS == 0)
             dynamic = float(np.clip(loudness + swell + generator.normal(0, 0.03), 0.1, 1))
             if generator.random() > 0.06:  # else a rest
                 notes.append(
-                    GridNote(start_beats + beat, held * length_beats, scale[place], dynamic)
+                    GridNote(
+                        start_beats + beat, articulation * length_beats, scale[scale_index], dynamic
+                    )
                 )
             beat += length_beats
-    return notes, place
+    return notes, scale_index
 
 
-def _lower_notes(
+def _lower_voice(
     phrase: list[GridNote], scale: list[int], generator: np.random.Generator
 ) -> list[GridNote]:
-    """A third or an octave below some of the notes of a beat or more, a little softer."""
+    """Return softer notes a third or an octave below some of the notes of a beat or more."""
+    # Two scale steps are a third; the lowest two notes of the scale have none below them.
     third_below = dict(zip(scale[2:], scale, strict=False))
     added = []
     for note in phrase:
         lower = third_below.get(note.midi) if generator.random() < 0.6 else note.midi - 12
+        # 0.9 beats: a note of one beat, played almost legato.
         if note.length_beats >= 0.9 and lower in scale and generator.random() < 0.7:
             added.append(note._replace(midi=lower, dynamic=0.85 * note.dynamic))
     return added
 
 
-# Drums. A pattern is a bar of sixteenths: x struck, X accented.
+# Drum patterns
+
+# Keys of General MIDI's percussion map.
 KICK, SNARE, CLOSED, OPEN, RIDE, CRASH = 36, 38, 42, 46, 51, 49
 TOMS = (48, 45, 41)
+# A pattern is one bar of sixteenths: x is a stroke, X an accented one.
 DRUM_PATTERNS = (
     {KICK: "X.......X.......", SNARE: "....X.......X...", CLOSED: "x.x.x.x.x.x.x.x."},
     {KICK: "X.....x.X.......", SNARE: "....X.......X..x", CLOSED: "X.x.X.x.X.x.X.x."},
@@ -160,23 +180,25 @@ DRUM_PATTERNS = (
     {KICK: "X.......X.......", 45: "....x.x.....x.x.", 41: "..x.......x....."},
     {KICK: "X...............", SNARE: "........X.......", CLOSED: "x...x...x...x..."},
 )
+# Two strokes, not none: a whole bar of rest at the slowest tempo would last over three seconds.
 PAUSE = {KICK: "X...............", OPEN: "........x......."}
 FILLS = ("X.x.X.x.X.x.X.x.", "........X.x.X.xx", "....X.xxX.xxX.xx")
 
 
-def write_drums(num_beats: float, generator: np.random.Generator) -> list[GridNote]:
-    """A drum part: one pattern kept up, a fill over snare and toms or a pause every few bars."""
+def compose_drums(num_beats: float, generator: np.random.Generator) -> list[GridNote]:
+    """Compose a drum part: one repeated pattern, with a fill or a pause every few bars."""
     pattern = DRUM_PATTERNS[int(generator.integers(len(DRUM_PATTERNS)))]
-    every_bars = int(generator.choice((2, 3, 4)))
+    period_bars = int(generator.choice((2, 3, 4)))
     loudness = generator.uniform(0.5, 0.85)
     notes: list[GridNote] = []
     for bar in range(int(np.ceil(num_beats / BAR_BEATS))):
-        struck = pattern
-        if bar % every_bars == every_bars - 1:
-            struck = _fill(generator) if generator.random() < 0.75 else PAUSE
-        elif bar % every_bars == 0 and bar and generator.random() < 0.7:
-            struck = {**pattern, CRASH: "X..............."}
-        for key, strokes in struck.items():
+        strokes_by_key = pattern
+        if bar % period_bars == period_bars - 1:
+            strokes_by_key = _draw_fill(generator) if generator.random() < 0.75 else PAUSE
+        elif bar % period_bars == 0 and bar and generator.random() < 0.7:
+            # A crash cymbal on the first beat after a fill.
+            strokes_by_key = {**pattern, CRASH: "X..............."}
+        for key, strokes in strokes_by_key.items():
             for sixteenth, stroke in enumerate(strokes):
                 if stroke == ".":
                     continue
@@ -186,11 +208,11 @@ def write_drums(num_beats: float, generator: np.random.Generator) -> list[GridNo
     return sorted(note for note in notes if note.start_beats < num_beats)
 
 
-def _fill(generator: np.random.Generator) -> dict[int, str]:
-    """A bar that goes down the kit: its strokes are shared out over snare and toms in turn."""
+def _draw_fill(generator: np.random.Generator) -> dict[int, str]:
+    """Draw a fill that moves down the kit: one beat each on snare, high, middle and low tom."""
     strokes = FILLS[int(generator.integers(len(FILLS)))]
-    quarters = dict(zip((SNARE, *TOMS), range(4), strict=True))
+    beats = dict(zip((SNARE, *TOMS), range(4), strict=True))
     return {
-        key: "".join(stroke if n // 4 == quarter else "." for n, stroke in enumerate(strokes))
-        for key, quarter in quarters.items()
+        key: "".join(stroke if n // 4 == beat else "." for n, stroke in enumerate(strokes))
+        for key, beat in beats.items()
     }

@@ -1,33 +1,37 @@
-"""What each instrument can play: its range, how long its notes ring, the pieces of a drum kit."""
+"""The playable range and release time of each instrument, and the pieces of a drum kit."""
 
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Recorded notes are shifted by at most this much beyond the lowest and the highest of them.
+# Recorded notes are pitch-shifted by at most this much beyond the lowest and the highest of them:
+# resampling a note further changes its timbre and length audibly.
 REACH_SEMITONES = 3
-# A range narrower than this cannot take a melody.
+# A narrower range (less than a fifth) cannot hold a melody.
 NARROWEST_SEMITONES = 7
 
 
 class Register(BaseModel):
-    """One instrument's means; pitches are MIDI numbers, the middle C being 60."""
+    """The range and abilities of one instrument; pitches are MIDI numbers, middle C is 60."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     category: str
-    lowest: int = Field(ge=0, le=127, description="lowest pitch a part asks for")
-    highest: int = Field(ge=0, le=127, description="highest pitch a part asks for")
-    ring_seconds: float = Field(gt=0, description="fade of a note after it is let go")
-    chords: bool = Field(default=False, description="can sound several notes at once")
-    pitched: bool = Field(default=True, description="false: parts hold keys of DRUM_KINDS")
+    lowest: int = Field(ge=0, le=127, description="lowest pitch that a part contains")
+    highest: int = Field(ge=0, le=127, description="highest pitch that a part contains")
+    ring_seconds: float = Field(gt=0, description="fade of a note after its release")
+    chords: bool = Field(default=False, description="True if it can play several notes at once")
+    pitched: bool = Field(default=True, description="False: parts contain keys of DRUM_KINDS")
 
     @property
     def centre(self) -> float:
-        """The middle of the range, by which parts are handed out."""
+        """The middle of the range, by which voices are assigned to instruments."""
         return (self.lowest + self.highest) / 2
 
 
+# Ranges of ordinary parts, a little narrower than the notes of the shipped bank
+# (`tools/render_notes.py`), so that no note has to be shifted at the ends. After the release, bowed
+# and blown notes stop at once; plucked and struck ones are damped more slowly.
 REGISTERS = {
     register.category: register
     for register in (
@@ -52,8 +56,9 @@ REGISTERS = {
     )
 }
 
-# The pieces of a kit, from the darkest sound to the brightest: keys of General MIDI's percussion
-# map; the first of each is the one that parts ask for.
+# The pieces of a kit, from the darkest sound to the brightest, with their keys in General MIDI's
+# percussion map; parts use the first key of each piece. The order is used to classify recordings
+# by brightness (`notes.assign_drum_kinds`) and to find a substitute for a missing piece.
 DRUM_KINDS = {
     "kick": (36, 35),
     "low tom": (41, 43),
@@ -67,10 +72,10 @@ DRUM_KINDS = {
 }
 
 
-def register_of(category: str, midis: Iterable[int | None]) -> Register:
-    """The instrument's register, narrowed to what the notes at these pitches reach.
+def narrow_register(category: str, midis: Iterable[int | None]) -> Register:
+    """Return the instrument's register, narrowed to the pitches that the given notes can reach.
 
-    Notes that lie outside the instrument's usual range altogether decide alone: recordings may be
+    If the notes reach too little of the usual range, their own range is used: recordings may be
     labelled in another octave.
     """
     register = REGISTERS[category]
@@ -85,5 +90,5 @@ def register_of(category: str, midis: Iterable[int | None]) -> Register:
 
 
 def drum_kind(key: int) -> str:
-    """The piece of the kit that a percussion key means; keys that no piece has mean the snare."""
+    """Return the piece of the kit of a General MIDI percussion key; "snare" for other keys."""
     return next((kind for kind, keys in DRUM_KINDS.items() if key in keys), "snare")
