@@ -49,7 +49,7 @@ def test_two_ears_are_read_as_they_are_and_one_channel_for_both(tmp_path: Path) 
     both = read_sound(tmp_path / "b.wav", 8000, 2)
     assert both.shape == (2, 4000) and (both == np.float32(0.2)).all()
     soundfile.write(tmp_path / "c.wav", np.zeros((10, 6)), 8000)
-    with pytest.raises(InputError, match=r"c\.wav' has 6 channels: two ears are needed"):
+    with pytest.raises(InputError, match=r"c\.wav' has 6 channels: binaural models need two"):
         read_sound(tmp_path / "c.wav", 8000, 2)
 
 

@@ -187,8 +187,8 @@ def test_no_detections_are_the_whole_picture(folder: Path, shape: tuple[int, ...
         ([1, 3, 1.6, 0, 0, 8, 8], "confidence 0..1"),
         ([1, 3, 0.6, 8, 0, 8, 8], "with x1 < x2 and y1 < y2"),
         ([1, 3, 0.6, 65, 0, 66, 8], "with x1 < x2 and y1 < y2"),
-        ([1, 3, 0.6, 0, 0, 80, 8], f"row 1 has a box beyond the pictures, which are {WIDTH}x"),
-        ([1, 3, 0.6, 0, -9, 8, 8], f"{WIDTH}x{HEIGHT}: boxes are in pixels of these very"),
+        ([1, 3, 0.6, 0, 0, 80, 8], f"row 1 has a box outside the frames, which are {WIDTH}x"),
+        ([1, 3, 0.6, 0, -9, 8, 8], f"{WIDTH}x{HEIGHT}: boxes are in pixels of these frames"),
     ],
 )
 def test_detections_that_cannot_be_used(folder: Path, row: list[float], why: str) -> None:
@@ -218,7 +218,7 @@ ALIKE = "./000001.wav\n"
         (put("splits/split1/train.txt", ALIKE), "are both lists for 'train': leave one of them"),
         (
             lambda folder: write_h5(folder / "splits/split1/val.h5", ["000001.wav"]),
-            r"val\.h5', line 1: '000001' stands in '.*train\.h5' too: remove it from one",
+            r"val\.h5', line 1: '000001' is in '.*train\.h5' too: remove it from one",
         ),
         (remove("splits/split1"), "holds no lists, and neither does split1 in it: put train.h5"),
         (
@@ -227,11 +227,11 @@ ALIKE = "./000001.wav\n"
         ),
         (
             lambda folder: write_ears(folder / "binaural_audios/000002.wav", 200, 60),
-            "holds 25 pictures for a sound of 60 s, less than one a second: extract them",
+            "holds 25 frames for a sound of 60 s, less than one per second: extract them",
         ),
         (
             lambda folder: write_detections(folder, "000001", [[1, 3, 0.6, 0, 0, 8, 8]]),
-            r"000001\.mp4\.npy' counts pictures of '.*frames/000001\.mp4', which are not there",
+            r"000001\.mp4\.npy' counts frames of '.*frames/000001\.mp4', which do not exist",
         ),
     ],
 )

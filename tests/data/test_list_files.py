@@ -69,7 +69,7 @@ def test_annotations_of_ave_and_their_orders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"names row 3 \(from 0\), and '.*Annotations\.txt' has 3"):
         read_list_file(order)
     path.unlink()
-    with pytest.raises(InputError, match=r"Annotations\.txt, which does not lie beside it: put"):
+    with pytest.raises(InputError, match=r"Annotations\.txt, which is not beside it: put"):
         read_list_file(order)
 
 
@@ -162,7 +162,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 108335
             "line 2 has 1 columns, line 1 has 3: a line is dam",
         ),
         ("train.csv", "a.wav,a.mp4,1,x\nb.wav,b.mp4,1,x, y", "a label with a comma lacks its quot"),
-        ("train.csv", "a,b,c,d,e", "line 1 has 5 columns; lists of the field have one to 4"),
+        ("train.csv", "a,b,c,d,e", "line 1 has 5 columns; published lists have one to 4"),
         ("train.csv", 'a.wav,a.mp4,1,"x\nb.wav', "as a list: unexpected end of data"),
         ("train.csv", "x/..,y,1", "line 1: 'x/..' names no file; write a line such as"),
         ("train.csv", "x/.wav,y,1", "names no file"),

@@ -130,7 +130,7 @@ def test_a_clip_without_pictures_and_their_rate_is_heard_and_not_seen(folder: Pa
     # Its box lies there, and there is nothing to cut it out of.
     assert erhu.sources[0].category == "erhu" == erhu.sources[0].visible.label
     assert erhu.sources[0].visible.boxes == () and erhu.split == "test"
-    with pytest.raises(InputError, match="clip 'erhu/b' is heard and not seen: there is no pictur"):
+    with pytest.raises(InputError, match="clip 'erhu/b' is audio-only: it has no frames to show"):
         load_clip(erhu, [0.0])
 
 
@@ -161,7 +161,10 @@ def test_spreadsheets_and_other_sounds_are_read(folder: Path) -> None:
 
 
 def test_a_folder_of_neither_kind(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no clips: neither index\.csv .* --clips 10"):
+    with pytest.raises(
+        InputError,
+        match=r"holds no clips: it is neither a prepared folder \(index\.csv.* --clips 10",
+    ):
         open_dataset(tmp_path)
 
 

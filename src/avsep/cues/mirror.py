@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from avsep.errors import InputError
-from avsep.records import Batch, Box, Clip, Cues, TimedBox, VisibleObject
+from avsep.records import Batch, Cues
 
 
 def mirrored(batch: Batch) -> Batch:
@@ -45,33 +45,6 @@ def mirrored_ears(waveform: Float32[np.ndarray, "*axes C N"]) -> Float32[np.ndar
     return waveform[..., ::-1, :]
 
 
-def mirrored_object(visible: VisibleObject) -> VisibleObject:
-    """An object whose boxes and direction have changed sides."""
-    azimuth = visible.azimuth_degrees
-    boxes = tuple(
-        TimedBox(time_seconds=timed.time_seconds, box=_mirrored_box(timed.box))
-        for timed in visible.boxes
-    )
-    return visible.model_copy(
-        update={"boxes": boxes, "azimuth_degrees": None if azimuth is None else -azimuth}
-    )
-
-
-def mirrored_clip(clip: Clip) -> Clip:
-    """A whole clip: its sound, its pictures, its objects."""
-    return replace(
-        clip,
-        waveform=np.ascontiguousarray(mirrored_ears(clip.waveform)),
-        frames=np.ascontiguousarray(clip.frames[:, :, ::-1]),
-        objects=tuple(mirrored_object(visible) for visible in clip.objects),
-    )
-
-
 def _mirrored_boxes(boxes: Float[Tensor, "*axes 4"]) -> Float[Tensor, "*axes 4"]:
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack([1 - x2, y1, 1 - x1, y2], dim=-1)
-
-
-def _mirrored_box(box: Box) -> Box:
-    x1, y1, x2, y2 = box
-    return (1 - x2, y1, 1 - x1, y2)

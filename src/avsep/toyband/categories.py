@@ -1,4 +1,7 @@
-"""The sixteen instruments that toyband plays, recorded notes hold and the mini models know."""
+"""The toyband categories: sixteen instruments, their aliases and label lookup."""
+
+import re
+from collections.abc import Mapping
 
 from avsep.errors import unknown_name
 
@@ -22,7 +25,7 @@ CATEGORIES = (
     "xylophone",
 )
 
-# Other people's words for the same thing (MUSIC, MUSIC-21, AVE and everyday English).
+# Other labels of the same instrument in MUSIC, MUSIC-21, AVE and everyday English.
 ALIASES = {
     "acoustic guitar": "guitar",
     "drum": "drums",
@@ -33,20 +36,33 @@ ALIASES = {
 }
 
 
+def normalise_label(label: str, aliases: Mapping[str, str] = ALIASES) -> str:
+    """Return a label in lower case, words separated by single spaces, aliases resolved.
+
+    >>> normalise_label("Acoustic_Guitar"), normalise_label(" Church-bell")
+    ('guitar', 'church bell')
+    """
+    words = " ".join(re.sub("[_-]", " ", label.lower()).split())
+    return aliases.get(words, words)
+
+
 def find_category(label: str) -> str | None:
-    """The category that a word means, or none: case, underscores and aliases do not matter.
+    """Return the toyband category of a label, or None.
 
     >>> find_category("Acoustic_Guitar"), find_category("kazoo")
     ('guitar', None)
     """
-    word = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
-    word = ALIASES.get(word, word)
+    word = normalise_label(label)
     return word if word in CATEGORIES else None
 
 
 def category_index(label: str) -> int:
-    """The index of the category that a word means; an unknown word is an error that lists them."""
-    found = find_category(label)
-    if found is None:
+    """Return the index of a label's category.
+
+    Raises:
+        InputError: an unknown label; the message lists the categories.
+    """
+    category = find_category(label)
+    if category is None:
         raise unknown_name("category", label, [*CATEGORIES, *ALIASES])
-    return CATEGORIES.index(found)
+    return CATEGORIES.index(category)

@@ -22,10 +22,10 @@ from avsep.data.mixing import (
     MixtureItem,
     MixtureSampler,
     SampledMixture,
-    centres_of,
-    mix_drawn,
+    cut_windows,
+    mix_sampled,
+    sample_centres,
     to_batch,
-    windows_of,
 )
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
@@ -85,15 +85,15 @@ class MixAndSeparateDataset:
     def item(self, index: int) -> AudioVisualItem:
         """The mixture of this index; there is no last one."""
         generator = np.random.default_rng([self.seed, 0, index])
-        draw = self.sampler.draw(self._first(index), generator)
-        sounds = [self.cache[place] for place in draw.heard]
+        draw = self.sampler.sample(self._first(index), generator)
+        sounds = [self.cache[place] for place in draw.audible]
         num_samples = self.front_end.window_samples
         lengths = [sound.num_samples for sound in sounds]
-        centres = centres_of(draw, lengths, num_samples, self.settings, generator)
-        windows = windows_of(sounds, centres, num_samples)
+        centres = sample_centres(draw, lengths, num_samples, self.settings, generator)
+        windows = cut_windows(sounds, centres, num_samples)
         is_mirrored = self._mirrored(draw, generator)
         windows[is_mirrored] = mirrored_ears(windows[is_mirrored])
-        mixed = mix_drawn(draw, windows, self.cache.sources, self.settings, generator)
+        mixed = mix_sampled(draw, windows, self.cache.sources, self.settings, generator)
         cues = self._cues(draw, sounds, centres, generator)
         if is_mirrored.any():
             cues = _mirrored_where(cues, is_mirrored[: len(draw.targets)])
@@ -105,8 +105,8 @@ class MixAndSeparateDataset:
         """Which sounds are taken as a mirror has them; those of one clip all or none."""
         share = self.settings.mirror_probability
         if not share:  # so that what is drawn afterwards stays as it was
-            return np.zeros(len(draw.heard), dtype=bool)
-        drawn = generator.random(len(draw.heard)) < share
+            return np.zeros(len(draw.audible), dtype=bool)
+        drawn = generator.random(len(draw.audible)) < share
         if draw.is_one_clip:
             drawn[: len(draw.targets)] = drawn[0]
         return drawn

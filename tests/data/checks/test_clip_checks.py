@@ -11,14 +11,8 @@ import soundfile
 from PIL import Image
 
 from avsep.data.checks.check import open_check
-from avsep.data.checks.reports import (
-    FAULT_KINDS,
-    OFFSCREEN,
-    SHORT,
-    CheckReport,
-    Finding,
-    check_audio,
-)
+from avsep.data.checks.clip_files import check_audio
+from avsep.data.checks.reports import AUDIO_ONLY, FAULT_KINDS, SHORT, CheckReport, Finding
 from avsep.data.clips import read_i3d_features
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
@@ -217,7 +211,7 @@ def test_a_clip_that_is_heard_and_not_seen_is_noted(solos: Path) -> None:
     remove("features/motion/erhu/b.npy")(solos)  # nobody misses them
     report = check(solos)
     notes = {one.what: [item.name for item in one.items] for one in report.findings}
-    assert report.is_well and list(notes) == [OFFSCREEN, SHORT] and notes[OFFSCREEN] == ["erhu/b"]
+    assert report.is_well and list(notes) == [AUDIO_ONLY, SHORT] and notes[AUDIO_ONLY] == ["erhu/b"]
     path = solos / "index.csv"
     path.write_text(path.read_text().replace("erhu,test,,,", "erhu,test,,,9"))
     report = check(solos)
@@ -251,8 +245,8 @@ def test_sounds_are_heard_to_their_end(tmp_path: Path) -> None:
     waveform = np.zeros((25 * 8000, 2))
     waveform[-1, 1] = -0.5  # the last sample of the third block, in one channel
     soundfile.write(tmp_path / "a.wav", waveform, 8000)
-    heard = check_audio(tmp_path / "a.wav")
-    assert (heard.seconds, heard.peak) == (25.0, 0.5)
+    audio = check_audio(tmp_path / "a.wav")
+    assert (audio.seconds, audio.peak) == (25.0, 0.5)
 
 
 def test_a_sound_that_came_through_a_pipe_is_whole(solos: Path) -> None:

@@ -109,7 +109,7 @@ def test_orders_of_ave_by_video(tmp_path: Path) -> None:
         ("test videos in its training list", "ave"): ["a"],
         ("validation videos in its training list", "ave"): ["b"],
     }
-    note = ("lines of videos that stand there already", "Annotations.txt")
+    note = ("repeated lines of a video", "Annotations.txt")
     assert found(report, is_wrong=False) == {note: ["a"]}
 
 
@@ -155,7 +155,7 @@ def test_mixtures(tmp_path: Path) -> None:
         "unit": "mixtures",
         "items": [{"name": "a"}],
     }
-    repeats = "lines that repeat a mixture: 4 distinct, 3 whatever the order"
+    repeats = "lines that repeat a mixture: 4 distinct, 3 in any order"
     assert found(report, is_wrong=False) == {
         (repeats, "test_sep.csv"): ["t1 + t2"],
         ("mixtures of one category", "test_sep.csv"): ["t1 + t2"],
@@ -222,7 +222,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_places_that_hold_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing to check: neither index\.csv of a prepared"):
+    with pytest.raises(
+        InputError, match=r"nothing to check: it is neither a prepared folder \(index\.csv"
+    ):
         open_check(tmp_path)
     with pytest.raises(InputError, match=r"nowhere' does not exist; give a list"):
         open_check(write(tmp_path / "lists", {"train.csv": index("a")}), [tmp_path / "nowhere"])
