@@ -58,7 +58,7 @@ def test_stems_sum_to_the_mixture_to_the_sample(band: Path) -> None:
 
 def test_files_tell_the_same_story(band: Path) -> None:
     performers = 0
-    for clip in DATASETS["toyband"](band):
+    for clip in DATASETS["toyband"].read(band):
         paths = ClipPaths(band, clip.name)
         record = read_record(paths.score)
         labels = [visible.label for visible in read_objects(paths.objects)]
