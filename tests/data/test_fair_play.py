@@ -1,4 +1,4 @@
-"""FAIR-Play's own layout: which clips are read, what is seen of them, and what is said if amiss."""
+"""Test FAIR-Play's layout: the clips that are read, their pictures, and errors."""
 
 import re
 import shutil
@@ -271,12 +271,12 @@ def test_every_fault_is_listed_at_once(folder: Path) -> None:
     (folder / "videos/000004.mp4").write_bytes(b"no video")
     write_detections(folder, "000002", np.zeros((0, 7)))
     write_detections(folder, "000003", np.zeros((2, 5)))
-    found = {
-        one.what: [item.name for item in one.items]
-        for one in check(folder).findings
-        if one.is_wrong
+    items = {
+        finding.what: [item.name for item in finding.items]
+        for finding in check(folder).findings
+        if finding.is_wrong
     }
-    assert found == {
+    assert items == {
         "missing files": ["binaural_audios/000001.wav", "videos/000001.mp4"],
         "files that cannot be read": [
             "binaural_audios/000003.wav",

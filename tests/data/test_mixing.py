@@ -1,4 +1,4 @@
-"""Mix-and-separate: sample, cut and sum sources; levels, repeated samples, windows, bad files."""
+"""Test mix-and-separate: sampling, windows, levels, sums and unreadable files."""
 
 from pathlib import Path
 
@@ -33,14 +33,14 @@ FRONT_END = FrontEndSettings(sample_rate_hz=8000, window_samples=4001)
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[SourceFile]:
     """Ten clips of five categories, each another steady tone."""
     folder = tmp_path_factory.mktemp("sounds")
-    found = []
+    sources = []
     for index in range(10):
         path = folder / f"{index}.wav"
         n = np.arange(12000)
         soundfile.write(path, 0.4 * np.sin(2 * np.pi * 100 * (index + 1) * n / 8000), 8000)
         category = ["cello", "flute", "harp", "piano", "tuba"][index % 5]
-        found.append(SourceFile(path, category, f"clip{index}", VisibleObject(label=category)))
-    return found
+        sources.append(SourceFile(path, category, f"clip{index}", VisibleObject(label=category)))
+    return sources
 
 
 class Mixtures:
@@ -143,10 +143,10 @@ def test_an_equaliser_colours_each_sound_and_keeps_the_sum(tmp_path: Path) -> No
     )
     np.testing.assert_array_equal(after.sources, again.sources)
     np.testing.assert_allclose(after.sources.sum(0), after.mixture, atol=1e-6)
-    for one, other in zip(after.sources, before.sources, strict=True):
-        assert np.square(one).mean() == pytest.approx(np.square(other).mean(), rel=1e-3)
+    for coloured_source, other in zip(after.sources, before.sources, strict=True):
+        assert np.square(coloured_source).mean() == pytest.approx(np.square(other).mean(), rel=1e-3)
         # Octaves 6 dB apart and more take white noise far from itself.
-        assert np.corrcoef(one[0], other[0])[0, 1] < 0.98
+        assert np.corrcoef(coloured_source[0], other[0])[0, 1] < 0.98
 
 
 @given(num_samples=st.integers(1, 60), centre=st.integers(0, 60), window_samples=st.integers(2, 41))
@@ -154,14 +154,14 @@ def test_crop_is_the_slice_with_zeros_beyond(
     num_samples: int, centre: int, window_samples: int
 ) -> None:
     waveform = np.arange(1, num_samples + 1, dtype=np.float32)
-    found = crop(Waveform(waveform[None]), centre, window_samples)[0]
+    window = crop(Waveform(waveform[None]), centre, window_samples)[0]
     half = window_samples // 2
     expected = np.zeros(window_samples)
     for offset in range(2 * half):
         if 0 <= centre - half + offset < num_samples:
             expected[offset] = waveform[centre - half + offset]
-    assert found.tolist() == expected.tolist()
-    assert window_samples % 2 == 0 or found[-1] == 0
+    assert window.tolist() == expected.tolist()
+    assert window_samples % 2 == 0 or window[-1] == 0
 
 
 def test_short_files_are_repeated(tmp_path: Path, sources: list[SourceFile]) -> None:
@@ -206,8 +206,8 @@ def test_a_file_of_which_nothing_is_left_is_broken(
 
 def test_a_first_source_without_partners_gives_way(sources: list[SourceFile]) -> None:
     def listed(pairs: str) -> list[SourceFile]:
-        found = zip(sources, pairs.split(), strict=False)
-        return [SourceFile(s.path, pair[1], pair[0], s.visible) for s, pair in found]
+        paired = zip(sources, pairs.split(), strict=False)
+        return [SourceFile(s.path, pair[1], pair[0], s.visible) for s, pair in paired]
 
     three = MixingSettings(num_sources=3)
     # Clip x with category a has one partner alone, (z, c): three cannot begin with it.

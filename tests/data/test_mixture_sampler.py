@@ -1,4 +1,4 @@
-"""Mixture sampling: shares as set, and no source or clip twice in a mixture."""
+"""Test mixture sampling: shares as set, and no source or clip twice in a mixture."""
 
 import numpy as np
 import pytest

@@ -122,6 +122,7 @@ def read_sound(
     """
     sound = read_audio(path)
     waveform = sound.waveform
+    # Averaged, not summed: a mono file and its copy on two channels have one level.
     if num_channels == 1:
         waveform = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
     elif len(waveform) > num_channels:

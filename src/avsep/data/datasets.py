@@ -86,6 +86,7 @@ def examine_clips(
     default = TRAINING if any(clip.split for clip in clips) else None
     members: dict[str | None, list[ListedClip]] = {}
     for number, clip in enumerate(clips, 1):
+        # Lists have one category per video, which a clip of several sources has not.
         category = clip.sources[0].category if len(clip.sources) == 1 else None
         # Published lists name a video by its file's name, without the folder.
         listed = ListedClip(clip.name.rsplit("/", 1)[-1], category, number)
@@ -106,13 +107,14 @@ def examine_clip(folder: Path, clip: ClipFiles) -> ClipReport:
         return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
     audio = clip.sound or clip.video
+    # Each file once: the sound of a clip with one source is often that source.
     sounds = dict.fromkeys([audio, *(source.path for source in clip.sources), *clip.offscreen])
     faults: list[Fault] = []
     durations: dict[Path, float | None] = {}
     for path in sounds:
         if path.is_file():
-            durations[path], found = sound_faults(path, name_of(path))
-            faults += found
+            durations[path], of_sound = sound_faults(path, name_of(path))
+            faults += of_sound
         else:
             faults.append(Fault(MISSING, name_of(path)))
     seconds = durations.get(audio)
@@ -120,8 +122,8 @@ def examine_clip(folder: Path, clip: ClipFiles) -> ClipReport:
     faults += _picture_faults(clip, name_of(clip.video), seconds)
     width = None
     if clip.i3d_features is not None:
-        width, found = motion_faults(clip.i3d_features, name_of(clip.i3d_features))
-        faults += found
+        width, of_motion = motion_faults(clip.i3d_features, name_of(clip.i3d_features))
+        faults += of_motion
     return ClipReport(clip.name, tuple(faults), seconds, width, clip.is_visible)
 
 

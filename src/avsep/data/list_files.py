@@ -400,14 +400,14 @@ def _require_clips(path: Path, clips: list[ListedClip]) -> tuple[ListedClip, ...
 # `iquery_trainmusic` is of another, `train.txt` and `val.txt` are the set of their folder.
 
 
-def role_and_owner(place: PurePosixPath) -> tuple[str | None, str]:
+def role_and_set(place: PurePosixPath) -> tuple[str | None, str]:
     """Return the role of a list and the name of its set, "" for the set of the outermost folder.
 
-    >>> role_and_owner(PurePosixPath("music/davis_testsepmusic.csv"))
+    >>> role_and_set(PurePosixPath("music/davis_testsepmusic.csv"))
     ('test', 'music/davis')
-    >>> role_and_owner(PurePosixPath("split1/train.txt")), role_and_owner(PurePosixPath("val.txt"))
+    >>> role_and_set(PurePosixPath("split1/train.txt")), role_and_set(PurePosixPath("val.txt"))
     (('train', 'split1'), ('val', ''))
-    >>> role_and_owner(PurePosixPath("ave/test/sounds.csv"))
+    >>> role_and_set(PurePosixPath("ave/test/sounds.csv"))
     ('test', 'ave')
     """
     folders = list(place.parent.parts)

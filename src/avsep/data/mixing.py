@@ -30,7 +30,7 @@ NUM_BANDS = 8
 
 
 class MixingSettings(BaseModel):
-    """Which sources are sampled for a mixture, and at what levels they are summed."""
+    """Settings of mix-and-separate: sampling of sources, their levels and the rule of the sum."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -161,7 +161,7 @@ class MixtureSampler:
             InputError: no mixture found that satisfies the settings.
         """
         settings = self.settings
-        # One number decides between both kinds, so that their shares add up.
+        # One number decides between three kinds of mixture, so that their shares add up to 1.
         kind = generator.random()
         is_one_clip = kind < settings.same_clip_probability
         if is_one_clip:
@@ -391,6 +391,7 @@ def mix_sampled(
         gains[:num_targets] = gains[0]
     # Clipped to full scale, as Sound of Pixels and its successors do.
     sounds = np.clip(windows * gains.astype(np.float32), -1, 1)
+    # Drawn at probability 0 too, so that this setting changes no other random number.
     silent = generator.random(num_targets) < settings.silent_probability
     silent[generator.integers(num_targets)] = False
     sounds[:num_targets][silent] = 0
@@ -410,6 +411,7 @@ def equalise(
     decibels between bands and constant below the first.
     """
     num_samples, num_bands = waveforms.shape[-1], gains_db.shape[1]
+    # On the spectrum of the whole window: the gains are real, so the phase stays as it is.
     spectra = np.fft.rfft(waveforms)
     bins = np.arange(spectra.shape[-1])
     # Position of each bin on the axis of bands: bin num_samples / 2 is the last band, at half the
@@ -421,6 +423,7 @@ def equalise(
         np.sqrt(np.square(sound, dtype=np.float64).mean(axis=(1, 2), keepdims=True))
         for sound in (waveforms, equalised)
     )
+    # Silence has no level to restore, and stays silent.
     return (equalised * before / np.maximum(after, 1e-12)).astype(np.float32)
 
 

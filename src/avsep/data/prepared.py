@@ -194,6 +194,7 @@ def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
             {name: value for name, value in values.items() if value or name in REQUIRED_COLUMNS}
         )
     except ValidationError as error:
+        # One fault a line: pydantic lists all, and an InputError is one line of text.
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
@@ -204,6 +205,7 @@ def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
 
 def _find_clip(folder: Path, row: IndexRow) -> ClipFiles:
     """Find the files of one line."""
+    # Not f"{row.id}.wav": ids of videos may contain dots, and sounds have one of four endings.
     place = Path(row.category) / row.id
     sound = find_file(folder / "audio" / place, SOUND_ENDINGS)
     if sound is None:
@@ -245,7 +247,7 @@ def _check_frames(clip: ClipFiles, row: IndexRow) -> None:
         )
     if row.num_frames is not None and num_frames != row.num_frames:
         raise InputError(
-            f"'{clip.video}' holds {num_frames} pictures and {INDEX_NAME} says {row.num_frames}: "
+            f"'{clip.video}' holds {num_frames} pictures and {INDEX_NAME} states {row.num_frames}: "
             "extract them again, or correct num_frames"
         )
     if row.duration_seconds is None:
@@ -280,6 +282,7 @@ def _sounding_object(path: Path, label: str) -> VisibleObject:
 
 def examine_prepared(folder: Path) -> DatasetExamination:
     """Examine a prepared folder: its splits as lists, faults of the index, and a check per clip."""
+    # Lines that can be used are checked further, so that one bad line does not hide other faults.
     rows: dict[int, IndexRow] = {}
     unusable: list[Item] = []
     lines = index_lines(folder)
@@ -302,6 +305,7 @@ def examine_prepared(folder: Path) -> DatasetExamination:
         )
         if items
     )
+    # A clip that is listed twice is checked once, by its last line.
     row_of = {row.name: row for row in rows.values()}
     jobs = tuple(
         ClipJob(name, partial(check_clip, folder, row_of[name])) for name in sorted(row_of)
@@ -365,7 +369,7 @@ def _picture_faults(frames: Path, row: IndexRow, seconds: float | None) -> Itera
         return
     yield from pictures_faults(pictures, name)
     if row.num_frames not in (None, len(pictures)):
-        why = f"{len(pictures)} pictures, {INDEX_NAME} says {row.num_frames}"
+        why = f"{len(pictures)} pictures, {INDEX_NAME} states {row.num_frames}"
         yield Fault(LENGTHS, name, why)
     if row.frame_rate_hz is None:
         yield Fault(UNUSABLE_LINE, name, f"{len(pictures)} pictures, and no frame_rate_hz")
@@ -375,7 +379,7 @@ def _picture_faults(frames: Path, row: IndexRow, seconds: float | None) -> Itera
         if sound_seconds is not None and not durations_match(shown_seconds, sound_seconds):
             why = (
                 f"{len(pictures)} pictures at {row.frame_rate_hz:g} Hz last {shown_seconds:.2f} s, "
-                f"{whose} {'says' if whose == INDEX_NAME else 'lasts'} {sound_seconds:.2f} s"
+                f"{whose} {'states' if whose == INDEX_NAME else 'lasts'} {sound_seconds:.2f} s"
             )
             yield Fault(LENGTHS, name, why)
             return  # one report a clip: the sound comes before what the index states of it
@@ -387,7 +391,7 @@ def _duration_faults(row: IndexRow, seconds: float | None) -> Iterator[Fault]:
     if seconds is None or stated_seconds is None:
         return
     if not durations_match(seconds, stated_seconds):
-        why = f"the sound lasts {seconds:.2f} s, {INDEX_NAME} says {stated_seconds:.2f} s"
+        why = f"the sound lasts {seconds:.2f} s, {INDEX_NAME} states {stated_seconds:.2f} s"
         yield Fault(LENGTHS, f"audio/{row.name}", why)
 
 

@@ -61,6 +61,7 @@ def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
         audio = check_audio(path)
     except InputError as error:
         return None, [Fault(UNREADABLE, name, str(error))]
+    # FFmpeg decodes a WAV that was cut off without an error.
     num_missing = _bytes_missing(path)
     if num_missing > 0:
         why = f"it was cut off: {num_missing} of the bytes that its header states are missing"
@@ -134,7 +135,7 @@ def motion_faults(path: Path, name: str) -> tuple[int | None, list[Fault]]:
 
 
 def _bytes_missing(path: Path) -> int:
-    """Return how many bytes a WAV file lacks, which FFmpeg decodes as a shorter file."""
+    """Return how many bytes a WAV file lacks, compared with the size in its header."""
     with path.open("rb") as file:
         head = file.read(8)
     stated = int.from_bytes(head[4:], "little")

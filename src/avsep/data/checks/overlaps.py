@@ -35,6 +35,7 @@ def overlaps_across(lists: Sequence[SplitList]) -> Iterator[Finding]:
     are never used together: they are not compared. Nor are lists outside any folder.
     """
     sets = [(name, members) for name, members in by_set(lists) if members[0].dataset]
+    # Ordered pairs: each direction, held out here and trained on there, is a finding of its own.
     for (name, members), (other_name, others) in product(sets, sets):
         if members[0].dataset == others[0].dataset:
             continue

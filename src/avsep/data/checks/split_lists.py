@@ -13,7 +13,7 @@ from avsep.data.list_files import (
     lists_mixtures,
     read_list_file,
     read_pair_file,
-    role_and_owner,
+    role_and_set,
     role_in,
 )
 from avsep.errors import InputError
@@ -63,8 +63,8 @@ class SplitList:
 
 def read_one_list(path: Path) -> SplitList:
     """Read a single list; its set is named by the words before its role, else by the file."""
-    role, owner = role_and_owner(PurePosixPath(path.name))
-    return _read(path, path.name, owner or path.stem, role, None)
+    role, set_name = role_and_set(PurePosixPath(path.name))
+    return _read(path, path.name, set_name or path.stem, role, None)
 
 
 def find_lists(folder: Path) -> tuple[tuple[SplitList, ...], tuple[Finding, ...]]:
@@ -76,11 +76,11 @@ def find_lists(folder: Path) -> tuple[tuple[SplitList, ...], tuple[Finding, ...]
     lists, broken, others = [], [], []
     for path in _files(folder):
         place = PurePosixPath(path.relative_to(folder).as_posix())
-        role, owner = role_and_owner(place)
+        role, set_name = role_and_set(place)
         folders = (part for part in place.parts[:-1] if not role_in(part)[0])
         dataset = next((part for part in folders if not _FOLD.fullmatch(part.lower())), None)
         try:
-            lists.append(_read(path, str(place), owner or folder.resolve().name, role, dataset))
+            lists.append(_read(path, str(place), set_name or folder.resolve().name, role, dataset))
         except InputError as error:
             (broken if role else others).append(Item(str(place), str(error)))
     num_files = len(lists) + len(broken) + len(others)
