@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from avsep.data.mixing import crop
+from avsep.data.mixing import Waveform, crop
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.projection import energies
 from avsep.evaluation.projection.least_squares import factor_in_blocks
@@ -73,7 +73,8 @@ def make_stems(rng: np.random.Generator, rate_hz: int, seconds: float) -> np.nda
     resampled = [resample(stem[None], 44100, rate_hz)[0] for stem in stems if stem.any()]
     # As the field cuts them, from the middle: whole pieces that fade out have darker references.
     num_samples = round(seconds * rate_hz)
-    return np.stack([crop(stem, len(stem) // 2, num_samples) for stem in resampled])
+    windows = [crop(Waveform(stem[None]), len(stem) // 2, num_samples) for stem in resampled]
+    return np.concatenate(windows)
 
 
 def by_avsep(job: Job) -> np.ndarray:

@@ -18,8 +18,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from avsep.data.clips import TEST, TRAINING, VALIDATION
-from avsep.data.prepared import INDEX_NAME, SOUND_ENDINGS
+from avsep.data.clips import SOUND_ENDINGS, TEST, TRAINING, VALIDATION
+from avsep.data.prepared import INDEX_NAME
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
 

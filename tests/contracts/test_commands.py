@@ -114,7 +114,7 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
     if name == "motion":
         assert "motion features of 1 clips written into -solos é" in done.out
     if name == "check":
-        assert "What was found in -solos é\n" in done.out and "-solos é: all is well, " in done.out
+        assert "Findings in -solos é\n" in done.out and "-solos é: all is well, " in done.out
     if name == "score":
         assert "a b.wav against -ü.wav" in done.out
 

@@ -1,4 +1,4 @@
-"""A small FAIR-Play for tests: two ears, videos or pictures that tell their number, splits."""
+"""Write a small FAIR-Play folder: binaural sounds, numbered videos and frames, and splits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ NAMES = ["000001", "000002", "000003", "000004"]
 
 
 def make_fair_play(folder: Path) -> None:
-    """Four clips: 1 and 4 as videos, 2 as LAVSS extracts pictures, 3 as 2.5D does; split 1."""
+    """Write four clips: 1 and 4 as videos, 2 with LAVSS's frames, 3 with 2.5D's; and split 1."""
     for number, name in enumerate(NAMES, 1):
         write_ears(folder / "binaural_audios" / f"{name}.wav", 200 * number)
         video = folder / "videos" / f"{name}.mp4"
@@ -33,28 +33,28 @@ def make_fair_play(folder: Path) -> None:
 
 
 def write_ears(path: Path, pitch_hz: float, seconds: float = SECONDS) -> None:
-    """A steady tone, softer in the right ear."""
+    """Write a steady tone, softer in the right channel."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tone = np.sin(2 * np.pi * pitch_hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
     soundfile.write(path, np.stack([0.4 * tone, 0.2 * tone], axis=1), RATE_HZ)
 
 
 def write_pictures(place: Path, num_pictures: int, ending: str = "jpg") -> None:
-    """Pictures 000001, ... of which number n (from 0) is n steps bright."""
+    """Write frames 000001, ... of which number n (from 0) is n steps bright."""
     place.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(numbered(num_pictures, HEIGHT, WIDTH), 1):
         Image.fromarray(picture).save(place / f"{number:06d}.{ending}")
 
 
 def write_h5(path: Path, names: Sequence[str]) -> None:
-    """A list as 2.5D publishes its splits."""
+    """Write a list as 2.5D publishes its splits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["audio"] = [name.encode() for name in names]
 
 
 def write_detections(folder: Path, name: str, rows: object) -> Path:
-    """Detections where LAVSS has them."""
+    """Write detections where LAVSS stores them."""
     path = folder / "detection_results" / f"{name}.mp4.npy"
     path.parent.mkdir(exist_ok=True)
     np.save(path, np.array(rows))

@@ -1,4 +1,4 @@
-"""A prepared folder for tests: three solos as pictures and sounds, two of them with boxes."""
+"""Write a small prepared folder: three solos with frames and sounds, two of them with boxes."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def make_prepared(folder: Path) -> None:
 
 
 def hide(folder: Path) -> None:
-    """Make the erhu one that is heard and not seen: no pictures, and no rate of any."""
+    """Make the erhu an audio-only clip: no frames, and no frame rate."""
     shutil.rmtree(folder / "frames" / "erhu" / "b")
     text = INDEX.replace("erhu,test,4", "erhu,test,")
     (folder / "index.csv").write_text(text, encoding="utf-8")

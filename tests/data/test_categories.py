@@ -1,4 +1,4 @@
-"""Category lists: their orders, and the words that people's folders have for them."""
+"""Test the category lists: their orders, and the labels of published folders."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Clips as records: sound, frames and objects of one video, on one time line."""
+"""Test clips: sound, frames and objects of one video on one time line; splits; sounds."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_two_ears_are_read_as_they_are_and_one_channel_for_both(tmp_path: Path) 
     both = read_sound(tmp_path / "b.wav", 8000, 2)
     assert both.shape == (2, 4000) and (both == np.float32(0.2)).all()
     soundfile.write(tmp_path / "c.wav", np.zeros((10, 6)), 8000)
-    with pytest.raises(InputError, match=r"c\.wav' has 6 channels: two ears are needed"):
+    with pytest.raises(InputError, match=r"c\.wav' has 6 channels: binaural models need two"):
         read_sound(tmp_path / "c.wav", 8000, 2)
 
 
@@ -77,8 +77,8 @@ def test_sounds_of_any_form_come_alike(
     expected = 0.5 * np.sin(np.pi * n / 11025) ** 2 * np.sin(2 * np.pi * 440 * n / 11025)
     # An 8-bit step is 1/128, to which libsndfile cuts off; resampling rings a little on top.
     tolerance = 1.2 / 128 if subtype == "PCM_U8" else 1e-4
-    found = read_sound(tmp_path / "a é.wav", 11025)
-    np.testing.assert_allclose(found[0], expected, atol=tolerance)
+    resampled = read_sound(tmp_path / "a é.wav", 11025)
+    np.testing.assert_allclose(resampled[0], expected, atol=tolerance)
 
 
 def listed(names: list[str], split: str | None = None) -> list[ClipFiles]:

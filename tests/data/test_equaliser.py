@@ -1,4 +1,4 @@
-"""The equaliser: what it raises, what it leaves, and its level."""
+"""Test the equaliser: the bands that it raises, its level and its channels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""FAIR-Play's own layout: which clips are read, what is seen of them, and what is said if amiss."""
+"""Test FAIR-Play's layout: the clips that are read, their pictures, and errors."""
 
 import re
 import shutil
@@ -187,8 +187,8 @@ def test_no_detections_are_the_whole_picture(folder: Path, shape: tuple[int, ...
         ([1, 3, 1.6, 0, 0, 8, 8], "confidence 0..1"),
         ([1, 3, 0.6, 8, 0, 8, 8], "with x1 < x2 and y1 < y2"),
         ([1, 3, 0.6, 65, 0, 66, 8], "with x1 < x2 and y1 < y2"),
-        ([1, 3, 0.6, 0, 0, 80, 8], f"row 1 has a box beyond the pictures, which are {WIDTH}x"),
-        ([1, 3, 0.6, 0, -9, 8, 8], f"{WIDTH}x{HEIGHT}: boxes are in pixels of these very"),
+        ([1, 3, 0.6, 0, 0, 80, 8], f"row 1 has a box outside the frames, which are {WIDTH}x"),
+        ([1, 3, 0.6, 0, -9, 8, 8], f"{WIDTH}x{HEIGHT}: boxes are in pixels of these frames"),
     ],
 )
 def test_detections_that_cannot_be_used(folder: Path, row: list[float], why: str) -> None:
@@ -218,7 +218,7 @@ ALIKE = "./000001.wav\n"
         (put("splits/split1/train.txt", ALIKE), "are both lists for 'train': leave one of them"),
         (
             lambda folder: write_h5(folder / "splits/split1/val.h5", ["000001.wav"]),
-            r"val\.h5', line 1: '000001' stands in '.*train\.h5' too: remove it from one",
+            r"val\.h5', line 1: '000001' is in '.*train\.h5' too: remove it from one",
         ),
         (remove("splits/split1"), "holds no lists, and neither does split1 in it: put train.h5"),
         (
@@ -227,11 +227,11 @@ ALIKE = "./000001.wav\n"
         ),
         (
             lambda folder: write_ears(folder / "binaural_audios/000002.wav", 200, 60),
-            "holds 25 pictures for a sound of 60 s, less than one a second: extract them",
+            "holds 25 frames for a sound of 60 s, less than one per second: extract them",
         ),
         (
             lambda folder: write_detections(folder, "000001", [[1, 3, 0.6, 0, 0, 8, 8]]),
-            r"000001\.mp4\.npy' counts pictures of '.*frames/000001\.mp4', which are not there",
+            r"000001\.mp4\.npy' counts frames of '.*frames/000001\.mp4', which do not exist",
         ),
     ],
 )
@@ -271,12 +271,12 @@ def test_every_fault_is_listed_at_once(folder: Path) -> None:
     (folder / "videos/000004.mp4").write_bytes(b"no video")
     write_detections(folder, "000002", np.zeros((0, 7)))
     write_detections(folder, "000003", np.zeros((2, 5)))
-    found = {
-        one.what: [item.name for item in one.items]
-        for one in check(folder).findings
-        if one.is_wrong
+    items = {
+        finding.what: [item.name for item in finding.items]
+        for finding in check(folder).findings
+        if finding.is_wrong
     }
-    assert found == {
+    assert items == {
         "missing files": ["binaural_audios/000001.wav", "videos/000001.mp4"],
         "files that cannot be read": [
             "binaural_audios/000003.wav",

@@ -1,4 +1,4 @@
-"""The lists of the field: every published form gives the same ids, and bad files one clear line."""
+"""Test published lists: every form gives the same ids, and bad files one clear line."""
 
 import json
 from pathlib import Path
@@ -51,8 +51,8 @@ def test_annotations_of_ave_and_their_orders(tmp_path: Path) -> None:
     lines.append(f"Church bell&{IDS[0]}&good&3&7")
     path = written(tmp_path, "Annotations.txt", "\n".join(lines))
     bell, cry = ("Church bell", "Baby cry, infant cry")
-    found = read_list_file(path)
-    assert found == (
+    clips = read_list_file(path)
+    assert clips == (
         ListedClip(IDS[0], bell, 1),
         ListedClip(IDS[1], cry, 2),
         ListedClip(IDS[0], bell, 3),
@@ -69,7 +69,7 @@ def test_annotations_of_ave_and_their_orders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"names row 3 \(from 0\), and '.*Annotations\.txt' has 3"):
         read_list_file(order)
     path.unlink()
-    with pytest.raises(InputError, match=r"Annotations\.txt, which does not lie beside it: put"):
+    with pytest.raises(InputError, match=r"Annotations\.txt, which is not beside it: put"):
         read_list_file(order)
 
 
@@ -85,15 +85,15 @@ def test_fairplay_h5_holds_paths(tmp_path: Path, dtype: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "categories"),
+    ("content", "categories"),
     [
         ({"version": 1.0, "videos": {"flute violin": IDS[:2], "tuba": IDS[2:]}}, None),
         ({"flute violin": IDS[:2], "tuba": IDS[2:]}, None),
         (IDS, [None] * 3),
     ],
 )
-def test_json_of_music(tmp_path: Path, found: object, categories: list | None) -> None:
-    path = written(tmp_path, "MUSIC_duet_videos.json", json.dumps(found))
+def test_json_of_music(tmp_path: Path, content: object, categories: list | None) -> None:
+    path = written(tmp_path, "MUSIC_duet_videos.json", json.dumps(content))
     clips = read_list_file(path)
     assert [clip.id for clip in clips] == IDS and [clip.line for clip in clips] == [1, 2, 3]
     expected = categories or ["flute violin", "flute violin", "tuba"]
@@ -162,7 +162,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 108335
             "line 2 has 1 columns, line 1 has 3: a line is dam",
         ),
         ("train.csv", "a.wav,a.mp4,1,x\nb.wav,b.mp4,1,x, y", "a label with a comma lacks its quot"),
-        ("train.csv", "a,b,c,d,e", "line 1 has 5 columns; lists of the field have one to 4"),
+        ("train.csv", "a,b,c,d,e", "line 1 has 5 columns; published lists have one to 4"),
         ("train.csv", 'a.wav,a.mp4,1,"x\nb.wav', "as a list: unexpected end of data"),
         ("train.csv", "x/..,y,1", "line 1: 'x/..' names no file; write a line such as"),
         ("train.csv", "x/.wav,y,1", "names no file"),

@@ -1,4 +1,4 @@
-"""Draws: the shares that were asked for, and never a sound twice."""
+"""Test mixture sampling: shares as set, and no source or clip twice in a mixture."""
 
 import numpy as np
 import pytest
@@ -9,17 +9,17 @@ from avsep.data.mixing import MixingSettings, MixtureSampler
 from avsep.errors import InputError
 
 NUM_DRAWS = 600
-# Three standard deviations of a share of half in so many draws.
+# Three standard deviations of a share of one half in this many draws.
 TOLERANCE = 3 * 0.5 / NUM_DRAWS**0.5
 # Twelve clips of three sources, four categories.
 CLIPS = [f"clip{i // 3}" for i in range(36)]
 CATEGORIES = ["cello", "flute", "harp", "tuba"] * 9
 
 
-def drawn(num_draws: int = NUM_DRAWS, seed: int = 0, **settings: object) -> list:
+def sample(num_draws: int = NUM_DRAWS, seed: int = 0, **settings: object) -> list:
     sampler = MixtureSampler(CLIPS, CATEGORIES, MixingSettings(**settings))
     return [
-        sampler.draw(i % len(CLIPS), np.random.default_rng([seed, i])) for i in range(num_draws)
+        sampler.sample(i % len(CLIPS), np.random.default_rng([seed, i])) for i in range(num_draws)
     ]
 
 
@@ -41,78 +41,82 @@ def test_what_every_draw_keeps(
         "same_category_probability": alike * (1 - own),
         "offscreen_probability": offscreen,
     }
-    for index, draw in enumerate(drawn(12, seed, **settings)):
-        assert len(set(draw.heard)) == num_sources + offscreen
-        assert draw.targets[0] == index
-        clips = {CLIPS[place] for place in draw.targets}
-        assert len(clips) == (1 if draw.is_one_clip else num_sources)
-        if draw.offscreen is not None:
-            assert CLIPS[draw.offscreen] not in clips
-            targets = {CATEGORIES[place] for place in draw.targets}
-            assert not (distinct and CATEGORIES[draw.offscreen] in targets)
+    for index, mixture in enumerate(sample(12, seed, **settings)):
+        assert len(set(mixture.audible)) == num_sources + offscreen
+        assert mixture.targets[0] == index
+        clips = {CLIPS[place] for place in mixture.targets}
+        assert len(clips) == (1 if mixture.is_one_clip else num_sources)
+        if mixture.offscreen is not None:
+            assert CLIPS[mixture.offscreen] not in clips
+            targets = {CATEGORIES[place] for place in mixture.targets}
+            assert not (distinct and CATEGORIES[mixture.offscreen] in targets)
 
 
 def test_shares_are_those_asked_for() -> None:
-    found = drawn(
+    samples = sample(
         same_clip_probability=0.3, same_category_probability=0.4, offscreen_probability=0.5
     )
-    assert np.mean([one.is_one_clip for one in found]) == pytest.approx(0.3, abs=TOLERANCE)
-    assert np.mean([one.offscreen is not None for one in found]) == pytest.approx(
+    assert np.mean([mixture.is_one_clip for mixture in samples]) == pytest.approx(
+        0.3, abs=TOLERANCE
+    )
+    assert np.mean([mixture.offscreen is not None for mixture in samples]) == pytest.approx(
         0.5, abs=TOLERANCE
     )
-    others = [one for one in found if not one.is_one_clip]
-    alike = [len({CATEGORIES[place] for place in one.targets}) == 1 for one in others]
+    others = [mixture for mixture in samples if not mixture.is_one_clip]
+    alike = [len({CATEGORIES[place] for place in mixture.targets}) == 1 for mixture in others]
     assert sum(alike) / NUM_DRAWS == pytest.approx(0.4, abs=TOLERANCE)
 
 
 def test_two_of_a_kind_are_two_and_no_more() -> None:
-    for one in drawn(100, num_sources=4, same_category_probability=1):
-        assert len({CATEGORIES[place] for place in one.targets}) == 3
-        assert CATEGORIES[one.targets[0]] == CATEGORIES[one.targets[1]]
+    for mixture in sample(100, num_sources=4, same_category_probability=1):
+        assert len({CATEGORIES[place] for place in mixture.targets}) == 3
+        assert CATEGORIES[mixture.targets[0]] == CATEGORIES[mixture.targets[1]]
 
 
 def test_partners_are_equally_likely() -> None:
-    # A list in which nearly nothing may join is searched, a common one drawn from blindly.
+    # The sampler searches a list with few valid partners, and rejects in a common one.
     categories = ["a"] * 100 + ["b", "c"]
     sampler = MixtureSampler([str(i) for i in range(102)], categories, MixingSettings())
-    rare = [sampler.draw(0, np.random.default_rng(i)).targets[1] for i in range(NUM_DRAWS)]
+    rare = [sampler.sample(0, np.random.default_rng(i)).targets[1] for i in range(NUM_DRAWS)]
     assert set(rare) == {100, 101}
     assert np.mean(np.array(rare) == 100) == pytest.approx(0.5, abs=TOLERANCE)
-    common = np.bincount([one.targets[1] for one in drawn(distinct_categories=False)], minlength=36)
+    common = np.bincount(
+        [mixture.targets[1] for mixture in sample(distinct_categories=False)], minlength=36
+    )
     assert common.min() > 0
 
 
 def test_a_source_alone_in_its_clip_or_category_still_begins() -> None:
     clips, categories = ["x", "y", "y", "z"], ["a", "b", "c", "c"]
     own = MixtureSampler(clips, categories, MixingSettings(same_clip_probability=1))
-    assert set(own.draw(0, np.random.default_rng(0)).targets) == {1, 2}
+    assert set(own.sample(0, np.random.default_rng(0)).targets) == {1, 2}
     alike = MixtureSampler(clips, categories, MixingSettings(same_category_probability=1))
-    assert alike.draw(0, np.random.default_rng(0)).targets[0] == 0
+    assert alike.sample(0, np.random.default_rng(0)).targets[0] == 0
 
 
 def test_settings_that_no_list_can_serve() -> None:
-    with pytest.raises(InputError, match="own_clip_probability needs clips of 4 sources at least"):
-        drawn(1, num_sources=4, same_clip_probability=0.1)
+    with pytest.raises(InputError, match="same_clip_probability needs clips of 4 sources at least"):
+        sample(1, num_sources=4, same_clip_probability=0.1)
     with pytest.raises(InputError, match="mixtures of 5 distinct categories cannot be made of 4"):
-        drawn(1, num_sources=4, offscreen_probability=0.1)
+        sample(1, num_sources=4, offscreen_probability=0.1)
     with pytest.raises(ValueError, match="together they must not exceed 1"):
         MixingSettings(same_clip_probability=0.6, same_category_probability=0.6)
 
 
 def test_sources_that_stand_alone_mix_with_all_others_and_clips_of_several_stay_whole() -> None:
-    """A list of duets and of sounds that are heard by themselves, as words without pictures are."""
+    """A list of duets and of single sounds, as audio-only clips are."""
     clips = [f"duet{i // 2}" for i in range(8)] + [f"sound{i}" for i in range(8)]
     categories = ["cello", "flute"] * 4 + ["rain", "dog bark"] * 4
     settings = MixingSettings(same_clip_probability=0.5)
     sampler = MixtureSampler(clips, categories, settings)
-    found = [sampler.draw(i % 16, np.random.default_rng([1, i])) for i in range(NUM_DRAWS)]
-    share = np.mean([one.is_one_clip for one in found])
+    samples = [sampler.sample(i % 16, np.random.default_rng([1, i])) for i in range(NUM_DRAWS)]
+    share = np.mean([mixture.is_one_clip for mixture in samples])
     assert share == pytest.approx(0.5, abs=TOLERANCE)
-    for index, one in enumerate(found):
-        targets = {clips[place] for place in one.targets}
-        if one.is_one_clip:
+    for index, mixture in enumerate(samples):
+        targets = {clips[place] for place in mixture.targets}
+        if mixture.is_one_clip:
             assert len(targets) == 1 and targets.pop().startswith("duet")
         else:
-            assert len(targets) == 2 and one.targets[0] == index % 16
-    kinds = {tuple(sorted(place < 8 for place in one.targets)) for one in found}
+            assert len(targets) == 2 and mixture.targets[0] == index % 16
+    kinds = {tuple(sorted(place < 8 for place in mixture.targets)) for mixture in samples}
     assert kinds == {(True, True), (False, True), (False, False)}

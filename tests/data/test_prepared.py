@@ -1,4 +1,4 @@
-"""Prepared folders: which files a line of the index names, and what is said of those amiss."""
+"""Test prepared folders: the files of each line of the index, and errors."""
 
 import re
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from avsep.data import open_dataset
 from avsep.data.clips import load_clip, read_i3d_features
@@ -74,6 +75,17 @@ def test_motion_features_lose_their_places(folder: Path) -> None:
         read_i3d_features(clip)
 
 
+def test_motion_features_of_a_safetensors_file_are_its_entry_motion(folder: Path) -> None:
+    features = np.arange(6, dtype=np.float32).reshape(3, 2)
+    path = folder / "features/motion/acoustic_guitar/a.safetensors"
+    path.with_suffix(".npy").unlink()
+    save_file({"motion": features}, path)
+    np.testing.assert_array_equal(read_i3d_features(read_prepared(folder)[0]), features)
+    save_file({"other": features}, path)
+    with pytest.raises(InputError, match=r"cannot read motion features from .*a\.safetensors"):
+        read_i3d_features(read_prepared(folder)[0])
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
@@ -93,7 +105,7 @@ def test_motion_features_lose_their_places(folder: Path) -> None:
         ("b,erhu", ",erhu", r"line 3, id '': String should have at least 1 character"),
         ("b,erhu", "../b,erhu", r"line 3, id '\.\./b': String should match"),
         ("b,erhu", "d,erhu", r"no sound '.*audio/erhu/d\.wav' \(or \.flac"),
-        ("c,violin,,4,12", "c,violin,,4,13", r"holds 12 pictures and index\.csv says 13"),
+        ("c,violin,,4,12", "c,violin,,4,13", r"holds 12 pictures and index\.csv states 13"),
         ("train,4,12,3.0", "train,1,12,3.0", r"12 pictures at 1 Hz last 12 s, the sound 3 s"),
         ("b,erhu,test,4,,", "a,acoustic_guitar,,4,,", r"lists acoustic_guitar/a twice: remove one"),
         (INDEX[INDEX.index("\n") + 1 :], "", r"lists nothing for clips: add lines to it"),
@@ -130,7 +142,7 @@ def test_a_clip_without_pictures_and_their_rate_is_heard_and_not_seen(folder: Pa
     # Its box lies there, and there is nothing to cut it out of.
     assert erhu.sources[0].category == "erhu" == erhu.sources[0].visible.label
     assert erhu.sources[0].visible.boxes == () and erhu.split == "test"
-    with pytest.raises(InputError, match="clip 'erhu/b' is heard and not seen: there is no pictur"):
+    with pytest.raises(InputError, match="clip 'erhu/b' is audio-only: it has no frames to show"):
         load_clip(erhu, [0.0])
 
 
@@ -161,7 +173,10 @@ def test_spreadsheets_and_other_sounds_are_read(folder: Path) -> None:
 
 
 def test_a_folder_of_neither_kind(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no clips: neither index\.csv .* --clips 10"):
+    with pytest.raises(
+        InputError,
+        match=r"holds no clips: it is neither a prepared folder \(index\.csv.* --clips 10",
+    ):
         open_dataset(tmp_path)
 
 

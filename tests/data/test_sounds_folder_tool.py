@@ -1,4 +1,4 @@
-"""The tool that makes a prepared folder of sounds alone: words, folds and takes."""
+"""Test the tool that makes a prepared folder of audio-only clips: categories, folds, takes."""
 
 import csv
 from collections import Counter
@@ -34,16 +34,16 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_folds_become_splits_and_takes_stay_together(sounds: Path, tmp_path: Path) -> None:
     sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1, 2, 3), (4,))
-    found = rows(tmp_path / "made")
-    assert {row["id"][0] for row in found if row["split"] == "test"} == {"4"}
-    assert {row["id"][0] for row in found if row["split"] != "test"} == {"1", "2", "3"}
+    lines = rows(tmp_path / "made")
+    assert {row["id"][0] for row in lines if row["split"] == "test"} == {"4"}
+    assert {row["id"][0] for row in lines if row["split"] != "test"} == {"1", "2", "3"}
     splits: dict[str, set[str]] = {}
-    for row in found:
+    for row in lines:
         recording = f"{row['category']}/{row['id'].rpartition('-')[0]}"
         splits.setdefault(recording, set()).add(row["split"])
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(lines) == 1 for lines in splits.values())
     for category in ("dog bark", "fire crackling"):
-        counts = Counter(row["split"] for row in found if row["category"] == category)
+        counts = Counter(row["split"] for row in lines if row["category"] == category)
         assert counts["test"] == 15 and counts["train"] + counts["val"] == 45
         assert 5 <= counts["val"] <= 6  # a tenth, and the second take of the last
 
@@ -95,5 +95,5 @@ def test_the_command_says_what_it_made(
     made = tmp_path / "made"
     counts = Counter(row["split"] for row in rows(made))
     assert counts["train"] + counts["val"] == 30 and counts["val"] > 0
-    told = f"2 categories, {counts['train']} train, {counts['val']} val, 60 test"
-    assert capsys.readouterr().out == f"{made}: {told}\n"
+    summary = f"2 categories, {counts['train']} train, {counts['val']} val, 60 test"
+    assert capsys.readouterr().out == f"{made}: {summary}\n"

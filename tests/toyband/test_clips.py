@@ -59,7 +59,7 @@ def test_stems_sum_to_the_mixture_to_the_sample(band: Path) -> None:
 
 def test_all_files_of_a_clip_agree(band: Path) -> None:
     num_performers = 0
-    for clip in DATASETS["toyband"](band):
+    for clip in DATASETS["toyband"].read(band):
         paths = ClipPaths(band, clip.name)
         record = read_record(paths.score)
         labels = [visible.label for visible in read_objects(paths.objects)]

@@ -256,7 +256,7 @@ def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(cache: SourceCache) -
     seen = set()
     for index in range(12):
         generator = np.random.default_rng(index)
-        draw = straight.sampler.draw(index % 8, generator)
+        draw = straight.sampler.sample(index % 8, generator)
         drawn = together._draw_mirrored(draw, generator)[: len(draw.targets)]
         assert drawn.all() or not drawn.any()
         seen.add(bool(drawn.all()))

@@ -1,12 +1,12 @@
-"""Category lists of toyband, MUSIC, MUSIC-21 and AVE, and label lookup."""
+"""The category lists of toyband, MUSIC, MUSIC-21 and AVE, and label lookup in them."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 from avsep.errors import unknown_name
-from avsep.toyband.categories import ALIASES, CATEGORIES
+from avsep.toyband.categories import ALIASES, CATEGORIES, normalise_label
 
-# The order is the index of a category in iQuery's released code and so in others' weights.
+# The order of iQuery's released code: the index of a category in published weights. Never reorder.
 MUSIC = (
     "accordion", "acoustic guitar", "cello", "clarinet", "erhu", "flute", "saxophone", "trumpet",
     "tuba", "violin", "xylophone",
@@ -25,8 +25,9 @@ AVE = (
     "violin, fiddle",
 )  # fmt: skip
 
-# The folders of AVE as iQuery's lists have them.
-_AVE_FOLDERS = {
+# iQuery's lists of AVE name folders by one word of the category. Aliases hold for every list: none
+# of these words is a category of another one.
+_ALIASES = ALIASES | {
     "aircraft": "airplane",
     "baby": "baby cry",
     "female": "female speech",
@@ -46,39 +47,50 @@ CATEGORY_LISTS: dict[str, tuple[str, ...]] = {
 
 
 def find_in(categories: Sequence[str], label: str) -> int | None:
-    """The index of the category that a word means, or none.
+    """Return the index of a label's category, or None.
 
-    Case, underscores, hyphens and aliases do not matter; of a category with several names, one
-    suffices.
+    Case, underscores, hyphens and aliases are ignored. Of a category with several names, such as
+    AVE's "violin, fiddle", one suffices.
 
     >>> find_in(MUSIC, "Acoustic_Guitar"), find_in(AVE, "fiddle"), find_in(MUSIC, "kazoo")
     (1, 27, None)
     """
-    wanted = _word(label)
+    word = normalise_label(label, _ALIASES)
+    # A whole name comes first, so that one category's second name never hides another category.
     for index, category in enumerate(categories):
-        if wanted == _word(category):
+        if word == normalise_label(category, _ALIASES):
             return index
     for index, category in enumerate(categories):
-        names = [_word(name) for name in re.sub(r"\(.*\)", "", category).split(",")]
-        if wanted in names:
+        # AVE's "frying (food)" is also plain "frying".
+        names = re.sub(r"\(.*\)", "", category).split(",")
+        if word in [normalise_label(name, _ALIASES) for name in names]:
             return index
     return None
 
 
+def category_label(folder_name: str) -> str:
+    """Return the label of a category's folder: underscores become spaces, the case stays.
+
+    >>> category_label("Acoustic_guitar")
+    'Acoustic guitar'
+    """
+    return " ".join(folder_name.replace("_", " ").split())
+
+
 def category_indices(labels: Iterable[str], categories: Sequence[str]) -> list[int]:
-    """The index of each label's category; a word that means none is an error that lists them."""
-    known: dict[str, int] = {}
-    found = []
+    """Return the index of each label's category.
+
+    Raises:
+        InputError: a label that is in no category; the message lists the categories.
+    """
+    # A data set has thousands of clips and a few labels: each is looked up once.
+    index_of: dict[str, int] = {}
+    indices = []
     for label in labels:
-        if label not in known:
+        if label not in index_of:
             index = find_in(categories, label)
             if index is None:
                 raise unknown_name("category", label, categories)
-            known[label] = index
-        found.append(known[label])
-    return found
-
-
-def _word(name: str) -> str:
-    word = " ".join(re.sub("[_-]", " ", name.lower()).split())
-    return (ALIASES | _AVE_FOLDERS).get(word, word)
+            index_of[label] = index
+        indices.append(index_of[label])
+    return indices

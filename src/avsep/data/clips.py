@@ -1,4 +1,4 @@
-"""Clip lists: which videos a data set holds and the true sounds known of each."""
+"""The clips of a data set: their files and sources, and functions that read them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,12 +18,17 @@ from avsep.media.frames import Frames, read_frames
 from avsep.records import Clip, VisibleObject
 from avsep.sound.resampling import resample
 
+SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 TRAINING, VALIDATION, TEST = "train", "val", "test"
+# Frames may end this much before or after the sound: published frames are often cut a second or two
+# short. A larger difference means that their rate is not the one stated (8 read as 1, say).
+_SLACK_SECONDS = 2.0
+_SLACK_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One true sound: the file it lies in, what makes it, and the video it belongs to."""
+    """The sound of one source: its file, category, clip name and visible object."""
 
     path: Path
     category: str
@@ -33,18 +38,19 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """One video and the files beside it.
+    """The files of one clip: video, sound, sources and features.
 
     Attributes:
-        video: a video file, or a folder of pictures 000001.jpg, 000002.jpg, ...; of a clip that is
-            not seen, its sound.
+        name: of the clip; unique in its data set.
+        video: a video file, or a folder of frames 000001.jpg, 000002.jpg, ...; for an audio-only
+            clip, its sound file.
         sources: the sound of each visible object, in the order of the objects.
-        offscreen: sounds in the mixture that no visible object makes.
-        sound: where the clip's sound lies; none: in the video.
-        frame_rate_hz: of a folder of pictures, the first of which is shown from time 0.
-        i3d_features: a file of motion features of the whole clip.
-        split: of its data set: train, val or test; none where no list says.
-        is_visible: there are pictures; else its sources are heard, and known by their words alone.
+        offscreen: sounds in the mixture that come from no visible object.
+        sound: the sound file of the clip; None: the sound is in the video.
+        frame_rate_hz: of a folder of frames, whose first frame is at time 0.
+        i3d_features: the file of I3D motion features of the whole clip.
+        split: train, val or test; None if no list of the data set names one.
+        is_visible: False for an audio-only clip, whose sources have a label and no picture.
     """
 
     name: str
@@ -61,38 +67,42 @@ class ClipFiles:
 def split_clips(
     clips: Sequence[ClipFiles], validation_share: float = 0.05, seed: int = 0
 ) -> tuple[tuple[ClipFiles, ...], tuple[ClipFiles, ...]]:
-    """Clips to train on and clips to validate with; those of a test list are in neither.
+    """Split clips into training and validation clips; test clips are in neither.
 
-    Where the data set says of no clip that it is for validation, a clip's name and the seed decide
-    alone: clips that are added move no other.
+    If no clip is marked as validation, each clip is assigned by a hash of its name and the seed, so
+    that adding clips moves no other.
     """
     usable = [clip for clip in clips if clip.split != TEST]
     if any(clip.split == VALIDATION for clip in usable):
-        held_out = [clip.split == VALIDATION for clip in usable]
+        is_validation = [clip.split == VALIDATION for clip in usable]
     else:
-        held_out = [_position(clip.name, seed) < validation_share for clip in usable]
+        is_validation = [_hash_fraction(clip.name, seed) < validation_share for clip in usable]
     return (
-        tuple(clip for clip, is_out in zip(usable, held_out, strict=True) if not is_out),
-        tuple(clip for clip, is_out in zip(usable, held_out, strict=True) if is_out),
+        tuple(clip for clip, is_val in zip(usable, is_validation, strict=True) if not is_val),
+        tuple(clip for clip, is_val in zip(usable, is_validation, strict=True) if is_val),
     )
 
 
 def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
-    """A whole clip as a record: its sound at its own rate, the frames shown at these times.
+    """Load a whole clip: its sound at its own rate and the frames at these times.
 
-    Raises InputError for a clip that is heard and not seen.
+    Raises:
+        InputError: an audio-only clip.
     """
     if not files.is_visible:
-        raise InputError(f"clip '{files.name}' is heard and not seen: there is no picture to show")
+        raise InputError(
+            f"clip '{files.name}' is audio-only: it has no frames to show; give a clip with frames"
+        )
     sound = read_audio(files.sound or files.video)
     if files.video.is_dir():
-        frames = _pictures_at(files, frame_times_seconds)
+        frames = _read_frames_at(files, frame_times_seconds)
     else:
         frames = read_frames(files.video, frame_times_seconds)
     return Clip(
         waveform=sound.waveform,
         sample_rate_hz=sound.sample_rate_hz,
         frames=frames.pictures,
+        # In a video file the sound may start later than the pictures; times count from the sound.
         frame_times_seconds=frames.times_seconds - (0 if files.sound else sound.start_seconds),
         objects=tuple(source.visible for source in files.sources),
         name=files.name,
@@ -102,36 +112,46 @@ def load_clip(files: ClipFiles, frame_times_seconds: Sequence[float]) -> Clip:
 def read_sound(
     path: Path, sample_rate_hz: int, num_channels: int = 1
 ) -> Float32[np.ndarray, "C N"]:
-    """A sound file at the rate and in the channels asked for: all averaged to one, or two ears.
+    """Read a sound file at a sample rate, averaged to mono or as two channels.
 
-    One channel is what both ears hear; more than two are an InputError where two are asked for.
+    A mono file read as two channels has the same signal in both.
+
+    Raises:
+        InputError: an unreadable file, one with more channels than `num_channels` (of two), or one
+            too short to have a sample at this rate.
     """
     sound = read_audio(path)
     waveform = sound.waveform
+    # Averaged, not summed: a mono file and its copy on two channels have one level.
     if num_channels == 1:
         waveform = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
     elif len(waveform) > num_channels:
         raise InputError(
-            f"'{path}' has {len(waveform)} channels: two ears are needed, or one channel for both"
+            f"'{path}' has {len(waveform)} channels: binaural models need two, or one for both "
+            "ears; mix it down to two"
         )
-    found = resample(waveform, sound.sample_rate_hz, sample_rate_hz)
-    if found.shape[1] == 0:
+    waveform = resample(waveform, sound.sample_rate_hz, sample_rate_hz)
+    if waveform.shape[1] == 0:
         raise InputError(
             f"'{path}' is too short: nothing is left of it at {sample_rate_hz} Hz; remove it "
             "from the data set or replace it"
         )
-    return np.broadcast_to(found, (num_channels, found.shape[1]))
+    return np.broadcast_to(waveform, (num_channels, waveform.shape[1]))
 
 
 def frame_paths(files: ClipFiles) -> list[Path]:
-    """The pictures of a clip that lies as a folder of them, in order of time."""
+    """Return the frame files of a clip whose video is a folder, in order of time."""
     return sorted(
         path for path in files.video.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")
     )
 
 
 def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture file, upright, RGB."""
+    """Read a picture file as RGB, rotated upright by its EXIF tag.
+
+    Raises:
+        InputError: an unreadable file, or one so large that Pillow takes it for an attack.
+    """
     try:
         with Image.open(path) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
@@ -140,14 +160,18 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def read_array(path: Path) -> Shaped[np.ndarray, "..."]:
-    """What an .npy file holds, read where it lies as it is used; InputError for any other file."""
+    """Memory-map the array of an .npy file.
+
+    Raises:
+        InputError: a missing or damaged file, or one of another format.
+    """
     try:
         with path.open("rb") as file:
-            # NumPy would open archives too, and leave a torn one open.
+            # np.load also opens zip archives, and leaves a damaged one open.
             is_array = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
         if not is_array:
             raise InputError(f"'{path}' is no array in .npy: it does not begin like one")
-        # NumPy reads plain numbers alone, unless it is told to trust the file.
+        # Object arrays, which could run code, are refused: np.load reads plain numbers by default.
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, InputError):
@@ -156,64 +180,83 @@ def read_array(path: Path) -> Shaped[np.ndarray, "..."]:
 
 
 def read_i3d_features(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
-    """Motion features of a clip over time, the largest over any places the file tells apart.
+    """Read the I3D motion features of a clip, max-pooled over spatial positions.
 
-    The file is .npy or .safetensors (entry "motion") and holds [D, K] or, as iQuery keeps them,
+    The file is .npy or .safetensors (entry "motion") and holds [D, K] or, as iQuery stores them,
     [D, K, H, W].
+
+    Raises:
+        InputError: a clip without motion features, an unreadable file, another shape or dtype.
     """
     path = files.i3d_features
     if path is None and not files.is_visible:
         raise InputError(
-            f"clip '{files.name}' is heard and not seen, so nothing in it moves: leave its folder "
-            "out, or set the model's motion to 'none'"
+            f"clip '{files.name}' is audio-only and has no motion features: leave its folder out, "
+            "or set the model's motion to 'none'"
         )
     if path is None:
         raise InputError(
             f"clip '{files.name}' has no motion features: put them into features/motion, as "
-            "`avsep i3d_features DIR --weights FILE` does, or set the model's motion to 'none'"
+            "`avsep motion DIR --weights FILE` does, or set the model's motion to 'none'"
         )
     try:
-        found = read_array(path) if path.suffix == ".npy" else load_file(path)["i3d_features"]
+        features = read_array(path) if path.suffix == ".npy" else load_file(path)["motion"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"cannot read motion features from '{path}': {error}") from error
-    if found.ndim not in (2, 4) or 0 in found.shape or found.dtype.kind != "f":
+    if features.ndim not in (2, 4) or 0 in features.shape or features.dtype.kind != "f":
         raise InputError(
-            f"'{path}' holds {found.dtype} {list(found.shape)}: motion features are floats of "
-            "[features, times] or [features, times, height, width]"
+            f"'{path}' holds {features.dtype} {list(features.shape)}: motion features are floats "
+            "of [features, times] or [features, times, height, width]"
         )
-    flat = found.reshape(*found.shape[:2], -1).max(axis=2)
-    return flat.astype(np.float32)
+    pooled = features.reshape(*features.shape[:2], -1).max(axis=2)  # D K
+    return pooled.astype(np.float32)
+
+
+def find_file(stem: Path, endings: Sequence[str]) -> Path | None:
+    """Return the first existing file of this name with one of the endings, or None."""
+    # Not with_suffix(): YouTube ids may contain dots.
+    candidates = (stem.with_name(stem.name + ending) for ending in endings)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def durations_match(shown_seconds: float, sound_seconds: float) -> bool:
+    """True if frames and sound of these durations may be of one clip."""
+    return abs(shown_seconds - sound_seconds) <= _SLACK_SECONDS + _SLACK_SHARE * sound_seconds
 
 
 def file_facts(path: Path) -> tuple[str, int, int]:
-    """What changes when a file, or a folder of pictures, does: name, bytes, time of change in ns.
+    """Return name, size in bytes and modification time in ns of a file or a folder of frames.
 
-    Raises InputError where it is not there.
+    The cache compares them to notice a changed file without reading it.
+
+    Raises:
+        InputError: a missing file.
     """
     try:
         parts = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [part.stat() for part in parts]
+        stats = [part.stat() for part in parts]
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror}") from error
     return (
         path.name,
-        sum(one.st_size for one in found),
-        max((one.st_mtime_ns for one in found), default=0),
+        sum(stat.st_size for stat in stats),
+        max((stat.st_mtime_ns for stat in stats), default=0),
     )
 
 
-def _pictures_at(files: ClipFiles, times_seconds: Sequence[float]) -> Frames:
-    """The picture on screen at each time."""
-    assert files.frame_rate_hz is not None, "a folder of pictures has a frame rate"
+def _read_frames_at(files: ClipFiles, times_seconds: Sequence[float]) -> Frames:
+    """Read the frame shown at each time from a folder of frames."""
+    assert files.frame_rate_hz is not None, "a folder of frames has a frame rate"
     paths = frame_paths(files)
-    # A time that was reckoned as a multiple of the frame's may lie a bit below it.
+    # A time computed as n / rate may be rounded to just below frame n.
     numbers = np.floor(np.asarray(times_seconds) * files.frame_rate_hz + 1e-6).astype(int)
     numbers = numbers.clip(0, len(paths) - 1)
     pictures = np.stack([read_picture(paths[number]) for number in numbers])
     return Frames(pictures, numbers / files.frame_rate_hz)
 
 
-def _position(name: str, seed: int) -> float:
-    """A number in 0..1, evenly spread over names."""
+def _hash_fraction(name: str, seed: int) -> float:
+    """Return a number in [0, 1) that is uniform over names."""
+    # Python's own hash() differs between processes; a resumed run must split alike.
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

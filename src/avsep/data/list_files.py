@@ -1,4 +1,4 @@
-"""Read the lists of videos and mixtures that the field publishes: csv, txt, json, HDF5.
+"""Read published lists of videos and of mixtures: csv, txt, json and HDF5.
 
 /violin/ID.wav,/violin/ID.mp4,187           iQuery, CCoL, DAVIS; ./data/audio/violin/ID.mp3, ...
 ID.wav,ID.mp4,12,"Church bell"              DAVIS on AVE: the category is a column of its own
@@ -23,25 +23,124 @@ from jaxtyping import Int64
 from avsep.data.clips import TEST, TRAINING, VALIDATION
 from avsep.errors import InputError
 
-# The lines of a list as cells: blanks, quotes, byte order marks and missing line ends aside
-
-
+ROLES = (TRAINING, VALIDATION, TEST)
+LIST_ENDINGS = (".csv", ".txt", ".json", ".h5", ".hdf5")
+_HDF5_ENDINGS = (".h5", ".hdf5")
+# AVE's orders name rows of this file.
+_ANNOTATIONS = "Annotations.txt"
 MOST_COLUMNS = 4
-# Lists of the field have less than 1 MB; a file of this size is something else.
+# Published lists have less than 1 MB; a file of this size is something else.
 _MOST_BYTES = 256 * 2**20
+# Far above any list, and far below the memory that a damaged header could request.
+_MOST_ENTRIES = 10_000_000
+# First bytes of the small text file that a clone without git LFS has in place of a large file.
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
+
+_SOUND_ENDINGS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus")
+# Removed from the end of a name to get the id. Other dots stay: YouTube ids may contain them.
+_MEDIA_ENDINGS = (
+    *_SOUND_ENDINGS, ".mp4", ".mkv", ".webm", ".avi", ".mov", ".npy", ".jpg", ".png", ".json",
+)  # fmt: skip
+# Folders that name a kind of file, not a category. "train" is not among them: iQuery's lists of AVE
+# have train horns in a folder of that name.
+_NO_CATEGORIES = {
+    "", ".", "..", "data", "dataset", "features", "frames", "images", "mp3", "mp4", "objects",
+    "sound", "sounds", "video", "videos", "wav", "wavs",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ListedClip:
+    """One video of a list.
+
+    Attributes:
+        id: the name of the video's file, without folder and ending.
+        category: the folder of its sound, or the label beside it; None if the list has neither.
+        line: line number from 1 in a text; position in other files.
+    """
+
+    id: str
+    category: str | None
+    line: int
+
+
+def read_list_file(path: Path) -> tuple[ListedClip, ...]:
+    """Read the videos of a list of any form above but mixtures, in its order.
+
+    Raises:
+        InputError: a file that is missing, empty, of no such form or a git LFS pointer; a list of
+            mixtures; an order of AVE without Annotations.txt beside it.
+    """
+    check_is_file(path)
+    if path.suffix.lower() in _HDF5_ENDINGS:
+        return _require_clips(path, _read_hdf5(path))
+    if path.suffix.lower() == ".json":
+        return _require_clips(path, _read_json(path))
+    rows = read_rows(path)
+    if _are_annotations(rows):
+        return _require_clips(path, _parse_annotations(path, rows))
+    if _are_mixtures(rows):
+        raise InputError(
+            f"'{path}', line {rows[0].line}, names several sounds: it lists mixtures; give the "
+            "list of single videos, or give this one as pairs (--pairs)"
+        )
+    return tuple(_parse_row(path, row) for row in rows)
+
+
+def read_pair_file(path: Path) -> tuple[tuple[ListedClip, ...], ...]:
+    """Read the mixtures of a pair file, in its order: the videos whose sounds are summed.
+
+    Two columns are a pair, three are three sources. Of CCoL's four (`test_sep`) the first and the
+    third are the pair, as its code reads them.
+
+    Raises:
+        InputError: a file that is missing, empty, no csv, or that lists single videos.
+    """
+    check_is_file(path)
+    if path.suffix.lower() in (*_HDF5_ENDINGS, ".json"):
+        raise InputError(
+            f"'{path}' is no pair file: give a csv of two, three or four columns of sounds"
+        )
+    mixtures = []
+    for row in read_rows(path):
+        cells = row.cells[:3:2] if len(row.cells) == 4 else row.cells
+        clips = tuple(_parse_name(path, row.line, cell) for cell in cells)
+        # A sound beside a video of the same id is a line of a list of single videos.
+        kinds = {_is_sound(cell) for cell in cells}
+        if len({clip.id for clip in clips}) < max(2, len(cells)) or len(kinds) > 1:
+            raise InputError(
+                f"'{path}', line {row.line}: '{', '.join(row.cells)}' is no mixture of different "
+                "videos; a pair file has lines such as /flute/ID.wav, /cello/ID.wav"
+            )
+        mixtures.append(clips)
+    return tuple(mixtures)
+
+
+def lists_mixtures(path: Path) -> bool:
+    """True if a file is for `read_pair_file`: its first line names several sounds."""
+    check_is_file(path)
+    if path.suffix.lower() in (*_HDF5_ENDINGS, ".json"):
+        return False
+    return _are_mixtures(read_rows(path))
+
+
+# Rows of text files
 
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one line, stripped of blanks; `line` counts from 1."""
+    """The cells of one line, without surrounding blanks; `line` counts from 1."""
 
     line: int
     cells: tuple[str, ...]
 
 
 def check_is_file(path: Path) -> None:
-    """Raise an InputError for what is no ordinary file, or only git LFS's pointer to one."""
+    """Check that a path is an ordinary file of the size of a list.
+
+    Raises:
+        InputError: a missing file, a folder, a device, a huge file, or a git LFS pointer.
+    """
     if not path.is_file():
         what = "is no ordinary file" if path.exists() else "does not exist"
         what = "is a folder" if path.is_dir() else what
@@ -51,12 +150,19 @@ def check_is_file(path: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror}") from error
     if num_bytes > _MOST_BYTES:
-        raise InputError(f"'{path}' has {num_bytes} bytes: that is no list of videos")
+        raise InputError(
+            f"'{path}' has {num_bytes} bytes: that is no list of videos; give a csv, txt, json or "
+            f"h5 of at most {_MOST_BYTES} bytes"
+        )
     check_is_fetched(path, "list")
 
 
 def check_is_fetched(path: Path, what: str) -> None:
-    """Raise an InputError for git LFS's pointer to a file in place of the file, a `what`."""
+    """Check that a file is not a git LFS pointer to it.
+
+    Raises:
+        InputError: a pointer; the message calls the file a `what`, such as "sound".
+    """
     try:
         with path.open("rb") as file:
             is_pointer = file.read(len(_LFS_MARK)) == _LFS_MARK
@@ -70,7 +176,11 @@ def check_is_fetched(path: Path, what: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A text in UTF-8, without a byte order mark; anything else is an InputError."""
+    """Read a text in UTF-8, without its byte order mark.
+
+    Raises:
+        InputError: a missing file, another encoding, or a binary file.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -83,12 +193,13 @@ def read_text(path: Path) -> str:
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:
-    """The lines of a list that are not blank, one at least, all of as many cells as the first.
+    """Read the lines of a csv or text list that are not blank.
 
     Raises:
-        InputError: no text, nothing in it, quotes that do not close, lines of unequal cells.
+        InputError: no text, no lines, unclosed quotes, or lines with different numbers of cells.
     """
     try:
+        # newline="" leaves \r alone: csv reads all three kinds of line ends itself.
         reader = csv.reader(
             io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True
         )
@@ -104,7 +215,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     is_annotation = "&" in rows[0].cells[0]
     for row in rows:
         if is_annotation:
-            continue  # AVE's rows are cut at & alone
+            continue  # AVE's cells end at "&", and a category may contain commas
         if len(row.cells) != len(rows[0].cells):
             raise InputError(
                 f"'{path}', line {row.line} has {len(row.cells)} columns, line {rows[0].line} has "
@@ -112,153 +223,68 @@ def read_rows(path: Path) -> tuple[Row, ...]:
             )
         if len(row.cells) > MOST_COLUMNS:
             raise InputError(
-                f"'{path}', line {row.line} has {len(row.cells)} columns; lists of the field have "
+                f"'{path}', line {row.line} has {len(row.cells)} columns; published lists have "
                 f"one to {MOST_COLUMNS}"
             )
     return rows
 
 
-SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus")
-# What is no part of an id at the end of a name; ids may hold dots themselves.
-_ENDINGS = (*SOUNDS, ".mp4", ".mkv", ".webm", ".avi", ".mov", ".npy", ".jpg", ".png", ".json")
-# Folders that say what kind of file lies in them, not what makes the sound. "train" is none of
-# these: iQuery's lists of AVE have horns of trains in a folder of that name.
-_NO_CATEGORIES = {
-    "", ".", "..", "data", "dataset", "features", "frames", "images", "mp3", "mp4", "objects",
-    "sound", "sounds", "video", "videos", "wav", "wavs",
-}  # fmt: skip
-_ANNOTATIONS = "Annotations.txt"
-_HDF5_ENDINGS = (".h5", ".hdf5")
-# Far above any list, and far below what a damaged header could ask memory for.
-_MOST_ENTRIES = 10_000_000
-
-
-@dataclass(frozen=True)
-class ListedClip:
-    """One video of a list.
-
-    Attributes:
-        id: the video's id: its file's name without folder and ending.
-        category: the folder that its sound lies in, or the label that stands beside it; none
-            where the list says nothing.
-        line: where it stands, from 1: the line of a text, the place in other files.
-    """
-
-    id: str
-    category: str | None
-    line: int
-
-
-def read_list_file(path: Path) -> tuple[ListedClip, ...]:
-    """The videos of a list of any form above but mixtures, in its order.
-
-    Raises:
-        InputError: a file that is missing, empty, of no such form, a pointer of git LFS, or a list
-            of mixtures; an order of AVE without Annotations.txt beside it.
-    """
-    check_is_file(path)
-    if path.suffix.lower() in _HDF5_ENDINGS:
-        return _not_empty(path, _hdf5_list(path))
-    if path.suffix.lower() == ".json":
-        return _not_empty(path, _json_list(path))
-    rows = read_rows(path)
-    if _are_annotations(rows):
-        return _not_empty(path, _annotations(path, rows))
-    if _are_mixtures(rows):
-        raise InputError(
-            f"'{path}', line {rows[0].line}, names several sounds: it lists mixtures; give the "
-            "list of single videos, or give this one where pairs are wanted"
-        )
-    return tuple(_listed(path, row) for row in rows)
-
-
-def read_pair_file(path: Path) -> tuple[tuple[ListedClip, ...], ...]:
-    """The mixtures of a pair file, in its order: the videos whose sounds are added up.
-
-    Two columns are a pair and three are three sources. Of CCoL's four (`test_sep`) the first and
-    the third are the pair, as its code reads them.
-
-    Raises:
-        InputError: a file that is missing, empty, no csv, or that lists single videos.
-    """
-    check_is_file(path)
-    if path.suffix.lower() in (*_HDF5_ENDINGS, ".json"):
-        raise InputError(f"'{path}' is no pair file: that is a csv of two, three or four columns")
-    mixtures = []
-    for row in read_rows(path):
-        cells = row.cells[:3:2] if len(row.cells) == 4 else row.cells
-        clips = tuple(_clip_of(path, row.line, cell) for cell in cells)
-        endings = {_is_sound(cell) for cell in cells}
-        if len({clip.id for clip in clips}) < max(2, len(cells)) or len(endings) > 1:
-            raise InputError(
-                f"'{path}', line {row.line}: '{', '.join(row.cells)}' is no mixture of different "
-                "videos; a pair file has lines such as /flute/ID.wav, /cello/ID.wav"
-            )
-        mixtures.append(clips)
-    return tuple(mixtures)
-
-
-def lists_mixtures(path: Path) -> bool:
-    """Whether a file is for `read_pair_file`: its first line names several sounds."""
-    check_is_file(path)
-    if path.suffix.lower() in (*_HDF5_ENDINGS, ".json"):
-        return False
-    return _are_mixtures(read_rows(path))
-
-
 def _are_mixtures(rows: tuple[Row, ...]) -> bool:
-    """In lists of single videos the second column is a video or a folder of pictures."""
+    """True if the first line names several sounds."""
+    # In lists of single videos the second column is a video or a folder of frames.
     first = rows[0].cells
     return len(first) >= 2 and _is_sound(first[0]) and _is_sound(first[1])
 
 
 def _is_sound(cell: str) -> bool:
-    return cell.lower().endswith(SOUNDS)
+    return cell.lower().endswith(_SOUND_ENDINGS)
 
 
-def _listed(path: Path, row: Row) -> ListedClip:
-    """One line of a csv, or of one column."""
-    clip = _clip_of(path, row.line, row.cells[0])
-    # The fourth column of AVPC is a number, of DAVIS and CLIPSep a label.
+def _parse_row(path: Path, row: Row) -> ListedClip:
+    """Parse one line of a csv, or of a text with one name per line."""
+    clip = _parse_name(path, row.line, row.cells[0])
+    # The fourth column is a number in AVPC's lists, a label in those of DAVIS and CLIPSep.
     if len(row.cells) == 4 and row.cells[3] and not row.cells[3].isdecimal():
         return ListedClip(clip.id, row.cells[3], row.line)
     return clip
 
 
-def _clip_of(path: Path, line: int, name: str) -> ListedClip:
-    """A file's name as a clip: `./data/audio/violin/a.b.wav` is "a.b" of the category violin."""
+def _parse_name(path: Path, line: int, name: str) -> ListedClip:
+    """Parse the path of a file: `./data/audio/violin/a.b.wav` is clip "a.b", category violin."""
+    # Lists written on Windows have backslashes.
     place = PurePosixPath(name.replace("\\", "/"))
-    clip_id = _without_endings(place.name)
+    clip_id = _remove_endings(place.name)
     if clip_id in ("", ".", "..") or not clip_id.isprintable():
         raise InputError(
             f"'{path}', line {line}: {name!r} names no file; write a line such as violin/ID.wav, "
             "or remove it"
         )
     folder = place.parent.name
-    says_nothing = folder.lower() in _NO_CATEGORIES or "audio" in folder.lower()
-    return ListedClip(clip_id, None if says_nothing else folder, line)
+    # "binaural_audios", "audio_11025Hz" and the like name no category either.
+    is_no_category = folder.lower() in _NO_CATEGORIES or "audio" in folder.lower()
+    return ListedClip(clip_id, None if is_no_category else folder, line)
 
 
-def _without_endings(name: str) -> str:
-    """A name without the endings of media: `-a.b.mp4.npy` is `-a.b`."""
-    for ending in _ENDINGS:
+def _remove_endings(name: str) -> str:
+    """Remove all endings of media files: `-a.b.mp4.npy` becomes `-a.b`."""
+    for ending in _MEDIA_ENDINGS:
         if name.lower().endswith(ending):
-            return _without_endings(name[: -len(ending)])
+            return _remove_endings(name[: -len(ending)])
     return name
 
 
-# AVE's annotations, on which its orders stand
+# AVE: Annotations.txt, and the orders that name rows of it
 
 
 def _are_annotations(rows: tuple[Row, ...]) -> bool:
     return rows[0].cells[0].count("&") >= 2
 
 
-def _annotations(path: Path, rows: tuple[Row, ...]) -> list[ListedClip]:
-    """Rows of category & id & quality & start & end, under a line of names or not."""
-    found = []
+def _parse_annotations(path: Path, rows: tuple[Row, ...]) -> list[ListedClip]:
+    """Parse rows of category & id & quality & start & end, with or without a header line."""
+    clips = []
     for row in rows:
-        # A category may hold a comma, at which the line was cut.
+        # A category may contain a comma, at which the csv reader split the line.
         fields = [field.strip() for field in ", ".join(row.cells).split("&")]
         if len(fields) < 3:
             raise InputError(
@@ -266,28 +292,30 @@ def _annotations(path: Path, rows: tuple[Row, ...]) -> list[ListedClip]:
                 "start&end as the first line has"
             )
         if (row.line, fields[1].lower()) != (1, "videoid"):
-            clip = _clip_of(path, row.line, fields[1])
-            found.append(ListedClip(clip.id, fields[0] or None, row.line))
-    return found
+            clip = _parse_name(path, row.line, fields[1])
+            clips.append(ListedClip(clip.id, fields[0] or None, row.line))
+    return clips
 
 
-def _ave_order(path: Path, order: Int64[np.ndarray, " n"]) -> list[ListedClip]:
-    """The rows of Annotations.txt that an order names; their place is that in the order."""
+def _parse_ave_order(path: Path, order: Int64[np.ndarray, " n"]) -> list[ListedClip]:
+    """Return the rows of Annotations.txt that an order names, with their position in it."""
     beside = path.with_name(_ANNOTATIONS)
     if not beside.is_file():
         raise InputError(
-            f"'{path}' names rows of AVE's {_ANNOTATIONS}, which does not lie beside it: put it "
-            f"into '{path.parent}'"
+            f"'{path}' names rows of AVE's {_ANNOTATIONS}, which is not beside it: put it into "
+            f"'{path.parent}'"
         )
     rows = read_rows(beside)
     if not _are_annotations(rows):
-        raise InputError(f"'{beside}' holds no rows such as Church bell&ID&good&0&10")
-    clips = _annotations(beside, rows)
+        raise InputError(
+            f"'{beside}' holds no rows such as Church bell&ID&good&0&10: take the file from AVE"
+        )
+    clips = _parse_annotations(beside, rows)
     outside = order[(order < 0) | (order >= len(clips))]
     if len(outside):
         raise InputError(
-            f"'{path}' names row {outside[0]} (from 0), and '{beside}' has {len(clips)}: they are "
-            "not of one release"
+            f"'{path}' names row {outside[0]} (from 0), and '{beside}' has {len(clips)}: take both "
+            "from one release of AVE"
         )
     return [
         ListedClip(clips[row].id, clips[row].category, place)
@@ -295,11 +323,11 @@ def _ave_order(path: Path, order: Int64[np.ndarray, " n"]) -> list[ListedClip]:
     ]
 
 
-# Other files than text
+# HDF5 and JSON
 
 
-def _hdf5_list(path: Path) -> list[ListedClip]:
-    """AVE's `order`, or the paths under `audio` (FAIR-Play) or `detection` (Co-Separation)."""
+def _read_hdf5(path: Path) -> list[ListedClip]:
+    """Read AVE's `order`, or the paths in `audio` (FAIR-Play) or `detection` (Co-Separation)."""
     try:
         with h5py.File(path, "r") as file:
             key = next((key for key in ("order", "audio", "detection") if key in file), None)
@@ -310,18 +338,22 @@ def _hdf5_list(path: Path) -> list[ListedClip]:
                     f"holds {', '.join(sorted(file)) or 'nothing'}"
                 )
             if len(entries) > _MOST_ENTRIES:
-                raise InputError(f"'{path}' claims {len(entries)} entries: it is damaged")
+                raise InputError(
+                    f"'{path}' claims {len(entries)} entries: it is damaged, fetch it again"
+                )
             values = np.asarray(entries[()])
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"cannot read '{path}' as HDF5: {error}") from error
     if key == "order":
         if values.dtype.kind not in "iu":
             raise InputError(f"'{path}': 'order' holds {values.dtype}, not numbers of rows")
-        return _ave_order(path, values.astype(np.int64))
-    return [_clip_of(path, place, _text_of(path, name)) for place, name in enumerate(values, 1)]
+        return _parse_ave_order(path, values.astype(np.int64))
+    return [
+        _parse_name(path, place, _decode_name(path, name)) for place, name in enumerate(values, 1)
+    ]
 
 
-def _text_of(path: Path, name: object) -> str:
+def _decode_name(path: Path, name: object) -> str:
     try:
         if isinstance(name, bytes):
             return name.decode("utf-8").strip()
@@ -332,15 +364,15 @@ def _text_of(path: Path, name: object) -> str:
     raise InputError(f"'{path}' holds {type(name).__name__}, not paths of sound files")
 
 
-def _json_list(path: Path) -> list[ListedClip]:
-    """MUSIC's `{"videos": {label: [ids]}}`, that table alone, or a plain list of ids."""
+def _read_json(path: Path) -> list[ListedClip]:
+    """Read MUSIC's `{"videos": {label: [ids]}}`, that table alone, or a plain list of ids."""
     try:
-        found = json.loads(read_text(path))
+        content = json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"'{path}' is not JSON: {error}") from error
-    if isinstance(found, dict):
-        found = found.get("videos", found)
-    groups = found.items() if isinstance(found, dict) else [(None, found)]
+    if isinstance(content, dict):
+        content = content.get("videos", content)
+    groups = content.items() if isinstance(content, dict) else [(None, content)]
     clips = []
     for label, names in groups:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -349,37 +381,33 @@ def _json_list(path: Path) -> list[ListedClip]:
                 '{"videos": {"violin": ["ID", ...]}} as MUSIC does'
             )
         for name in names:
-            clip = _clip_of(path, len(clips) + 1, name.strip())
+            clip = _parse_name(path, len(clips) + 1, name.strip())
             clips.append(ListedClip(clip.id, label or clip.category, clip.line))
     return clips
 
 
-def _not_empty(path: Path, clips: list[ListedClip]) -> tuple[ListedClip, ...]:
+def _require_clips(path: Path, clips: list[ListedClip]) -> tuple[ListedClip, ...]:
     if not clips:
         raise InputError(f"'{path}' lists nothing: give a list with one video at least")
     return tuple(clips)
 
 
-# What the name of a list says: the role it has, and whose it is The role of a list is the first
-# word of its file's name that begins with train, val or test (`davis_train`, `iquery_testmusic`,
-# `val_order`), else that of the nearest folder so named (`train/list.txt`); a name that says
-# none gives a list without a role. What stands before that word says whose list it is:
-# `davis_train` and `davis_val` of one folder are one set, `iquery_trainmusic` is of another,
-# `train.txt` and `val.txt` are the set of their folder.
+# Role and set of a list, from its name
+#
+# The role is the first word of the file's name that begins with train, val or test (`davis_train`,
+# `iquery_testmusic`, `val_order`), else that of the nearest folder with such a name. The words
+# before it name the set: `davis_train` and `davis_val` of one folder are one set,
+# `iquery_trainmusic` is of another, `train.txt` and `val.txt` are the set of their folder.
 
 
-ROLES = (TRAINING, VALIDATION, TEST)
-LIST_ENDINGS = (".csv", ".txt", ".json", ".h5", ".hdf5")
+def role_and_set(place: PurePosixPath) -> tuple[str | None, str]:
+    """Return the role of a list and the name of its set, "" for the set of the outermost folder.
 
-
-def role_and_owner(place: PurePosixPath) -> tuple[str | None, str]:
-    """What a list is for, and the set it is of: "" where only the outermost folder would say.
-
-    >>> role_and_owner(PurePosixPath("music/davis_testsepmusic.csv"))
+    >>> role_and_set(PurePosixPath("music/davis_testsepmusic.csv"))
     ('test', 'music/davis')
-    >>> role_and_owner(PurePosixPath("split1/train.txt")), role_and_owner(PurePosixPath("val.txt"))
+    >>> role_and_set(PurePosixPath("split1/train.txt")), role_and_set(PurePosixPath("val.txt"))
     (('train', 'split1'), ('val', ''))
-    >>> role_and_owner(PurePosixPath("ave/test/sounds.csv"))
+    >>> role_and_set(PurePosixPath("ave/test/sounds.csv"))
     ('test', 'ave')
     """
     folders = list(place.parent.parts)
@@ -394,7 +422,7 @@ def role_and_owner(place: PurePosixPath) -> tuple[str | None, str]:
 
 
 def role_in(name: str) -> tuple[str | None, str]:
-    """The role that a name says, and the words before it."""
+    """Return the role in a name (None without one) and the words before it."""
     words = [word for word in re.split(r"[^0-9a-z]+", name.lower()) if word]
     for index, word in enumerate(words):
         role = next((role for role in ROLES if word.startswith(role)), None)

@@ -2,11 +2,11 @@
 
 DIR/index.csv                                id,category,split,frame_rate_hz,num_frames,...
 DIR/audio/<category>/<id>.wav                or .flac, .ogg, .mp3: the sound of one source
-DIR/frames/<category>/<id>/000001.jpg        or .png: what is seen, at a steady rate from 0 s
-DIR/objects/<category>/<id>.json             boxes; without it, the whole picture
-DIR/features/motion/<category>/<id>.npy      or .safetensors: motion features, where wanted
+DIR/frames/<category>/<id>/000001.jpg        or .png: frames at a constant rate, the first at 0 s
+DIR/objects/<category>/<id>.json             boxes; without it, the whole frame
+DIR/features/motion/<category>/<id>.npy      or .safetensors: I3D motion features (optional)
 
-A line without a rate of pictures, whose clip has no frames, is a clip that is heard and not seen.
+A line without a frame rate, whose clip has no frames, is an audio-only clip.
 """
 
 import csv
@@ -16,17 +16,22 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from avsep.data.categories import find_in
+from avsep.data.categories import category_label, find_in
+from avsep.data.checks.clip_files import (
+    detection_faults,
+    length_faults,
+    motion_faults,
+    pictures_faults,
+    sound_faults,
+)
 from avsep.data.checks.reports import (
+    AUDIO_ONLY,
     EMPTY,
     LENGTHS,
     LISTED_TWICE,
     MISSING,
-    MOTION,
-    OFFSCREEN,
     UNLISTED,
     UNREADABLE,
     UNUSABLE_LINE,
@@ -35,76 +40,84 @@ from avsep.data.checks.reports import (
     Fault,
     Finding,
     Item,
-    length_faults,
-    pictures_faults,
-    sound_faults,
 )
 from avsep.data.checks.split_lists import SplitList
 from avsep.data.clips import (
+    SOUND_ENDINGS,
     TEST,
     TRAINING,
     VALIDATION,
     ClipFiles,
     SourceFile,
+    durations_match,
+    find_file,
     frame_paths,
-    read_i3d_features,
 )
-from avsep.data.detections import DETECTION_ENDINGS, read_detections
+from avsep.data.datasets import Dataset, DatasetExamination
+from avsep.data.detections import DETECTION_ENDINGS
 from avsep.data.list_files import ListedClip
 from avsep.errors import InputError, unknown_name
 from avsep.media.objects_file import read_objects
 from avsep.records import VisibleObject
 
 INDEX_NAME = "index.csv"
-# Column -> cell; what goes beyond the named columns stands under none, a missing cell is none.
+# Column -> cell, as csv.DictReader gives it: cells beyond the named columns under the key None, and
+# None for a missing cell.
 IndexLine = dict[str | None, str | list[str] | None]
 SPLITS = (TRAINING, VALIDATION, TEST)
-SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 MOTION_ENDINGS = (".npy", ".safetensors")
 MOTION_FOLDER = Path("features", "motion")
-# Pictures may end this much before or after the sound; further off, their rate is a mistake.
-_SLACK_SECONDS = 2.0
-_SLACK_SHARE = 0.1
 
 
 class IndexRow(BaseModel):
-    """One line of index.csv; what may be left out may be blank or its column missing."""
+    """One line of index.csv; an optional cell may be blank, or its column missing."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str = Field(min_length=1, pattern=r"^[^/\\]+$", description="name of the files")
     category: str = Field(min_length=1, pattern=r"^[^/\\]+$", description="and of their folder")
     frame_rate_hz: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="of the pictures, where there are any"
+        default=None, gt=0, allow_inf_nan=False, description="of the frames, if there are any"
     )
     split: str | None = Field(default=None, description="train, val or test")
-    num_frames: int | None = Field(default=None, ge=1, description="pictures, to be checked")
+    num_frames: int | None = Field(default=None, ge=1, description="frames, to be checked")
     duration_seconds: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="of the sound, to be checked"
     )
 
     @field_validator("split")
     @classmethod
-    def _known(cls, value: str | None) -> str | None:
+    def _check_split(cls, value: str | None) -> str | None:
         if value is not None and value not in SPLITS:
             raise ValueError(f"'{value}' is none of {', '.join(SPLITS)}")
         return value
 
     @property
-    def tells_of_pictures(self) -> bool:
-        """The line counts on pictures; else its clip may be one that is heard and not seen."""
+    def name(self) -> str:
+        """Name of the clip: "category/id"."""
+        return f"{self.category}/{self.id}"
+
+    @property
+    def requires_frames(self) -> bool:
+        """True if the line states anything about frames; else the clip may be audio-only."""
         return self.frame_rate_hz is not None or self.num_frames is not None
 
 
-REQUIRED = [name for name, field in IndexRow.model_fields.items() if field.is_required()]
-_OPTIONAL = [name for name in IndexRow.model_fields if name not in REQUIRED]
+REQUIRED_COLUMNS = [name for name, field in IndexRow.model_fields.items() if field.is_required()]
+_OPTIONAL_COLUMNS = [name for name in IndexRow.model_fields if name not in REQUIRED_COLUMNS]
+
+
+def is_prepared(folder: Path) -> bool:
+    """True if a folder has an index.csv."""
+    return (folder / INDEX_NAME).is_file()
 
 
 def read_prepared(folder: Path, split: str | None = None) -> tuple[ClipFiles, ...]:
-    """The clips of a prepared folder, or of one split of it, by name: "category/id".
+    """Read the clips of a prepared folder or of one split, sorted by name ("category/id").
 
-    Raises InputError for an index that cannot be read, a file that is missing, pictures that do
-    not fit what the index says, and a split without clips.
+    Raises:
+        InputError: an unreadable index, a missing file, frames that contradict the index, or a
+            split without clips.
     """
     if split is not None and split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -112,24 +125,15 @@ def read_prepared(folder: Path, split: str | None = None) -> tuple[ClipFiles, ..
     if not rows:
         which = f"the split '{split}'" if split else "clips"
         raise InputError(f"'{folder / INDEX_NAME}' lists nothing for {which}: add lines to it")
-    clips = sorted((_clip_of(folder, row) for row in rows), key=lambda clip: clip.name)
+    clips = sorted((_find_clip(folder, row) for row in rows), key=lambda clip: clip.name)
     for clip, following in pairwise(clips):
         if clip.name == following.name:
             raise InputError(f"'{folder / INDEX_NAME}' lists {clip.name} twice: remove one line")
     return tuple(clips)
 
 
-def label_of(category: str) -> str:
-    """A category as people say it: words that stand apart.
-
-    >>> label_of("Acoustic_guitar")
-    'Acoustic guitar'
-    """
-    return " ".join(category.replace("_", " ").split())
-
-
 def i3d_features_path(folder: Path, name: str) -> Path:
-    """Where the motion features of a clip, "category/id", are written, and found again.
+    """Return the path of the motion features of a clip named "category/id".
 
     >>> i3d_features_path(Path("music"), "violin/a.b").as_posix()
     'music/features/motion/violin/a.b.npy'
@@ -138,13 +142,21 @@ def i3d_features_path(folder: Path, name: str) -> Path:
 
 
 def read_index(folder: Path) -> list[IndexRow]:
-    """The lines of a folder's index.csv, in its order; anything else is an InputError."""
+    """Read the lines of a folder's index.csv, in its order.
+
+    Raises:
+        InputError: a missing or unreadable index, or a line that is not as in the format.
+    """
     path = folder / INDEX_NAME
     return [index_row(path, number, line) for number, line in index_lines(folder)]
 
 
 def index_lines(folder: Path) -> list[tuple[int, IndexLine]]:
-    """The number and the cells of each line of index.csv; an InputError if it cannot be read."""
+    """Read line number and cells of each line of index.csv, unchecked.
+
+    Raises:
+        InputError: a missing or unreadable index.
+    """
     path = folder / INDEX_NAME
     if not path.is_file():
         raise InputError(
@@ -152,7 +164,8 @@ def index_lines(folder: Path) -> list[tuple[int, IndexLine]]:
             "clips that need no download: avsep toyband DIR --clips 10"
         )
     try:
-        # Spreadsheets begin a file with a byte order mark, which "utf-8-sig" leaves out.
+        # Spreadsheets begin a file with a byte order mark, which "utf-8-sig" removes. Lines are
+        # numbered from 2: the first holds the names of the columns.
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(enumerate(csv.DictReader(file, skipinitialspace=True, strict=True), 2))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -160,54 +173,59 @@ def index_lines(folder: Path) -> list[tuple[int, IndexLine]]:
 
 
 def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
-    """What a line of the index at `path` says; an InputError if it is not as described above."""
-    for name in REQUIRED:
+    """Validate one line of the index at `path`.
+
+    Raises:
+        InputError: a missing column, or a cell of a wrong kind; names the line.
+    """
+    for name in REQUIRED_COLUMNS:
         if name not in line:
             raise InputError(
                 f"'{path}' has no column '{name}': its first line must name the columns "
-                f"{', '.join(REQUIRED)}, and may name {', '.join(_OPTIONAL)}"
+                f"{', '.join(REQUIRED_COLUMNS)}, and may name {', '.join(_OPTIONAL_COLUMNS)}"
             )
-    given = {
+    values = {
         name: value.strip()
         for name, value in line.items()
         if isinstance(name, str) and isinstance(value, str)
     }
     try:
         return IndexRow.model_validate(
-            {name: value for name, value in given.items() if value or name in REQUIRED}
+            {name: value for name, value in values.items() if value or name in REQUIRED_COLUMNS}
         )
     except ValidationError as error:
+        # One fault a line: pydantic lists all, and an InputError is one line of text.
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"'{path}', line {number}, {field} '{given.get(field, '')}': {message}"
+            f"'{path}', line {number}, {field} '{values.get(field, '')}': {message}"
         ) from error
 
 
-def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
-    """The files of one line."""
+def _find_clip(folder: Path, row: IndexRow) -> ClipFiles:
+    """Find the files of one line."""
+    # Not f"{row.id}.wav": ids of videos may contain dots, and sounds have one of four endings.
     place = Path(row.category) / row.id
-    sound = file_at(folder / "audio" / place, SOUND_ENDINGS)
+    sound = find_file(folder / "audio" / place, SOUND_ENDINGS)
     if sound is None:
         raise InputError(
             f"no sound '{folder / 'audio' / place}.wav' (or {', '.join(SOUND_ENDINGS[1:])}), which "
             f"{INDEX_NAME} lists: add it, or remove the line"
         )
-    name = f"{row.category}/{row.id}"
     frames = folder / "frames" / place
-    label = label_of(row.category)
-    if not (row.tells_of_pictures or frames.is_dir()):
-        sources = (SourceFile(sound, label, name, VisibleObject(label=label)),)
-        return ClipFiles(name, sound, sources, sound=sound, split=row.split, is_visible=False)
-    visible = _object_of(folder / "objects" / place.with_name(f"{row.id}.json"), label)
+    label = category_label(row.category)
+    if not (row.requires_frames or frames.is_dir()):
+        sources = (SourceFile(sound, label, row.name, VisibleObject(label=label)),)
+        return ClipFiles(row.name, sound, sources, sound=sound, split=row.split, is_visible=False)
+    visible = _sounding_object(folder / "objects" / place.with_name(f"{row.id}.json"), label)
     clip = ClipFiles(
-        name=name,
+        name=row.name,
         video=frames,
-        sources=(SourceFile(sound, label, name, visible),),
+        sources=(SourceFile(sound, label, row.name, visible),),
         sound=sound,
         frame_rate_hz=row.frame_rate_hz,
-        i3d_features=file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
+        i3d_features=find_file(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
         split=row.split,
     )
     _check_frames(clip, row)
@@ -215,135 +233,126 @@ def _clip_of(folder: Path, row: IndexRow) -> ClipFiles:
 
 
 def _check_frames(clip: ClipFiles, row: IndexRow) -> None:
-    found = len(frame_paths(clip)) if clip.video.is_dir() else 0
-    if not found:
+    """Raise an InputError if the frames are missing or contradict the index."""
+    num_frames = len(frame_paths(clip)) if clip.video.is_dir() else 0
+    if not num_frames:
         raise InputError(
             f"no pictures in '{clip.video}' (000001.jpg, ...), which {INDEX_NAME} lists: extract "
             "them, or remove the line"
         )
     if row.frame_rate_hz is None:
         raise InputError(
-            f"'{clip.video}' holds {found} pictures and {INDEX_NAME} no rate for {clip.name}: say "
-            "in frame_rate_hz how many there are a second"
+            f"'{clip.video}' holds {num_frames} pictures and {INDEX_NAME} no rate for {clip.name}: "
+            "write their number per second into frame_rate_hz"
         )
-    if row.num_frames is not None and found != row.num_frames:
+    if row.num_frames is not None and num_frames != row.num_frames:
         raise InputError(
-            f"'{clip.video}' holds {found} pictures and {INDEX_NAME} says {row.num_frames}: "
+            f"'{clip.video}' holds {num_frames} pictures and {INDEX_NAME} states {row.num_frames}: "
             "extract them again, or correct num_frames"
         )
     if row.duration_seconds is None:
         return
-    shown_seconds = found / row.frame_rate_hz
-    if not lasts_alike(shown_seconds, row.duration_seconds):
+    shown_seconds = num_frames / row.frame_rate_hz
+    if not durations_match(shown_seconds, row.duration_seconds):
         raise InputError(
-            f"'{clip.video}': {found} pictures at {row.frame_rate_hz:g} Hz last {shown_seconds:g} "
-            f"s, the sound {row.duration_seconds:g} s: correct frame_rate_hz in {INDEX_NAME}"
+            f"'{clip.video}': {num_frames} pictures at {row.frame_rate_hz:g} Hz last "
+            f"{shown_seconds:g} s, the sound {row.duration_seconds:g} s: correct frame_rate_hz in "
+            f"{INDEX_NAME}"
         )
 
 
-def lasts_alike(shown_seconds: float, sound_seconds: float) -> bool:
-    """Whether pictures and sound may be of one clip, as far as their lengths tell."""
-    return abs(shown_seconds - sound_seconds) <= _SLACK_SECONDS + _SLACK_SHARE * sound_seconds
+def _sounding_object(path: Path, label: str) -> VisibleObject:
+    """Return the object that makes the sound: the most confident one of the clip's category.
 
-
-def _object_of(path: Path, label: str) -> VisibleObject:
-    """The object that sounds: one of the category, of several the surest; none: the picture."""
+    Without one of the category the most confident of all; without any the whole frame.
+    """
     if not path.is_file():
         return VisibleObject(label=label)
     objects = read_objects(path)
     if not objects:
         return VisibleObject(label=label)
-    alike = [one for one in objects if one.label and find_in([label], one.label) is not None]
-    best = max(alike or objects, key=lambda one: one.confidence)
+    same_category = [item for item in objects if item.label and find_in([label], item.label) == 0]
+    best = max(same_category or objects, key=lambda item: item.confidence)
+    # The model gets the clip's own category, whatever the detector called the object.
     return best.model_copy(update={"label": label})
 
 
-def file_at(stem: Path, endings: tuple[str, ...]) -> Path | None:
-    """The first file of this name that exists with one of the endings."""
-    candidates = (stem.with_name(stem.name + ending) for ending in endings)
-    return next((path for path in candidates if path.is_file()), None)
+# Checks: every fault at once, where the reader stops at the first
 
 
-# Every fault of a prepared folder, clip by clip, where the reader would stop at the first
-
-
-def open_prepared(
-    folder: Path,
-) -> tuple[list[SplitList], list[Finding], list[ClipJob]]:
-    """The splits of a prepared folder as lists, what is wrong with its index, and its clips to see.
-
-    What the index says no split of is trained on, as `split_clips` does.
-    """
+def examine_prepared(folder: Path) -> DatasetExamination:
+    """Examine a prepared folder: its splits as lists, faults of the index, and a check per clip."""
+    # Lines that can be used are checked further, so that one bad line does not hide other faults.
     rows: dict[int, IndexRow] = {}
-    faults: list[Item] = []
+    unusable: list[Item] = []
     lines = index_lines(folder)
     for number, line in lines:
         try:
             rows[number] = index_row(folder / INDEX_NAME, number, line)
         except InputError as error:
-            faults.append(Item(f"line {number}", str(error)))
+            unusable.append(Item(f"line {number}", str(error)))
     if not lines:
         raise InputError(f"'{folder / INDEX_NAME}' lists nothing for clips: add lines to it")
-    counts = Counter(_name(row) for row in rows.values())
+    counts = Counter(row.name for row in rows.values())
     repeats = tuple(Item(name, f"{n} lines") for name, n in sorted(counts.items()) if n > 1)
-    extra = tuple(Item(name) for name in _unlisted(folder, set(counts)))
-    findings = [
+    unlisted = tuple(Item(name) for name in _unlisted(folder, set(counts)))
+    findings = tuple(
         Finding(what, str(folder), is_wrong, len(items), total, unit, items)
         for what, is_wrong, items, total, unit in (
-            (UNUSABLE_LINE, True, tuple(faults), len(lines), "lines"),
+            (UNUSABLE_LINE, True, tuple(unusable), len(lines), "lines"),
             (LISTED_TWICE, True, repeats, len(counts), "clips"),
-            (UNLISTED, False, extra, len(extra) + len(counts), "sounds"),
+            (UNLISTED, False, unlisted, len(unlisted) + len(counts), "sounds"),
         )
         if items
-    ]
-    once = {_name(row): row for row in rows.values()}
-    jobs = [ClipJob(name, partial(examine_prepared, folder, once[name])) for name in sorted(once)]
-    return _as_lists(folder, rows), findings, jobs
+    )
+    # A clip that is listed twice is checked once, by its last line.
+    row_of = {row.name: row for row in rows.values()}
+    jobs = tuple(
+        ClipJob(name, partial(check_clip, folder, row_of[name])) for name in sorted(row_of)
+    )
+    return DatasetExamination(_split_lists(folder, rows), findings, jobs)
 
 
-def examine_prepared(folder: Path, row: IndexRow) -> ClipReport:
-    """All that is wrong with the files of one line; nothing is raised for a bad file."""
+def check_clip(folder: Path, row: IndexRow) -> ClipReport:
+    """Check every file of one line; a bad file is a fault, not an error."""
     place = Path(row.category) / row.id
-    sound = file_at(folder / "audio" / place, SOUND_ENDINGS)
+    sound = find_file(folder / "audio" / place, SOUND_ENDINGS)
     seconds, faults = None, []
     if sound is None:
         faults.append(Fault(MISSING, f"audio/{place.as_posix()}{SOUND_ENDINGS[0]}"))
     else:
         seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
-        faults += length_faults(_name(row), seconds)
+        faults += length_faults(row.name, seconds)
     frames = folder / "frames" / place
-    is_visible = row.tells_of_pictures or frames.is_dir()
+    is_visible = row.requires_frames or frames.is_dir()
     if is_visible:
         faults += _picture_faults(frames, row, seconds)
         faults += _object_faults(folder, place)
     else:
-        faults.append(Fault(OFFSCREEN, _name(row)))
-        faults += _length_faults(row, seconds)
-    motion = file_at(folder / MOTION_FOLDER / place, MOTION_ENDINGS)
+        faults.append(Fault(AUDIO_ONLY, row.name))
+        faults += _duration_faults(row, seconds)
+    motion = find_file(folder / MOTION_FOLDER / place, MOTION_ENDINGS)
     width = None
     if motion is not None:
-        width, found = _motion_faults(motion, motion.relative_to(folder).as_posix())
-        faults += found
-    return ClipReport(_name(row), tuple(faults), seconds, width, is_visible)
+        width, of_motion = motion_faults(motion, motion.relative_to(folder).as_posix())
+        faults += of_motion
+    return ClipReport(row.name, tuple(faults), seconds, width, is_visible)
 
 
-def _name(row: IndexRow) -> str:
-    return f"{row.category}/{row.id}"
-
-
-def _as_lists(folder: Path, rows: dict[int, IndexRow]) -> list[SplitList]:
+def _split_lists(folder: Path, rows: dict[int, IndexRow]) -> tuple[SplitList, ...]:
+    """Return one list per split; `split_clips` trains on clips without one."""
     splits: dict[str, list[ListedClip]] = {}
     for number, row in rows.items():
         clip = ListedClip(row.id, row.category, number)
         splits.setdefault(row.split or TRAINING, []).append(clip)
-    return [
+    return tuple(
         SplitList(f"{INDEX_NAME}, {split}", folder.resolve().name, split, tuple(clips))
         for split, clips in sorted(splits.items())
-    ]
+    )
 
 
 def _unlisted(folder: Path, listed: set[str]) -> Iterator[str]:
-    """Sounds below audio/ that no line names."""
+    """Yield the sounds in audio/ that no line names."""
     for path in sorted((folder / "audio").glob("*/*")):
         name = f"{path.parent.name}/{path.stem}"
         if path.suffix.lower() in SOUND_ENDINGS and name not in listed:
@@ -351,42 +360,43 @@ def _unlisted(folder: Path, listed: set[str]) -> Iterator[str]:
 
 
 def _picture_faults(frames: Path, row: IndexRow, seconds: float | None) -> Iterator[Fault]:
-    name = f"frames/{_name(row)}"
-    files = ClipFiles(_name(row), frames, (), frame_rate_hz=row.frame_rate_hz)
+    """Yield the faults of a clip's frames, alone and against the index and the sound."""
+    name = f"frames/{row.name}"
+    files = ClipFiles(row.name, frames, (), frame_rate_hz=row.frame_rate_hz)
     pictures = frame_paths(files) if frames.is_dir() else []
     if not pictures:
         yield Fault(MISSING, f"{name}/000001.jpg", "no pictures")
         return
     yield from pictures_faults(pictures, name)
     if row.num_frames not in (None, len(pictures)):
-        why = f"{len(pictures)} pictures, {INDEX_NAME} says {row.num_frames}"
+        why = f"{len(pictures)} pictures, {INDEX_NAME} states {row.num_frames}"
         yield Fault(LENGTHS, name, why)
     if row.frame_rate_hz is None:
         yield Fault(UNUSABLE_LINE, name, f"{len(pictures)} pictures, and no frame_rate_hz")
         return
     shown_seconds = len(pictures) / row.frame_rate_hz
     for sound_seconds, whose in ((seconds, "the sound"), (row.duration_seconds, INDEX_NAME)):
-        if sound_seconds is not None and not lasts_alike(shown_seconds, sound_seconds):
+        if sound_seconds is not None and not durations_match(shown_seconds, sound_seconds):
             why = (
                 f"{len(pictures)} pictures at {row.frame_rate_hz:g} Hz last {shown_seconds:.2f} s, "
-                f"{whose} {'says' if whose == INDEX_NAME else 'lasts'} {sound_seconds:.2f} s"
+                f"{whose} {'states' if whose == INDEX_NAME else 'lasts'} {sound_seconds:.2f} s"
             )
             yield Fault(LENGTHS, name, why)
-            return
+            return  # one report a clip: the sound comes before what the index states of it
 
 
-def _length_faults(row: IndexRow, seconds: float | None) -> Iterator[Fault]:
-    """A sound without pictures that lasts longer or shorter than the index says."""
-    told_seconds = row.duration_seconds
-    if seconds is None or told_seconds is None:
+def _duration_faults(row: IndexRow, seconds: float | None) -> Iterator[Fault]:
+    """Yield a fault if an audio-only clip is longer or shorter than the index states."""
+    stated_seconds = row.duration_seconds
+    if seconds is None or stated_seconds is None:
         return
-    if not lasts_alike(seconds, told_seconds):
-        why = f"the sound lasts {seconds:.2f} s, {INDEX_NAME} says {told_seconds:.2f} s"
-        yield Fault(LENGTHS, f"audio/{_name(row)}", why)
+    if not durations_match(seconds, stated_seconds):
+        why = f"the sound lasts {seconds:.2f} s, {INDEX_NAME} states {stated_seconds:.2f} s"
+        yield Fault(LENGTHS, f"audio/{row.name}", why)
 
 
 def _object_faults(folder: Path, place: Path) -> Iterator[Fault]:
-    """Boxes of ours, and detections as CCoL and iQuery keep them where they lie there too."""
+    """Yield the faults of the boxes, and of CCoL's and iQuery's detections if present."""
     boxes = folder / "objects" / place.with_name(f"{place.name}.json")
     if boxes.is_file():
         name = boxes.relative_to(folder).as_posix()
@@ -395,26 +405,15 @@ def _object_faults(folder: Path, place: Path) -> Iterator[Fault]:
                 yield Fault(EMPTY, name)
         except InputError as error:
             yield Fault(UNREADABLE, name, str(error))
-    detections = file_at(folder / "detection_results" / place, DETECTION_ENDINGS)
+    detections = find_file(folder / "detection_results" / place, DETECTION_ENDINGS)
     if detections is not None:
         yield from detection_faults(detections, detections.relative_to(folder).as_posix())
 
 
-def detection_faults(path: Path, name: str) -> Iterator[Fault]:
-    """What is wrong with a file of detections; `name` is what it is called."""
-    try:
-        if not len(read_detections(path)):
-            yield Fault(EMPTY, name)
-    except InputError as error:
-        yield Fault(UNREADABLE, name, str(error))
-
-
-def _motion_faults(path: Path, name: str) -> tuple[int | None, list[Fault]]:
-    """How many features it has at a time, or what is wrong with it."""
-    try:
-        features = read_i3d_features(ClipFiles(name, path, (), i3d_features=path))
-    except InputError as error:
-        return None, [Fault(MOTION, name, str(error))]
-    if not np.isfinite(features).all():
-        return None, [Fault(MOTION, name, "it holds values that are no numbers")]
-    return features.shape[0], []
+PREPARED = Dataset(
+    name="prepared",
+    description=f"a prepared folder ({INDEX_NAME}, docs/data.md)",
+    recognise=is_prepared,
+    read=read_prepared,
+    examine_folder=examine_prepared,
+)

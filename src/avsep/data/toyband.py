@@ -1,4 +1,4 @@
-"""Read and check a toyband folder."""
+"""Read and check a toyband folder: videos, each with the stems, objects and score of its clip."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from avsep.data.checks.clip_files import length_faults, sound_faults, video_faults
 from avsep.data.checks.reports import (
     EMPTY,
-    LENGTHS,
     MISFIT,
     NO_VIDEO,
     UNREADABLE,
@@ -19,26 +19,32 @@ from avsep.data.checks.reports import (
     Fault,
     Finding,
     Item,
-    length_faults,
-    sound_faults,
 )
 from avsep.data.checks.split_lists import SplitList
 from avsep.data.clips import ClipFiles, SourceFile
+from avsep.data.datasets import Dataset, DatasetExamination
 from avsep.data.list_files import ListedClip
-from avsep.data.prepared import lasts_alike
 from avsep.errors import InputError
 from avsep.media.audio import iterate_audio
-from avsep.media.frames import read_frames
 from avsep.media.objects_file import read_objects
-from avsep.media.probe import probe
 from avsep.toyband.folder import OFFSCREEN, RECIPE_NAME, ClipPaths, read_record
 
-# The stems are the mixture to the sample; this forgives what other tools round when they copy them.
+# The stems sum to the mixture to the sample. 1e-3 (-60 dB) allows for the rounding of tools that
+# copy them, and is far below a change of level that would bias a score.
 _SUM_TOLERANCE = 1e-3
 
 
+def is_toyband(folder: Path) -> bool:
+    """True if a folder holds videos, which are then taken for toyband clips."""
+    return any(folder.glob("*.mp4"))
+
+
 def read_toyband(folder: Path) -> tuple[ClipFiles, ...]:
-    """The clips of a toyband folder, by name; a file that is missing is an error that names it."""
+    """Read the clips of a toyband folder, sorted by name.
+
+    Raises:
+        InputError: a folder without clips, or a clip with a missing file.
+    """
     videos = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
     if not videos:
         raise InputError(
@@ -49,54 +55,66 @@ def read_toyband(folder: Path) -> tuple[ClipFiles, ...]:
 
 
 def read_clip(paths: ClipPaths) -> ClipFiles:
-    """The files of one clip; stems and objects that do not match are an InputError."""
+    """Read the files of one clip.
+
+    Raises:
+        InputError: an unreadable objects.json, or another number of stems than of objects.
+    """
     objects = read_objects(paths.objects)
     stems = sorted(paths.stems.glob("*.wav"))
-    seen = [path for path in stems if f"-{OFFSCREEN}-" not in path.name]
-    if len(seen) != len(objects):
+    visible_stems = [path for path in stems if f"-{OFFSCREEN}-" not in path.name]
+    # Stems and objects are matched by their order alone, so their numbers must agree.
+    if len(visible_stems) != len(objects):
         raise InputError(
-            f"'{paths.clip_folder}' has {len(seen)} stems for {len(objects)} objects: a stem is "
-            "missing or objects.json was edited; make the clip again"
+            f"'{paths.clip_folder}' has {len(visible_stems)} stems for {len(objects)} objects: a stem "
+            "is missing or objects.json was edited; make the clip again"
         )
     sources = tuple(
         SourceFile(path, visible.label or "", paths.name, visible)
-        for path, visible in zip(seen, objects, strict=True)
+        for path, visible in zip(visible_stems, objects, strict=True)
     )
-    offscreen = tuple(path for path in stems if path not in seen)
+    offscreen = tuple(path for path in stems if path not in visible_stems)
     return ClipFiles(paths.name, paths.video, sources, offscreen)
 
 
-def open_toyband(
-    folder: Path,
-) -> tuple[list[SplitList], list[Finding], list[ClipJob]]:
-    """The clips of a toyband folder as one list without a role, and each clip to be seen.
+# Checks: every fault at once, where the reader stops at the first
 
-    A clip is told by its number and the recipe that made it, seed included: two folders made by
-    one recipe have the same clips, and number 1 of another recipe is another clip.
+
+def examine_toyband(folder: Path) -> DatasetExamination:
+    """Examine a toyband folder: its clips as one list without a role, and a check per clip.
+
+    A clip is identified by its number and a digest of the recipe with its seed: two folders made by
+    one recipe hold the same clips, and number 1 of another recipe is another clip.
     """
     recipe = folder / RECIPE_NAME
-    # Without a recipe nothing is known to be the same anywhere else.
-    mark = recipe.read_bytes() if recipe.is_file() else str(folder.resolve()).encode()
-    band = hashlib.sha256(mark).hexdigest()[:8]
+    # Without a recipe no clip can be matched with another folder's: its path stands in for it.
+    identity = recipe.read_bytes() if recipe.is_file() else str(folder.resolve()).encode()
+    digest = hashlib.sha256(identity).hexdigest()[:8]
     names = sorted(video.stem for video in folder.glob("*.mp4"))
-    clips = tuple(ListedClip(f"{band}:{name}", None, n) for n, name in enumerate(names, 1))
-    left = sorted(
+    clips = tuple(
+        ListedClip(f"{digest}:{name}", None, number) for number, name in enumerate(names, 1)
+    )
+    # A build that was stopped leaves a folder whose video was not written yet.
+    unfinished = sorted(
         path.parent.name for path in folder.glob("*/objects.json") if path.parent.name not in names
     )
     findings = []
-    if left:
-        items = tuple(Item(name) for name in left)
-        total = len(names) + len(left)
-        findings.append(Finding(NO_VIDEO, str(folder), False, len(left), total, "clips", items))
-    jobs = [ClipJob(name, partial(examine_toyband, ClipPaths(folder, name))) for name in names]
-    return [SplitList(folder.name, folder.resolve().name, None, clips)], findings, jobs
+    if unfinished:
+        items = tuple(Item(name) for name in unfinished)
+        total = len(names) + len(unfinished)
+        findings.append(
+            Finding(NO_VIDEO, str(folder), False, len(unfinished), total, "clips", items)
+        )
+    jobs = tuple(ClipJob(name, partial(check_clip, ClipPaths(folder, name))) for name in names)
+    clip_list = SplitList(folder.name, folder.resolve().name, None, clips)
+    return DatasetExamination((clip_list,), tuple(findings), jobs)
 
 
-def examine_toyband(paths: ClipPaths) -> ClipReport:
-    """All that is wrong with one clip; nothing is raised for a bad file."""
+def check_clip(paths: ClipPaths) -> ClipReport:
+    """Check every file of one clip; a bad file is a fault, not an error."""
     video = f"{paths.name}.mp4"
     seconds, faults = sound_faults(paths.video, video)
-    sounds_are_well = not faults
+    sounds_are_whole = not faults
     if seconds is not None:
         faults += length_faults(paths.name, seconds)
         faults += video_faults(paths.video, video, seconds)
@@ -113,33 +131,17 @@ def examine_toyband(paths: ClipPaths) -> ClipReport:
         faults.append(Fault(EMPTY, f"{paths.name}/objects.json"))
     stems = [*(source.path for source in clip.sources), *clip.offscreen]
     for path in stems:
-        found = sound_faults(path, path.relative_to(paths.folder).as_posix())[1]
-        sounds_are_well = sounds_are_well and not found
-        faults += found
-    if sounds_are_well and stems:
-        faults += _misfit(paths.video, stems, paths.name)
+        stem_faults = sound_faults(path, path.relative_to(paths.folder).as_posix())[1]
+        sounds_are_whole = sounds_are_whole and not stem_faults
+        faults += stem_faults
+    # A damaged file has been reported; that it does not add up either would be a second report.
+    if sounds_are_whole and stems:
+        faults += _sum_faults(paths.video, stems, paths.name)
     return ClipReport(paths.name, tuple(faults), seconds)
 
 
-def video_faults(path: Path, name: str, seconds: float) -> Iterator[Fault]:
-    """What is wrong with the pictures of a video called `name`, whose sound lasts so long.
-
-    The last picture is read: a video that was cut off has none at its end.
-    """
-    try:
-        (stream, *_) = probe(path).video or (None,)
-        read_frames(path, [seconds])
-    except InputError as error:
-        yield Fault(UNREADABLE, name, str(error))
-        return
-    shown_seconds = stream.duration_seconds if stream else None
-    if shown_seconds is not None and not lasts_alike(shown_seconds, seconds):
-        why = f"the pictures last {shown_seconds:.2f} s, the sound {seconds:.2f} s"
-        yield Fault(LENGTHS, name, why)
-
-
-def _misfit(video: Path, stems: Sequence[Path], name: str) -> Iterator[Fault]:
-    """Whether the stems are what is heard; all are read side by side, block by block."""
+def _sum_faults(video: Path, stems: Sequence[Path], name: str) -> Iterator[Fault]:
+    """Yield a fault if the stems do not sum to the video's sound, compared block by block."""
     worst = 0.0
     try:
         streams = [iterate_audio(path) for path in (video, *stems)]
@@ -155,3 +157,12 @@ def _misfit(video: Path, stems: Sequence[Path], name: str) -> Iterator[Fault]:
         return
     if worst > _SUM_TOLERANCE:
         yield Fault(MISFIT, name, f"they differ by up to {worst:.2g}")
+
+
+TOYBAND = Dataset(
+    name="toyband",
+    description="toyband clips (000001.mp4 and a folder 000001)",
+    recognise=is_toyband,
+    read=read_toyband,
+    examine_folder=examine_toyband,
+)

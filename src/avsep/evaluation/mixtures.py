@@ -20,8 +20,8 @@ from avsep.data.mixing import (
     MixtureSampler,
     Waveform,
     crop,
+    cut_windows,
     mix,
-    windows_of,
 )
 from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
@@ -108,7 +108,7 @@ def middle_of(clip: ClipFiles, front_end: FrontEndSettings, *, repeat: bool) -> 
     is_repeated = repeat and length < num_samples
     centre = (length * -(-num_samples // length) if is_repeated else length) // 2
     if is_repeated:
-        windows = windows_of(sounds, [centre] * len(sounds), num_samples)
+        windows = cut_windows(sounds, [centre] * len(sounds), num_samples)
     else:
         windows = np.stack([crop(sound, centre, num_samples) for sound in sounds])
     start_seconds = (centre - num_samples // 2) / rate_hz
@@ -268,7 +268,7 @@ def _drawn(
     # Until every source has begun so many in a row that were there already.
     while len(found) < num_wanted and num_in_vain < MAXIMUM_DRAWS * len(parts):
         generator = np.random.default_rng([seed, index])
-        targets = draws.draw(int(order[index % len(parts)]), generator).targets
+        targets = draws.sample(int(order[index % len(parts)]), generator).targets
         num_in_vain = num_in_vain + 1 if frozenset(targets) in found else 0
         found.setdefault(frozenset(targets), targets)
         index += 1

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 import avsep
 from avsep.data.clips import ClipFiles, load_clip
-from avsep.data.mixing import MixtureItem, mixture_of, to_batch
+from avsep.data.mixing import MixtureItem, mix_clip, to_batch
 from avsep.data.toyband import read_clip
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
@@ -69,7 +69,7 @@ def make_demo(folder: Path, seed: int) -> DemoResult:
     make_clip(paths, seed, 1, settings, Material.read())
     clip = read_clip(paths)
     front_end = FrontEnd()
-    item = mixture_of(clip, front_end.settings, whole=True)
+    item = mix_clip(clip, front_end.settings)
     answers = list(_separate(paths.video, item, front_end))
     names = [source.path.stem for source in clip.sources]
     _write_sounds(folder, answers, names, front_end.settings.sample_rate_hz)

@@ -1,4 +1,7 @@
-"""The sixteen instrument categories of toyband, of the note bank and of the mini models."""
+"""The toyband categories: sixteen instruments, their aliases and label lookup."""
+
+import re
+from collections.abc import Mapping
 
 from avsep.errors import unknown_name
 
@@ -22,7 +25,7 @@ CATEGORIES = (
     "xylophone",
 )
 
-# Synonyms from the label lists of MUSIC, MUSIC-21 and AVE and from everyday English.
+# Other labels of the same instrument in MUSIC, MUSIC-21, AVE and everyday English.
 ALIASES = {
     "acoustic guitar": "guitar",
     "drum": "drums",
@@ -33,22 +36,31 @@ ALIASES = {
 }
 
 
+def normalise_label(label: str, aliases: Mapping[str, str] = ALIASES) -> str:
+    """Return a label in lower case, words separated by single spaces, aliases resolved.
+
+    >>> normalise_label("Acoustic_Guitar"), normalise_label(" Church-bell")
+    ('guitar', 'church bell')
+    """
+    words = " ".join(re.sub("[_-]", " ", label.lower()).split())
+    return aliases.get(words, words)
+
+
 def find_category(label: str) -> str | None:
-    """Return the category of a label, or None; case, underscores and aliases are resolved.
+    """Return the toyband category of a label, or None.
 
     >>> find_category("Acoustic_Guitar"), find_category("kazoo")
     ('guitar', None)
     """
-    word = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
-    word = ALIASES.get(word, word)
+    word = normalise_label(label)
     return word if word in CATEGORIES else None
 
 
 def category_index(label: str) -> int:
-    """Return the index in CATEGORIES of a label's category.
+    """Return the index of a label's category.
 
     Raises:
-        InputError: the label is unknown; the message lists the known ones.
+        InputError: an unknown label; the message lists the categories.
     """
     category = find_category(label)
     if category is None:

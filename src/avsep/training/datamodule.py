@@ -32,10 +32,10 @@ from avsep.data.mixing import (
     MixtureItem,
     MixtureSampler,
     SampledMixture,
-    centres_of,
-    mix_drawn,
+    cut_windows,
+    mix_sampled,
+    sample_centres,
     to_batch,
-    windows_of,
 )
 from avsep.devices import to_device
 from avsep.errors import InputError
@@ -303,15 +303,15 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
     def __getitem__(self, index: int) -> AudioVisualItem:
         """Make the mixture of this index; there is no last one."""
         generator = np.random.default_rng([self.seed, 0, index])
-        draw = self.sampler.draw(self._first_source(index), generator)
-        sounds = [self.cache[place] for place in draw.heard]
+        draw = self.sampler.sample(self._first_source(index), generator)
+        sounds = [self.cache[place] for place in draw.audible]
         num_samples = self.front_end.window_samples
         lengths = [sound.num_samples for sound in sounds]
-        centres = centres_of(draw, lengths, num_samples, self.settings, generator)
-        windows = windows_of(sounds, centres, num_samples)
+        centres = sample_centres(draw, lengths, num_samples, self.settings, generator)
+        windows = cut_windows(sounds, centres, num_samples)
         is_mirrored = self._draw_mirrored(draw, generator)
         windows[is_mirrored] = mirror_channels(windows[is_mirrored])
-        mixed = mix_drawn(draw, windows, self.cache.sources, self.settings, generator)
+        mixed = mix_sampled(draw, windows, self.cache.sources, self.settings, generator)
         cues = self._cues(draw, sounds, centres, generator)
         if is_mirrored.any():
             cues = mirror_sources(cues, is_mirrored[: len(draw.targets)])
@@ -336,8 +336,8 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         """Draw which sounds are mirrored; of those of one clip all or none."""
         share = self.settings.mirror_probability
         if not share:  # so that the numbers drawn afterwards stay as they were
-            return np.zeros(len(draw.heard), dtype=bool)
-        is_mirrored = generator.random(len(draw.heard)) < share
+            return np.zeros(len(draw.audible), dtype=bool)
+        is_mirrored = generator.random(len(draw.audible)) < share
         if draw.is_one_clip:
             is_mirrored[: len(draw.targets)] = is_mirrored[0]
         return is_mirrored

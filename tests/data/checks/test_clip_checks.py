@@ -1,4 +1,4 @@
-"""Folders of clips: every kind of fault is found and named, and whole ones have none."""
+"""Test the checks of folders of clips: each fault is found, and faultless folders have none."""
 
 import json
 import shutil
@@ -11,14 +11,8 @@ import soundfile
 from PIL import Image
 
 from avsep.data.checks.check import open_check
-from avsep.data.checks.reports import (
-    FAULT_KINDS,
-    OFFSCREEN,
-    SHORT,
-    CheckReport,
-    Finding,
-    check_audio,
-)
+from avsep.data.checks.clip_files import check_audio
+from avsep.data.checks.reports import AUDIO_ONLY, FAULT_KINDS, SHORT, CheckReport, Finding
 from avsep.data.clips import read_i3d_features
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
@@ -57,19 +51,19 @@ def check(data: Path, *against: Path) -> CheckReport:
 
 
 def faults(report: CheckReport) -> dict[str, list[str]]:
-    """What is wrong, by kind, and the names; notes left out."""
-    return {one.what: [item.name for item in one.items] for one in report.findings if one.is_wrong}
+    """Return kind -> names of the problems, without notes."""
+    return {row.what: [item.name for item in row.items] for row in report.findings if row.is_wrong}
 
 
 def finding(report: CheckReport, what: str) -> Finding:
-    return next(one for one in report.findings if one.what == what)
+    return next(row for row in report.findings if row.what == what)
 
 
 def test_a_whole_prepared_folder_is_well(solos: Path) -> None:
     report = check(solos)
     assert report.is_well and report.num_clips == 3
     # The tones of the tests are of 3 seconds, half a window.
-    assert [one.what for one in report.findings] == [SHORT]
+    assert [row.what for row in report.findings] == [SHORT]
     assert SHORT == "clips shorter than a window of 5.94 s"
     assert report.verdict == (
         f"{solos}: all is well, 1 note; 3 clips, 9 s of sound (shortest 3.00 s, median 3.00 s, "
@@ -149,9 +143,9 @@ CASES = [
     (put(MOTION, b""), "wrong motion features", MOTION, "cannot read motion features"),
     (put(MOTION, b"PK\3\4 torn"), "wrong motion features", MOTION, "cannot read motion"),
     (save(MOTION, np.zeros((4, 2))), "wrong motion features", "violin/c", "most clips have 3"),
-    (reindex("c,violin,,4,12", "c,violin,,4,13"), LENGTHS, "frames/violin/c", "says 13"),
+    (reindex("c,violin,,4,12", "c,violin,,4,13"), LENGTHS, "frames/violin/c", "states 13"),
     (reindex("c,violin,,4", "c,violin,,1"), LENGTHS, "frames/violin/c", "the sound lasts 3.00 s"),
-    (reindex("12,3.0", "12,9.0"), LENGTHS, "frames/acoustic_guitar/a", "index.csv says 9.00 s"),
+    (reindex("12,3.0", "12,9.0"), LENGTHS, "frames/acoustic_guitar/a", "index.csv states 9.00 s"),
     (
         reindex("c,violin,,4", "c,violin,,"),
         "lines of index.csv that cannot be used",
@@ -195,7 +189,7 @@ def test_all_faults_are_told_at_once(solos: Path) -> None:
         LENGTHS: ["frames/acoustic_guitar/a"],  # 11 pictures where the index says 12
         "pictures missing in between": ["frames/acoustic_guitar/a"],
     }
-    shown = [one.what for one in report.findings if one.is_wrong]
+    shown = [row.what for row in report.findings if row.is_wrong]
     assert shown == [kind for kind in FAULT_KINDS if kind in shown]
     assert json.dumps(report.as_json()) == json.dumps(check(solos).as_json())
 
@@ -204,7 +198,7 @@ def test_notes_are_no_faults(solos: Path) -> None:
     remove(MOTION)(solos)
     shutil.copytree(solos / "audio/violin", solos / "audio/viola")
     report = check(solos)
-    notes = {one.what: [item.name for item in one.items] for one in report.findings}
+    notes = {row.what: [item.name for item in row.items] for row in report.findings}
     assert report.is_well and notes == {
         "sounds that index.csv does not list": ["audio/viola/c.wav"],
         "clips without the motion features that others have": ["violin/c"],
@@ -216,13 +210,15 @@ def test_a_clip_that_is_heard_and_not_seen_is_noted(solos: Path) -> None:
     hide(solos)
     remove("features/motion/erhu/b.npy")(solos)  # nobody misses them
     report = check(solos)
-    notes = {one.what: [item.name for item in one.items] for one in report.findings}
-    assert report.is_well and list(notes) == [OFFSCREEN, SHORT] and notes[OFFSCREEN] == ["erhu/b"]
+    notes = {row.what: [item.name for item in row.items] for row in report.findings}
+    assert report.is_well and list(notes) == [AUDIO_ONLY, SHORT] and notes[AUDIO_ONLY] == ["erhu/b"]
     path = solos / "index.csv"
     path.write_text(path.read_text().replace("erhu,test,,,", "erhu,test,,,9"))
     report = check(solos)
     assert faults(report) == {LENGTHS: ["audio/erhu/b"]}
-    assert finding(report, LENGTHS).items[0].why == "the sound lasts 3.00 s, index.csv says 9.00 s"
+    assert (
+        finding(report, LENGTHS).items[0].why == "the sound lasts 3.00 s, index.csv states 9.00 s"
+    )
 
 
 def test_one_video_in_two_splits_of_an_index(solos: Path) -> None:
@@ -251,8 +247,8 @@ def test_sounds_are_heard_to_their_end(tmp_path: Path) -> None:
     waveform = np.zeros((25 * 8000, 2))
     waveform[-1, 1] = -0.5  # the last sample of the third block, in one channel
     soundfile.write(tmp_path / "a.wav", waveform, 8000)
-    heard = check_audio(tmp_path / "a.wav")
-    assert (heard.seconds, heard.peak) == (25.0, 0.5)
+    audio = check_audio(tmp_path / "a.wav")
+    assert (audio.seconds, audio.peak) == (25.0, 0.5)
 
 
 def test_a_sound_that_came_through_a_pipe_is_whole(solos: Path) -> None:
@@ -351,8 +347,8 @@ def test_each_fault_of_a_band(
 ) -> None:
     spoil(band)
     report = check(band)
-    found = faults(report)
-    assert found[kind] == [name] and set(found) <= {kind, MISFIT}
+    by_kind = faults(report)
+    assert by_kind[kind] == [name] and set(by_kind) <= {kind, MISFIT}
     assert why in finding(report, kind).items[0].why
 
 

@@ -1,4 +1,4 @@
-"""Leaks between lists: found with their exact videos, and nothing found where there is none."""
+"""Test the checks of lists: leaks are found with their exact videos, and nothing else."""
 
 from pathlib import Path, PurePosixPath
 
@@ -8,7 +8,7 @@ import pytest
 
 from avsep.data.checks.check import open_check
 from avsep.data.checks.reports import CheckReport, Finding
-from avsep.data.list_files import role_and_owner
+from avsep.data.list_files import role_and_set
 from avsep.errors import InputError
 
 
@@ -17,7 +17,7 @@ def index(*names: str) -> str:
 
 
 def pairs(*names: tuple[str, str]) -> str:
-    return "\n".join(f"/violin/{one}.wav, /tuba/{other}.wav" for one, other in names)
+    return "\n".join(f"/violin/{first}.wav, /tuba/{second}.wav" for first, second in names)
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -31,12 +31,14 @@ def check(data: Path, *against: Path) -> CheckReport:
     return open_check(data, against).report()
 
 
-def found(report: CheckReport, is_wrong: bool = True) -> dict[tuple[str, str], list[str]]:
-    """(what, where) -> names, of what is wrong or of the notes."""
+def names_by_finding(
+    report: CheckReport, is_wrong: bool = True
+) -> dict[tuple[str, str], list[str]]:
+    """Return (what, where) -> names, of the problems or of the notes."""
     return {
-        (one.what, one.where): [item.name for item in one.items]
-        for one in report.findings
-        if one.is_wrong == is_wrong
+        (finding.what, finding.where): [item.name for item in finding.items]
+        for finding in report.findings
+        if finding.is_wrong == is_wrong
     }
 
 
@@ -46,7 +48,7 @@ def only(report: CheckReport) -> Finding:
 
 
 @pytest.mark.parametrize(
-    ("place", "role", "owner"),
+    ("place", "role", "set_name"),
     [
         ("davis_train.csv", "train", "davis"),
         ("music/DAVIS-testsepMUSIC.csv", "test", "music/davis"),
@@ -61,8 +63,8 @@ def only(report: CheckReport) -> Finding:
         ("contest.csv", None, "contest"),
     ],
 )
-def test_names_say_role_and_set(place: str, role: str | None, owner: str) -> None:
-    assert role_and_owner(PurePosixPath(place)) == (role, owner)
+def test_names_say_role_and_set(place: str, role: str | None, set_name: str) -> None:
+    assert role_and_set(PurePosixPath(place)) == (role, set_name)
 
 
 def test_leaks_within_a_set(tmp_path: Path) -> None:
@@ -77,14 +79,14 @@ def test_leaks_within_a_set(tmp_path: Path) -> None:
         },
     )
     report = check(folder)
-    assert found(report) == {
+    assert names_by_finding(report) == {
         ("test videos in its training list", "davis"): ["-d.e"],
         ("test videos in its validation list", "davis"): ["t1", "t2"],
         ("validation videos in its training list", "davis"): ["c"],
     }
-    assert [one.num for one in report.findings] == [1, 2, 1]
-    assert all((one.of, one.unit) == (3, "videos") for one in report.findings)
-    assert not report.is_well and not found(report, is_wrong=False)
+    assert [finding.num for finding in report.findings] == [1, 2, 1]
+    assert all((finding.of, finding.unit) == (3, "videos") for finding in report.findings)
+    assert not report.is_well and not names_by_finding(report, is_wrong=False)
 
 
 def test_sets_apart_are_well(tmp_path: Path) -> None:
@@ -105,12 +107,12 @@ def test_orders_of_ave_by_video(tmp_path: Path) -> None:
         with h5py.File(folder / f"{name}_order.h5", "w") as file:
             file["order"] = np.array(order)
     report = check(folder)
-    assert found(report) == {
+    assert names_by_finding(report) == {
         ("test videos in its training list", "ave"): ["a"],
         ("validation videos in its training list", "ave"): ["b"],
     }
-    note = ("lines of videos that stand there already", "Annotations.txt")
-    assert found(report, is_wrong=False) == {note: ["a"]}
+    note = ("repeated lines of a video", "Annotations.txt")
+    assert names_by_finding(report, is_wrong=False) == {note: ["a"]}
 
 
 def test_data_sets_of_one_folder_are_compared(tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_data_sets_of_one_folder_are_compared(tmp_path: Path) -> None:
         },
     )
     what = "test videos in the training list of"
-    assert found(check(folder)) == {
+    assert names_by_finding(check(folder)) == {
         (f"{what} music21/iquery", "music/iquery"): ["q"],
         (f"{what} music/iquery", "music21/iquery"): ["z"],
     }
@@ -142,7 +144,7 @@ def test_mixtures(tmp_path: Path) -> None:
         },
     )
     report = check(folder)
-    assert found(report) == {
+    assert names_by_finding(report) == {
         ("mixtures with a video of the training list", "test_sep.csv"): ["a"],
         ("videos of mixtures that no test list has", "test_sep.csv"): ["a"],
     }
@@ -155,8 +157,8 @@ def test_mixtures(tmp_path: Path) -> None:
         "unit": "mixtures",
         "items": [{"name": "a"}],
     }
-    repeats = "lines that repeat a mixture: 4 distinct, 3 whatever the order"
-    assert found(report, is_wrong=False) == {
+    repeats = "lines that repeat a mixture: 4 distinct, 3 in any order"
+    assert names_by_finding(report, is_wrong=False) == {
         (repeats, "test_sep.csv"): ["t1 + t2"],
         ("mixtures of one category", "test_sep.csv"): ["t1 + t2"],
     }
@@ -165,7 +167,7 @@ def test_mixtures(tmp_path: Path) -> None:
 def test_mixtures_stand_for_a_list_that_is_not_there(tmp_path: Path) -> None:
     files = {"train.csv": index("a", "b"), "test_sep.csv": pairs(("t", "a"))}
     report = check(write(tmp_path / "lists", files))
-    assert found(report)["test videos in its training list", "lists"] == ["a"]
+    assert names_by_finding(report)["test videos in its training list", "lists"] == ["a"]
 
 
 @pytest.fixture
@@ -178,11 +180,11 @@ def both(tmp_path: Path) -> tuple[Path, Path]:
 def test_against_another_place(both: tuple[Path, Path]) -> None:
     mine, theirs = both
     report = check(mine, theirs)
-    assert found(report) == {
+    assert names_by_finding(report) == {
         (f"test videos in the training list of {theirs}", "my"): ["t"],
         (f"training videos in the test list of {theirs}", "my"): ["b"],
     }
-    assert found(report, is_wrong=False) == {
+    assert names_by_finding(report, is_wrong=False) == {
         (f"test videos in the test list of {theirs}", "my"): ["u"],
         (f"training videos in the training list of {theirs}", "my"): ["a"],
     }
@@ -192,11 +194,11 @@ def test_against_another_place(both: tuple[Path, Path]) -> None:
 def test_against_single_lists(both: tuple[Path, Path]) -> None:
     mine, theirs = both
     report = check(mine / "my_test.csv", theirs / "test.csv", theirs / "train.csv")
-    assert found(report) == {
+    assert names_by_finding(report) == {
         (f"test videos in the training list of {theirs / 'train.csv'}", "my"): ["t"]
     }
     nameless = check(theirs / "all.txt", mine / "all.txt")
-    assert found(nameless) == {(f"videos in {mine / 'all.txt'}", "all"): ["t"]}
+    assert names_by_finding(nameless) == {(f"videos in {mine / 'all.txt'}", "all"): ["t"]}
     assert check(mine / "my_test.csv", mine / "my_train.csv").findings == ()
 
 
@@ -222,7 +224,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_places_that_hold_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing to check: neither index\.csv of a prepared"):
+    with pytest.raises(
+        InputError, match=r"nothing to check: it is neither a prepared folder \(index\.csv"
+    ):
         open_check(tmp_path)
     with pytest.raises(InputError, match=r"nowhere' does not exist; give a list"):
         open_check(write(tmp_path / "lists", {"train.csv": index("a")}), [tmp_path / "nowhere"])

@@ -1,1 +1,1 @@
-"""`avsep check`: what is wrong with a data set or its lists before anything is trained on them."""
+"""The checks of `avsep check`: overlaps of lists, faults of clips, and their report."""

@@ -1,4 +1,4 @@
-"""One place, whatever it is, checked as a whole: its lists, its clips, and what others share."""
+"""Check a folder of clips, a list or a folder of lists, alone and against others."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,40 +6,36 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avsep.data import dataset_of
-from avsep.data.checks.list_contents import look_at_contents
+from avsep.data import describe_datasets, find_dataset
+from avsep.data.checks.list_contents import check_list_contents
 from avsep.data.checks.overlaps import overlaps_across, overlaps_against, overlaps_within
 from avsep.data.checks.reports import (
     CheckReport,
     ClipJob,
     ClipReport,
     Finding,
-    in_order,
     report_findings,
+    sort_findings,
 )
 from avsep.data.checks.split_lists import SplitList, find_lists, read_one_list
-from avsep.data.fair_play import SOUNDS_FOLDER, open_fair_play
+from avsep.data.datasets import DatasetExamination
 from avsep.data.list_files import LIST_ENDINGS
-from avsep.data.prepared import INDEX_NAME, open_prepared
-from avsep.data.toyband import open_toyband
+from avsep.data.prepared import INDEX_NAME
 from avsep.errors import InputError
 
-# Data set -> its lists, what is wrong with them, and its clips to be seen.
-_OPENERS = {
-    "prepared": open_prepared,
-    "toyband": open_toyband,
-    "fair-play": open_fair_play,
-}
+# The kind of a single list or a folder of lists, beside the names of the data sets.
+LISTS = "lists"
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """A place that was opened: what its lists say is known, its clips are still to be read.
+    """A folder or list that was opened: its lists are read and compared, its clips not yet.
 
     Attributes:
-        kind: a name of `avsep.data.DATASETS`, or lists.
-        findings: of its lists, alone and against others.
-        jobs: one a clip: each reads all that belongs to it.
+        data: the path as given.
+        kind: a name of `avsep.data.DATASETS`, or "lists".
+        findings: about its lists, alone and against others.
+        jobs: one per clip; each reads all files of the clip.
     """
 
     data: str
@@ -49,8 +45,8 @@ class DataCheck:
     jobs: tuple[ClipJob, ...] = ()
 
     def examine(self, num_threads: int = 0) -> Iterator[ClipReport]:
-        """Read every clip, in order; 0 threads: one a core. A file is never held as a whole."""
-        # Decoding leaves Python's lock, so threads do, and start at once.
+        """Check every clip in parallel, in order; 0 threads: one per core."""
+        # Decoding releases Python's lock: threads suffice, and start faster than processes.
         with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
             try:
                 yield from pool.map(lambda job: job(), self.jobs)
@@ -58,14 +54,16 @@ class DataCheck:
                 pool.shutdown(cancel_futures=True)
 
     def report(self, reports: Iterable[ClipReport] | None = None) -> CheckReport:
-        """All that was found; `reports` are what `examine` gives, which is called without them."""
-        found, clips = report_findings(self.examine() if reports is None else reports, self.data)
+        """Collect all findings; `reports` are those of `examine`, which runs if they are None."""
+        clip_findings, clips = report_findings(
+            self.examine() if reports is None else reports, self.data
+        )
         return CheckReport(
             data=self.data,
             kind=self.kind,
-            findings=in_order([*self.findings, *found]),
-            lists=tuple(one.facts for one in self.lists),
-            num_clips=len(clips) if self.kind != "lists" else None,
+            findings=sort_findings([*self.findings, *clip_findings]),
+            lists=tuple(split_list.facts for split_list in self.lists),
+            num_clips=len(clips) if self.kind != LISTS else None,
             durations_seconds=tuple(clip.seconds for clip in clips if clip.seconds is not None),
         )
 
@@ -74,55 +72,55 @@ def open_check(data: Path, against: Sequence[Path] = ()) -> DataCheck:
     """Open a folder of any data set, one list or a folder of lists.
 
     Args:
-        data: what is checked.
-        against: others of any of these kinds, of which the videos alone are looked at.
+        data: the folder or list to check.
+        against: others of any of these kinds; only their lists of videos are compared.
 
     Raises:
-        InputError: a place that is none of these, or a single list that cannot be read.
+        InputError: a path of another kind, or a single list that cannot be read.
     """
-    kind, lists, found, jobs = _open(data)
+    kind, opened = _open(data)
     findings = [
-        *found,
-        *overlaps_within(lists),
-        *overlaps_across(lists),
-        *(look_at_contents(lists) if kind == "lists" else ()),
+        *opened.findings,
+        *overlaps_within(opened.lists),
+        *overlaps_across(opened.lists),
+        # The lists of a data set are made from its clips, each of which has one line by nature.
+        *(check_list_contents(opened.lists) if kind == LISTS else ()),
     ]
     for other in against:
-        findings += overlaps_against(lists, _lists_of(other))
-    return DataCheck(str(data), kind, tuple(lists), tuple(findings), tuple(jobs))
+        findings += overlaps_against(opened.lists, _other_lists(other))
+    return DataCheck(str(data), kind, opened.lists, tuple(findings), opened.jobs)
 
 
-def _lists_of(other: Path) -> list[SplitList]:
-    """The lists of another place, their sets called after it."""
-    kind, lists, _, _ = _open(other)
-    own_name = other.resolve().name
-    has_sets = kind == "lists" and other.is_dir()
+def _other_lists(other: Path) -> list[SplitList]:
+    """Read the lists of another path, with its name in the names of their sets."""
+    kind, opened = _open(other)
+    folder_name = other.resolve().name
+    has_sets = kind == LISTS and other.is_dir()
     return [
         replace(
-            one,
-            set_name=f"{other}/{one.set_name}"
-            if has_sets and one.set_name != own_name
+            split_list,
+            set_name=f"{other}/{split_list.set_name}"
+            if has_sets and split_list.set_name != folder_name
             else str(other),
         )
-        for one in lists
+        for split_list in opened.lists
     ]
 
 
-def _open(
-    place: Path,
-) -> tuple[str, Sequence[SplitList], Sequence[Finding], Sequence[ClipJob]]:
+def _open(place: Path) -> tuple[str, DatasetExamination]:
+    """Return the kind of a path and its lists, findings and clip checks."""
+    # The index of a prepared folder is a natural thing to type, and no list of videos itself.
     if place.name == INDEX_NAME and place.is_file():
         place = place.parent
     if not place.is_dir():
-        return "lists", [read_one_list(place)], [], []
-    kind = dataset_of(place)
-    if kind is not None:
-        return kind, *_OPENERS[kind](place)
+        return LISTS, DatasetExamination((read_one_list(place),), (), ())
+    dataset = find_dataset(place)
+    if dataset is not None:
+        return dataset.name, dataset.examine(place)
     lists, findings = find_lists(place)
     if not lists and not any(finding.is_wrong for finding in findings):
         raise InputError(
-            f"'{place}' holds nothing to check: neither {INDEX_NAME} of a prepared folder "
-            f"(docs/data.md shows how to write it), nor {SOUNDS_FOLDER} of FAIR-Play, nor toyband "
-            f"clips, nor lists ({', '.join(LIST_ENDINGS)})"
+            f"'{place}' holds nothing to check: it is {describe_datasets()}, nor does it hold "
+            f"lists ({', '.join(LIST_ENDINGS)}); docs/check.md shows what can be checked"
         )
-    return "lists", lists, findings, []
+    return LISTS, DatasetExamination(lists, findings, ())

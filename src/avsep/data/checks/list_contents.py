@@ -1,4 +1,4 @@
-"""What lists say by themselves: repeats, and mixtures of videos that they should not have."""
+"""Check the contents of lists: repeated lines, and mixtures of videos from wrong lists."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,90 +11,97 @@ from avsep.data.clips import TRAINING
 from avsep.data.list_files import ListedClip
 
 
-def look_at_contents(lists: Sequence[SplitList]) -> Iterator[Finding]:
-    """Notes on repeats in each list; of mixtures, those of videos of the wrong lists are wrong."""
+def check_list_contents(lists: Sequence[SplitList]) -> Iterator[Finding]:
+    """Yield notes on repeated lines, and problems of mixtures with videos from wrong lists."""
     for _, members in by_set(lists):
-        trained = [one for one in members if one.role == TRAINING and not one.mixtures]
-        for one in members:
-            if not one.mixtures:
-                yield from _repeated_videos(one)
+        training = [other for other in members if other.role == TRAINING and not other.mixtures]
+        for pairs in members:
+            if not pairs.mixtures:
+                yield from _repeated_videos(pairs)
                 continue
-            alike = [other for other in members if other.role == one.role and not other.mixtures]
-            if one.role != TRAINING:
-                yield from _trained_on(one, trained)
-            yield from _not_listed(one, alike)
-            yield from _repeated_mixtures(one)
-            yield from _of_one_category(one)
+            same_role = [
+                other for other in members if other.role == pairs.role and not other.mixtures
+            ]
+            if pairs.role != TRAINING:
+                yield from _training_videos(pairs, training)
+            yield from _unlisted_videos(pairs, same_role)
+            yield from _repeated_mixtures(pairs)
+            yield from _same_category_mixtures(pairs)
 
 
-def _repeated_videos(one: SplitList) -> Iterator[Finding]:
-    """AVE lists passages: several of one video are no fault, but no videos of their own either."""
-    counts = Counter(clip.id for clip in one.clips)
+def _repeated_videos(videos: SplitList) -> Iterator[Finding]:
+    """Yield a note on videos that are on several lines of a list."""
+    # Not a problem: AVE lists passages, several of one video. But N lines are then fewer videos.
+    counts = Counter(clip.id for clip in videos.clips)
     items = [Item(name, f"{count} lines") for name, count in sorted(counts.items()) if count > 1]
-    num_more = len(one.clips) - len(counts)
+    num_repeats = len(videos.clips) - len(counts)
     if items:
         yield Finding(
-            "lines of videos that stand there already", one.name, False, num_more,
-            len(one.clips), "lines", tuple(items),
+            "repeated lines of a video", videos.name, False, num_repeats,
+            len(videos.clips), "lines", tuple(items),
         )  # fmt: skip
 
 
-def _trained_on(one: SplitList, trained: Sequence[SplitList]) -> Iterator[Finding]:
-    known = frozenset[str]().union(*(other.ids for other in trained))
-    common = one.ids & known
-    hit = [mixture for mixture in one.mixtures if any(clip.id in common for clip in mixture)]
-    if hit:
+def _training_videos(pairs: SplitList, training: Sequence[SplitList]) -> Iterator[Finding]:
+    """Yield a problem if held-out mixtures contain videos of the set's training list."""
+    common = pairs.ids & frozenset[str]().union(*(other.ids for other in training))
+    leaking = [mixture for mixture in pairs.mixtures if any(clip.id in common for clip in mixture)]
+    if leaking:
         items = tuple(Item(name) for name in sorted(common))
         yield Finding(
-            "mixtures with a video of the training list", one.name, True, len(hit),
-            len(one.mixtures), "mixtures", items,
+            "mixtures with a video of the training list", pairs.name, True, len(leaking),
+            len(pairs.mixtures), "mixtures", items,
         )  # fmt: skip
 
 
-def _not_listed(one: SplitList, alike: Sequence[SplitList]) -> Iterator[Finding]:
-    """Videos that the list of the mixtures' own role does not have, where there is such a list."""
-    if not alike or one.role is None:
+def _unlisted_videos(pairs: SplitList, same_role: Sequence[SplitList]) -> Iterator[Finding]:
+    """Yield a problem if videos of the mixtures are in no list of the same role of the set."""
+    if not same_role or pairs.role is None:
         return
-    unknown = one.ids.difference(*(other.ids for other in alike))
-    if unknown:
-        items = tuple(Item(name) for name in sorted(unknown))
+    unlisted = pairs.ids.difference(*(other.ids for other in same_role))
+    if unlisted:
+        items = tuple(Item(name) for name in sorted(unlisted))
         yield Finding(
-            f"videos of mixtures that no {one.role} list has", one.name, True, len(unknown),
-            len(one.ids), "videos", items,
+            f"videos of mixtures that no {pairs.role} list has", pairs.name, True, len(unlisted),
+            len(pairs.ids), "videos", items,
         )  # fmt: skip
 
 
-def _repeated_mixtures(one: SplitList) -> Iterator[Finding]:
-    counts = Counter(tuple(clip.id for clip in mixture) for mixture in one.mixtures)
+def _repeated_mixtures(pairs: SplitList) -> Iterator[Finding]:
+    """Yield a note on mixtures that are listed more than once."""
+    # The scores of a repeated mixture count twice in a mean. a + b and b + a are one mixture too,
+    # but score tables of the field count them as two: both numbers are stated.
+    counts = Counter(tuple(clip.id for clip in mixture) for mixture in pairs.mixtures)
     num_sets = len({frozenset(names) for names in counts})
-    num_more = len(one.mixtures) - len(counts)
-    if num_more:
+    num_repeats = len(pairs.mixtures) - len(counts)
+    if num_repeats:
         items = [
             Item(" + ".join(names), f"{count} lines")
             for names, count in sorted(counts.items())
             if count > 1
         ]
         yield Finding(
-            f"lines that repeat a mixture: {len(counts)} distinct, {num_sets} whatever the order",
-            one.name, False, num_more, len(one.mixtures), "lines", tuple(items),
+            f"lines that repeat a mixture: {len(counts)} distinct, {num_sets} in any order",
+            pairs.name, False, num_repeats, len(pairs.mixtures), "lines", tuple(items),
         )  # fmt: skip
 
 
-def _of_one_category(one: SplitList) -> Iterator[Finding]:
-    """Mixtures of two sounds of one kind, which models that are told the category cannot part."""
-    alike = [mixture for mixture in one.mixtures if _is_of_one_category(mixture)]
-    if alike:
+def _same_category_mixtures(pairs: SplitList) -> Iterator[Finding]:
+    """Yield a note on mixtures of two sources of one category."""
+    # A model conditioned on the category alone gets the same condition for both sources.
+    mixtures = [mixture for mixture in pairs.mixtures if _repeats_category(mixture)]
+    if mixtures:
         items = tuple(
             Item(" + ".join(clip.id for clip in mixture), f"line {mixture[0].line}")
-            for mixture in alike
+            for mixture in mixtures
         )
         yield Finding(
-            "mixtures of one category", one.name, False, len(alike), len(one.mixtures),
+            "mixtures of one category", pairs.name, False, len(mixtures), len(pairs.mixtures),
             "mixtures", items,
         )  # fmt: skip
 
 
-def _is_of_one_category(mixture: Sequence[ListedClip]) -> bool:
+def _repeats_category(mixture: Sequence[ListedClip]) -> bool:
     labels = [clip.category for clip in mixture if clip.category is not None]
     return any(
         find_in([label], other) is not None

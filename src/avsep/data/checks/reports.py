@@ -1,25 +1,58 @@
-"""Check one clip and collect the findings of all: problems, notes and counts."""
+"""Report what a check finds: faults of each clip, findings of all clips and lists, counts."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-import numpy as np
-
-from avsep.data.clips import read_picture
-from avsep.errors import InputError
-from avsep.media.audio import AudioReader
 from avsep.sound.front_end import FrontEndSettings
 
-# Letters of a reason that still fits into a table beside others.
+# Characters of a reason that still fits into a table cell beside other names.
 _SHORT_REASON = 60
+# The window of most models; a shorter clip is padded or repeated, which is allowed.
+_FRONT_END = FrontEndSettings()
+WINDOW_SECONDS = _FRONT_END.window_samples / _FRONT_END.sample_rate_hz
+
+UNUSABLE_LINE = "lines of index.csv that cannot be used"
+LISTED_TWICE = "clips that index.csv lists twice"
+MISSING = "missing files"
+UNREADABLE = "files that cannot be read"
+SILENT = "silent sounds"
+LENGTHS = "sound and pictures of different length"
+GAPS = "pictures missing in between"
+EMPTY = "empty detections"
+MISFIT = "stems that do not add up to the sound of the video"
+MOTION = "wrong motion features"
+NO_MOTION = "clips without the motion features that others have"
+AUDIO_ONLY = "audio-only clips"
+SHORT = f"clips shorter than a window of {WINDOW_SECONDS:.2f} s"
+UNLISTED = "sounds that index.csv does not list"
+NO_VIDEO = "folders of clips without their video"
+
+# Kind of fault -> True for a problem, False for a note; in the order of the table. A problem stops
+# a run or makes scores misleading.
+FAULT_KINDS: dict[str, bool] = {
+    UNUSABLE_LINE: True,
+    LISTED_TWICE: True,
+    MISSING: True,
+    UNREADABLE: True,
+    SILENT: True,
+    EMPTY: True,
+    LENGTHS: True,
+    GAPS: True,
+    MISFIT: True,
+    MOTION: True,
+    NO_MOTION: False,
+    AUDIO_ONLY: False,
+    SHORT: False,
+    UNLISTED: False,
+    NO_VIDEO: False,
+}
 
 
 @dataclass(frozen=True)
 class Item:
-    """One video or file that a finding is about, and what is to be said of it alone."""
+    """One video or file of a finding, with the reason if it has one of its own."""
 
     name: str
     why: str = ""
@@ -27,14 +60,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table.
+    """One row of the table of a check.
 
     Attributes:
-        what: was found: "test videos in its validation list".
+        what: the kind of finding, such as "test videos in its validation list".
         where: the set of lists or the folder.
-        is_wrong: figures of this data would mislead, or a run would stop; else it is a note.
-        num, of, unit: how many of how many videos, mixtures, lines or clips.
-        items: every one of them, in order.
+        is_wrong: True for a problem: scores on this data would mislead, or a run would stop; False
+            for a note.
+        num, of, unit: `num` of `of` videos, mixtures, lines or clips.
+        items: all of them, in order.
     """
 
     what: str
@@ -46,7 +80,7 @@ class Finding:
     items: tuple[Item, ...] = ()
 
     def as_json(self) -> dict[str, object]:
-        """For a program to read."""
+        """Return the fields as JSON values."""
         return {
             "wrong": self.is_wrong,
             "what": self.what,
@@ -62,7 +96,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ListFacts:
-    """One list that was read: whose it is, what it is for, and how much stands in it."""
+    """Name, set, role and size of one list that was read."""
 
     name: str
     set_name: str
@@ -72,7 +106,7 @@ class ListFacts:
     num_videos: int
 
     def as_json(self) -> dict[str, object]:
-        """For a program to read."""
+        """Return the fields as JSON values."""
         return {
             "list": self.name,
             "set": self.set_name,
@@ -85,7 +119,7 @@ class ListFacts:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All that a check says of one place; `durations_seconds` are those of the clips it heard."""
+    """The result of checking one folder or list; `durations_seconds` has the readable clips'."""
 
     data: str
     kind: str
@@ -96,12 +130,12 @@ class CheckReport:
 
     @property
     def is_well(self) -> bool:
-        """Nothing is wrong; there may be notes."""
+        """True if there is no problem; there may be notes."""
         return not any(finding.is_wrong for finding in self.findings)
 
     @property
     def counts(self) -> str:
-        """What was looked at, in words."""
+        """The numbers of clips or lists that were checked, in words."""
         parts = []
         if self.num_clips is not None:
             parts.append(_many(self.num_clips, "clip"))
@@ -118,7 +152,7 @@ class CheckReport:
 
     @property
     def verdict(self) -> str:
-        """One line: whether all is well, and what was looked at."""
+        """One line: the numbers of problems and notes, and what was checked."""
         num_wrong = sum(finding.is_wrong for finding in self.findings)
         num_notes = len(self.findings) - num_wrong
         notes = f", {_many(num_notes, 'note')}" if num_notes else ""
@@ -127,12 +161,12 @@ class CheckReport:
 
     @property
     def duration_spread(self) -> tuple[float, float, float]:
-        """Shortest, median and longest clip in seconds; one clip at least was heard."""
+        """Duration of the shortest, median and longest clip in seconds; needs one readable clip."""
         seconds = self.durations_seconds
         return min(seconds), median(seconds), max(seconds)
 
     def table(self, most_names: int = 3) -> tuple[list[str], list[list[str]]]:
-        """Head and rows, what is wrong first; of longer lists of names the first few."""
+        """Return the head and rows of the table, with the first few names of each finding."""
         rows = [
             [
                 "WRONG" if finding.is_wrong else "note",
@@ -146,7 +180,7 @@ class CheckReport:
         return ["", "what", "where", "found", "which"], rows
 
     def as_json(self) -> dict[str, object]:
-        """Everything, in a fixed order."""
+        """Return the whole report as JSON values, in a fixed order."""
         durations = None
         if self.durations_seconds:
             shortest, middle, longest = self.duration_spread
@@ -167,13 +201,14 @@ class CheckReport:
         }
 
 
-def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """What is wrong first, else as it was found; the order of the table and of the JSON."""
+def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Sort problems before notes, each in the order given; that of the table and of the JSON."""
+    # sorted() is stable.
     return tuple(sorted(findings, key=lambda finding: not finding.is_wrong))
 
 
 def _names(items: Sequence[Item], most: int) -> str:
-    """The first few names, with their reasons where these are short or the only one."""
+    """Join the first names, each with its reason if that is short or there is one name only."""
     shown = ", ".join(
         f"{item.name} ({item.why})"
         if item.why and (len(item.why) <= _SHORT_REASON or len(items) == 1)
@@ -187,53 +222,12 @@ def _many(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-# What can be wrong with one clip, and how its sounds are listened to
-
-
-# A peak of -80 dB, three steps of 16 bits: below lies what silence is recorded as.
-SILENCE_PEAK = 1e-4
-_FRONT_END = FrontEndSettings()
-WINDOW_SECONDS = _FRONT_END.window_samples / _FRONT_END.sample_rate_hz
-
-UNUSABLE_LINE = "lines of index.csv that cannot be used"
-LISTED_TWICE = "clips that index.csv lists twice"
-MISSING = "missing files"
-UNREADABLE = "files that cannot be read"
-SILENT = "silent sounds"
-LENGTHS = "sound and pictures of different length"
-GAPS = "pictures missing in between"
-EMPTY = "empty detections"
-MISFIT = "stems that do not add up to the sound of the video"
-MOTION = "wrong motion features"
-NO_MOTION = "clips without the motion features that others have"
-OFFSCREEN = "clips that are heard and not seen"
-SHORT = f"clips shorter than a window of {WINDOW_SECONDS:.2f} s"
-UNLISTED = "sounds that index.csv does not list"
-NO_VIDEO = "folders of clips without their video"
-
-# Kind of fault -> whether it is wrong, or only worth knowing; in the order of the table.
-FAULT_KINDS: dict[str, bool] = {
-    UNUSABLE_LINE: True,
-    LISTED_TWICE: True,
-    MISSING: True,
-    UNREADABLE: True,
-    SILENT: True,
-    EMPTY: True,
-    LENGTHS: True,
-    GAPS: True,
-    MISFIT: True,
-    MOTION: True,
-    NO_MOTION: False,
-    OFFSCREEN: False,
-    SHORT: False,
-    UNLISTED: False,
-    NO_VIDEO: False,
-}
+# Faults of single clips
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing about one clip: its kind, of `FAULT_KINDS`, the file and what is the matter."""
+    """One fault of one clip: its kind (of `FAULT_KINDS`), the file and the reason."""
 
     kind: str
     name: str
@@ -242,12 +236,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class ClipReport:
-    """What was found of one clip.
+    """The faults of one clip.
 
     Attributes:
-        seconds: how long it sounds; none where it cannot be heard.
-        motion_width: features a time of its motion file; none without one that can be read.
-        is_visible: there are pictures of which motion features could be made.
+        seconds: duration of its sound; None if that cannot be read.
+        motion_width: number of motion features per time step; None without a readable file.
+        is_visible: True if there are frames to compute motion features from.
     """
 
     clip: str
@@ -259,115 +253,51 @@ class ClipReport:
 
 @dataclass(frozen=True)
 class ClipJob:
-    """One clip that is still to be looked at."""
+    """The check of one clip, to be run in a worker thread."""
 
     clip: str
-    look: Callable[[], ClipReport]
+    check: Callable[[], ClipReport]
 
     def __call__(self) -> ClipReport:
-        """Look; where the file system itself says no, that is what is the matter with the clip."""
+        """Check the clip; a file that the system refuses to read is a fault of the clip."""
         try:
-            return self.look()
+            return self.check()
         except OSError as error:
             return ClipReport(self.clip, (Fault(UNREADABLE, self.clip, str(error)),))
-
-
-@dataclass(frozen=True)
-class AudioCheck:
-    """A sound file from end to end."""
-
-    seconds: float
-    peak: float
-
-
-def check_audio(path: Path) -> AudioCheck:
-    """Length and peak of a sound, read in blocks of constant memory; InputError where damaged."""
-    num_samples, peak = 0, 0.0
-    with AudioReader(path) as reader:
-        for block in reader.blocks():
-            num_samples += block.shape[1]
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
-        return AudioCheck(num_samples / reader.sample_rate_hz, peak)
-
-
-def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
-    """How long a sound file lasts, and what is wrong with it; `name` is what it is called."""
-    try:
-        heard = check_audio(path)
-    except InputError as error:
-        return None, [Fault(UNREADABLE, name, str(error))]
-    num_missing = _bytes_missing(path)
-    if num_missing > 0:
-        why = f"it was cut off: {num_missing} of the bytes that its header counts are missing"
-        return heard.seconds, [Fault(UNREADABLE, name, why)]
-    if heard.peak < SILENCE_PEAK:
-        return heard.seconds, [Fault(SILENT, name, f"peak {heard.peak:.1g}")]
-    return heard.seconds, []
-
-
-def length_faults(name: str, seconds: float | None) -> Iterator[Fault]:
-    """Whether a clip called `name` fills no window."""
-    if seconds is not None and seconds < WINDOW_SECONDS:
-        yield Fault(SHORT, name, f"{seconds:.2f} s")
-
-
-def pictures_faults(pictures: Sequence[Path], name: str) -> Iterator[Fault]:
-    """What is wrong with the pictures of a folder called `name`, one at least, in their order."""
-    try:
-        read_picture(pictures[0])
-    except InputError as error:
-        yield Fault(UNREADABLE, f"{name}/{pictures[0].name}", str(error))
-    for path in pictures[1:]:
-        if not path.is_file() or path.stat().st_size == 0:
-            yield Fault(UNREADABLE, f"{name}/{path.name}", "it has no bytes")
-    numbers = [int(path.stem) for path in pictures if path.stem.isdecimal()]
-    num_missing = max(numbers) - min(numbers) + 1 - len(set(numbers)) if numbers else 0
-    if num_missing:
-        why = f"{num_missing} of the numbers {min(numbers)} to {max(numbers)}"
-        yield Fault(GAPS, name, why)
-
-
-def _bytes_missing(path: Path) -> int:
-    """How much of a WAV file is not there; FFmpeg takes what is for the whole of it."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    counted = int.from_bytes(head[4:], "little")
-    # What was written to a pipe has one of these numbers, as nobody knew.
-    if not head.startswith(b"RIFF") or counted in (0, 2**32 - 1):
-        return 0
-    return len(head) + counted - path.stat().st_size
 
 
 def report_findings(
     reports: Iterable[ClipReport], where: str
 ) -> tuple[list[Finding], list[ClipReport]]:
-    """A finding for each kind of fault that any clip has, and the clips as they were given.
+    """Collect the faults of all clips into one finding per kind; return the clip reports too.
 
-    Motion features of other widths than most clips have are faults too: no model reads both.
+    Motion features of another width than most clips have are faults: no model reads both.
     """
     clips = list(reports)
     faults = [(clip.clip, fault) for clip in clips for fault in clip.faults]
-    faults += _odd_widths(clips)
+    faults += _motion_width_faults(clips)
     findings = []
     for kind, is_wrong in FAULT_KINDS.items():
-        alike = [(name, fault) for name, fault in faults if fault.kind == kind]
-        if alike:
-            items = tuple(Item(fault.name, fault.why) for _, fault in alike)
-            num_clips = len({name for name, _ in alike})
+        of_kind = [(name, fault) for name, fault in faults if fault.kind == kind]
+        if of_kind:
+            items = tuple(Item(fault.name, fault.why) for _, fault in of_kind)
+            # Several files of one clip may have the same fault: clips are counted, files listed.
+            num_clips = len({name for name, _ in of_kind})
             findings.append(Finding(kind, where, is_wrong, num_clips, len(clips), "clips", items))
     return findings, clips
 
 
-def _odd_widths(clips: Sequence[ClipReport]) -> Iterator[tuple[str, Fault]]:
-    """Clips whose motion features are unlike most, or missing though others have them."""
+def _motion_width_faults(clips: Sequence[ClipReport]) -> Iterator[tuple[str, Fault]]:
+    """Yield clips whose motion features differ in width from most, or are missing."""
     widths = Counter(clip.motion_width for clip in clips if clip.motion_width is not None)
     if not widths:
         return
+    # Of two equally common widths the larger one, so that the report is always the same.
     usual = max(widths, key=lambda width: (widths[width], width))
     for clip in clips:
         if clip.motion_width is None:
             if clip.is_visible and not any(fault.kind == MOTION for fault in clip.faults):
                 yield clip.clip, Fault(NO_MOTION, clip.clip)
         elif clip.motion_width != usual:
-            why = f"{clip.motion_width} features a time, most clips have {usual}"
+            why = f"{clip.motion_width} features per time step, most clips have {usual}"
             yield clip.clip, Fault(MOTION, clip.clip, why)

@@ -1,4 +1,4 @@
-"""Which lists lie in a place, which of them belong together, and what each is for."""
+"""Find the lists of a folder, their roles (train, val, test) and the sets they form."""
 
 import os
 import re
@@ -13,32 +13,32 @@ from avsep.data.list_files import (
     lists_mixtures,
     read_list_file,
     read_pair_file,
-    role_and_owner,
+    role_and_set,
     role_in,
 )
 from avsep.errors import InputError
 
-# Folders of media in which lists are never looked for: they hold a file or more for each video.
+# Folders of media, which are not searched for lists: they hold thousands of files, .json and .txt
+# among them.
 MEDIA_FOLDERS = {
     "audio", "binaural_audios", "detection_results", "features", "frames", "motion_features",
     "objects", "videos",
 }  # fmt: skip
-# Alternative ways to split one data set: each is trained and tested on by itself.
+# Folders of alternative splits of one data set: each is used by itself, and none is a data set.
 _FOLD = re.compile(r"(split|fold|run|seed|cv)[-_ ]?\d+")
 
 
 @dataclass(frozen=True)
 class SplitList:
-    """One list.
+    """One list of videos or mixtures.
 
     Attributes:
-        name: of the file, from the place that was looked at.
-        set_name: the lists of one set are trained, validated and tested on together.
-        dataset: the uppermost folder it lies in that is no role and no fold; none: directly in the
-            place.
-        role: train, val, test; none where its name does not say.
-        clips: one a line, or all the sounds of its mixtures.
+        name: path of the file, relative to the folder that was searched.
+        set_name: the lists of one set are used together, for training, validation and test.
+        role: train, val or test; None if its name contains no role.
+        clips: one per line, or all sounds of its mixtures.
         mixtures: of a pair file.
+        dataset: the top-level folder that is no role and no fold; None: outside any folder.
     """
 
     name: str
@@ -50,37 +50,37 @@ class SplitList:
 
     @property
     def ids(self) -> frozenset[str]:
-        """The videos that it names."""
+        """The ids of its videos."""
         return frozenset(clip.id for clip in self.clips)
 
     @property
     def facts(self) -> ListFacts:
-        """What to say of it."""
+        """Its name, set, role and size for the report."""
         holds = "mixtures" if self.mixtures else "videos"
         num_lines = len(self.mixtures or self.clips)
         return ListFacts(self.name, self.set_name, self.role, holds, num_lines, len(self.ids))
 
 
 def read_one_list(path: Path) -> SplitList:
-    """A list by itself; its set is called after what stands before its role, or its folder."""
-    role, owner = role_and_owner(PurePosixPath(path.name))
-    return _read(path, path.name, owner or path.stem, role, None)
+    """Read a single list; its set is named by the words before its role, else by the file."""
+    role, set_name = role_and_set(PurePosixPath(path.name))
+    return _read(path, path.name, set_name or path.stem, role, None)
 
 
 def find_lists(folder: Path) -> tuple[tuple[SplitList, ...], tuple[Finding, ...]]:
-    """The lists of a folder and of those in it, by name, and what is wrong with files like them.
+    """Find the lists in a folder and its subfolders, sorted, and the files that are none.
 
-    A file that cannot be read is wrong where its name says a role; otherwise it may well be
-    something else than a list, and a note says that it was not read.
+    An unreadable file is a problem if its name contains a role; else it may be something else than
+    a list, such as a readme, and is a note.
     """
     lists, broken, others = [], [], []
     for path in _files(folder):
         place = PurePosixPath(path.relative_to(folder).as_posix())
-        role, owner = role_and_owner(place)
+        role, set_name = role_and_set(place)
         folders = (part for part in place.parts[:-1] if not role_in(part)[0])
         dataset = next((part for part in folders if not _FOLD.fullmatch(part.lower())), None)
         try:
-            lists.append(_read(path, str(place), owner or folder.resolve().name, role, dataset))
+            lists.append(_read(path, str(place), set_name or folder.resolve().name, role, dataset))
         except InputError as error:
             (broken if role else others).append(Item(str(place), str(error)))
     num_files = len(lists) + len(broken) + len(others)
@@ -104,8 +104,9 @@ def _read(path: Path, name: str, set_name: str, role: str | None, dataset: str |
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files that end like lists, by name; not hidden ones, nor those of folders of media."""
+    """Yield the files with the ending of a list, sorted, without hidden files and media."""
     for parent, folders, names in os.walk(folder):
+        # Assigned in place: os.walk descends into what remains.
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in MEDIA_FOLDERS
         )
