@@ -66,8 +66,8 @@ def read_clip(paths: ClipPaths) -> ClipFiles:
     # Stems and objects are matched by their order alone, so their numbers must agree.
     if len(visible_stems) != len(objects):
         raise InputError(
-            f"'{paths.clip_folder}' has {len(visible_stems)} stems for {len(objects)} objects: a stem "
-            "is missing or objects.json was edited; make the clip again"
+            f"'{paths.clip_folder}' has {len(visible_stems)} stems for {len(objects)} objects: a "
+            "stem is missing or objects.json was edited; make the clip again"
         )
     sources = tuple(
         SourceFile(path, visible.label or "", paths.name, visible)
