@@ -103,7 +103,7 @@ def test_pictures_that_cannot_be_sought(tmp_path: Path) -> None:
     num_keys = int.from_bytes(content[table : table + 4], "big")
     content[table + 4 : table + 4 + 4 * num_keys] = b"\x00\x00\x77\x77" * num_keys
     assert len(read_frames(bytes(content), [0.0, 2.0]).pictures) == 2  # near enough to read on
-    with pytest.raises(InputError, match="the video cannot be sought; copy it to another contain"):
+    with pytest.raises(InputError, match="the video has a faulty index, seeking fails; copy it"):
         read_frames(bytes(content), [0.0, 14.0])
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avsep.errors import InputError
-from avsep.media.objects_file import objects_text, read_objects
+from avsep.media.objects_file import format_objects, read_objects
 from avsep.records import TimedBox, VisibleObject
 
 corner = st.floats(0, 0.49)
@@ -30,7 +30,7 @@ objects = st.builds(
 @given(found=st.lists(objects, max_size=4))
 def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, found: list) -> None:
     path = tmp_path_factory.mktemp("objects") / "objects.json"
-    path.write_text(objects_text(found), encoding="utf-8")
+    path.write_text(format_objects(found), encoding="utf-8")
     assert list(read_objects(path)) == found
 
 
@@ -51,7 +51,7 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, found: list) -
         ),
         (
             [{"boxes": [0, 0, 1, 1]}],
-            "1: boxes: must be .*; one box that holds all the time is called",
+            "1: boxes: must be .*; write a single box for the whole clip",
         ),
         ([{"box": [0, 0, 1, float("nan")]}], "object 1: .*must hold 0 <= x1 < x2 <= 1"),
         (

@@ -79,19 +79,19 @@ def test_the_sphere_is_that_of_the_published_recursion(
 @pytest.mark.parametrize("distance", [1.2, 1.5, 3.0, 15.0, 200.0])
 def test_more_orders_change_nothing(distance: float, monkeypatch: pytest.MonkeyPatch) -> None:
     wave_number, cosines = np.linspace(0, 40, 120), np.linspace(-1, 1, 9)
-    found = hrtf._on_the_sphere(wave_number, distance, cosines)
-    monkeypatch.setattr(hrtf, "_MORE_ORDERS", 128)
+    found = hrtf._sphere_pressure(wave_number, distance, cosines)
+    monkeypatch.setattr(hrtf, "_MIN_EXTRA_ORDERS", 128)
     np.testing.assert_allclose(
-        hrtf._on_the_sphere(wave_number, distance, cosines), found, rtol=0, atol=1e-6
+        hrtf._sphere_pressure(wave_number, distance, cosines), found, rtol=0, atol=1e-6
     )
 
 
 def test_too_few_orders_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     wave_number, cosines = np.linspace(0, 40, 120), np.linspace(-1, 1, 9)
-    found = hrtf._on_the_sphere(wave_number, 15.0, cosines)
-    monkeypatch.setattr(hrtf, "_MORE_ORDERS", 0)
-    monkeypatch.setattr(hrtf, "_LEFT_OUT", 0.5)
-    assert np.abs(hrtf._on_the_sphere(wave_number, 15.0, cosines) - found).max() > 1e-3
+    found = hrtf._sphere_pressure(wave_number, 15.0, cosines)
+    monkeypatch.setattr(hrtf, "_MIN_EXTRA_ORDERS", 0)
+    monkeypatch.setattr(hrtf, "_SERIES_TOLERANCE", 0.5)
+    assert np.abs(hrtf._sphere_pressure(wave_number, 15.0, cosines) - found).max() > 1e-3
 
 
 @pytest.mark.parametrize("elevation_degrees", [-30, 0, 50])
@@ -191,7 +191,7 @@ def measured(sample_rate_hz: int = 48000) -> MeasuredHead:
 )
 def test_the_nearest_measured_direction_is_taken(direction: Direction, index: int) -> None:
     head = measured()
-    assert np.array_equal(head.responses(direction, 48000), head.measured[index])
+    assert np.array_equal(head.responses(direction, 48000), head.impulse_responses[index])
 
 
 @pytest.mark.parametrize("rate_hz", [32000, 44100, 96000])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from avsep.sound.front_end import (
     FrontEnd,
     FrontEndSettings,
-    bins_of_rows,
-    rows_of_bins,
+    linear_axis_grid,
+    log_axis_grid,
     to_linear_frequency,
     to_log_frequency,
 )
@@ -56,12 +56,12 @@ def test_golden_ramp(golden: dict, legacy: bool, key: str) -> None:
 
 def test_golden_grids(golden: dict) -> None:
     warp = golden["warp"]
-    found = bins_of_rows(256)[warp["rows"]]
+    found = log_axis_grid(256)[warp["rows"]]
     assert found.tolist() == pytest.approx(warp["grid_y"], abs=1e-7)  # kept as float32
     assert ((found + 1) / 2 * 511).tolist() == pytest.approx(
         warp["linear_bin_align_true"], abs=2e-5
     )
-    assert rows_of_bins(512)[warp["inv_rows"]].tolist() == pytest.approx(
+    assert linear_axis_grid(512)[warp["inv_rows"]].tolist() == pytest.approx(
         warp["inv_grid_y"], abs=1e-7
     )
 
@@ -159,8 +159,8 @@ def test_a_front_end_resizes_both_ways() -> None:
     """Only the columns are told; how many frames there were is known to who goes back."""
     ave = FrontEndSettings(sample_rate_hz=11_000, window_samples=110_000, num_columns=256)
     assert ave.stft.num_frames(ave.window_samples) == 430
-    assert ave.columns_of(110_000) == 256 and FrontEndSettings().columns_of(65_535) == 256
-    assert FrontEndSettings().columns_of(110_000) == 430
+    assert ave.count_columns(110_000) == 256 and FrontEndSettings().count_columns(65_535) == 256
+    assert FrontEndSettings().count_columns(110_000) == 430
     front_end = FrontEnd(ave)
     tone = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(110_000) / 11_000)
     magnitude = front_end.magnitude(tone)

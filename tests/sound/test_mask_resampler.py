@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avsep.sound.front_end import FrontEndSettings, StftSettings
-from avsep.sound.resampling import MaskResampler, stft_at
+from avsep.sound.resampling import MaskResampler, scale_stft
 
 FRONT_END = FrontEndSettings()
 NUM_BINS, NUM_FRAMES = 512, 256
@@ -25,7 +25,7 @@ def level(sound: torch.Tensor) -> float:
 
 @given(rate_hz=st.integers(2000, 384_000))
 def test_window_and_hop_last_as_long_at_every_rate(rate_hz: int) -> None:
-    found = stft_at(StftSettings(), 11025, rate_hz)
+    found = scale_stft(StftSettings(), 11025, rate_hz)
     StftSettings.model_validate(found.model_dump())  # as if given by hand: even, invertible
     assert abs(found.hop_samples / rate_hz - 256 / 11025) <= 0.5 / rate_hz
     assert abs(found.fft_samples / rate_hz - 1022 / 11025) <= 1.01 / rate_hz

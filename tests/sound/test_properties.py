@@ -11,9 +11,9 @@ from avsep.sound.front_end import (
     FrontEnd,
     FrontEndSettings,
     StftSettings,
-    bins_of_rows,
     istft,
-    rows_of_bins,
+    linear_axis_grid,
+    log_axis_grid,
     stft,
     to_linear_frequency,
     to_log_frequency,
@@ -70,14 +70,14 @@ def test_a_delay_of_whole_hops_delays_the_frames(num_hops: int, num_samples: int
 @quick
 @given(num_points=st.integers(2, 600))
 def test_both_axes_rise_from_end_to_end(num_points: int) -> None:
-    for axis in (bins_of_rows, rows_of_bins):
+    for axis in (log_axis_grid, linear_axis_grid):
         points = axis(num_points)
         assert (points.diff() > 0).all()
         assert points[[0, -1]].tolist() == pytest.approx([-1, 1], abs=1e-12)
-    steps = bins_of_rows(num_points).diff()
+    steps = log_axis_grid(num_points).diff()
     assert num_points < 3 or (steps.diff() > 0).all()  # ever coarser towards the top
     # The one axis undoes the other.
-    bins = (21 ** ((rows_of_bins(num_points) + 1) / 2) - 11) / 10
+    bins = (21 ** ((linear_axis_grid(num_points) + 1) / 2) - 11) / 10
     assert torch.allclose(bins, torch.linspace(-1, 1, num_points, dtype=torch.float64), atol=1e-12)
 
 
@@ -159,6 +159,8 @@ def test_what_has_no_spectrogram(waveform: torch.Tensor, message: str) -> None:
 
 def test_one_frame_needs_a_number_of_samples() -> None:
     spectrum = stft(torch.ones(100))
-    with pytest.raises(InputError, match="1 frames do not hold 0 samples: 1 to 255 can be asked"):
+    with pytest.raises(
+        InputError, match="1 frames do not hold 0 samples: num_samples must be 1 to 255"
+    ):
         istft(spectrum)
     assert torch.allclose(istft(spectrum, num_samples=100), torch.ones(100), atol=1e-5)

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from avsep.sound.hrtf import LEAD_SECONDS, SPEED_OF_SOUND, Direction, Head, SphericalHead
-from avsep.sound.rooms import RoomHead, RoomSettings, arrivals
+from avsep.sound.rooms import RoomHead, RoomSettings, image_sources
 
 RATE_HZ = 44100
 HARD = RoomSettings(size_metres=(6, 8, 3), reflection=(0.9, 0.5, 0.7), order=1)
@@ -24,7 +24,7 @@ class Microphone:
 def places(direction: Direction, room: RoomSettings) -> np.ndarray:
     """Where each arrival comes from, in the room's own metres."""
     found = [
-        one.direction.unit * one.direction.distance_metres for one in arrivals(direction, room)
+        one.direction.unit * one.direction.distance_metres for one in image_sources(direction, room)
     ]
     return np.array(found) + room.listener_metres
 
@@ -41,10 +41,10 @@ def test_each_wall_mirrors_once() -> None:
         assert np.abs(found - place).max(axis=1).min() < 1e-9
     by_height = {
         round(z, 6): a.reflection
-        for (_, _, z), a in zip(found, arrivals(SOURCE, HARD), strict=True)
+        for (_, _, z), a in zip(found, image_sources(SOURCE, HARD), strict=True)
     }
     assert by_height[round(-source[2], 6)] == 0.5 and by_height[round(6 - source[2], 6)] == 0.7
-    assert sum(one.reflection == 0.9 for one in arrivals(SOURCE, HARD)) == 4
+    assert sum(one.reflection == 0.9 for one in image_sources(SOURCE, HARD)) == 4
 
 
 @pytest.mark.parametrize(("order", "number"), [(0, 1), (1, 7), (2, 25), (3, 63), (6, 377)])
@@ -69,7 +69,7 @@ def test_images_mirror_each_other() -> None:
 def test_reflections_come_later_and_softer() -> None:
     found = RoomHead(Microphone(), HARD).responses(SOURCE, RATE_HZ)
     expected = np.zeros_like(found)
-    for arrival in arrivals(SOURCE, HARD):
+    for arrival in image_sources(SOURCE, HARD):
         metres = arrival.direction.distance_metres
         later = (metres - 2.5) / SPEED_OF_SOUND
         at = round(LEAD_SECONDS * RATE_HZ) + round(later * RATE_HZ)
@@ -101,7 +101,7 @@ def test_a_wall_at_the_side_is_heard_by_the_ear_at_that_side() -> None:
     """From ahead, the first reflection comes from the left wall, which is nearer."""
     room = RoomSettings(size_metres=(4, 30, 30), reflection=(0.9, 0, 0), order=1)
     source = Direction(0, 0, 3.0)
-    nearest = min(arrivals(source, room)[1:], key=lambda one: one.direction.distance_metres)
+    nearest = min(image_sources(source, room)[1:], key=lambda one: one.direction.distance_metres)
     assert nearest.direction.azimuth_degrees < -40
     responses = RoomHead(SphericalHead(), room).responses(source, RATE_HZ)
     after = responses - np.pad(
@@ -121,7 +121,7 @@ def test_what_stands_behind_a_wall_comes_before_it() -> None:
         assert room.within(far) == far and far.distance_metres >= room.free_metres
     assert room.within(Direction(10, 0, 0.3)) == Direction(10, 0, 0.3)
     with pytest.raises(AssertionError, match="the source is in the room"):
-        arrivals(Direction(0, 0, 50.0), room)
+        image_sources(Direction(0, 0, 50.0), room)
 
 
 @pytest.mark.parametrize(

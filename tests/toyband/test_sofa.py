@@ -84,10 +84,10 @@ def test_what_a_file_need_not_say(sofa: Path) -> None:
         for name in ("Data.Delay", "ReceiverPosition"):
             del file[name]
         file["SourcePosition"].attrs["Units"] = "degree, degree, meter"  # text, not bytes
-    assert len(read_head(sofa).measured) == 4
+    assert len(read_head(sofa).impulse_responses) == 4
     with h5py.File(sofa, "r+") as file:
         file["Data.Delay"] = np.full((4, 2), 12.0)  # the same for all: no matter
-    assert len(read_head(sofa).measured) == 4
+    assert len(read_head(sofa).impulse_responses) == 4
 
 
 @pytest.mark.parametrize(

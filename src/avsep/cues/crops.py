@@ -14,7 +14,7 @@ from torch import Tensor
 from avsep.data.clips import ClipFiles, frame_paths, read_picture
 from avsep.media.audio import AudioReader
 from avsep.media.frames import FrameSettings, iterate_frames
-from avsep.media.opening import Source, open_media
+from avsep.media.opening import MediaSource, open_media
 from avsep.media.streams import audio_streams
 from avsep.records import Box, VisibleObject
 
@@ -93,7 +93,7 @@ class ObjectCrops:
 
 
 def extract_crops(
-    video: Source,
+    video: MediaSource,
     objects: Sequence[VisibleObject],
     settings: CropSettings | None = None,
     *,
@@ -256,7 +256,7 @@ def _spans(
     yield max(end, _SLACK_SECONDS), last
 
 
-def _sound_start_seconds(video: Source) -> float:
+def _sound_start_seconds(video: MediaSource) -> float:
     """When the sound of a file begins on its time line; 0 where there is none."""
     with open_media(video) as container:
         if not audio_streams(container):

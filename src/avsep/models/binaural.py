@@ -89,7 +89,7 @@ class BinauralSettings(BaseModel):
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of what the network sees of a whole window."""
-        columns = self.front_end.columns_of(self.front_end.window_samples)
+        columns = self.front_end.count_columns(self.front_end.window_samples)
         return self.front_end.num_rows, -(-columns // self.time_stride)
 
 

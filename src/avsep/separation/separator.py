@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from avsep.devices import find_device
 from avsep.errors import InputError
-from avsep.media.opening import Source, source_name
+from avsep.media.opening import MediaSource, source_name
 from avsep.recipe import check_settings
 from avsep.records import Clip, Quality, VisibleObject
 from avsep.separation.inference import SeparationModel, WindowedInput, WindowInference, WindowOutput
@@ -55,7 +55,7 @@ class Choices(TypedDict, total=False):
 
 
 def separate(
-    video: Source | Clip,
+    video: MediaSource | Clip,
     objects: Objects | None = None,
     *,
     text: Sequence[str] | str = (),
@@ -107,7 +107,7 @@ class Separator:
 
     def separate(
         self,
-        video: Source | Clip,
+        video: MediaSource | Clip,
         objects: Objects | None = None,
         *,
         text: Sequence[str] | str = (),
