@@ -94,9 +94,7 @@ def gate_png(
     The rows of the gate divide the log-frequency axis evenly, the lowest first.
     """
     size_pixels = (_WIDTH_PIXELS, _HEIGHT_PIXELS * 2 // 3)
-    # Another colour map than that of magnitudes, so that nobody takes the one for the other.
-    picture = colormaps["viridis"](gate[::-1], bytes=True)[..., :3]
-    return _draw_png(picture, duration_seconds, FrontEnd(settings), size_pixels)
+    return _draw_png(gate[::-1], duration_seconds, FrontEnd(settings), size_pixels)
 
 
 def peak_magnitude(
@@ -150,12 +148,12 @@ def _log_frequency_rows(
 
 
 def _draw_png(
-    picture: UInt8[np.ndarray, "rows columns 3"],
+    picture: UInt8[np.ndarray, "rows columns 3"] | Float32[np.ndarray, "rows columns"],
     seconds: float,
     front_end: FrontEnd,
     size_pixels: tuple[int, int],
 ) -> bytes:
-    """Draw a picture on axes of time and log-frequency, as PNG."""
+    """Draw RGB, or values of 0 to 1, on axes of time and log-frequency, as PNG."""
     width_pixels, height_pixels = size_pixels
     size = (width_pixels / _DOTS_PER_INCH, height_pixels / _DOTS_PER_INCH)
     figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
@@ -165,8 +163,10 @@ def _draw_png(
         (left / width_pixels, bottom / height_pixels, 1 - (left + right) / width_pixels,
          1 - (top + bottom) / height_pixels)
     )  # fmt: skip
+    # Colour map and limits apply to values only, which are interpolated before they are coloured.
+    # The map differs from that of magnitudes, so that a gate is not mistaken for a spectrogram.
     axes.imshow(
-        picture, origin="upper", aspect="auto",
+        picture, cmap="viridis", vmin=0, vmax=1, origin="upper", aspect="auto",
         extent=(0, seconds, 0, front_end.settings.num_rows), interpolation="bilinear",
     )  # fmt: skip
     ticks, labels = frequency_ticks(front_end.settings)
