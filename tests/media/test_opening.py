@@ -1,4 +1,4 @@
-"""Sources of every kind open; what is no media gives one clear line; no source opens another."""
+"""Sources of every kind open; other files give one clear error; no source opens another file."""
 
 import io
 import os
