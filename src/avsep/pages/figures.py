@@ -125,8 +125,7 @@ def draw_boxes(
         colour = BOX_COLOURS[index % len(BOX_COLOURS)]
         x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))
         corner = (x1 * width, y1 * height)
-        # Pillow refuses a box whose corners are in the wrong order, as after "- 1" on less than a
-        # pixel.
+        # Boxes of less than a pixel are drawn as one: Pillow refuses corners in the wrong order.
         opposite = (max(corner[0], x2 * width - 1), max(corner[1], y2 * height - 1))
         pen.rectangle((*corner, *opposite), outline=colour, width=thickness)
         text = f" {index + 1:02d} {visible.label or ''} "

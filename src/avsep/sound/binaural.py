@@ -14,7 +14,8 @@ SpatialCues = Literal["none", "paper", "signed"]
 NUM_MAPS: dict[str, int] = {"none": 0, "paper": 1, "signed": 3}
 # Added to both magnitudes, so that the level difference of silence is zero.
 _LEVEL_FLOOR = 1e-4
-# Limit of the level difference: e^3 is 26 dB, beyond what a head causes at any frequency.
+# Limit of the level difference: e^3 is 26 dB, about the most that a head causes. Cells in which
+# the sound of one ear cancels would exceed it without bound.
 _MAX_LEVEL_NEPER = 3.0
 
 

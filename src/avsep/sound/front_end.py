@@ -18,7 +18,7 @@ LOG_BASE = 21.0
 
 
 class StftSettings(BaseModel):
-    """Window, hop and padding of the STFT; the defaults are those of all papers (512 bins)."""
+    """Window, hop and padding of the STFT; the defaults are those of all three papers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
