@@ -98,7 +98,7 @@ class BinauralSettings(ModelSettings):
     @property
     def input_size(self) -> tuple[int, int]:
         """Rows and columns of the network's input for a whole window."""
-        columns = self.front_end.columns_of(self.front_end.window_samples)
+        columns = self.front_end.count_columns(self.front_end.window_samples)
         return self.front_end.num_rows, -(-columns // self.time_stride)
 
     @property

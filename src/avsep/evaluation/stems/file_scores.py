@@ -12,7 +12,7 @@ from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
 from avsep.evaluation.metrics.framewise import FramewiseScores, bss_eval_framewise
 from avsep.evaluation.metrics.registry import Metric, choose_metrics, mean_figures, measure
-from avsep.media.audio import Sound, read_audio
+from avsep.media.audio import Audio, read_audio
 
 # What a mixture adds where no metric is asked for that compares with it.
 _IMPROVEMENTS = ("sdri", "si-sdri")
@@ -251,7 +251,7 @@ def _best_order(
     return bss_eval(truth_whole, guess_whole, permute=True).permutation
 
 
-def _check_alike(paths: Sequence[Path], sounds: Sequence[Sound]) -> None:
+def _check_alike(paths: Sequence[Path], sounds: Sequence[Audio]) -> None:
     """Raise an InputError that names two files of different rates or channels."""
     first = sounds[0]
     for path, sound in zip(paths, sounds, strict=True):

@@ -350,7 +350,7 @@ class DAVIS(SeparationModel[DAVISSettings]):
             device = torch.device("cpu") if generator is None else generator.device
             seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
         num_samples, front_end = batch.mixture.shape[-1], self.settings.front_end
-        num_columns = front_end.columns_of(num_samples)
+        num_columns = front_end.count_columns(num_samples)
         starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
         repeats, device = num_sources(batch.cues), batch.mixture.device
