@@ -6,7 +6,11 @@ import torch
 from scipy.linalg import qr
 from scipy.signal import butter, lfilter, sosfilt
 
-from avsep.evaluation.projection.least_squares import correlate, explained_by_recursion, lags_of
+from avsep.evaluation.projection.least_squares import (
+    correlate,
+    explained_by_recursion,
+    compute_autocorrelations,
+)
 
 KINDS = ("white", "dark", "low-passed", "ringing", "near collinear", "fading", "copies")
 
@@ -54,7 +58,7 @@ def test_energies_are_off_by_no_more_than_is_said(kind: str) -> None:
         )
         truth, heard = torch.from_numpy(references), torch.from_numpy(signals)
         correlations = correlate(truth, [truth, heard], taps)
-        lags = lags_of(correlations[:, :num_channels])[None]
+        lags = compute_autocorrelations(correlations[:, :num_channels])[None]
         sides = correlations[:, num_channels:].transpose(0, 1)[None]
         found = explained_by_recursion(lags, sides)
         energy, error = found.energy[0].numpy(), found.error[0].numpy()

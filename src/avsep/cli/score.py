@@ -96,11 +96,11 @@ def score(
     Example: `avsep score --reference truth --estimate out/duet other-tool/duet --metric si-sdr`
     """
     from avsep.evaluation.stems import score_tables
-    from avsep.evaluation.stems.file_scores import ScoreSettings, score_files
+    from avsep.evaluation.stems.file_scores import FileScoreSettings, score_files
     from avsep.evaluation.stems.folder_scores import score_songs
     from avsep.evaluation.stems.stem_folders import are_folders, match_folders
 
-    settings = ScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
+    settings = FileScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
     if out is not None:
         score_tables.check_output(out)
     references, estimates = reference or [], estimate or []
