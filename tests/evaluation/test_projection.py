@@ -7,9 +7,9 @@ from scipy.linalg import qr
 from scipy.signal import butter, lfilter, sosfilt
 
 from avsep.evaluation.projection.least_squares import (
+    compute_autocorrelations,
     correlate,
     explained_by_recursion,
-    compute_autocorrelations,
 )
 
 KINDS = ("white", "dark", "low-passed", "ringing", "near collinear", "fading", "copies")

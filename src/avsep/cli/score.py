@@ -109,7 +109,7 @@ def score(
         scored = score_songs(songs, settings)
         done = tuple(track(scored, total=len(songs), what="songs scored"))
         answer, rows = score_tables.folder_json(done), score_tables.folder_rows(done)
-        tables, warnings = score_tables.folder_tables(done), score_tables.folder_remarks(done)
+        tables, warnings = score_tables.folder_tables(done), score_tables.folder_warnings(done)
     else:
         scores = score_files(references, estimates, settings)
         answer, rows = score_tables.file_json(scores), score_tables.file_rows(scores)

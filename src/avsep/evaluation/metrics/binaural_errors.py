@@ -13,8 +13,8 @@ from avsep.evaluation.waveforms import (
     Waveforms,
     as_tensors,
     check_finite,
-    check_shapes,
     check_not_silent,
+    check_shapes,
 )
 
 # Heads delay one ear by about 0.7 ms at most; papers search to 1 ms (Veluri et al. 2023).

@@ -11,8 +11,8 @@ from avsep.evaluation.waveforms import (
     Waveforms,
     as_tensors,
     check_finite,
-    check_shapes,
     check_not_silent,
+    check_shapes,
     unit_energy,
 )
 

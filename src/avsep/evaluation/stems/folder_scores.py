@@ -83,22 +83,22 @@ def score_songs(songs: Sequence[Song], settings: FileScoreSettings) -> Iterator[
 def summarise(songs: Sequence[SongScores]) -> tuple[tuple[Column, ...], list[SourceSummary]]:
     """Return the columns, and for each tool the summary of every source, then of all sources."""
     columns = songs[0].scores.columns
-    tools = list(dict.fromkeys(song.song.tool for song in songs))
+    tools = list(dict.fromkeys(scored.song.tool for scored in songs))
     rows: list[SourceSummary] = []
-    with_fad = any(song.embeddings for song in songs)
+    with_fad = any(scored.embeddings for scored in songs)
     for tool in tools:
-        of_tool = [song for song in songs if song.song.tool == tool]
-        sources = dict.fromkeys(name for song in of_tool for name in song.song.sources)
+        of_tool = [scored for scored in songs if scored.song.tool == tool]
+        sources = dict.fromkeys(name for scored in of_tool for name in scored.song.sources)
         for source in sources:
             values = [
                 row
-                for song in of_tool
-                for name, row in zip(song.song.sources, song.scores.values, strict=True)
+                for scored in of_tool
+                for name, row in zip(scored.song.sources, scored.scores.values, strict=True)
                 if name == source
             ]
             rows.append(_summarise_source(tool, source, values, of_tool if with_fad else []))
         # Over the means of the songs: a song with many stems counts no more than others.
-        means = [song.scores.mean for song in of_tool]
+        means = [scored.scores.mean for scored in of_tool]
         rows.append(_summarise_source(tool, "", means, of_tool if with_fad else []))
     return (*columns, *([FAD] if with_fad else [])), rows
 
@@ -124,8 +124,8 @@ def _compute_fad(source: str, songs: Sequence[SongScores]) -> float:
     """Return FAD of a source's estimates and references in all songs; NaN for too few sounds."""
     pairs = [
         pair
-        for song in songs
-        for name, pair in zip(song.song.sources, song.embeddings, strict=True)
+        for scored in songs
+        for name, pair in zip(scored.song.sources, scored.embeddings, strict=True)
         if source in ("", name)
     ]
     truth, guess = (np.concatenate(side) for side in zip(*pairs, strict=True))
