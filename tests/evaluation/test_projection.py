@@ -9,7 +9,7 @@ from scipy.signal import butter, lfilter, sosfilt
 from avsep.evaluation.projection.least_squares import (
     compute_autocorrelations,
     correlate,
-    explained_by_recursion,
+    project_energies,
 )
 
 KINDS = ("white", "dark", "low-passed", "ringing", "near collinear", "fading", "copies")
@@ -60,7 +60,7 @@ def test_energies_are_off_by_no_more_than_is_said(kind: str) -> None:
         correlations = correlate(truth, [truth, heard], taps)
         lags = compute_autocorrelations(correlations[:, :num_channels])[None]
         sides = correlations[:, num_channels:].transpose(0, 1)[None]
-        found = explained_by_recursion(lags, sides)
+        found = project_energies(lags, sides)
         energy, error = found.energy[0].numpy(), found.error[0].numpy()
         told = error < 1e-6  # beyond it nothing is claimed: the mixture is done with care
         # The long way itself is rounded, at a few units in the last place of an energy of one.

@@ -66,7 +66,7 @@ def test_two_of_one_kind_go_by_their_numbers() -> None:
     touch("one/violin.wav")
     assert refusal("one", "out") == (
         "'violin.wav' may be '01-violin.wav', '02-violin.wav' in 'out': each name must match "
-        "belong together; rename them alike, or give files in order by --reference and --estimate"
+        "one file only; rename them alike, or give files in order by --reference and --estimate"
     )
     touch("other/violin.wav")
     assert "'01-violin.wav', '02-violin.wav' may be 'violin.wav'" in refusal("true", "other")

@@ -142,7 +142,7 @@ def score_files(
     for index in np.flatnonzero(~sounding).tolist():
         warnings.append(f"reference '{paths[index]}' is silent, and left out")
     with_mixture = np.ones(len(paths) - 2 * num_sources, bool)
-    # The files are references, estimates and perhaps the mixture: leave out pairs, keep the mixture.
+    # The order is references, estimates and perhaps the mixture: leave out pairs, not the mixture.
     scored = np.flatnonzero(np.concatenate([sounding, sounding, with_mixture]))
     order, columns, values, more_warnings = _score_waveforms(
         [paths[index] for index in scored.tolist()],
