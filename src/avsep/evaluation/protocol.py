@@ -105,16 +105,6 @@ def score_pairs(
     )
 
 
-def score_pair(
-    name: str,
-    categories: tuple[str, ...],
-    references: Shaped[np.ndarray, "S N"],
-    estimates: Shaped[np.ndarray, "S N"],
-) -> PairScores:
-    """The scores of one separator's estimates in one channel; silence is noted, not an error."""
-    return score_pairs(name, categories, references[:, None], estimates[None, :, None])[0]
-
-
 def summarise(
     pairs: Iterable[PairScores], protocol: str = "strict", *, batch_size: int = LEGACY_BATCH
 ) -> Summary:
