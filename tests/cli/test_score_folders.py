@@ -1,4 +1,4 @@
-"""`avsep score` on folders: tools side by side, songs, metrics, frames, files of scores."""
+"""Test `avsep score` on folders: tools, songs, metrics, frames, written scores."""
 
 import csv
 import json

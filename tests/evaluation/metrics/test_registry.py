@@ -1,4 +1,4 @@
-"""Scores by name: what each is, how channels are averaged, what they need, unknown names."""
+"""Test the registry of metrics: contract, averaging over channels, inputs, unknown names."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Names of stems: what belongs together, what is refused, songs and their mixtures."""
+"""Test matching of stems by name, refusals, songs and their mixtures."""
 
 import unicodedata
 from pathlib import Path

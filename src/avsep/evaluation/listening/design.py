@@ -155,6 +155,7 @@ def _build_test(
     trials, keys = [], []
     for (example, place), is_swapped in zip(pool, swapped.tolist(), strict=True):
         first, second = reversed(names) if is_swapped else names
+        # Drawn from the seed too: the same command gives the same page to the byte.
         identifier = generator.bytes(6).hex()
         estimates = [example.answers[name].waveforms[place] for name in (first, second)]
         truth, sound_a, sound_b = match_loudness([example.sources[place], *estimates])

@@ -40,11 +40,13 @@ def write_listening_test(test: ListeningTest, page: Path) -> Path:
     make_folder(page.parent)
     key = page.with_name(f"{page.stem}-key.json")
     content = test.key.model_dump_json(indent=1) + "\n"
+    # Writing the same key again is harmless: a repeated command with the same seed may do so.
     if key.is_file() and key.read_bytes() != content.encode():
         raise InputError(
             f"'{key}' is of another test, whose votes cannot be counted without it: give the page "
             "another name with -o, or remove the key"
         )
+    # The key first: a page without its key could collect votes that nothing can count.
     write_atomic(key, content)
     write_atomic(page, listening_html(test))
     return key

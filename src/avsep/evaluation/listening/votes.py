@@ -154,6 +154,7 @@ def tally(key: ListeningKey, files: Sequence[tuple[str, Votes]]) -> Tally:
                     "give the key of this page, or leave the file out"
                 )
             num_read += 1
+            # By time, not by the order of files: a listener may send two versions of a file.
             slot = (votes.listener.id, vote.trial)
             if slot not in last or last[slot].time <= vote.time:
                 last[slot] = vote
@@ -241,6 +242,7 @@ def _read(path: Path, model: type[FileModel], kind: str) -> FileModel:
 
 def _listener_label(identifier: str, name: str) -> str:
     """Return a listener's name in tables, with the id, since names may be equal."""
+    # Six digits, as in the name of the file of votes.
     return f"{name} ({identifier[:6]})" if name else identifier
 
 

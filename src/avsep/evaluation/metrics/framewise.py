@@ -84,6 +84,7 @@ def bss_eval_framewise(
             raise InputError(f"{name} is {value}; it must be 1 or more")
     truth, guess = torch.broadcast_tensors(truth, guess)
     *batch, num_sources, num_samples = truth.shape
+    # The count of mir_eval, which is floor((N - window + hop) / hop).
     num_frames = (num_samples - window_samples + hop_samples) // hop_samples
     if num_frames < 2:
         window_samples, hop_samples, num_frames = num_samples, num_samples, 1

@@ -114,6 +114,7 @@ def measure(
             )
         if metric.needs_mixture and mixture is None:
             raise InputError(f"{metric.name} needs the mixture: give it, by --mixture FILE")
+    # float64 for all: float32 rounding of sums over minutes of sound would show in the dB.
     truth, guess = (waveforms.astype(np.float64) for waveforms in (references, estimates))
     sound = truth.sum(axis=0) if mixture is None else mixture.astype(np.float64)
     inputs = MetricInputs(truth, guess, sound, sample_rate_hz)
@@ -127,6 +128,7 @@ def choose_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
         InputError: unknown name (the error lists the known ones), or a missing package.
     """
     for name in names:
+        # Checked before any file is read or scored, packages included.
         if name in SET_METRICS:
             raise InputError(
                 f"{name} compares sets of sounds: use avsep score with a folder for --reference "

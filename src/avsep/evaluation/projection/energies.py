@@ -29,7 +29,7 @@ ScoreTable = Float64[np.ndarray, "B M ..."]
 
 # 32 mixtures keep all threads busy; larger batches only leave the cache.
 _MAX_MIXTURES = 32
-_MAX_SIGNALS = 64
+_MAX_SIGNALS = 64  # estimates of one mixture per call, times sources and channels
 _MAX_BYTES = 2**28  # float64 copies of a batch's waveforms stay below 256 MiB
 
 

@@ -189,6 +189,7 @@ def _score_waveforms(
         scored, warnings = np.ones(len(waveforms), bool), list[str]()
     else:
         scored, warnings = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
+    # One order for all channels: a tool that swaps stems swaps them in both channels.
     order = np.arange(num_sources)
     if settings.permute:
         order = _best_order(truth[scored], guess[scored])
@@ -272,6 +273,7 @@ def _cut_to_shortest(
     paths: Sequence[Path], waveforms: Sequence[Float32[np.ndarray, "C _"]]
 ) -> tuple[Float32[np.ndarray, "C files N"], list[str]]:
     """Cut all files at their end to the shortest; return a warning if any was cut."""
+    # Encoders pad the end by up to a frame, so that unequal lengths are usual and harmless.
     lengths = [waveform.shape[1] for waveform in waveforms]
     shortest, longest = int(np.argmin(lengths)), int(np.argmax(lengths))
     num_samples = lengths[shortest]

@@ -61,6 +61,7 @@ def score_songs(songs: Sequence[Song], settings: FileScoreSettings) -> Iterator[
         InputError: as `score_files`, with the song named; --permute, since stems match by name.
     """
     if settings.permute:
+        # Names already decide; another order would contradict them.
         raise InputError("--permute is for files; in folders stems match by name: leave it out")
     names = tuple(name for name in settings.metrics if name not in SET_METRICS)
     settings, with_fad = replace(settings, metrics=names), len(names) < len(settings.metrics)
@@ -111,6 +112,7 @@ def _summarise_source(
 ) -> SourceSummary:
     """Return mean and median of the values, followed by FAD if there are embeddings."""
     table = np.stack(values)
+    # Counted by SDR, the first column: NaN where the reference is silent in the song.
     num_songs = int((~np.isnan(table[:, 0])).sum())
     mean, median = mean_values(table), median_over_frames(table.T)
     if with_embeddings:
