@@ -258,7 +258,7 @@ def test_many_mixtures_pass_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = rng.standard_normal((5, 2, 400))
     estimates = sources + rng.standard_normal(sources.shape)
     whole = bss_eval(sources, estimates, filter_taps=16)
-    monkeypatch.setattr("avsep.evaluation.projection.energies._MOST_BYTES", 1)
+    monkeypatch.setattr("avsep.evaluation.projection.energies._MAX_BYTES", 1)
     one_by_one = bss_eval(sources, estimates, filter_taps=16)
     np.testing.assert_allclose(table(one_by_one), table(whole), rtol=0, atol=1e-9)
 
