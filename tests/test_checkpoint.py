@@ -120,5 +120,7 @@ def test_cards_of_other_versions_are_told(path: Path) -> None:
 
 def test_a_hub_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"'somebody/dgfnet' is no file here.*pip install"):
+    with pytest.raises(
+        InputError, match=r"'somebody/dgfnet' is no file, and downloading it .*pip install"
+    ):
         load_model("somebody/dgfnet")

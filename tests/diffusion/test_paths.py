@@ -137,9 +137,9 @@ def test_a_draw_that_rounds_up_stays_within_the_table() -> None:
 def test_errors_say_what_may_be_given() -> None:
     with pytest.raises(InputError, match="unknown noise schedule 'sigmod'; did you mean 'sigmoid'"):
         DiffusionPath("sigmod")
-    with pytest.raises(InputError, match="1001 sampling steps: this diffusion has 1 to 1000; take"):
+    with pytest.raises(InputError, match="1001 sampling steps: this diffusion has 1 to 1000; give"):
         DiffusionPath().times(1001)
-    with pytest.raises(InputError, match="0 sampling steps: a flow has 1 or more; take 2"):
+    with pytest.raises(InputError, match="0 sampling steps: a flow has 1 or more; give 2"):
         FlowPath().times(0)
-    with pytest.raises(InputError, match=r"noisiness 0.0 must be above 0; 1 draws times evenly"):
+    with pytest.raises(InputError, match=r"timestep_power 0.0 must be above 0; give 1"):
         FlowPath().sample_times(1, torch.Generator(), CPU, 0.0)

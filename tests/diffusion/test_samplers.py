@@ -11,10 +11,10 @@ from avsep.diffusion.paths import (
     FlowPath,
     ProbabilityPath,
     Target,
-    data_from,
-    target_of,
+    compute_target,
+    recover_data,
 )
-from avsep.diffusion.sampling import SAMPLERS, evaluations
+from avsep.diffusion.sampling import SAMPLERS, count_evaluations
 from avsep.errors import InputError
 
 PATHS = [DiffusionPath("sigmoid"), DiffusionPath("cosine"), FlowPath()]
@@ -74,8 +74,8 @@ def test_a_perfect_answer_gives_the_clean_data(
         times = torch.full((len(noisy),), time, dtype=noisy.dtype)
         signal, noise_scale = path.weights(time)
         noise = (noisy - signal * clean) / noise_scale
-        said = target_of(target, clean, noise, times, path)
-        return data_from(target, said, noisy, times, path)
+        said = compute_target(target, clean, noise, times, path)
+        return recover_data(target, said, noisy, times, path)
 
     # A start that holds its share of the data, as x at the noisiest time does.
     times = torch.full((2,), path.times(1)[0], dtype=torch.float64)
@@ -207,7 +207,7 @@ def test_the_network_is_asked_as_often_as_is_said(
         return fresh(step)
 
     SAMPLERS[name](denoise, drawn(1), path, num_steps, noise=noise, after_step=after_step)
-    assert len(asked) == evaluations(name, num_steps)
+    assert len(asked) == count_evaluations(name, num_steps)
     assert sorted(asked, key=path.noise_level, reverse=True) == asked
     assert tuple(after) == path.times(num_steps)[1:-1]
     assert noises == (list(range(num_steps - 1)) if name == "ddpm" else [])
@@ -225,7 +225,7 @@ def test_what_is_done_after_a_step_is_what_the_next_sees(name: str) -> None:
     SAMPLERS[name](
         denoise, drawn(1), FlowPath(), 2, noise=fresh, after_step=lambda noisy, time: replaced
     )
-    assert seen[evaluations(name, 2) // 2 if name == "midpoint" else -1] is replaced
+    assert seen[count_evaluations(name, 2) // 2 if name == "midpoint" else -1] is replaced
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -240,4 +240,4 @@ def test_errors_say_what_may_be_given() -> None:
     with pytest.raises(InputError, match=r"eta 1.5 must be 0 \(no fresh noise\) to 1 \(as ddpm\)"):
         SAMPLERS["ddim"](bent, drawn(1), FlowPath(), 2, noise=fresh, eta=1.5)
     with pytest.raises(InputError, match="unknown sampler 'ddin'; did you mean 'ddim'"):
-        evaluations("ddin", 2)
+        count_evaluations("ddin", 2)

@@ -1,17 +1,24 @@
-"""Figure 3 of LAVSS: token counts, what attends to what, and the rows of Table 4."""
+"""LAVSS cross-modal fusion: token counts, attention, the rows of Table 4, box positions."""
+
+import json
+import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from avsep.layers.cross_modal import (
-    AttentionSettings,
     AudioFusion,
     CrossModalAttention,
+    CrossModalSettings,
     PositionNetwork,
     VisionPosition,
+    box_positions,
 )
 
-SMALL = AttentionSettings(num_heads=2, num_layers=2, hidden_width=16)
+GOLDEN = Path(__file__).parents[1] / "golden" / "reference.json"
+
+SMALL = CrossModalSettings(num_heads=2, num_layers=2, hidden_width=16)
 SIZES = [(8, 8), (4, 4), (2, 2)]  # of the paper's three deepest maps
 
 
@@ -29,7 +36,7 @@ def count(module: torch.nn.Module) -> int:
 
 
 def test_token_counts_and_shapes_of_the_paper() -> None:
-    fusion = AudioFusion(512, SIZES, AttentionSettings())
+    fusion = AudioFusion(512, SIZES, CrossModalSettings())
     assert fusion.tokens_of_seen.in_channels == 49 and fusion.tokens_of_seen.out_channels == 84
     found = fusion(maps(2, 512), seen(4, 512))
     assert found.shape == (4, 1024, 2, 2)
@@ -38,11 +45,11 @@ def test_token_counts_and_shapes_of_the_paper() -> None:
 def test_parameters_against_the_released_code() -> None:
     """REFERENCE 8.1: the MLP and the point-wise convolution alike, attention by layer."""
     assert count(PositionNetwork(512, 16, 256)) == 148_224
-    without = AttentionSettings(vision_position=False)
+    without = CrossModalSettings(vision_position=False)
     assert count(VisionPosition(512, without)) == 525_824
     # One layer: four projections of 512 with biases, two norms, and the feed-forward layer.
     layer = 4 * (512 * 512 + 512) + 2 * 2 * 512 + 512 * 1024 + 1024 + 1024 * 512 + 512
-    assert count(CrossModalAttention(512, AttentionSettings(num_layers=1))) == layer == 2_102_784
+    assert count(CrossModalAttention(512, CrossModalSettings(num_layers=1))) == layer == 2_102_784
 
 
 @pytest.mark.parametrize(
@@ -94,3 +101,40 @@ def test_what_and_where_both_count() -> None:
         assert found.shape == what.shape
         assert not torch.allclose(network(what + 1, where), found, atol=1e-3)
         assert not torch.allclose(network(what, where + 1), found, atol=1e-3)
+
+
+def gamma(x: torch.Tensor, y: torch.Tensor, num_octaves: int) -> torch.Tensor:
+    """Equation 1 as printed, in float64; the last axis has 4 entries an octave."""
+    angles = [2.0**k * math.pi * v.double() for k in range(num_octaves) for v in (x, y)]
+    waves = [wave(angle) for angle in angles for wave in (torch.sin, torch.cos)]
+    return torch.stack(waves, dim=-1)
+
+
+def test_equation_1_to_the_golden_values() -> None:
+    """A box of one pixel: column 800 of 1280 is x = 0.25, row 180 of 720 is y = -0.5."""
+    expected = torch.tensor(json.loads(GOLDEN.read_text())["lavss_gamma(0.25,-0.5)"])
+    box = torch.tensor([[800 / 1280, 180 / 720, 801 / 1280, 181 / 720]], dtype=torch.float64)
+    encoding = box_positions(box, 16, 7)
+    assert encoding.shape == (1, 64, 7, 7)
+    for cell in encoding[0].flatten(1).T:
+        torch.testing.assert_close(cell[: len(expected)], expected, atol=1e-5, rtol=0)
+
+
+def test_a_box_is_encoded_as_its_pixels_pooled() -> None:
+    """Pooling rows and columns separately equals pooling the encoding of all pixels."""
+    box = torch.tensor([[0.25, 0.5, 0.5, 0.75]])  # 320..640 of 1280, 360..540 of 720
+    x = 2 * torch.arange(320, 640, dtype=torch.float64) / 1280 - 1
+    y = 2 * torch.arange(360, 540, dtype=torch.float64) / 720 - 1
+    pixels = gamma(x.expand(180, -1), y[:, None].expand(-1, 320), 16).permute(2, 0, 1)
+    pooled = torch.nn.functional.adaptive_max_pool2d(pixels.float(), 7)
+    torch.testing.assert_close(box_positions(box, 16, 7)[0], pooled)
+
+
+def test_boxes_of_any_size_have_an_encoding() -> None:
+    boxes = torch.tensor([[0.0, 0, 1, 1], [0.999, 0.999, 1, 1], [0.5, 0.5, 0.5001, 0.5001]])
+    found = box_positions(boxes, 16, 7)
+    assert found.shape == (3, 64, 7, 7) and found.isfinite().all() and (found.abs() <= 1).all()
+    left, right = (
+        box_positions(torch.tensor([[x, 0.2, x + 0.2, 0.8]]), 16, 7)[0] for x in (0.1, 0.7)
+    )
+    assert not torch.allclose(left[:2], right[:2], atol=0.1)

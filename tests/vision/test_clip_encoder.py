@@ -196,11 +196,13 @@ def test_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere", "./folder/nowhere", "../nowhere", "imagenet"])
 def test_what_is_no_folder_and_no_id(name: str) -> None:
-    refused(name, rf"cannot load CLIP '{name}': it is no folder here and no id of a hub")
+    refused(name, rf"cannot load CLIP '{name}': it is neither a folder nor a hub id")
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
-    refused(tmp_path, r"cannot load CLIP '.* an id of a hub in reach: openai/clip-vit-base-patch32")
+    refused(
+        tmp_path, r"cannot load CLIP '.* hub id that can be reached: openai/clip-vit-base-patch32"
+    )
 
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
@@ -233,7 +235,8 @@ def test_words_without_a_tokenizer(tmp_path: Path, folder: Path) -> None:
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (tmp_path / "mute" / name).unlink()
     with pytest.raises(
-        InputError, match=r"has no tokenizer of its own: 2 tokens, .* put its tokenizer\.json"
+        InputError,
+        match=r"has no tokenizer for its weights: it has 2 tokens .* put its tokenizer\.json",
     ) as stop:
         embed_words(WORDS, str(tmp_path / "mute"))
     assert "\n" not in str(stop.value)

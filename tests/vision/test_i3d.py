@@ -196,7 +196,7 @@ def with_a_stranger(state: State) -> State:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (renamed, r"is no I3D: it needs 'conv3d_1a_7x7\.conv3d\.weight' \(layout of FAME\) or "),
+        (renamed, r"none of its names is 'conv3d_1a_7x7\.conv3d\.weight' \(layout of FAME\) or "),
         (short_of_one, r"missing: layers\.mixed_4d\.branches\.2\.1\.conv\.weight$"),
         (of_flow, r"of another shape: layers\.conv_1a\.conv\.weight \(64 x 2 x .* 64 x 3 x"),
         (with_a_stranger, r"unknown: layers\.mixed_6a\.weight"),

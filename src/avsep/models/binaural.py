@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, interpolate
 
 from avsep.errors import InputError
-from avsep.layers.cross_modal import AttentionSettings, PositionNetwork, VisionPosition
+from avsep.layers.cross_modal import CrossModalSettings, PositionNetwork, VisionPosition
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.binaural import NUM_MAPS, SpatialCues, spatial_maps
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
@@ -272,7 +272,7 @@ class GuidedSettings(BinauralSettings):
     )
     position_octaves: int = Field(default=16, ge=1, le=24, description="D of equation 1")
     position_width: int = Field(default=256, ge=1, description="hidden layer of the position MLP")
-    attention: AttentionSettings = AttentionSettings()
+    attention: CrossModalSettings = CrossModalSettings()
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -361,7 +361,7 @@ class GuidedBinauralSeparator(BinauralSeparator[GuidedChosen]):
 
     def precompute(self, cues: Cues) -> Cues:
         """The cues with a frozen encoder's maps instead of the crops; as they are if it learns."""
-        maps = None if cues.appearance is not None else self.vision.look(cues)
+        maps = None if cues.appearance is not None else self.vision.encode(cues)
         return cues if maps is None else replace(cues, crops=None, appearance=maps)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -21,7 +21,7 @@ from avsep.layers.transformer import QueryTransformer
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.magnitudes import input_gain, log1p_input, loss_weight, ratio_mask
-from avsep.vision.object_network import ImageEncoderName, ObjectNetwork
+from avsep.vision.object_network import ObjectEncoderName, ObjectNetwork
 
 # DGFNet's dynamic gating fusion: how much of what is seen goes into what is heard
 
@@ -123,7 +123,7 @@ class DGFNetSettings(BaseModel):
     )
     front_end: FrontEndSettings = FrontEndSettings()
     crops: CropSettings = CropSettings(with_crop_motion=False)
-    image_encoder: ImageEncoderName = Field(
+    image_encoder: ObjectEncoderName = Field(
         default="resnet18", description="what looks at the crops; frozen"
     )
     object_channels: int = Field(default=32, gt=0, description="C_O, of the object features F_O")
@@ -242,7 +242,7 @@ class DGFNet(nn.Module):
         """The cues with the frozen encoder's maps instead of the crops, so that it runs once."""
         if cues.appearance is not None or cues.crops is None:
             return cues
-        return replace(cues, crops=None, appearance=self.objects.look(cues.crops))
+        return replace(cues, crops=None, appearance=self.objects.encode(cues.crops))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """What is trained: the audio-visual transformer, and the rest (section 4.1.4)."""

@@ -86,7 +86,7 @@ class SoundOfPixels(GuidedBinauralSeparator[SoundOfPixelsSettings]):
     def seen(self, cues: Cues) -> Float[Tensor, "B S K W h w"]:
         """Maps of each crop as published; one for all crops where they meet places or sounds."""
         if self.settings.is_as_published:
-            return self.vision.of_crops(cues)
+            return self.vision.crop_maps(cues)
         return super().seen(cues)[:, :, None]
 
     def masks_of(

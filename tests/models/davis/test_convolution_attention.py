@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from avsep.models.davis.convolution_attention import (
-    AttentionSettings,
+    ConvolutionAttentionSettings,
     ResNetBlock,
     StandardisedConvolution,
     TimeAttention,
@@ -16,8 +16,8 @@ from avsep.models.davis.convolution_attention import (
 LEVELS = [(64, 256), (64, 128), (128, 64), (256, 32), (256, 16)]
 LEVELS += [(512, 16), (256, 32), (256, 64), (128, 128), (64, 256)]
 TIME_WIDTH = 256
-PAPER = AttentionSettings()
-SMALL = AttentionSettings(num_heads=2, head_width=4, column_width=24)
+PAPER = ConvolutionAttentionSettings()
+SMALL = ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=24)
 NUM_CHANNELS, NUM_ROWS, NUM_FRAMES = 16, 6, 10
 
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from avsep.models.davis.convolution_attention import AttentionSettings, Convolution
+from avsep.models.davis.convolution_attention import Convolution, ConvolutionAttentionSettings
 from avsep.models.davis.separation_unet import (
     SeparationUNet,
     SeparationUNetSettings,
@@ -19,7 +19,8 @@ from avsep.models.davis.separation_unet import (
 # Scales and shifts by the timestep that the released interaction module holds and never uses.
 NEVER_USED = 3 * (256 * 1024 + 1024)
 SMALL = SeparationUNetSettings(
-    channels=(8, 16, 16), attention=AttentionSettings(num_heads=2, head_width=4, column_width=32)
+    channels=(8, 16, 16),
+    attention=ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=32),
 )
 NUM_ROWS, SEEN = 16, 6
 
@@ -139,9 +140,9 @@ def test_fold_and_unfold(cell: tuple[int, int]) -> None:
 COMPILED = """
 import torch
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
-from avsep.models.davis.convolution_attention import AttentionSettings, Convolution
+from avsep.models.davis.convolution_attention import ConvolutionAttentionSettings, Convolution
 torch.manual_seed(0)
-small = AttentionSettings(num_heads=2, head_width=4, column_width=32)
+small = ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=32)
 network = SeparationUNet(SeparationUNetSettings(channels=(8, 16), attention=small), 8, 6).eval()
 given = torch.randn(2, 8, 8), torch.randn(2, 8, 8), torch.tensor([3.0, 500.0]), torch.randn(2, 6)
 told = torch._dynamo.explain(network)(*given)

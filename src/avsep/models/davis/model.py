@@ -23,8 +23,8 @@ from avsep.diffusion.paths import (
     FlowPath,
     ProbabilityPath,
     Target,
-    data_from,
-    target_of,
+    compute_target,
+    recover_data,
 )
 from avsep.diffusion.sampling import NoiseField, SamplingSettings, sample
 from avsep.errors import unknown_name
@@ -32,7 +32,7 @@ from avsep.models.davis.frame_network import (
     FrameEncoderName,
     FrameNetwork,
     TemporalTransformerSettings,
-    num_sources,
+    count_sources,
 )
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
 from avsep.records import Batch, Cues, Quality, Separation
@@ -260,7 +260,7 @@ class DAVIS(nn.Module):
         """The clean sound that the network's answer stands for."""
         if self.settings.target == "mask":
             return compress(prediction.sigmoid() * condition.bound)
-        return data_from(self.settings.target, prediction, noisy, times, self.path)
+        return recover_data(self.settings.target, prediction, noisy, times, self.path)
 
     def _started_from(
         self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], condition: _Condition
@@ -291,7 +291,7 @@ class DAVIS(nn.Module):
             error = prediction.sigmoid() - ratio_mask(rows, condition.bound, 1.0)
             weight = loss_weight(condition.bound / settings.target_gain)
         else:
-            error = prediction - target_of(settings.target, clean, noise, time, self.path)
+            error = prediction - compute_target(settings.target, clean, noise, time, self.path)
         error = error.abs() if settings.loss == "l1" else error.square()
         found = (weight * error).mean()
         if settings.data_loss:
@@ -323,7 +323,7 @@ class DAVIS(nn.Module):
         num_columns = front_end.columns_of(num_samples)
         starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
-        repeats, device = num_sources(batch.cues), batch.mixture.device
+        repeats, device = count_sources(batch.cues), batch.mixture.device
 
         def noise(step: int) -> Float[Tensor, "N R T"]:
             drawn = NoiseField(seed).window(starts, front_end.num_rows, num_columns, step, device)
