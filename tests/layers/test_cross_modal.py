@@ -103,6 +103,33 @@ def test_what_and_where_both_count() -> None:
         assert not torch.allclose(network(what, where + 1), found, atol=1e-3)
 
 
+def test_equation_3_by_hand() -> None:
+    """Both blocks read F_v and F_p; the released code hands the second the output of the first."""
+    network = VisionPosition(8, SMALL).eval()
+    visual, position = seen(), seen().flip(1)
+    tokens, places = visual.flatten(2).mT, position.flatten(2).mT
+    first, second = network.blocks
+    both = torch.cat([first(tokens, places), second(places, tokens)], dim=2)
+    expected = network.join(both.mT.unflatten(2, (7, 7)))
+    torch.testing.assert_close(network(visual, position), expected)
+
+
+def test_equations_5_and_6_by_hand() -> None:
+    """Tokens of the deepest map first; two sources of each of two ears."""
+    fusion = AudioFusion(8, SIZES, SMALL).eval()
+    audio_maps, visual = maps(num_ears=2), seen(num=4)
+    found = fusion(audio_maps, visual)
+    for source in range(4):
+        ear = source // 2
+        deepest_first = [audio_maps[k][ear : ear + 1].flatten(2).mT for k in (2, 1, 0)]
+        audio, objects = torch.cat(deepest_first, dim=1), visual[source : source + 1].flatten(2).mT
+        f_1 = fusion.tokens_of_seen(fusion.to_seen(objects, audio))
+        both = torch.cat([fusion.to_sound(audio, objects), f_1], dim=2)
+        expected = fusion.to_bottom(both).mT.unflatten(2, (2, 2))
+        # Batches of another size: sums in another order, values around 1.
+        torch.testing.assert_close(found[source : source + 1], expected, atol=1e-5, rtol=1e-5)
+
+
 def gamma(x: torch.Tensor, y: torch.Tensor, num_octaves: int) -> torch.Tensor:
     """Equation 1 as printed, in float64; the last axis has 4 entries an octave."""
     angles = [2.0**k * math.pi * v.double() for k in range(num_octaves) for v in (x, y)]
