@@ -63,8 +63,8 @@ class CrossModalAttention(nn.Module):
     ) -> Float[Tensor, "N Q W"]:
         """Return the tokens after attention to the memory.
 
-        Departure: LAVSS's code hands every layer the first one's input; here each takes what the
-        one before gave.
+        Departure: LAVSS's code gives every layer the input of the first; here each layer gets the
+        output of the one before.
         """
         # No positions are added: where an object is comes in as features (PositionNetwork).
         zeros = tokens.new_zeros(1, 1, 1)
@@ -107,7 +107,7 @@ def box_positions(
     D = 4 `num_octaves`: sin x, cos x, sin y, cos y of each octave, for pixel coordinates x, y in
     -1..1. Boxes are x1 y1 x2 y2, normalised to 0..1.
 
-    Departure: the released code looks the encoding up in a file of 59 million values.
+    Departure: the released code reads the encoding from a file of 59 million values.
     """
     sides = []
     for axis, num_pixels in enumerate(_FRAME_PIXELS):
@@ -164,7 +164,8 @@ class VisionPosition(nn.Module):
     ) -> Float[Tensor, "N W h w"]:
         """Return F_vp of visual features F_v and position features F_p.
 
-        Departure: the code's second branch reads what the first made; here both read F_v and F_p.
+        Departure: in the code the second block reads the output of the first; here both read F_v
+        and F_p.
         """
         visual_tokens, position_tokens = visual.flatten(2).mT, position.flatten(2).mT
         if self.blocks is not None:
@@ -209,7 +210,8 @@ class AudioFusion(nn.Module):
     ) -> Float[Tensor, "N V f t"]:
         """Return the input of the decoder, V = 2 W; N is a multiple of E (the sources of an ear).
 
-        Departure: f_2's two-dimensional convolution is the first of the decoder, as in the code.
+        Departure: the two-dimensional convolution of f_2 is the first of the decoder, as in the
+        code.
         """
         num_sources = len(visual) // len(maps[-1])
         if self.settings.fusion == "tile":

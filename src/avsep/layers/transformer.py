@@ -16,9 +16,9 @@ _EPSILON = 1e-6
 class QueryTransformer(nn.Module):
     """The audio-visual transformer: one mask embedding for each source (DGFNet, section 3.4).
 
-    Departure: in iQuery's code the motion layer holds a self-attention and an audio-visual
-    attention that it never uses, and the other layers a motion attention: 1,318,400 parameters that
-    are left out here.
+    Departure: in iQuery's code the motion layer has a self-attention and an audio-visual attention
+    that it never uses, and the other layers a motion attention: 1,318,400 parameters, left out
+    here.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class QueryTransformer(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention with residual and layer norm.
 
-    Departure: iQuery hands its padding mask over as numbers, which are then added to the scores and
-    hide nothing (REFERENCE 6.1).
+    Departure: iQuery passes its padding mask as floats, which are added to the scores and mask
+    nothing (REFERENCE 6.1).
     """
 
     def __init__(self, width: int, num_heads: int) -> None:

@@ -61,9 +61,9 @@ class ClipImageSettings(BaseModel):
 class ClipImageEncoder(nn.Module):
     """CLIP's image network: one embedding a picture, frozen.
 
-    Departure: DAVIS hands the embeddings on as long as they come. CLIP is trained on their
-    directions alone, and nothing makes those of pictures as long as those of words; here both have
-    the length sqrt(D), a mean square of 1, so that a word can stand where pictures were learned.
+    Departure: DAVIS does not normalise the embeddings. CLIP is trained on their directions alone,
+    and nothing makes those of pictures as long as those of words; here both have the length
+    sqrt(D), a mean square of 1, so that the embedding of a word can replace those of pictures.
 
     Raises:
         InputError: the package transformers is not installed.

@@ -133,9 +133,9 @@ def motion_features(
 
     Takes about 100 bytes of memory per pixel and frame, so shrink large pictures first.
 
-    Departure: iQuery runs I3D in training mode on pixels of 0..1, so that its batch norms take
-    statistics of the one video at hand. Here they use the learned ones, for which pixels are scaled
-    as in training; a video's features no longer depend on how it is cut.
+    Departure: iQuery runs I3D in training mode on pixels of 0..1, so that its batch norms use the
+    statistics of the current video. Here they use the learned statistics, with pixels scaled as in
+    training, and features do not depend on how a video is cut.
 
     Args:
         frames: one picture a second, as in iQuery; a single one is repeated.
@@ -171,8 +171,8 @@ def video_motion_features(
     Pictures are consumed one at a time, and none after the 160th, so they may come from a decoder;
     they are resized to the first one. The result is on the model's device.
 
-    Departure: iQuery hands I3D the pictures as large as they are. Here a longer side of more than
-    320 pixels is shrunk to that, which bounds the memory and is nearer to what I3D learned from.
+    Departure: iQuery does not resize pictures. Here a longer side of more than 320 pixels is shrunk
+    to 320, which bounds the memory and is closer to the size in I3D's training.
 
     Args:
         pictures: RGB pictures of any size, at least one.

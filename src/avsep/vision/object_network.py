@@ -40,8 +40,9 @@ class ObjectFeatures:
 class ObjectNetwork(nn.Module):
     """Object features F_O of crops (DGFNet, section 3.2.1), and the category if none is given.
 
-    Departure: the paper reads the true category at test time too. The category head decides where
-    no label is given; with ResNet-18 it learns beside the model, the small encoder brings its own.
+    Departure: the paper reads the true category at test time too. Here a category head predicts it
+    where no label is given; with ResNet-18 the head is trained with the model, the small encoder
+    has a trained one.
     """
 
     def __init__(

@@ -111,4 +111,4 @@ def _shorten(names: Sequence[str]) -> str:
 
 
 def _shape(tensor: Shaped[Tensor, "..."]) -> str:
-    return " x ".join(map(str, tensor.shape)) or "one number"
+    return " x ".join(map(str, tensor.shape)) or "a scalar"

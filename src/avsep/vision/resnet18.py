@@ -20,8 +20,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class ResNet18(nn.Module):
     """The image encoder of Co-Separation and LAVSS: 512 x 7 x 7 of a crop of 224 pixels; trained.
 
-    Departure: Co-Separation's code, and LAVSS's after it, puts a new first convolution with random
-    weights before the published ones. Here all of them are as published.
+    Departure: Co-Separation's code, and LAVSS's after it, replaces the first convolution by one
+    with random weights. Here all weights are the published ones.
     """
 
     mean: Tensor

@@ -241,8 +241,8 @@ class TimeAttention(nn.Module):
     The query of a head is all rows of a column with few channels each, so the number of rows is
     fixed. Columns are projected in portions, as in `TimeFrequencyAttention`.
 
-    Departure: the paper says pre-norm; the released code counts no norm in front, its norms stand
-    behind each projection, as in TF-GridNet.
+    Departure: the paper says pre-norm; the released code has no norm in front but one after each
+    projection, as in TF-GridNet.
     """
 
     def __init__(

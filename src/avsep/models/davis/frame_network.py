@@ -133,9 +133,10 @@ class FrameEncoder(nn.Module):
     CLIP gives its image embedding (D 512), ResNet-18 and the small encoder the mean of their maps
     (512, 192). Pictures are normalised and resized as each was trained; ResNet-18 keeps their size.
 
-    Departure: DAVIS shows CLIP the pictures of MUSIC in ImageNet's colours, and of ResNet-18 it
-    reads the maps of 7 x 7 and the first frame only. Here every encoder sees what it was trained
-    to see, ResNet-18's maps are the dilated ones of 14 x 14, and all frames are read.
+    Departure: DAVIS normalises the pictures of MUSIC for CLIP by ImageNet's colours, and with
+    ResNet-18 it uses the maps of 7 x 7 and the first frame only. Here every encoder gets the
+    normalisation of its training, ResNet-18's maps are the dilated ones of 14 x 14, and all frames
+    are used.
     """
 
     def __init__(self, name: FrameEncoderName, categories: Sequence[str]) -> None:

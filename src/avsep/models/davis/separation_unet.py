@@ -79,10 +79,10 @@ class SeparationUNetSettings(BaseModel):
 class SeparationUNet(nn.Module):
     """U-Net of Convolution-Attention levels (section 3.3, Figures 2 and 3).
 
-    Departure: the paper halves five times, by convolutions of stride 2, down to a 32nd; its code
-    four times, by pixel-unshuffle and a 1 x 1 convolution, down to a 16th, which is done here.
+    Departure: the paper halves five times, by convolutions of stride 2, down to 1/32; its code four
+    times, by pixel-unshuffle and a 1 x 1 convolution, down to 1/16, as here.
 
-    Departure: the code holds a scale and shift by the timestep for the three blocks of the feature
+    Departure: the code has a scale and shift by the timestep for the three blocks of the feature
     interaction module and never uses them: 3 x (256 x 1,024 + 1,024) = 789,504 of its 36,549,603
     parameters, left out here.
     """
@@ -199,8 +199,8 @@ class TimestepEmbedding(nn.Module):
 class FeatureInteraction(nn.Module):
     """Feature interaction module of audio and visual features (section 3.3, Figure 3 b, Table 3).
 
-    Departure: the paper calls the attention here time-frequency attention, as elsewhere; in the
-    code it is full softmax attention, which 16 x 16 cells can afford.
+    Departure: the paper calls the attention of this module time-frequency attention; in the code it
+    is full softmax attention, which is affordable for 16 x 16 cells.
     """
 
     def __init__(self, settings: SeparationUNetSettings, visual_channels: int) -> None:
