@@ -56,8 +56,8 @@ def test_the_picture_nearest_to_each_second(
 def test_features_are_of_a_picture_a_second(folder: Path, model: I3D) -> None:
     clip = read_prepared(folder)[0]
     pictures = [read_picture(clip.video / f"{number + 1:06d}.png") for number in (0, 4, 8)]
-    found = clip_motion_features(clip, model)
-    assert torch.equal(found, motion_features(np.stack(pictures), model))
+    features = clip_motion_features(clip, model)
+    assert torch.equal(features, motion_features(np.stack(pictures), model))
 
 
 def test_a_clip_to_separate_has_the_features_that_were_trained_with(
@@ -73,7 +73,7 @@ def test_a_clip_to_separate_has_the_features_that_were_trained_with(
 def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
     clips = clips_with_pictures(folder)
     done = list(write_motion_features(folder, clips[:2], model))
-    assert [one.clip for one in done] == ["acoustic_guitar/a", "erhu/b"]
+    assert [outcome.clip for outcome in done] == ["acoustic_guitar/a", "erhu/b"]
     first, second, third = read_prepared(folder)
     assert (first.i3d_features, second.i3d_features, third.i3d_features) == (
         done[0].file,
@@ -88,7 +88,7 @@ def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
     assert written == {"a.npy", "b.npy"}
 
 
-def test_what_nobody_sees_has_no_motion(folder: Path) -> None:
+def test_clips_without_pictures_have_no_motion(folder: Path) -> None:
     hide(folder)
     assert [clip.name for clip in clips_with_pictures(folder)] == ["acoustic_guitar/a", "violin/c"]
     (folder / "index.csv").write_text("id,category\nb,erhu\n", encoding="utf-8")
@@ -102,10 +102,10 @@ def test_a_clip_that_cannot_be_read_stops_no_other(folder: Path, model: I3D) -> 
     assert broken.file is None and broken.as_json()["file"] is None
     assert broken.error.startswith("clip 'acoustic_guitar/a': cannot read the picture '")
     assert "000005.png" in broken.error
-    assert [one.clip for one in others if one.file and not one.error] == ["erhu/b", "violin/c"]
+    assert [o.clip for o in others if o.file and not o.error] == ["erhu/b", "violin/c"]
 
 
-def test_a_folder_that_takes_no_files_is_told(folder: Path, model: I3D) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(folder: Path, model: I3D) -> None:
     (folder / "features" / "motion" / "acoustic_guitar").rmdir()
     (folder / "features" / "motion" / "acoustic_guitar").touch()
     with pytest.raises(InputError, match=r"cannot make the folder '.*acoustic_guitar': File exist"):

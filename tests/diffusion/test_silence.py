@@ -1,4 +1,4 @@
-"""Silence: cells below the threshold are the mixture's, in the estimate or in the noisy x."""
+"""Silence guidance: silent cells take the mixture's value, in the estimate or in the noisy x."""
 
 import pytest
 import torch
@@ -30,14 +30,14 @@ def test_equation_5_puts_the_noised_mixture_where_it_is_silent(
     path: ProbabilityPath, time: float
 ) -> None:
     noisy, noise = torch.full((2, 1, 4), 7.0), torch.tensor([[[1.0, -2, 3, 4]], [[5, 6, 7, 8]]])
-    found = renoise_silence(noisy, MIXTURE[None], THRESHOLD, path, time, noise)
-    assert (found[..., 2:] == 7).all()
+    result = renoise_silence(noisy, MIXTURE[None], THRESHOLD, path, time, noise)
+    assert (result[..., 2:] == 7).all()
     signal, noise_scale = path.weights(time)
     expected = signal * MIXTURE[:, :2] + noise_scale * noise[..., :2]
-    torch.testing.assert_close(found[..., :2], expected)
+    torch.testing.assert_close(result[..., :2], expected)
 
 
 def test_equation_5_at_the_end_of_diffusion_is_the_mixture_itself() -> None:
     noisy, noise = torch.full((1, 4), 7.0), torch.ones(1, 4)
-    found = renoise_silence(noisy, MIXTURE, THRESHOLD, DiffusionPath(), -1.0, noise)
-    assert torch.equal(found[:, :2], MIXTURE[:, :2])
+    result = renoise_silence(noisy, MIXTURE, THRESHOLD, DiffusionPath(), -1.0, noise)
+    assert torch.equal(result[:, :2], MIXTURE[:, :2])

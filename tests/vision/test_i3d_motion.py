@@ -1,4 +1,4 @@
-"""Motion features of a whole video: the pictures that I3D is shown, and how large."""
+"""Motion features of a video: the pictures that I3D receives, and their size."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def noise(num: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num, height, width, 3), dtype=np.uint8)
 
 
-def test_small_pictures_are_shown_as_they_are(model: I3D) -> None:
+def test_small_pictures_are_not_resized(model: I3D) -> None:
     pictures = noise(9, 24, 36)
     assert torch.equal(
         video_motion_features(iter(pictures), model), motion_features(pictures, model)
@@ -44,15 +44,15 @@ def test_pictures_of_other_sizes_are_brought_to_the_first(model: I3D) -> None:
     assert torch.equal(video_motion_features([first, second], model), expected)
 
 
-def test_no_picture_is_taken_behind_the_160th(model: I3D) -> None:
+def test_no_picture_is_read_after_the_160th(model: I3D) -> None:
     def coming() -> Iterator[np.ndarray]:
         yield from noise(160, 2, 2)
-        raise AssertionError("a picture too many was asked for")
+        raise AssertionError("more pictures were read than needed")
 
     assert video_motion_features(coming(), model).shape == (1024, 20)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 700)])
 def test_the_thinnest_picture_has_features(model: I3D, height: int, width: int) -> None:
-    found = video_motion_features(noise(1, height, width), model)
-    assert found.shape == (1024, 1) and found.isfinite().all()
+    features = video_motion_features(noise(1, height, width), model)
+    assert features.shape == (1024, 1) and features.isfinite().all()
