@@ -53,7 +53,8 @@ _MIXED = {
     "5b": (256, 160, 320, 32, 128, 128),
     "5c": (384, 192, 384, 48, 128, 128),
 }
-_FAME_ENCODER = "encoder_q."  # the encoder that FAME's training keeps; the other is its copy
+# Prefix of the trained encoder in a FAME file; the other one is its momentum encoder.
+_FAME_ENCODER = "encoder_q."
 
 
 class I3DSettings(BaseModel):
