@@ -30,7 +30,7 @@ from avsep.media.names import readable
 from avsep.media.opening import MediaSource, open_media, source_name
 from avsep.media.streams import choose_audio, choose_video
 from avsep.records import Clip, VisibleObject
-from avsep.vision.i3d import I3D, MOTION_RATE_HZ, motion_of_pictures
+from avsep.vision.i3d import I3D, MOTION_RATE_HZ, video_motion_features
 
 # Arrays of a clip as they come from outside: converted where it is plain, else told
 
@@ -255,7 +255,7 @@ class VideoInput:
             settings = FrameSettings(on_damage="skip")
             shown = iterate_frames(self.pictures, MOTION_RATE_HZ, settings)
             pictures = (picture for _, picture in shown)
-        return motion_of_pictures(pictures, model).cpu()
+        return video_motion_features(pictures, model).cpu()
 
     def key_frame(self, time_seconds: float) -> tuple[UInt8[np.ndarray, "H W 3"], float]:
         """The picture on screen at a time of the sound, and that time."""

@@ -12,7 +12,7 @@ from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
 from avsep.evaluation.metrics.framewise import FramewiseScores, bss_eval_framewise
 from avsep.evaluation.metrics.registry import Metric, choose_metrics, mean_values, measure
-from avsep.media.audio import read_audio
+from avsep.media.audio import Audio, read_audio
 
 # Metrics that a mixture adds where the user named none that needs it.
 _IMPROVEMENTS = ("sdri", "si-sdri")
