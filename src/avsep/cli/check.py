@@ -1,4 +1,4 @@
-"""avsep check: what is wrong with a data set or its lists, before figures are made from it."""
+"""The command `avsep check`: find errors in a data set or its split lists before using them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,22 +18,27 @@ def check(
     ],
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="OTHER...", help="Other such places, to share no videos with."),
+        typer.Option(
+            metavar="OTHER...",
+            help="Other folders or lists, which must not train on the test videos of DATA, nor the "
+            "reverse: `--against splits/music21 splits/ave`.",
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything, every name included, as JSON.")
+        bool,
+        typer.Option("--json", help="Print the full report, with every name, as JSON."),
     ] = False,
 ) -> None:
-    """Look for what spoils figures: leaks between lists, missing, broken, silent or empty files.
+    """Check data for train-test leaks and for missing, broken, silent or empty files.
 
-    Lists are read as the field publishes them: csv of iQuery, CCoL, DAVIS and LAVSS, pairs, AVE's
-    annotations and orders, FAIR-Play's h5 and txt, MUSIC's json. What a list is for is told by its
-    name: train, val or test, and what stands before says whose it is (`davis_train.csv`). A
-    video in two of train, val and test of one set is wrong, and so is one that is held out in DATA
-    and trained on in OTHER, or the other way round.
+    Lists are read in their published formats: csv of iQuery, CCoL, DAVIS and LAVSS, pair files,
+    AVE's annotations and orders, FAIR-Play's h5 and txt, MUSIC's json. The file name gives a list's
+    role (train, val or test) and, before it, its data set (`davis_train.csv`). A video in two of
+    train, val and test of one data set is an error, and so is a test video of DATA in the training
+    list of OTHER, or the reverse.
 
-    Of folders with sounds and pictures every file is read. The exit code is 2 when anything is
-    wrong; notes, such as repeated pairs or short clips, are no fault.
+    In folders with sounds and pictures every file is read. The exit code is 2 if there is an error;
+    notes, such as repeated pairs or short clips, are not errors.
 
     Example: `avsep check splits/music --against splits/music21`
     """
@@ -45,7 +50,7 @@ def check(
         print_json(report.as_json())
     else:
         if report.findings:
-            print_table(f"What was found in {data}", *report.table())
+            print_table(f"Findings in {data}", *report.table())
         print_line(report.verdict)
     if not report.is_well:
         raise typer.Exit(2)

@@ -22,7 +22,7 @@ from avsep.cues.crops import CropSettings, extract_clip_crops
 from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_i3d_features, read_sound
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file, make_folder
-from avsep.parallel import begin_worker
+from avsep.parallel import initialize_loader_worker
 from avsep.records import Cues
 
 # One prepared source in its file: sound, crops, boxes and movement, read piece by piece
@@ -349,7 +349,7 @@ def _read_all(reading: _Reading, num_workers: int | None) -> Iterator[list[Array
         batch_size=None,
         num_workers=min(num_workers, len(reading)),
         collate_fn=_as_it_is,
-        worker_init_fn=begin_worker,
+        worker_init_fn=initialize_loader_worker,
         multiprocessing_context="spawn",
         generator=torch.Generator(),  # else it would draw from the global one
     )

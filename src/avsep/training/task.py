@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avsep.devices import to_device
-from avsep.parallel import begin_worker
+from avsep.parallel import initialize_loader_worker
 from avsep.records import Batch
 from avsep.training.recipe import OptimizerSettings, TrainRecipe
 
@@ -164,7 +164,7 @@ def make_loader(
         multiprocessing_context="spawn" if num_workers else None,
         prefetch_factor=4 if num_workers else None,
         persistent_workers=num_workers > 0,
-        worker_init_fn=begin_worker,
+        worker_init_fn=initialize_loader_worker,
     )
 
 
