@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from avsep.cli.score import ScoreCommand, score
-from avsep.cli.score import score
+from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
 from avsep.evaluation.metrics.framewise import bss_eval_framewise
