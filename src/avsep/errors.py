@@ -13,13 +13,13 @@ class InputError(ValueError):
     """A file, name or value given by the user cannot be used; commands exit with 2."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+def unknown_name(kind: str, name: str, known_names: Iterable[str]) -> InputError:
     """Return the error for an unknown name, with the closest known name as a suggestion.
 
     >>> str(unknown_name("category", "violn", ["violin", "cello"]))
     "unknown category 'violn'; did you mean 'violin'? known: cello, violin"
     """
-    names = sorted(known)
+    names = sorted(known_names)
     matches = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{matches[0]}'?" if matches else ";"
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""

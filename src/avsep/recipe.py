@@ -121,11 +121,11 @@ def check_settings(
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "its settings"
         if first["type"] == "extra_forbidden":
-            known = list(_known_fields(schema, first["loc"]))
-            matches = difflib.get_close_matches(field, known, n=1)
+            names = list(_known_fields(schema, first["loc"]))
+            matches = difflib.get_close_matches(field, names, n=1)
             hint = f"did you mean '{matches[0]}'? " if matches else ""
             raise InputError(
-                f"{where}: unknown {kind} '{field}'; {hint}known: {', '.join(known)}"
+                f"{where}: unknown {kind} '{field}'; {hint}known: {', '.join(names)}"
             ) from error
         # pydantic puts this before the message of a ValueError from a validator of ours.
         message = first["msg"].removeprefix("Value error, ")

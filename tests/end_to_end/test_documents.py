@@ -50,6 +50,8 @@ NOT_RUN = {
     "ffmpeg -i": "needs the program ffmpeg, which avsep does not",
     "python benchmarks/": "minutes of timing",
     "python tools/draw_": "writes pages of docs; tests/architecture compares them",
+    "python tools/check_words.py": "tests/architecture/test_words.py runs it",
+    "python tools/render_notes.py": "needs the program fluidsynth and its soundfont",
     "python tools/sounds_folder.py": "needs ESC-10; tests/data/test_sounds_folder_tool.py runs it",
     "python tools/davis_tables.py": "hours; tests/evaluation/test_davis_tables_tool.py runs it",
     "python tools/dgfnet_table3.py": "hours; tests/evaluation/test_table3_tool.py runs it",
