@@ -17,10 +17,10 @@ STAGES = [
 ]  # fmt: skip
 HEAD = """# Architecture
 
-Made from the first docstring line of every file by `python tools/draw_architecture.py`; a test keeps it in step.
-Imports only go down, and a test enforces it: `errors, recipe, records, devices, parallel` < `sound,
-media` < `diffusion, layers, vision, toyband` < `data` < `cues` < `models` < `checkpoint` < `pages` <
-`evaluation` < `training, separation, doctor` < `cli`.
+Made from the first docstring line of every file by `python tools/draw_architecture.py`; a test
+compares them. Imports only go down, and a test enforces it: `errors, recipe, records, devices,
+parallel` < `sound, media` < `diffusion, layers, vision, toyband` < `data` < `cues` < `models` <
+`checkpoint` < `pages` < `evaluation` < `training, separation, doctor` < `cli`.
 
 ```
  video file ──► media ──► waveform [C, N], frames [K, H, W, 3], boxes           = Clip
