@@ -137,8 +137,8 @@ def score(
     names = [run_name(*run) for run in runs]
     if kept.is_file():
         found = json.loads(kept.read_text(encoding="utf-8"))
-        if list(found["separators"]) == [f"{name} (told)" for name in names] and len(
-            found["clips"]
+        if list(found["methods"]) == [f"{name} (told)" for name in names] and len(
+            found["mixtures"]
         ) == len(clips):
             return found
     rows = [row for run, path in runs.items() for row in methods(run, path, ("all",))]
@@ -164,7 +164,7 @@ def table_rows(found: dict[str, Any], num_seeds: int) -> dict[str, dict[str, Any
         rows[variant] = {}
         for figure in FIGURES:
             each = [
-                found["separators"][f"{run_name(variant, seed)} (told)"]["strict"][figure]
+                found["methods"][f"{run_name(variant, seed)} (told)"]["strict"][figure]
                 for seed in range(num_seeds)
             ]
             rows[variant][figure] = spread_of(each)

@@ -23,7 +23,7 @@ from ablation_runs import plus_minus, spread_of, train_once
 from avsep.data import open_dataset
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.mixtures import choose_mixtures
-from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, score_all
+from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, run_evaluation
 from avsep.media.atomic import write_atomic
 
 # What a run in mono has for any row's network, as `lavss-table3-25d-mono` has it.
@@ -274,7 +274,7 @@ def scored(mixtures: Sequence[Any], asked: Mapping[str, str]) -> Scores:
         num_channels=2,
     )
     methods = plan.methods()
-    done = tuple(score_all(plan, methods))
+    done = tuple(run_evaluation(plan, methods))
     evaluation = Evaluation(methods, done, 0, (), plan.metrics)
     # Baselines stand first among the contenders; models follow as they were named.
     ordered = sorted(asked, key=lambda key: asked[key] != "mixture")
@@ -292,7 +292,7 @@ def figures_of(evaluation: Evaluation, name: str) -> dict[str, float]:
     for instrument in INSTRUMENTS:
         each = [
             float(clip.scores[name].counted_db("strict")[:, 0].mean())
-            for clip in evaluation.clips
+            for clip in evaluation.mixtures
             if set(clip.categories) == {instrument} and not clip.left_out
         ]
         if each:

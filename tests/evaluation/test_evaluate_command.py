@@ -41,7 +41,7 @@ def test_a_model_stands_between_floor_and_ceiling(run, place: Path, tmp_path: Pa
         assert word in done.out
     again = run("evaluate", *words, "--json")
     assert json.loads(again.out) == json.loads((tmp_path / "scores" / "results.json").read_text())
-    assert len(json.loads(again.out)["clips"]) == 2
+    assert len(json.loads(again.out)["mixtures"]) == 2
 
 
 def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
@@ -57,7 +57,7 @@ def test_trials_are_rows_of_their_own(run, place: Path) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "picture"]
     done = run("evaluate", *words, "--limit", 1, "--cues", "all", "--cues", "hidden", "--json")
     name = f"{place.name}/tiny"
-    assert list(json.loads(done.out)["separators"]) == [
+    assert list(json.loads(done.out)["methods"]) == [
         *BASELINES,
         f"{name} (picture)",
         f"{name} (picture, hidden)",
@@ -87,12 +87,12 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     missing = "1 of 2 mixtures of 'testsep.csv' are left out: 1 of their videos are not in the data"
     assert missing in done.out
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert found["clips"][0]["videos"] == ["violin/a", "cello/c"]
+    assert found["mixtures"][0]["videos"] == ["violin/a", "cello/c"]
     assert found["warnings"] == [f"{missing}: tuba/gone (1)"]
     for name in ("results.csv", "tables.md", "tables.tex"):
         assert "nmf-mfcc" in (tmp_path / "out" / name).read_text()
     drawn = run("evaluate", *words, "--limit", 3, "--set", "num_sources=3", "--json")
-    clips = json.loads(drawn.out)["clips"]
+    clips = json.loads(drawn.out)["mixtures"]
     assert len(clips) == 3 and all(len(set(clip["videos"])) == 3 for clip in clips)
 
 
@@ -103,9 +103,9 @@ def test_sounds_that_nobody_sees_are_drawn_and_scored(run, place: Path, tmp_path
     done = run("evaluate", *words, "--limit", 2, "-o", tmp_path / "out")
     assert done.code == 0 and not done.err
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    strict = {name: row["strict"] for name, row in found["separators"].items()}
+    strict = {name: row["strict"] for name, row in found["methods"].items()}
     assert strict["mixture"]["sdr_db"] < strict["ideal-ratio-mask"]["sdr_db"]
-    assert all(row["num_pairs"] == 2 for row in strict.values())
+    assert all(row["num_mixtures"] == 2 for row in strict.values())
     page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 2 * 5 and "data:image/jpeg" not in page
 

@@ -51,7 +51,7 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
 
 def test_a_model_that_goes_by_boxes_reads_places() -> None:
     (row,) = model_methods("ears", tiny_model("lavss"))
-    assert (row.name, row.reads) == ("ears (picture)", "picture, place")
+    assert (row.name, row.inputs) == ("ears (picture)", "picture, place")
 
 
 def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) -> None:
@@ -62,7 +62,7 @@ def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) ->
     name = f"{Path(checkpoint).parent.name}/model"
     assert [row.name for row in rows] == [*BASELINES, f"{name} (told)", f"{name} (picture)"]
     reads = [*INPUTS.values(), "true category", "picture"]
-    assert [row.reads for row in rows] == reads
+    assert [row.inputs for row in rows] == reads
     assert rows[-1].front_end.settings == FRONT_END and rows[-1].separator is rows[-2].separator
     assert not rows[-1].separator.training  # type: ignore[attr-defined]
 
@@ -110,19 +110,19 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
     rows = find_methods(["mixture", checkpoint], with_baselines=False)
     done = tuple(score_clips([duet], rows))
     written = json.loads(json.dumps(as_json(Evaluation(rows, done), "band"), allow_nan=False))
-    assert [found["reads"] for found in written["separators"].values()] == [
-        row.reads for row in rows
+    assert [found["inputs"] for found in written["methods"].values()] == [
+        row.inputs for row in rows
     ]
     told = rows[1].name
-    used = written["clips"][0]["scores"][told]["categories_used"]
+    used = written["mixtures"][0]["scores"][told]["categories_used"]
     # The violin was told; a piano is none of the model's categories, so its picture decided.
     assert used[duet.sources.index(next(s for s in duet.sources if s.category == "violin"))] == (
         "violin"
     )
     assert set(used) <= set(CATEGORIES)
-    assert written["separators"][told]["category_accuracy"] == 0.5
-    assert written["separators"]["mixture"]["category_accuracy"] is None
-    assert written["separators"][told]["strict"]["sdr_db"] is not None
+    assert written["methods"][told]["category_accuracy"] == 0.5
+    assert written["methods"]["mixture"]["category_accuracy"] is None
+    assert written["methods"][told]["strict"]["sdr_db"] is not None
     assert next(iter(score_clips([duet], rows))).scores[told].scores_db.tolist() == (
         done[0].scores[told].scores_db.tolist()
     )
@@ -148,7 +148,7 @@ def test_a_model_that_reads_no_category_has_a_row_by_picture_and_one_by_word(
             f"{name} (word)",
             f"{name} (picture, swapped)",
         ]
-        assert [row.reads for row in rows] == ["picture", "word", "picture"]
+        assert [row.inputs for row in rows] == ["picture", "word", "picture"]
         assert not any(row.cue_settings.with_labels for row in rows if row.cue_settings is not None)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.protocol import PairScores, score_pair, score_pairs, summarise
+from avsep.evaluation.protocol import PairScores, score_pairs, summarise
 
 NUM_SAMPLES = 1500
 NAMES = ("violin", "piano")
@@ -40,7 +40,7 @@ def test_a_pair_holds_its_scores() -> None:
 def test_legacy_excuses_silence() -> None:
     good, mute, rest = three_pairs()
     summary = summarise([good, mute, rest], "legacy")
-    assert (summary.num_pairs, summary.num_left_out) == (3, 2)
+    assert (summary.num_mixtures, summary.num_left_out) == (3, 2)
     assert summary.reasons == {"silent estimate": 1, "silent reference": 1}
     assert mute.left_out_reason("legacy") == "silent estimate"
     found_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
@@ -146,7 +146,7 @@ def test_several_answers_at_once_are_each_by_itself() -> None:
 def test_no_pair_that_counts_has_no_figure_under_strict(pairs: list[PairScores]) -> None:
     summary = summarise(pairs)
     assert np.isnan([summary.sdr_db, summary.sir_db, summary.sar_db]).all()
-    assert summary.num_left_out == summary.num_pairs == len(pairs)
+    assert summary.num_left_out == summary.num_mixtures == len(pairs)
 
 
 def test_an_unknown_protocol_lists_the_known() -> None:

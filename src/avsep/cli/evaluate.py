@@ -104,10 +104,10 @@ def evaluate(
     from avsep.evaluation.metrics.registry import choose_metrics
     from avsep.evaluation.mixtures import choose_mixtures
     from avsep.evaluation.results.qualitative import choose_figures
-    from avsep.evaluation.results.result_tables import tables_of
+    from avsep.evaluation.results.result_tables import make_tables
     from avsep.evaluation.results.writing import as_json as all_of
     from avsep.evaluation.results.writing import write_results
-    from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, open_score_log, score_all
+    from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, open_score_log, run_evaluation
     from avsep.recipe import read_overrides
 
     settings = read_overrides(overrides or [], EvaluationSettings)
@@ -128,7 +128,7 @@ def evaluate(
     drawn = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
     with open_score_log(out, config) as journal:
-        scored = score_all(config, methods, settings.workers, journal)
+        scored = run_evaluation(config, methods, settings.workers, journal)
         done = tuple(track(scored, total=len(config.mixtures), what=f"{chosen.unit} scored"))
     evaluation = Evaluation(methods, done, seed, chosen.warnings, config.metrics)
     data_name = data.resolve().name
@@ -138,7 +138,7 @@ def evaluate(
     if as_json:
         print_json(all_of(evaluation, data_name))
         return
-    _show(tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"), chosen.warnings)
+    _show(make_tables(evaluation, f"{len(done)} {chosen.unit} of {data}"), chosen.warnings)
     if out is not None:
         print_line(f"written into {out}: results.html to look and listen, the tables, every figure")
 
@@ -150,12 +150,12 @@ def _draw(
     folder: Path,
     data_name: str,
 ) -> None:
-    from avsep.evaluation.results.qualitative import figures_of
+    from avsep.evaluation.results.qualitative import write_qualitative_figures
     from avsep.evaluation.results.results_page import write_results_page
 
     with working("drawing the best and the worst"):
         write_results_page(evaluation, config.mixtures, folder, data_name, config.device)
-        figures_of(evaluation, config.mixtures, choice, folder / "figures", config.device)
+        write_qualitative_figures(evaluation, config.mixtures, choice, folder / "figures", config.device)
 
 
 def _show(tables: Iterable["Table"], warnings: Iterable[str]) -> None:

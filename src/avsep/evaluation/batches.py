@@ -23,10 +23,10 @@ from avsep.evaluation.cue_ablations import CUE_ABLATIONS, without_labels
 from avsep.evaluation.mixtures import (
     ClipWindow,
     Mixture,
-    Part,
+    MixturePart,
     as_mixtures,
-    middle_of,
     mix_windows,
+    read_middle_window,
 )
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -101,7 +101,7 @@ class ClipReader:
         return replace(item, mixture=mixed, sources=sources)
 
     def _cues(
-        self, parts: Sequence[Part], cue_settings: CueSettings, front_end: FrontEndSettings
+        self, parts: Sequence[MixturePart], cue_settings: CueSettings, front_end: FrontEndSettings
     ) -> Cues:
         """Cues of parts, each in the middle window of its own clip."""
         object_crops = [self._looks(part.clip, cue_settings.crops, front_end) for part in parts]
@@ -140,7 +140,7 @@ class ClipReader:
     def _window(self, clip: ClipFiles, front_end: FrontEndSettings) -> ClipWindow:
         repeat = self.mixtures[self._index].rule is not None
         return self._once(
-            (clip, front_end, repeat), lambda: middle_of(clip, front_end, repeat=repeat)
+            (clip, front_end, repeat), lambda: read_middle_window(clip, front_end, repeat=repeat)
         )
 
     def _looks(self, clip: ClipFiles, settings: CropSettings, front_end: FrontEndSettings) -> Cues:
@@ -164,11 +164,11 @@ class ClipReader:
 
         return self._once((clip, front_end, window.repeated_seconds, settings), object_crop)
 
-    def _other_parts(self) -> list[Part]:
+    def _other_parts(self) -> list[MixturePart]:
         """A part for each of the current mixture's, from the next mixtures, none of its kinds."""
         own = self.mixtures[self._index]
         present, num_mixtures = set(own.categories), len(self.mixtures)
-        found: list[Part] = []
+        found: list[MixturePart] = []
         for step in range(1, num_mixtures):
             parts = self.mixtures[(self._index + step) % num_mixtures].parts
             found += [

@@ -17,7 +17,7 @@ from avsep.evaluation.results.qualitative import (
     Grid,
     choose_figures,
     draw_figure,
-    figures_of,
+    write_qualitative_figures,
     write_figures,
 )
 from avsep.pages.figures import drawing
@@ -43,9 +43,9 @@ def test_mixtures_are_spread_over_the_first_models_ranking() -> None:
     assert FigureChoice(num_spread=1).places(found) == [8]
     assert FigureChoice(num_spread=99).places(found) == list(range(8, -1, -1))
     assert FigureChoice((2, 8), 3).places(found) == [2, 8, 4, 0]
-    nothing = replace(found, clips=found.clips[-1:])
+    nothing = replace(found, mixtures=found.mixtures[-1:])
     assert FigureChoice(num_spread=3).places(nothing) == []
-    assert figures_of(nothing, [], FigureChoice(num_spread=3), Path("nowhere")) == ()
+    assert write_qualitative_figures(nothing, [], FigureChoice(num_spread=3), Path("nowhere")) == ()
 
 
 def test_mixtures_are_named_and_must_be_there(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.protocol import by_category
+from avsep.evaluation.protocol import scores_by_category
 from avsep.evaluation.results.tables import PERFECT_DB
 from avsep.pages.figures import COLOURS, GREY, INK, MARKERS, drawing, inline_svg, new_figure
 
@@ -21,7 +21,7 @@ _ROW_SPREAD = 0.7
 _MOST_SHAPES = 1500
 
 
-def models_of(evaluation: Evaluation) -> tuple[str, ...]:
+def methods_to_show(evaluation: Evaluation) -> tuple[str, ...]:
     """The names of those who look at something; else of all but the mixture; else of all."""
     rows = evaluation.methods
     looking = tuple(one.name for one in rows if one.is_model)
@@ -29,14 +29,14 @@ def models_of(evaluation: Evaluation) -> tuple[str, ...]:
     return looking or others or tuple(one.name for one in rows)
 
 
-def pair_means_db(
+def mixture_means_db(
     evaluation: Evaluation, name: str, protocol: str = "strict"
 ) -> Float64[np.ndarray, "clips 3"]:
     """SDR, SIR, SAR of each clip, mean over its sources, in the clips' order; NaN if left out."""
     return np.array(
         [
             clip.scores[name].mean_db(protocol) if name in clip.scores else np.full(3, np.nan)
-            for clip in evaluation.clips
+            for clip in evaluation.mixtures
         ]
     ).reshape(-1, 3)
 
@@ -51,7 +51,7 @@ def box_plots(evaluation: Evaluation) -> str:
         for column, (axes, metric) in enumerate(zip(panels, METRICS, strict=True)):
             axes.grid(axis="x")
             for row, name in enumerate(names):
-                _box(axes, row, pair_means_db(evaluation, name)[:, column], looks[name][0])
+                _box(axes, row, mixture_means_db(evaluation, name)[:, column], looks[name][0])
             axes.set_title(f"{metric} (dB)", loc="left")
             axes.tick_params(axis="y", length=0)
             axes.margins(x=0.04)
@@ -66,7 +66,7 @@ def category_chart(evaluation: Evaluation) -> str:
     found = {
         one.name: {
             category: rows_db[:, 0]
-            for category, (rows_db, _) in by_category(evaluation.pairs(one.name), "strict").items()
+            for category, (rows_db, _) in scores_by_category(evaluation.pairs(one.name), "strict").items()
         }
         for one in evaluation.methods
     }
@@ -102,7 +102,7 @@ def improvement_chart(evaluation: Evaluation) -> str | None:
 
     A panel a model, the first dozen. None where the mixture is not among the contenders.
     """
-    names = [name for name in models_of(evaluation) if name != MIXTURE][:_MOST_PANELS]
+    names = [name for name in methods_to_show(evaluation) if name != MIXTURE][:_MOST_PANELS]
     if not names or all(one.name != MIXTURE for one in evaluation.methods):
         return None
     before_db = _sources_db(evaluation, MIXTURE)
@@ -178,7 +178,7 @@ def _sources_db(evaluation: Evaluation, name: str) -> Float64[np.ndarray, " sour
             clip.scores[name].counted_db("strict")[:, 0]
             if name in clip.scores
             else np.full(len(clip.categories), np.nan)
-            for clip in evaluation.clips
+            for clip in evaluation.mixtures
         ]
     )
 
@@ -186,7 +186,7 @@ def _sources_db(evaluation: Evaluation, name: str) -> Float64[np.ndarray, " sour
 def _looks(evaluation: Evaluation) -> Mapping[str, tuple[str, str]]:
     """Colour and mark of every separator: models in colours, floor and ceilings grey."""
     found: dict[str, tuple[str, str]] = {}
-    coloured = models_of(evaluation)
+    coloured = methods_to_show(evaluation)
     grey: Sequence[str] = [one.name for one in evaluation.methods if one.name not in coloured]
     for place, name in enumerate(coloured):
         found[name] = (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])

@@ -14,7 +14,7 @@ from avsep.devices import one_thread
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import MixtureScores
-from avsep.evaluation.methods import CPU, Method, Prediction, ask
+from avsep.evaluation.methods import CPU, Method, Prediction, run_method
 from avsep.evaluation.mixtures import Mixture
 from avsep.media.probe import probe
 from avsep.pages.figures import draw_boxes
@@ -27,7 +27,7 @@ _JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
-class Answer:
+class ExampleEstimate:
     """What one separator makes of an example.
 
     Attributes:
@@ -56,7 +56,7 @@ class Example:
     mixture: Float32[np.ndarray, "C N"]
     sources: Float32[np.ndarray, "S C N"]
     pictures: tuple[bytes | None, ...]
-    answers: dict[str, Answer]
+    answers: dict[str, ExampleEstimate]
     front_end: FrontEndSettings
 
     @property
@@ -69,11 +69,11 @@ class Example:
         """How long all its sounds are."""
         return self.mixture.shape[-1] / self.sample_rate_hz
 
-    def rows_of(
+    def magnitude_rows(
         self, waveforms: Float32[np.ndarray, "*sounds N"]
     ) -> Float32[np.ndarray, "*sounds R T"]:
         """Magnitudes on the logarithmic axis, such as those of its answers."""
-        return rows_of(waveforms, self.front_end)
+        return magnitude_rows(waveforms, self.front_end)
 
 
 @one_thread()
@@ -93,7 +93,7 @@ def make_example(
     Args:
         scored: what the contenders scored on it, where that is shown.
     """
-    asked = {one.name: ask(one, reader, index, seed, device) for one in methods}
+    asked = {one.name: run_method(one, reader, index, seed, device) for one in methods}
     settings = methods[0].front_end.settings
     first = asked[methods[0].name]
     mixture = reader.mixtures[index]
@@ -103,7 +103,7 @@ def make_example(
     }
     num_samples = min(sound.shape[-1] for sound in sounds.values())
     answers = {
-        one.name: Answer(
+        one.name: ExampleEstimate(
             waveforms=sounds[one.name][..., :num_samples],
             rows=_rows(one, asked[one.name], sounds[one.name][..., :num_samples], settings),
             scores_db=_scores_db(mixture, scored, one.name),
@@ -124,14 +124,14 @@ def make_example(
     )
 
 
-def mask_of(
+def source_mask(
     rows: Float32[np.ndarray, "*sounds R T"], mixture: Float32[np.ndarray, "*#sounds R T"]
 ) -> Float32[np.ndarray, "*sounds R T"]:
     """The share of the mixture's magnitude that an estimate or a true source takes, at most one."""
     return ratio_mask(torch.from_numpy(rows), torch.from_numpy(mixture), 1.0).numpy()
 
 
-def rows_of(
+def magnitude_rows(
     waveforms: Float32[np.ndarray, "*sounds N"], settings: FrontEndSettings
 ) -> Float32[np.ndarray, "*sounds R T"]:
     """Magnitudes of sounds on the logarithmic axis of a front end."""
@@ -172,7 +172,7 @@ def _rows(
 ) -> Float32[np.ndarray, "S C R T"]:
     """Magnitudes on the example's axis: as the contender answered them where it has the same."""
     if method.front_end.settings != settings:
-        return rows_of(waveforms, settings)
+        return magnitude_rows(waveforms, settings)
     magnitudes = asked.separation.magnitudes[0].float().cpu()
     num_frames = settings.stft.num_frames(waveforms.shape[-1])
     return method.front_end.to_rows(magnitudes[..., :num_frames]).numpy()

@@ -26,8 +26,8 @@ from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.methods import CPU
 from avsep.evaluation.mixtures import Mixture, as_mixtures
-from avsep.evaluation.results.charts import models_of, pair_means_db
-from avsep.evaluation.results.examples import Example, make_example, mask_of
+from avsep.evaluation.results.charts import methods_to_show, mixture_means_db
+from avsep.evaluation.results.examples import Example, make_example, source_mask
 from avsep.evaluation.results.tables import decibels
 from avsep.media.atomic import atomic_file, make_folder
 from avsep.pages.figures import drawing, new_figure
@@ -139,7 +139,7 @@ class FigureChoice:
         The spread ones stand evenly in the ranking by SDR (`strict`), both ends included, so that
         nobody picks what looks well; the same evaluation gives the same mixtures.
         """
-        sdr_db = pair_means_db(evaluation, models_of(evaluation)[0])[:, 0]
+        sdr_db = mixture_means_db(evaluation, methods_to_show(evaluation)[0])[:, 0]
         ranking = [int(n) for n in np.argsort(-sdr_db, kind="stable") if np.isfinite(sdr_db[n])]
         num_spread = min(self.num_spread, len(ranking))
         spread = np.linspace(0, len(ranking) - 1, num_spread).round().astype(int)
@@ -170,7 +170,7 @@ def choose_figures(
     return FigureChoice(tuple(places[name] for name in names), num_spread)
 
 
-def figures_of(
+def write_qualitative_figures(
     evaluation: Evaluation,
     mixtures: Sequence[ClipFiles | Mixture],
     choice: FigureChoice,
@@ -186,11 +186,11 @@ def figures_of(
         folder: is made where it is missing.
         device: models are on it.
     """
-    models, place = models_of(evaluation), torch.device(device)
+    models, place = methods_to_show(evaluation), torch.device(device)
     asked = [one for one in evaluation.methods if one.name in models]
     reader = ClipReader(mixtures)
     examples = [
-        make_example(asked, reader, index, evaluation.seed, place, evaluation.clips[index])
+        make_example(asked, reader, index, evaluation.seed, place, evaluation.mixtures[index])
         for index in choice.places(evaluation)
     ]
     return write_figures(examples, folder) if examples else ()
@@ -217,7 +217,7 @@ def write_figures(examples: Sequence[Example], folder: Path) -> tuple[Path, ...]
 
 def draw_figure(examples: Sequence[Example], kind: Kind) -> Figure:
     """One figure of examples that have the same answers, front end and number of channels."""
-    titles = [*([MIXTURE] if kind == "spectrograms" else []), TRUTH, *examples[0].answers]
+    titles = [*([MIXTURE] if kind == "spectrograms" else []), TRUTH, *examples[0].estimates]
     num_sources = [len(example.categories) for example in examples]
     grid = Grid(len(titles), len(examples[0].mixture), num_sources)
     titles = [_wrapped(title, grid.panel_width) for title in titles]
@@ -272,18 +272,18 @@ def _draw_example(
 
 def _below(example: Example, name: str, place: int) -> str:
     """The SDR of an estimate; nothing below what is no estimate."""
-    if name not in example.answers:
+    if name not in example.estimates:
         return ""
-    return f"SDR {decibels(float(example.answers[name].scores_db[place, 0]))} dB"
+    return f"SDR {decibels(float(example.estimates[name].scores_db[place, 0]))} dB"
 
 
 def _shown(example: Example, kind: Kind) -> dict[str, Float32[np.ndarray, "_ C R T"]]:
     """What each column draws of an example, by its title: a picture a source, or one a mixture."""
-    mixture = example.rows_of(example.mixture)
-    sounds = {TRUTH: example.rows_of(example.sources)}
-    sounds |= {name: answer.rows for name, answer in example.answers.items()}
+    mixture = example.magnitude_rows(example.mixture)
+    sounds = {TRUTH: example.magnitude_rows(example.sources)}
+    sounds |= {name: answer.rows for name, answer in example.estimates.items()}
     if kind == "masks":
-        return {name: mask_of(rows, mixture) for name, rows in sounds.items()}
+        return {name: source_mask(rows, mixture) for name, rows in sounds.items()}
     sounds = {MIXTURE: mixture[None], **sounds}
     return {name: decibels_of(rows, float(mixture.max())) for name, rows in sounds.items()}
 
@@ -295,7 +295,7 @@ def _pages(examples: Sequence[Example]) -> Iterator[list[Example]]:
         alike = not group or (
             example.front_end == group[0].front_end
             and len(example.mixture) == len(group[0].mixture)
-            and list(example.answers) == list(group[0].answers)
+            and list(example.estimates) == list(group[0].estimates)
         )
         num_down = sum(len(one.categories) for one in (*group, example)) * len(example.mixture)
         if group and (not alike or num_down > _MOST_PANELS_DOWN):

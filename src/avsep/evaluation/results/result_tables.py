@@ -15,11 +15,11 @@ from avsep.evaluation.results.tables import (
     Edges,
     Table,
     difference_table,
-    figure_cell,
-    figures_json,
+    score_cell,
+    scores_json,
     sdr_table,
     summary_table,
-    turned,
+    transposed,
 )
 
 _MARKDOWN = {sign: f"\\{sign}" for sign in "\\|*_`<["}
@@ -32,7 +32,7 @@ _TEX = {
 _WORDS = ("separator", "reads", "category")
 
 
-def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
+def make_tables(evaluation: Evaluation, what: str) -> Iterator[Table]:
     """All tables: by each protocol, compared pair by pair, by kind of mixture, by category.
 
     Args:
@@ -41,7 +41,7 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
     """
     rows = evaluation.methods
     for protocol in PROTOCOLS:
-        found = ((row.name, row.reads, evaluation.summary(row.name, protocol)) for row in rows)
+        found = ((row.name, row.inputs, evaluation.summary(row.name, protocol)) for row in rows)
         table = summary_table(protocol, f"{what} (dB), {protocol}", found)
         yield _told(_with_metrics(table, evaluation)) if protocol == "strict" else table
     reference = evaluation.reference
@@ -50,7 +50,7 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
         changes = ((name, evaluation.difference(name, reference)) for name in others)
         yield difference_table(
             f"Difference from {reference}, mixture by mixture (dB), strict",
-            ((name, c.num_pairs, c.means_db, c.intervals_db) for name, c in changes),
+            ((name, c.num_mixtures, c.means_db, c.intervals_db) for name, c in changes),
         )
     names = [row.name for row in rows]
     if evaluation.groups:
@@ -59,7 +59,7 @@ def tables_of(evaluation: Evaluation, what: str) -> Iterator[Table]:
     by_category = list(_by_category(evaluation, names))
     if by_category:
         title = "SDR by category of source (dB), strict"
-        yield turned(sdr_table("categories", title, names, by_category), "category")
+        yield transposed(sdr_table("categories", title, names, by_category), "category")
 
 
 def _told(table: Table) -> Table:
@@ -77,16 +77,16 @@ def _with_metrics(table: Table, evaluation: Evaluation) -> Table:
     for row, method in zip(table.rows, evaluation.methods, strict=True):
         found = [evaluation.metric(method.name, metric.name) for metric in metrics]
         cells = [
-            figure_cell(one.mean, one.interval, is_score=metric.is_score)
+            score_cell(one.mean, one.interval, is_score=metric.is_score)
             for metric, one in zip(metrics, found, strict=True)
         ]
         rows.append((*row[:place], *cells, *row[place:]))
         num_counted = evaluation.summary(method.name, "strict")
-        num_counted = num_counted.num_pairs - num_counted.num_left_out
+        num_counted = num_counted.num_mixtures - num_counted.num_left_out
         warnings += [
-            f"{num_counted - one.num_pairs} without {metric.label} ({method.name})"
+            f"{num_counted - one.num_mixtures} without {metric.label} ({method.name})"
             for metric, one in zip(metrics, found, strict=True)
-            if one.num_pairs < num_counted
+            if one.num_mixtures < num_counted
         ]
     warnings += [f"{one.label}: lower is better" for one in metrics if not one.higher_is_better]
     units = [f" ({one.unit})" if one.unit not in ("", "dB") else "" for one in metrics]
@@ -103,7 +103,7 @@ def _by_group(evaluation: Evaluation, names: list[str]) -> Decomposition:
         summaries = [evaluation.summary(name, "strict", group) for name in names]
         yield (
             group,
-            [(s.num_pairs - s.num_left_out, s.sdr_db, s.intervals_db) for s in summaries],
+            [(s.num_mixtures - s.num_left_out, s.sdr_db, s.intervals_db) for s in summaries],
         )
 
 
@@ -149,8 +149,8 @@ def as_csv(evaluation: Evaluation) -> str:
     keys = [METRICS[name].key for name in evaluation.metrics]
     writer = csv.DictWriter(text, [*_CSV_HEAD, *keys], lineterminator="\n")
     writer.writeheader()
-    reads = {row.name: row.reads for row in evaluation.methods}
-    for number, clip in enumerate(evaluation.clips, 1):
+    reads = {row.name: row.inputs for row in evaluation.methods}
+    for number, clip in enumerate(evaluation.mixtures, 1):
         writer.writerows(_csv_lines(number, clip, reads))
     return text.getvalue()
 
@@ -176,7 +176,7 @@ def _csv_lines(
                 "source": source + 1,
                 "category": clip.categories[source],
                 "category_used": used[source],
-                **figures_json(row_db),
+                **scores_json(row_db),
                 "silent_reference": int(pair.silent_references[source]),
                 "silent_estimate": int(pair.silent_estimates[source]),
                 **{f"left_out_{one}": pair.left_out_reason(one) for one in PROTOCOLS},

@@ -18,19 +18,19 @@ from avsep.evaluation.results.charts import (
     box_plots,
     category_chart,
     improvement_chart,
-    models_of,
-    pair_means_db,
+    methods_to_show,
+    mixture_means_db,
 )
-from avsep.evaluation.results.examples import Answer, Example, make_example
+from avsep.evaluation.results.examples import ExampleEstimate, Example, make_example
 from avsep.evaluation.results.published import WARNING, published_tables
-from avsep.evaluation.results.result_tables import tables_of
+from avsep.evaluation.results.result_tables import make_tables
 from avsep.evaluation.results.tables import decibels
 from avsep.media.atomic import write_atomic
 from avsep.pages.html_page import page, picture, player, table
 from avsep.pages.spectrograms import rows_png
 
 # What is listened to: few enough to be heard, and for the page to open at once.
-MOST_PAIRS, MOST_BYTES = 16, 40_000_000
+MOST_MIXTURES, MOST_BYTES = 16, 40_000_000
 _MOST_PAIRS_A_MODEL, _ALL_HEARD = 3, 3
 PAGE_NAME = "results.html"
 ABOUT = (
@@ -71,19 +71,19 @@ class Pick:
     names: tuple[str, ...]
 
 
-def choose_pairs(evaluation: Evaluation) -> tuple[Pick, ...]:
+def choose_examples(evaluation: Evaluation) -> tuple[Pick, ...]:
     """The best and the worst mixtures of each model by SDR (`strict`), 16 mixtures at most.
 
     Of one or two models three of either kind, of more models fewer. On each mixture the models it
     was picked for are heard, and the first; all of them where there are no more than three.
     """
-    models = models_of(evaluation)
+    models = methods_to_show(evaluation)
     if not models:
         return ()
-    num_each = min(_MOST_PAIRS_A_MODEL, max(1, MOST_PAIRS // (2 * len(models))))
+    num_each = min(_MOST_PAIRS_A_MODEL, max(1, MOST_MIXTURES // (2 * len(models))))
     found: dict[int, list[tuple[str, str]]] = {}
     for name in models:
-        sdr_db = pair_means_db(evaluation, name)[:, 0]
+        sdr_db = mixture_means_db(evaluation, name)[:, 0]
         ranking = [int(n) for n in np.argsort(-sdr_db, kind="stable") if np.isfinite(sdr_db[n])]
         num_kinds = min(num_each, len(ranking) // 2) or len(ranking)
         best, worst = ranking[:num_kinds], ranking[num_kinds:][::-1][:num_kinds]
@@ -93,7 +93,7 @@ def choose_pairs(evaluation: Evaluation) -> tuple[Pick, ...]:
                 found.setdefault(index, []).append((name, reason))
     return tuple(
         Pick(index, tuple(reason for _, reason in why), _heard(models, [name for name, _ in why]))
-        for index, why in list(found.items())[:MOST_PAIRS]
+        for index, why in list(found.items())[:MOST_MIXTURES]
     )
 
 
@@ -117,9 +117,9 @@ def write_results_page(
     asked = {one.name: one for one in evaluation.methods}
 
     def examples() -> Iterator[tuple[Pick, Example]]:
-        for pick in choose_pairs(evaluation):
+        for pick in choose_examples(evaluation):
             chosen = [asked[name] for name in pick.names]
-            scored = evaluation.clips[pick.index]
+            scored = evaluation.mixtures[pick.index]
             yield pick, make_example(chosen, reader, pick.index, evaluation.seed, place, scored)
 
     path = folder / PAGE_NAME
@@ -134,7 +134,7 @@ def results_html(
 
     Examples are taken one at a time, until the page is as large as it may be (40 MB).
     """
-    num_mixtures = len(evaluation.clips)
+    num_mixtures = len(evaluation.mixtures)
     sections = [
         ("scores", "Scores", list(_tables(evaluation, f"{num_mixtures} mixtures"))),
         ("spread", "Spread", _charts(evaluation)),
@@ -165,14 +165,14 @@ def _heard(models: Sequence[str], picked: Sequence[str]) -> tuple[str, ...]:
 
 def _tables(evaluation: Evaluation, what: str) -> Iterator[str]:
     yield f"<p>{ABOUT}</p>"
-    for one in tables_of(evaluation, what):
+    for one in make_tables(evaluation, what):
         yield f'<div class="wide" tabindex="0">{table(one.head, one.rows, one.title)}</div>'
         words = "".join(f"<li>{html.escape(remark)}</li>" for remark in one.warnings)
         yield f"<ul>{words}</ul>" if words else ""
 
 
 def _charts(evaluation: Evaluation) -> list[str]:
-    if not any(clip.scores for clip in evaluation.clips):
+    if not any(clip.scores for clip in evaluation.mixtures):
         return []
     against = improvement_chart(evaluation)
     parts = [
@@ -213,7 +213,7 @@ def _examples(examples: Iterable[tuple[Pick, Example]]) -> list[str]:
 
 def _example(pick: Pick, example: Example) -> str:
     """One mixture: its reasons, then a row a source with picture, truth and every estimate."""
-    mixture_rows = example.rows_of(example.mixture).mean(axis=0)
+    mixture_rows = example.magnitude_rows(example.mixture).mean(axis=0)
     reference = float(mixture_rows.max())
 
     def heard(
@@ -234,12 +234,12 @@ def _example(pick: Pick, example: Example) -> str:
         f"<p>{html.escape(reasons)}</p>",
         f'<div class="heard">{heard("", "mixture", example.mixture, mixture_rows)}</div>',
     ]
-    true_rows = example.rows_of(example.sources).mean(axis=1)
+    true_rows = example.magnitude_rows(example.sources).mean(axis=1)
     for place, category in enumerate(example.categories):
         name = f"{place + 1:02d} {category}"
         cells = [_shown(example.pictures[place], name)]
         cells.append(heard(name, "ground truth", example.sources[place], true_rows[place]))
-        for model, answer in example.answers.items():
+        for model, answer in example.estimates.items():
             rows = answer.rows[place].mean(axis=0)
             scores = _scores(answer, place)
             cells.append(heard(name, model, answer.waveforms[place], rows, scores))
@@ -255,7 +255,7 @@ def _shown(jpeg: bytes | None, name: str) -> str:
     return f'<figure class="seen">{title}{inside}</figure>'
 
 
-def _scores(answer: Answer, place: int) -> str:
+def _scores(answer: ExampleEstimate, place: int) -> str:
     figures = zip(("SDR", "SIR", "SAR"), answer.scores_db[place].tolist(), strict=True)
     return ", ".join(f"{metric} {decibels(value)}" for metric, value in figures) + " dB"
 

@@ -43,7 +43,7 @@ def summary_table(name: str, title: str, summaries: Iterable[tuple[str, str, Sum
     rows: list[tuple[str, ...]] = []
     told: dict[str, list[str]] = defaultdict(list)
     for separator, reads, found in summaries:
-        counts = str(found.num_pairs - found.num_left_out), str(found.num_left_out)
+        counts = str(found.num_mixtures - found.num_left_out), str(found.num_left_out)
         figures = cells([found.sdr_db, found.sir_db, found.sar_db], found.intervals_db)
         rows.append((separator, reads, *figures, *counts))
         for reason, count in found.reasons.items():
@@ -71,8 +71,8 @@ def difference_table(
         differences: of each its name, the mixtures that count for both, means and intervals.
     """
     rows = [
-        (name, *cells(means_db.tolist(), edges_db, signed=True), str(num_pairs))
-        for name, num_pairs, means_db, edges_db in differences
+        (name, *cells(means_db.tolist(), edges_db, signed=True), str(num_mixtures))
+        for name, num_mixtures, means_db, edges_db in differences
     ]
     return Table("differences", title, ("separator", "SDR", "SIR", "SAR", "pairs"), tuple(rows))
 
@@ -101,7 +101,7 @@ def sdr_table(
     return Table(name, title, head, tuple(rows))
 
 
-def turned(table: Table, corner: str) -> Table:
+def transposed(table: Table, corner: str) -> Table:
     """The same table with rows for columns, and another word in its corner."""
     (_, *names), *rows = zip(table.head, *table.rows, strict=True)
     return replace(table, head=(corner, *names), rows=tuple(rows))
@@ -115,12 +115,12 @@ def cells(values_db: Sequence[float], edges_db: Edges, *, signed: bool = False) 
     """
     edges = [None] * len(values_db) if edges_db is None else edges_db
     return [
-        figure_cell(value, pair, signed=signed)
+        score_cell(value, pair, signed=signed)
         for value, pair in zip(values_db, edges, strict=False)
     ]
 
 
-def figure_cell(
+def score_cell(
     value: float,
     edges: Float64[np.ndarray, "2"] | None,
     *,
@@ -131,7 +131,7 @@ def figure_cell(
 
     A score is in dB, higher is better; what is none is written out, however large.
 
-    >>> figure_cell(134.2, None), figure_cell(134.2, np.array([130.0, 139.0]), is_score=False)
+    >>> score_cell(134.2, None), score_cell(134.2, np.array([130.0, 139.0]), is_score=False)
     ('>100', '134.20 ± 4.50')
     """
     text = decibels(value) if is_score else plain(value)
@@ -144,10 +144,10 @@ def figure_cell(
     return text
 
 
-def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:
+def scores_json(row_db: Sequence[float]) -> dict[str, float | None]:
     """SDR, SIR and SAR by name; null for what JSON has no number for.
 
-    >>> figures_json([9.5, math.inf, math.nan])
+    >>> scores_json([9.5, math.inf, math.nan])
     {'sdr_db': 9.5, 'sir_db': None, 'sar_db': None}
     """
     finite = [float(value) if math.isfinite(value) else None for value in row_db]
