@@ -140,7 +140,7 @@ def test_models(run) -> None:
     (mini,) = (entry for entry in listed if entry["name"] == "dgfnet-mini")
     assert len(mini["categories"]) == 16 and "violin" in mini["categories"]
     assert f"Categories of dgfnet-mini: {', '.join(mini['categories'])}\n" in shown
-    assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["what"]
+    assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["description"]
 
 
 @pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])

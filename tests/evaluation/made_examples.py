@@ -48,13 +48,13 @@ def example(
         [tone(300 * (place + 1) ** 2, num_channels) for place in range(len(categories))]
     )
     mixture = sources.sum(axis=0)
-    answers = {}
+    estimates = {}
     for place, model in enumerate(models):
         waveforms = (sources + np.float32(0.1 * (place + 1)) * mixture).astype(np.float32)
         scores_db = np.full((len(categories), 3), 10.0 - place)
-        answers[model] = ExampleEstimate(waveforms, magnitude_rows(waveforms, SETTINGS), scores_db)
+        estimates[model] = ExampleEstimate(waveforms, magnitude_rows(waveforms, SETTINGS), scores_db)
     pictures = tuple(jpeg(60 * (place + 1)) for place in range(len(categories)))
-    return Example(name, categories, mixture, sources, pictures, answers, SETTINGS)
+    return Example(name, categories, mixture, sources, pictures, estimates, SETTINGS)
 
 
 def scored_clips(names: tuple[str, ...], num_clips: int = 9) -> tuple[MixtureScores, ...]:

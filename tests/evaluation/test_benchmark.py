@@ -212,7 +212,7 @@ def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
 
 def test_an_answer_that_is_no_number_is_named(tmp_path: Path) -> None:
     broken = Method("broken", Broken(FRONT_END), FRONT_END, "nothing")
-    with pytest.raises(InputError, match="'broken' answers 'duet' with NaN or infinite samples"):
+    with pytest.raises(InputError, match="the estimates of 'broken' for 'duet' hold NaN or infinite samples"):
         list(score_clips([clip(tmp_path, "duet", noise(2))], [broken]))
 
 

@@ -100,7 +100,7 @@ def test_a_blur_keeps_colour_and_loses_shape() -> None:
 def test_hidden_crops_are_grey_and_need_crops() -> None:
     assert (CUE_ABLATIONS["hidden"](cues(0), never).crops == GREY).all()
     for ablation in ("hidden", "blurred"):
-        with pytest.raises(InputError, match="changes the crops, and the separator was given none"):
+        with pytest.raises(InputError, match="change the crops, and the separator reads none"):
             CUE_ABLATIONS[ablation](Cues(), never)
 
 

@@ -17,6 +17,13 @@ def waveforms(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return sources, sources + 0.3 * sources[::-1]
 
 
+def score_pair(
+    name: str, categories: tuple[str, ...], references: np.ndarray, estimates: np.ndarray
+) -> PairScores:
+    """Return the scores of one separator's estimates in one channel."""
+    return score_pairs(name, categories, references[:, None], estimates[None, :, None])[0]
+
+
 def three_pairs() -> list[PairScores]:
     """One good, one with a silent estimate, one with a silent reference."""
     good = score_pair("good", NAMES, *waveforms(0))

@@ -139,7 +139,7 @@ def test_another_evaluation_does_not_go_on_here(place: Path, tmp_path: Path) -> 
     for change, what in (
         ({"names": (str(place / "b.safetensors"),)}, "methods"),
         ({"with_baselines": True}, "methods"),
-        ({"labels": "told"}, "labels"),
+        ({"labels": "given"}, "labels"),
         ({"ablations": ("swapped",)}, "cues"),
         ({"metrics": ()}, "metrics"),
         ({"num_drawn": 4}, "data"),
@@ -152,7 +152,7 @@ def test_weights_and_sounds_count_by_what_is_in_them(place: Path, tmp_path: Path
     copy = tmp_path / "copy"
     run_plan(plan_of(copy), tmp_path / "out", stop_after=1)
     shutil.copy(copy / "b.safetensors", copy / "a.safetensors")
-    assert "(other separators)" in of_another(plan_of(copy), tmp_path / "out")
+    assert "(other methods)" in of_another(plan_of(copy), tmp_path / "out")
     shutil.copy(place / "a.safetensors", copy / "a.safetensors")
     with open_score_log(tmp_path / "out", plan_of(copy)) as score_log:
         assert score_log is not None and set(score_log.done) == {0}
@@ -173,7 +173,7 @@ def test_what_never_scored_anything_gives_way(place: Path, tmp_path: Path) -> No
 def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) -> None:
     """Ended by force while two workers score; what was written is not scored again."""
     words = ["evaluate", str(place / "a.safetensors"), "--data", str(place / "solos"), "--limit=9"]
-    words += ["--labels=told", "-o"]
+    words += ["--labels=given", "-o"]
     program = [sys.executable, "-m", "avsep", *words, str(tmp_path / "out"), "--set=workers=2"]
     score_log = tmp_path / "out" / SCORE_LOG_NAME
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

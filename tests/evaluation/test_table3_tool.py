@@ -17,7 +17,7 @@ def samples() -> list[GateSample]:
     found = []
     for seed in (0, 1):
         for ablation, change in shift.items():
-            row = f"full, seed {seed} (told{'' if ablation == 'all' else ', ' + ablation})"
+            row = f"full, seed {seed} (given{'' if ablation == 'all' else ', ' + ablation})"
             for place in range(5):
                 gate = np.full((4, 6), 0.25 + 0.1 * place + change, np.float32)
                 found.append(GateSample(row, f"clip{place}", "harp", gate))
@@ -28,7 +28,7 @@ def scores() -> dict:
     """Seed 0 scores as the paper does, seed 1 two decibels more."""
     return {
         "methods": {
-            f"{variant}, seed {seed} (told)": {
+            f"{variant}, seed {seed} (given)": {
                 "strict": dict(zip(FIGURES, (x + 2 * seed for x in paper), strict=True))
             }
             for variant, (_, paper) in table3.VARIANTS.items()

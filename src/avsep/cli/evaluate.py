@@ -107,7 +107,12 @@ def evaluate(
     from avsep.evaluation.results.result_tables import make_tables
     from avsep.evaluation.results.writing import as_json as all_of
     from avsep.evaluation.results.writing import write_results
-    from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, open_score_log, run_evaluation
+    from avsep.evaluation.run import (
+        EvaluationConfig,
+        EvaluationSettings,
+        open_score_log,
+        run_evaluation,
+    )
     from avsep.recipe import read_overrides
 
     settings = read_overrides(overrides or [], EvaluationSettings)
@@ -127,8 +132,8 @@ def evaluate(
     )
     drawn = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
-    with open_score_log(out, config) as journal:
-        scored = run_evaluation(config, methods, settings.workers, journal)
+    with open_score_log(out, config) as score_log:
+        scored = run_evaluation(config, methods, settings.workers, score_log)
         done = tuple(track(scored, total=len(config.mixtures), what=f"{chosen.unit} scored"))
     evaluation = Evaluation(methods, done, seed, chosen.warnings, config.metrics)
     data_name = data.resolve().name
@@ -155,7 +160,9 @@ def _draw(
 
     with working("drawing the best and the worst"):
         write_results_page(evaluation, config.mixtures, folder, data_name, config.device)
-        write_qualitative_figures(evaluation, config.mixtures, choice, folder / "figures", config.device)
+        write_qualitative_figures(
+            evaluation, config.mixtures, choice, folder / "figures", config.device
+        )
 
 
 def _show(tables: Iterable["Table"], warnings: Iterable[str]) -> None:

@@ -44,7 +44,12 @@ def models(
         "Systems, at the size of their papers",
         ["name", "what it is", "trained, millions", "frozen"],
         (
-            [entry.name, entry.description, _millions(entry.num_trained), _millions(entry.num_frozen)]
+            [
+                entry.name,
+                entry.description,
+                _millions(entry.num_trained),
+                _millions(entry.num_frozen),
+            ]
             for entry in systems
         ),
     )

@@ -22,7 +22,7 @@ from avsep.sound.front_end import FrontEnd, FrontEndSettings
 CPU = torch.device("cpu")
 Labels = Literal["both", "given", "predicted"]
 # Source of the category -> its words in the column `inputs` of the tables.
-_LABEL_INPUTS = {"given": "label given", "predicted": "label predicted from the picture"}
+_LABEL_INPUTS = {"given": "label given", "predicted": "label predicted"}
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from avsep.toyband.folder import ClipPaths, read_record
 SILENT_SUM = 1e-5
 # The lowest score under `strict`, and all three scores of a silent estimate.
 FLOOR_DB = -30.0
-# Mixtures in a batch under `legacy`: iQuery's 8 GPUs with 8 each. Other codes average over the batch
-# size of their training.
+# Mixtures in a batch under `legacy`: iQuery's 8 GPUs with 8 each. Other codes use the batch size of
+# their training.
 LEGACY_BATCH = 64
 # The share of resampled means inside an interval.
 LEVEL = 0.95

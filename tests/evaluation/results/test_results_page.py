@@ -17,7 +17,7 @@ from avsep.evaluation.results.charts import (
     mixture_means_db,
 )
 from avsep.evaluation.results.published import WARNING
-from avsep.evaluation.results.results_page import Pick, choose_examples, results_html
+from avsep.evaluation.results.results_page import ChosenMixture, choose_examples, results_html
 from evaluation.made_examples import SETTINGS, evaluation, example
 
 
@@ -65,7 +65,7 @@ def outline(page: str) -> Outline:
 
 
 def test_the_page_is_whole_and_says_everything_in_words() -> None:
-    pick = Pick(3, ("among the best of small",), ("small", "large"))
+    pick = ChosenMixture(3, ("among the best of small",), ("small", "large"))
     page = results_html(evaluation(), "band & co", [(pick, example("<duet>"))])
     found = outline(page)
     assert not found.unsaid and not found.outside
@@ -80,7 +80,7 @@ def test_the_page_is_whole_and_says_everything_in_words() -> None:
 
 def test_sounds_are_those_of_the_example() -> None:
     made = example(num_channels=2)
-    page = results_html(evaluation(), "band", [(Pick(0, (), ()), made)])
+    page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), made)])
     sounds = re.findall(r'aria-label="([^"]+)" src="data:audio/flac;base64,([^"]+)', page)
     heard = {
         name: soundfile.read(io.BytesIO(base64.b64decode(content)))[0] for name, content in sounds
@@ -114,14 +114,14 @@ def test_the_best_and_the_worst_of_each_model_are_picked_and_no_baseline() -> No
 def test_many_models_make_no_endless_page() -> None:
     names = tuple(f"model {number}" for number in range(20))
     picks = choose_examples(evaluation(("mixture", *names)))
-    assert 0 < len(picks) <= results_page.MOST_MIXTURES
+    assert 0 < len(picks) <= results_page.MAX_MIXTURES
     picked = choose_examples(evaluation(("mixture", *names[:5])))
     assert picked[0].names[0] == "model 0" and set(picked[0].names) == set(names[:5])
 
 
 def test_a_page_stops_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results_page, "MOST_BYTES", 10_000)
-    examples = [(Pick(n, (f"reason {n}",), ()), example(f"duet {n}")) for n in range(3)]
+    monkeypatch.setattr(results_page, "MAX_BYTES", 10_000)
+    examples = [(ChosenMixture(n, (f"reason {n}",), ()), example(f"duet {n}")) for n in range(3)]
     page = results_html(evaluation(), "band", examples)
     assert "reason 0" in page and "reason 1" not in page
     assert "2 more would have made this page too large" in page
@@ -164,6 +164,6 @@ def test_odd_names_and_perfect_scores_are_drawn() -> None:
 def test_a_missing_picture_is_said() -> None:
     made = example()
     without = type(made)(**{**vars(made), "pictures": (None, None)})
-    page = results_html(evaluation(), "band", [(Pick(0, (), ()), without)])
+    page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), without)])
     assert page.count("no picture can be read") == 2
     assert SETTINGS.sample_rate_hz == without.sample_rate_hz

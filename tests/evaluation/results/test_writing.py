@@ -32,7 +32,7 @@ FRONT_END = FrontEnd()
 LOOKING = CueSettings(CropSettings(), ("harp", "tuba"))  # which makes a row a model's
 ROWS = (
     Method("mixture", MixtureBaseline(FRONT_END), FRONT_END, "nothing"),
-    Method("good_1 (told)", MixtureBaseline(FRONT_END), FRONT_END, "true category", LOOKING),
+    Method("good_1 (given)", MixtureBaseline(FRONT_END), FRONT_END, "label given", LOOKING),
     Method("silent | 50%", MixtureBaseline(FRONT_END), FRONT_END, "picture", LOOKING),
 )
 
@@ -48,11 +48,11 @@ def clip(number: int) -> MixtureScores:
     name = f"clip{number}"
     scores = {
         "mixture": pair(name, generator.normal(0, 1, (2, 3)).tolist(), [False, False]),
-        "good_1 (told)": pair(name, generator.normal(9, 1, (2, 3)).tolist(), [False, False]),
+        "good_1 (given)": pair(name, generator.normal(9, 1, (2, 3)).tolist(), [False, False]),
         "silent | 50%": pair(name, [[-math.inf] * 3, [-60.5, -70.0, 1.0]], [True, True]),
     }
     metrics = {row: {"si-sdr": generator.normal(5, 1, 2)} for row in scores}
-    used = {"good_1 (told)": ("harp", "harp")}
+    used = {"good_1 (given)": ("harp", "harp")}
     videos = (f"v{number}", f"v{(number + 1) % 8}")
     groups = ("different categories", "2 sources")
     return MixtureScores(name, ("harp", "tuba"), scores, groups, used, None, videos, metrics)
@@ -92,10 +92,10 @@ def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
 
 
 def test_differences_are_of_the_same_mixtures(evaluation: Evaluation) -> None:
-    assert evaluation.reference == "good_1 (told)"
-    found = evaluation.difference("mixture", "good_1 (told)")
+    assert evaluation.reference == "good_1 (given)"
+    found = evaluation.difference("mixture", "good_1 (given)")
     changes = [
-        each.scores["mixture"].mean_db("strict") - each.scores["good_1 (told)"].mean_db("strict")
+        each.scores["mixture"].mean_db("strict") - each.scores["good_1 (given)"].mean_db("strict")
         for each in evaluation.mixtures[:8]
     ]
     np.testing.assert_allclose(found.means_db, np.mean(changes, axis=0))
@@ -108,9 +108,9 @@ def test_differences_are_of_the_same_mixtures(evaluation: Evaluation) -> None:
         )
         for i, each in enumerate(evaluation.mixtures[:8])
     )
-    shifted = replace(evaluation, mixtures=ups).difference("mixture", "good_1 (told)")
+    shifted = replace(evaluation, mixtures=ups).difference("mixture", "good_1 (given)")
     np.testing.assert_allclose(shifted.intervals_db, found.intervals_db, atol=1e-9)
-    own = evaluation.difference("good_1 (told)", "good_1 (told)")
+    own = evaluation.difference("good_1 (given)", "good_1 (given)")
     assert not own.means_db.any() and not own.intervals_db.any()
 
 
@@ -144,11 +144,11 @@ def test_a_line_of_the_journal_is_read_back_to_the_bit() -> None:
 def test_csv_has_a_line_for_each_source(evaluation: Evaluation) -> None:
     lines = list(csv.DictReader(io.StringIO(as_csv(evaluation))))
     assert len(lines) == 9 * 3 * 2
-    first = next(line for line in lines if line["separator"] == "good_1 (told)")
-    scores = evaluation.mixtures[0].scores["good_1 (told)"].scores_db
+    first = next(line for line in lines if line["separator"] == "good_1 (given)")
+    scores = evaluation.mixtures[0].scores["good_1 (given)"].scores_db
     assert float(first["sdr_db"]) == scores[0, 0] and first["number"] == "1"
     assert (first["category"], first["category_used"]) == ("harp", "harp")
-    metric = evaluation.mixtures[0].metrics["good_1 (told)"]["si-sdr"]
+    metric = evaluation.mixtures[0].metrics["good_1 (given)"]["si-sdr"]
     assert float(first["si_sdr_db"]) == metric[0]
     silent = next(line for line in lines if line["silent_estimate"] == "1")
     assert silent["sdr_db"] == "" and silent["left_out_legacy"] == "silent estimate"
@@ -173,8 +173,8 @@ def test_every_table_is_in_every_file(evaluation: Evaluation) -> None:
     assert len(rows) == sum(len(table.rows) + 2 for table in tables)
     num_cells = [len(re.split(r"(?<!\\)\|", row)) - 2 for row in rows]
     assert num_cells == [len(t.head) for t in tables for _ in range(len(t.rows) + 2)]
-    assert r"silent \| 50%" in markdown and r"good\_1 (told)" in markdown
-    assert r"silent | 50\% &" in latex and r"good\_1 (told)" in latex
+    assert r"silent \| 50%" in markdown and r"good\_1 (given)" in markdown
+    assert r"silent | 50\% &" in latex and r"good\_1 (given)" in latex
     assert r"eight \& more (dB), strict" in latex and "±" not in latex and r"$\pm$" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(tables)
     assert "± is half a 95 % interval" in markdown and markdown.count("± is half") == 1

@@ -134,7 +134,7 @@ def make_listening_test(
 
 def _can_be_told(example: Example, place: int) -> bool:
     """Whether there is a truth to hear, and a difference between the two answers."""
-    one, other = (answer.waveforms[place] for answer in example.answers.values())
+    one, other = (answer.waveforms[place] for answer in example.estimates.values())
     return not is_silent(example.sources[place]).all() and not np.array_equal(one, other)
 
 
@@ -144,14 +144,14 @@ def _as_test(
     seed: int,
     generator: np.random.Generator,
 ) -> ListeningTest:
-    names = list(asked[0][0].answers)
+    names = list(asked[0][0].estimates)
     asked = [asked[number] for number in generator.permutation(len(asked))]
     swapped = generator.permutation(np.arange(len(asked)) % 2).astype(bool)
     trials, keys = [], []
     for (example, place), is_swapped in zip(asked, swapped.tolist(), strict=True):
         first, second = reversed(names) if is_swapped else names
         identifier = generator.bytes(6).hex()
-        estimates = [example.answers[name].waveforms[place] for name in (first, second)]
+        estimates = [example.estimates[name].waveforms[place] for name in (first, second)]
         truth, sound_a, sound_b = equally_loud([example.sources[place], *estimates])
         rate_hz, picture = example.sample_rate_hz, example.pictures[place]
         trials.append(Trial(identifier, truth, sound_a, sound_b, rate_hz, picture))
