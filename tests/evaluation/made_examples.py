@@ -12,7 +12,7 @@ from avsep.evaluation.batches import ClipReader, CueSettings
 from avsep.evaluation.benchmark import Evaluation, MixtureScores
 from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import PairScores
-from avsep.evaluation.results.examples import ExampleEstimate, Example, magnitude_rows
+from avsep.evaluation.results.examples import Example, ExampleEstimate, magnitude_rows
 from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings
 
@@ -52,7 +52,9 @@ def example(
     for place, model in enumerate(models):
         waveforms = (sources + np.float32(0.1 * (place + 1)) * mixture).astype(np.float32)
         scores_db = np.full((len(categories), 3), 10.0 - place)
-        estimates[model] = ExampleEstimate(waveforms, magnitude_rows(waveforms, SETTINGS), scores_db)
+        estimates[model] = ExampleEstimate(
+            waveforms, magnitude_rows(waveforms, SETTINGS), scores_db
+        )
     pictures = tuple(jpeg(60 * (place + 1)) for place in range(len(categories)))
     return Example(name, categories, mixture, sources, pictures, estimates, SETTINGS)
 

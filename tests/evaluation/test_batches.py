@@ -103,7 +103,11 @@ def test_words_are_looked_up_in_the_models_own_list() -> None:
 
 def test_groups_come_from_the_clip(clips: tuple[ClipFiles, ...]) -> None:
     assert mixture_groups(clip_mixture(clips[0])) == ("different categories", "2 sources")
-    assert mixture_groups(clip_mixture(clips[2])) == ("different categories", "in harmony", "2 sources")
+    assert mixture_groups(clip_mixture(clips[2])) == (
+        "different categories",
+        "in harmony",
+        "2 sources",
+    )
 
 
 def test_motion_features_lie_beside_the_clip(clips: tuple[ClipFiles, ...], tmp_path: Path) -> None:

@@ -154,21 +154,21 @@ def test_groups_and_categories_are_summed_up_by_themselves(tmp_path: Path) -> No
         "different categories",
         "same category",
         "2 sources",
-        "with an unseen sound",
+        "with off-screen sound",
     ]
     means_db = [scored.scores["mixture"].mean_db("strict")[0] for scored in found.mixtures]
     same = found.summary("mixture", "strict", "same category")
     assert same.num_mixtures == 2 and same.sdr_db == pytest.approx(np.mean(means_db[:2]))
     assert found.summary("mixture", "strict", "different categories").sdr_db == means_db[2]
     written = as_json(found, "band")["methods"]["mixture"]  # type: ignore[index]
-    assert written["groups"]["with an unseen sound"]["strict"]["sdr_db"] == means_db[1]
+    assert written["groups"]["with off-screen sound"]["strict"]["sdr_db"] == means_db[1]
     tuba_db = found.mixtures[2].scores["mixture"].scores_db[1, 0]
     by_category = written["categories"]["strict"]
     assert by_category["tuba"] == pytest.approx({**by_category["tuba"], "sdr_db": tuba_db})
     assert {name: row["num_sources"] for name, row in by_category.items()} == {"harp": 5, "tuba": 1}
     tables = {table.name: table for table in make_tables(found, "band")}
     assert tables["groups"].head[:3] == (
-        "separator",
+        "method",
         "different categories (1)",
         "same category (2)",
     )
@@ -212,7 +212,9 @@ def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
 
 def test_an_answer_that_is_no_number_is_named(tmp_path: Path) -> None:
     broken = Method("broken", Broken(FRONT_END), FRONT_END, "nothing")
-    with pytest.raises(InputError, match="the estimates of 'broken' for 'duet' hold NaN or infinite samples"):
+    with pytest.raises(
+        InputError, match="the estimates of 'broken' for 'duet' hold NaN or infinite samples"
+    ):
         list(score_clips([clip(tmp_path, "duet", noise(2))], [broken]))
 
 

@@ -11,7 +11,13 @@ from avsep.cues.crops import CropSettings
 from avsep.data.clips import ClipFiles
 from avsep.data.prepared import read_prepared
 from avsep.evaluation.batches import ClipReader, CueSettings
-from avsep.evaluation.mixtures import Mixture, MixturePart, as_mixtures, read_middle_window, clip_mixture
+from avsep.evaluation.mixtures import (
+    Mixture,
+    MixturePart,
+    as_mixtures,
+    clip_mixture,
+    read_middle_window,
+)
 from avsep.evaluation.protocol import mixture_groups
 from avsep.sound.front_end import FrontEndSettings
 from evaluation.solos import hide_solos, make_solos, solo_sound

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dgfnet_table3 as table3
-from ablation_runs import FIGURES, plus_minus
+from ablation_runs import SCORE_KEYS, plus_minus
 from avsep.evaluation.gates import GateSample
 
 
@@ -29,7 +29,7 @@ def scores() -> dict:
     return {
         "methods": {
             f"{variant}, seed {seed} (given)": {
-                "strict": dict(zip(FIGURES, (x + 2 * seed for x in paper), strict=True))
+                "strict": dict(zip(SCORE_KEYS, (x + 2 * seed for x in paper), strict=True))
             }
             for variant, (_, paper) in table3.VARIANTS.items()
             for seed in (0, 1)

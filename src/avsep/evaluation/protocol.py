@@ -33,7 +33,7 @@ _MAX_WEIGHTS = 2_000_000
 # Names of the groups of mixtures, as they are in tables and results.json.
 SAME, DIFFERENT = "same category", "different categories"
 IN_HARMONY = "in harmony"
-OFFSCREEN = "with an unseen sound"
+OFFSCREEN = "with off-screen sound"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,12 @@ from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluator
 from avsep.evaluation.methods import Method
 from avsep.evaluation.mixtures import Mixture, MixturePart
-from avsep.evaluation.results.examples import PICTURE_PIXELS, make_example, source_mask, object_picture
+from avsep.evaluation.results.examples import (
+    PICTURE_PIXELS,
+    make_example,
+    object_picture,
+    source_mask,
+)
 from avsep.records import Batch, Separation, TimedBox, VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from evaluation.made_examples import SETTINGS

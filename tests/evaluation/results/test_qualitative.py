@@ -17,8 +17,8 @@ from avsep.evaluation.results.qualitative import (
     FigureLayout,
     choose_figures,
     draw_figure,
-    write_qualitative_figures,
     write_figures,
+    write_qualitative_figures,
 )
 from avsep.pages.figures import drawing
 from evaluation.made_examples import SETTINGS, evaluation, example, reader_of_duets

@@ -87,7 +87,7 @@ def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
     tables = {table.name: table for table in make_tables(evaluation, "ten")}
     assert "8 left out: silent estimate (silent | 50%)" in tables["legacy"].warnings
     (empty,) = (line for line in tables["legacy"].warnings if "batches" in line)
-    assert empty == "1 batches in which nothing counts are 0 dB in the mean (silent | 50%)"
+    assert empty == "1 batches in which no mixture counts are 0 dB in the mean (silent | 50%)"
     assert tables["strict"].rows[2][2].startswith("-30.00")
 
 
@@ -119,7 +119,7 @@ def test_every_clip_is_read_back_the_same(evaluation: Evaluation, tmp_path: Path
     write_results(evaluation, tmp_path, "band")
     written = json.loads((tmp_path / RESULTS_NAME).read_text(encoding="utf-8"))["mixtures"]
     found = [parse_mixture(clip) for clip in written]
-    again = replace(evaluation, clips=tuple(found))
+    again = replace(evaluation, mixtures=tuple(found))
     assert as_json(again, "band") == as_json(evaluation, "band")
     for mine, theirs in zip(evaluation.mixtures, found, strict=True):
         assert (mine.name, mine.videos, mine.groups) == (theirs.name, theirs.videos, theirs.groups)
@@ -133,7 +133,7 @@ def test_what_is_no_clip(content: object) -> None:
         parse_mixture(content)  # type: ignore[arg-type]
 
 
-def test_a_line_of_the_journal_is_read_back_to_the_bit() -> None:
+def test_a_line_of_the_score_log_is_read_back_to_the_bit() -> None:
     scored = clip(3)
     found = parse_mixture(json.loads(json.dumps(mixture_json(scored), allow_nan=False)))
     assert json.dumps(mixture_json(found)) == json.dumps(mixture_json(scored))
@@ -144,7 +144,7 @@ def test_a_line_of_the_journal_is_read_back_to_the_bit() -> None:
 def test_csv_has_a_line_for_each_source(evaluation: Evaluation) -> None:
     lines = list(csv.DictReader(io.StringIO(as_csv(evaluation))))
     assert len(lines) == 9 * 3 * 2
-    first = next(line for line in lines if line["separator"] == "good_1 (given)")
+    first = next(line for line in lines if line["method"] == "good_1 (given)")
     scores = evaluation.mixtures[0].scores["good_1 (given)"].scores_db
     assert float(first["sdr_db"]) == scores[0, 0] and first["number"] == "1"
     assert (first["category"], first["category_used"]) == ("harp", "harp")
@@ -194,7 +194,7 @@ def test_a_metric_is_a_column(evaluation: Evaluation) -> None:
     clips = list(evaluation.mixtures)
     undefined = clips[0].metrics | {"mixture": {"si-sdr": np.array([np.nan, 1.0])}}
     clips[0] = replace(clips[0], metrics=undefined)
-    fewer = replace(evaluation, clips=tuple(clips))
+    fewer = replace(evaluation, mixtures=tuple(clips))
     assert fewer.metric("mixture", "si-sdr").mean == pytest.approx(np.mean(means[1:]))
     assert "1 without SI-SDR (mixture)" in next(iter(make_tables(fewer, "ten"))).warnings
 
@@ -205,7 +205,7 @@ def test_a_metric_that_is_better_when_low_says_so(evaluation: Evaluation) -> Non
         for clip in evaluation.mixtures
         for one in [clip.metrics]
     )
-    low = replace(evaluation, clips=clips, metrics=("spectral",))
+    low = replace(evaluation, mixtures=clips, metrics=("spectral",))
     assert "MR-STFT: lower is better" in next(iter(make_tables(low, "ten"))).warnings
     assert not any("lower" in one for one in next(iter(make_tables(evaluation, "ten"))).warnings)
 
