@@ -75,7 +75,7 @@ SILENCE: dict[tuple[str, float], tuple[float, float, float] | None] = {
     ("equation-5", 0.001): None,
     ("equation-5", 0.002): None,
 }
-# Label -> limit the estimates to the mixture's magnitude. The network predicts the clean sound itself.
+# Label -> limit the estimates to the mixture's magnitude: the network predicts the clean sound.
 BOUND = {"at most the mixture": True, "as they come": False}
 UNBOUNDED = "bound"
 # The first columns of each table.

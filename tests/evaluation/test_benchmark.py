@@ -77,7 +77,7 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
     assert table.head == SUMMARY_HEAD and table.title == "of four"
     assert table.rows[0][:2] == ("mixture", "nothing") and table.rows[0][-2:] == ("1", "3")
     assert table.warnings == (f"2 left out: {ONE_SOURCE}", "1 left out: silent reference")
-    both = [("mixture", "nothing", summary), ("other", "picture", replace(summary, reasons={}))]
+    both = [("mixture", "nothing", summary), ("other", "label predicted", replace(summary, reasons={}))]
     told_apart = summary_table("strict", "of four", both).warnings
     assert told_apart[1] == "1 left out: silent reference (mixture)"
 

@@ -33,7 +33,7 @@ LOOKING = CueSettings(CropSettings(), ("harp", "tuba"))  # which makes a row a m
 ROWS = (
     Method("mixture", MixtureBaseline(FRONT_END), FRONT_END, "nothing"),
     Method("good_1 (given)", MixtureBaseline(FRONT_END), FRONT_END, "label given", LOOKING),
-    Method("silent | 50%", MixtureBaseline(FRONT_END), FRONT_END, "picture", LOOKING),
+    Method("silent | 50%", MixtureBaseline(FRONT_END), FRONT_END, "label predicted", LOOKING),
 )
 
 
