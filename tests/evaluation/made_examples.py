@@ -1,4 +1,4 @@
-"""Examples and evaluations made of a few tones, for pages and figures; no model is asked."""
+"""Make examples and evaluations of a few tones, for tests of pages and figures."""
 
 import io
 from pathlib import Path

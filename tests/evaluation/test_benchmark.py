@@ -1,4 +1,4 @@
-"""The benchmark over clips made by hand: who is asked, what is counted, what becomes null."""
+"""Test the benchmark on small clips: mixtures left out, groups, differences, null values."""
 
 import json
 import math
@@ -13,7 +13,7 @@ import torch
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, INPUTS, MixtureBaseline
-from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, score_clips
+from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, Evaluator, score_clips
 from avsep.evaluation.methods import Method
 from avsep.evaluation.results.result_tables import make_tables
 from avsep.evaluation.results.tables import SUMMARY_HEAD, summary_table
@@ -77,7 +77,10 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
     assert table.head == SUMMARY_HEAD and table.title == "of four"
     assert table.rows[0][:2] == ("mixture", "nothing") and table.rows[0][-2:] == ("1", "3")
     assert table.warnings == (f"2 left out: {ONE_SOURCE}", "1 left out: silent reference")
-    both = [("mixture", "nothing", summary), ("other", "label predicted", replace(summary, reasons={}))]
+    both = [
+        ("mixture", "nothing", summary),
+        ("other", "label predicted", replace(summary, reasons={})),
+    ]
     told_apart = summary_table("strict", "of four", both).warnings
     assert told_apart[1] == "1 left out: silent reference (mixture)"
 
@@ -192,6 +195,38 @@ class Mute(MixtureBaseline):
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
         answer = super().separate(batch)
         return replace(answer, magnitudes=answer.magnitudes * 0)
+
+
+class Sampling(MixtureBaseline):
+    """Notes the seed of each generator."""
+
+    def __init__(self, front_end: FrontEnd, seeds: list[int]) -> None:
+        super().__init__(front_end)
+        self.seeds = seeds
+
+    def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
+        assert generator is not None
+        self.seeds.append(generator.initial_seed())
+        return super().separate(batch)
+
+
+def test_noise_depends_on_the_seed_and_the_index_alone(tmp_path: Path) -> None:
+    clips = [clip(tmp_path, str(seed), noise(2, seed=seed)) for seed in range(3)]
+    seeds: list[int] = []
+    method = Method("sampling", Sampling(FRONT_END, seeds), FRONT_END, "nothing")
+    for seed in (0, 1):
+        list(score_clips(clips, [method], seed))
+    assert seeds == [0, 1, 2, 1_000_003, 1_000_004, 1_000_005]
+    Evaluator(clips, [method], seed=1).score(2)  # by itself, as in another process
+    assert seeds[-1] == 1_000_005
+
+
+def test_further_metrics_have_the_floor_of_strict(tmp_path: Path) -> None:
+    method = Method("mute", Mute(FRONT_END), FRONT_END, "nothing")
+    metrics = ("si-sdr", "si-sir")
+    evaluator = Evaluator([clip(tmp_path, "duet", noise(2))], [method], metrics=metrics)
+    values = evaluator.score(0).metrics["mute"]
+    assert values["si-sdr"].tolist() == values["si-sir"].tolist() == [-30.0, -30.0]
 
 
 def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:

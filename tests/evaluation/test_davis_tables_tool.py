@@ -1,4 +1,4 @@
-"""The tool of DAVIS' tables: what it makes of runs with known scores, and a run of its own."""
+"""Test the tool for DAVIS's tables: runs with known scores, and a run of its own."""
 
 import json
 import sys

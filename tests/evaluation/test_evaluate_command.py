@@ -1,4 +1,4 @@
-"""`avsep evaluate` with a model: rows, groups, trials, and the same JSON for the same seed."""
+"""Test `avsep evaluate` with a model: rows, groups, ablations, equal JSON for equal seeds."""
 
 import json
 from pathlib import Path

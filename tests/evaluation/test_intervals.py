@@ -1,4 +1,4 @@
-"""Intervals by video: where theory knows the answer, where pairs share videos, where none is."""
+"""Test intervals by video: against theory, with shared videos, with too few of them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The tool of LAVSS' tables: what it makes of runs with known scores, and what it launches."""
+"""Test the tool for LAVSS's tables: runs with known scores, and the runs it starts."""
 
 import json
 import sys

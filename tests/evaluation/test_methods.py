@@ -1,4 +1,4 @@
-"""Contenders: names to rows, and what a model is given in each of its rows, on a made clip."""
+"""Test methods by name, and the cues of a model in each of its rows, on one toyband clip."""
 
 import json
 import shutil

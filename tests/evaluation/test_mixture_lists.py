@@ -1,4 +1,4 @@
-"""Which mixtures are evaluated: drawn without repeats, listed and what of a list is missing."""
+"""Test the choice of mixtures: sampling without repeats, pair files with missing videos."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Mixtures of several clips: their middle windows added up, each source seen in its own video."""
+"""Test mixtures of several clips: the sum of middle windows, and the cues of each source."""
 
 from dataclasses import replace
 from pathlib import Path

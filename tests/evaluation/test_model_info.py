@@ -1,4 +1,4 @@
-"""The catalogue: every name once, and the papers' sizes counted without building them."""
+"""Test the list of models: every name once, and the parameters of the papers' networks."""
 
 import sys
 from collections.abc import Callable

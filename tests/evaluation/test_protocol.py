@@ -1,4 +1,4 @@
-"""Protocols: which mixtures count, what silence scores, how means are taken."""
+"""Test the protocols: mixtures that count, scores of silence, averages."""
 
 import numpy as np
 import pytest
@@ -110,6 +110,23 @@ def test_legacy_means_are_over_batches() -> None:
     expected_db = (good_db + (good_db + other_db) / 2 + other_db) / 3
     np.testing.assert_allclose([found.sdr_db, found.sir_db, found.sar_db], expected_db)
     assert found.num_empty_batches == 0 and found.num_left_out == 1
+
+
+def test_legacy_batches_are_of_64_mixtures() -> None:
+    good, other = three_pairs()[0], score_pair("other", NAMES, *waveforms(6))
+    # The 65th mixture is a batch by itself, and weighs as much as the 64 before it.
+    summary = summarise([good] * 64 + [other], "legacy")
+    expected_db = (good.mean_db("legacy") + other.mean_db("legacy")) / 2
+    np.testing.assert_allclose([summary.sdr_db, summary.sir_db, summary.sar_db], expected_db)
+
+
+def test_estimates_are_judged_in_the_channels_that_are_scored() -> None:
+    left, right = waveforms(7), waveforms(8)
+    references, estimates = (np.stack(pair, axis=1) for pair in zip(left, right, strict=True))
+    references[1, 1] = 0  # the right channel is not scored
+    estimates[0, 1] = 0
+    (pair,) = score_pairs("ears", NAMES, references, estimates[None])
+    assert not pair.silent_estimates.any() and pair.left_out_reason("legacy") is None
 
 
 def test_a_batch_of_silence_is_zero_decibels_under_legacy() -> None:

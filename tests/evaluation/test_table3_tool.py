@@ -1,4 +1,4 @@
-"""The tool of Table 3: what it makes of scores and gates that are known beforehand."""
+"""Test the tool for DGFNet's Table 3 on known scores and gates."""
 
 import json
 from pathlib import Path

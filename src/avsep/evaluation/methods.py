@@ -90,7 +90,7 @@ def find_methods(
     ]
     for model, name in zip(models.values(), _short_names(list(models)), strict=True):
         for method in model_methods(name, model, labels, ablations):
-            # A mono model then separates each ear by itself, so that its scores are comparable.
+            # All methods are scored on the same channels, so that their scores are comparable.
             settings = method.front_end.settings.model_copy(update={"num_channels": channels})
             methods.append(replace(method, front_end=FrontEnd(settings)))
     return tuple(methods)

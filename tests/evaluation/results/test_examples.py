@@ -1,4 +1,4 @@
-"""Examples made of clips: what is shown is what was asked, at one rate, with the right object."""
+"""Test examples of mixtures: estimates, sample rates and pictures of objects."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""results.html: what is listened to and why, all figures there, published ones apart."""
+"""Test results.html: examples, scores, and published scores apart."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Results as files: read back they are the same evaluation, and every table says the same."""
+"""Test the result files: JSON read back, and tables in every format."""
 
 import csv
 import io
