@@ -1,4 +1,4 @@
-"""A benchmark run: stopped and gone on with, on one core or two, the same to the byte."""
+"""Test an evaluation that is stopped and resumed, with one worker or two: equal bytes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Qualitative figures: which mixtures, what stands where, files that a paper can take."""
+"""Test qualitative figures: choice of mixtures, panels and layout, files."""
 
 import re
 import zlib
