@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from avsep.devices import find_device, supports_bfloat16, to_device
+from avsep.devices import find_device, one_thread, supports_bfloat16, to_device
 from avsep.errors import InputError
 from tiny_models import tiny_batch
 
@@ -57,3 +58,27 @@ def test_accelerators_are_asked_and_emulation_does_not_count(
     for module, expected in modules:
         monkeypatch.setattr(torch, "get_device_module", lambda device, found=module: found)
         assert supports_bfloat16(torch.device("cuda")) is expected
+
+
+def num_threads() -> tuple[int, list[int]]:
+    """Return the threads of PyTorch, and of every BLAS library that is loaded."""
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return torch.get_num_threads(), blas
+
+
+def test_one_thread_of_pytorch_and_blas_and_as_many_as_before_afterwards() -> None:
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threadpool_limits(limits=2, user_api="blas"):
+            before = num_threads()
+            assert before[0] == 2 and before[1] and set(before[1]) == {2}
+            with one_thread():
+                inside = num_threads()
+            assert num_threads() == before
+            with pytest.raises(RuntimeError), one_thread():
+                raise RuntimeError
+            assert num_threads() == before
+    finally:
+        torch.set_num_threads(torch_threads)
+    assert inside == (1, [1] * len(before[1]))
