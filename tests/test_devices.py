@@ -1,5 +1,6 @@
 """Devices by name, and records on them."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,3 +83,18 @@ def test_one_thread_of_pytorch_and_blas_and_as_many_as_before_afterwards() -> No
     finally:
         torch.set_num_threads(torch_threads)
     assert inside == (1, [1] * len(before[1]))
+
+
+def test_threads_of_pytorch_are_limited_where_threadpoolctl_does_not_find_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not every build of PyTorch has the OpenMP threads that threadpoolctl limits."""
+    monkeypatch.setattr("avsep.devices.threadpool_limits", lambda limits: nullcontext())
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            inside = torch.get_num_threads()
+        assert (inside, torch.get_num_threads()) == (1, 2)
+    finally:
+        torch.set_num_threads(torch_threads)
