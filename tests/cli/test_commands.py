@@ -1,4 +1,4 @@
-"""The commands: what they print and write, exit codes, one clear line for bad input."""
+"""Test the commands: output, files, exit codes, and one-line errors for bad input."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_toyband_makes_clips_and_goes_on(run, tmp_path: Path) -> None:
     folder = tmp_path / "band"
     done = run("toyband", folder, "--clips", 2, "--seed", 1000, "--workers", 1, *SMALL)
     assert done.code == 0
-    assert f"2 clips in {folder}, seed 1000 (plays held-out notes)" in done.out
+    assert f"2 clips in {folder}, seed 1000 (held-out notes)" in done.out
     assert sorted(path.name for path in folder.glob("*.mp4")) == ["000001.mp4", "000002.mp4"]
     assert run("toyband", folder, "--clips", 2, "--seed", 1000, *SMALL).code == 0
     other = run("toyband", folder, "--clips", 2, "--seed", 1, *SMALL)
@@ -84,8 +84,8 @@ def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
     assert done.code == 0
     (clip,) = read_toyband(tmp_path / "band")
     stems = [soundfile.info(path) for path in (clip.sources[0].path, *clip.offscreen)]
-    assert all(one.channels == 2 for one in stems)
-    assert all(one.visible.azimuth_degrees for one in clip.sources)
+    assert all(stem.channels == 2 for stem in stems)
+    assert all(source.visible.azimuth_degrees for source in clip.sources)
     assert run("check", tmp_path / "band").code == 0
 
 
@@ -101,18 +101,18 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
     assert "1 left out: one source only, nothing to separate it from" in done.out
     assert "1 left out: silent reference" in done.out
     results = json.loads((tmp_path / "scores" / "results.json").read_text())
-    assert list(results["separators"]) == [
+    assert list(results["methods"]) == [
         "mixture",
         "nmf-mfcc",
         "ideal-ratio-mask",
         "ideal-binary-mask",
     ]
-    figures = {name: found["strict"] for name, found in results["separators"].items()}
-    assert all(f["num_pairs"] == 3 and f["num_left_out"] == 2 for f in figures.values())
+    figures = {name: found["strict"] for name, found in results["methods"].items()}
+    assert all(f["num_mixtures"] == 3 and f["num_left_out"] == 2 for f in figures.values())
     # A mask of the truth beats the mixture by far, on any clip.
     assert figures["ideal-ratio-mask"]["sdr_db"] > figures["mixture"]["sdr_db"] + 5
-    assert [clip["left_out"] is None for clip in results["clips"]] == [False, True, True]
-    silent = results["clips"][1]["scores"]["mixture"]
+    assert [clip["left_out"] is None for clip in results["mixtures"]] == [False, True, True]
+    silent = results["mixtures"][1]["scores"]["mixture"]
     assert (
         silent["left_out"]["strict"] == "silent reference"
         and silent["sources"][0]["sdr_db"] is None
@@ -122,7 +122,7 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
 def test_evaluate_is_the_same_twice_to_the_byte(run, band: Path) -> None:
     first, second = (run("evaluate", "mixture", "--data", band, "--json") for _ in range(2))
     assert first.code == 0 and first.out == second.out
-    assert list(json.loads(first.out)["separators"]) == list(BASELINES)
+    assert list(json.loads(first.out)["methods"]) == list(BASELINES)
 
 
 def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_models(run) -> None:
     (mini,) = (entry for entry in listed if entry["name"] == "dgfnet-mini")
     assert len(mini["categories"]) == 16 and "violin" in mini["categories"]
     assert f"Categories of dgfnet-mini: {', '.join(mini['categories'])}\n" in shown
-    assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["what"]
+    assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["description"]
 
 
 @pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])
@@ -154,11 +154,11 @@ def test_a_reader_that_ends_early_is_no_fault(words: list[str]) -> None:
 
 
 def test_doctor(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    well = run("doctor")
-    assert well.code == 0 and "note bank" in well.out and "MISSING" not in well.out
+    passed = run("doctor")
+    assert passed.code == 0 and "note bank" in passed.out and "MISSING" not in passed.out
     monkeypatch.setattr("avsep.doctor.CODECS", ("libx264", "codec-of-tomorrow"))
-    ill = run("doctor", "--json")
-    found = {finding["name"]: finding for finding in json.loads(ill.out)["findings"]}
-    assert ill.code == 2 and not found["FFmpeg"]["well"]
-    assert "cannot write: codec-of-tomorrow" in found["FFmpeg"]["detail"]
-    assert "pip install" in found["FFmpeg"]["remedy"]
+    failed = run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(failed.out)["checks"]}
+    assert failed.code == 2 and not checks["FFmpeg"]["passed"]
+    assert "cannot write: codec-of-tomorrow" in checks["FFmpeg"]["detail"]
+    assert "pip install" in checks["FFmpeg"]["remedy"]

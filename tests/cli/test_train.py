@@ -1,3 +1,5 @@
+"""Test `avsep train`: runs, resuming, dry runs, one-line errors, and no process left behind."""
+
 import hashlib
 import shutil
 import signal
@@ -40,7 +42,7 @@ def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: 
     assert "3 clips to train on (6 sources), 3 to validate with" in done.out
     assert "4 steps of 2 mixtures" in done.out
     assert f"best model: {tmp_path / 'run' / 'model.safetensors'}" in done.out
-    assert "step 4: SDR " in done.err and "from the picture" in done.err
+    assert "step 4: SDR " in done.err and "dB label predicted" in done.err
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert len(model.settings.categories) == 16
     facts = read_card(tmp_path / "run" / "model.safetensors").metadata
@@ -89,7 +91,7 @@ def test_a_run_goes_on_from_any_folder_and_with_moved_clips(
         stem.write_bytes(stem.read_bytes() + bytes(1))
     refused = run(*resume, "--data", tmp_path / "moved")
     assert refused.code == 2 and "moved'] are not the clips that" in refused.err
-    assert "give those as --data, wherever they lie now, or give another --run" in refused.err
+    assert "give those as --data, in whatever folder they are now, or give another --run" in refused.err
 
 
 def test_what_a_run_began_with_is_written_down(
@@ -140,7 +142,7 @@ def test_a_dry_run_shows_all_and_leaves_nothing(run: Callable, words: list, tmp_
         (["--set", "optimizers.eyes.learning_rate=1"], "unknown group of parameters 'eyes'"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--init", "dgfnet-maxi"], "unknown model 'dgfnet-maxi'"),
-        (["--resume"], "holds no run to go on with"),
+        (["--resume"], "holds no run to resume"),
     ],
 )
 def test_bad_input_is_one_line(
