@@ -34,8 +34,8 @@ class CueKind:
     """The time axis of a cue, and its mirror image.
 
     Attributes:
-        rows: crop: one row a crop; motion: one row a grey picture; clip: of the whole clip,
-            whatever the window, its last axis padded to the longest of a batch.
+        rows: crop: one row a crop; motion: one row a grey picture; clip: the same for every window
+            of the clip, its last axis padded to the longest of a batch.
         mirror: cue -> the cue of mirrored pictures; none: it cannot be mirrored.
     """
 
@@ -99,7 +99,7 @@ def window_cues(
     Args:
         windows: [B][S] sources and the starts of their windows.
         window_seconds: length of every window.
-        names: names of the cues to build; default: all that the sources have.
+        names: names of the cues to build; default: every cue that all sources have.
         num_crops: crops of each source; none: as the settings of the sources say.
         select: choice of crops among those inside the window.
     """

@@ -202,7 +202,7 @@ class DataModule(LightningDataModule):
 
     @cached_property
     def validation(self) -> list[Batch]:
-        """The validation batches, the same each time, whatever the training mixes."""
+        """The validation batches, the same for every setting of the training's mixing."""
         mixtures = self._mixtures(self.caches[1], validation_mixing(self.recipe), _VALIDATION_SEED)
         items = [mixtures[index] for index in range(self.recipe.training.num_validation)]
         starts = range(0, len(items), _VALIDATION_BATCH)
@@ -277,7 +277,7 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
     ) -> None:
         """Mix the sources of a cache; `categories` is the model's list.
 
-        A model without categories, such as DAVIS, is given none, whatever the labels are.
+        For a model without categories, such as DAVIS, every label becomes -1.
 
         Raises:
             InputError: a category that the model does not have, or sources that cannot be mixed.
