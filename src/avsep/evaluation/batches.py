@@ -75,6 +75,7 @@ class ClipReader:
         mixture = self.mixtures[index]
         if self._current[0] != index:
             self._current = (index, {})
+        # Methods of one front end are scored on the very same samples.
         items = self._current[1]
         if front_end not in items:
             items[front_end] = self._mix(mixture, front_end)
@@ -86,6 +87,7 @@ class ClipReader:
         repeat = mixture.rule is not None
         cues = self._cues(mixture.parts, cue_settings, front_end, repeat)
 
+        # A function, since only the ablation "wrong" reads other clips.
         def other_cues() -> Cues:
             return self._cues(self._other_parts(index), cue_settings, front_end, repeat)
 
@@ -153,6 +155,7 @@ class ClipReader:
         mixture = self.mixtures[index]
         present, num_mixtures = set(mixture.categories), len(self.mixtures)
         others: list[MixturePart] = []
+        # From the next mixture on, so that the choice depends on the list alone.
         for step in range(1, num_mixtures):
             parts = self.mixtures[(index + step) % num_mixtures].parts
             others += [

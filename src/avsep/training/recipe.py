@@ -114,6 +114,7 @@ class TrainRecipe(BaseModel):
     data_sha256: str | None = Field(
         default=None, description="digest of the clips to train on, written by a run"
     )
+    # Any, as the class that checks it depends on `model`: `model_settings` makes it.
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="settings of the model; the default of each is the paper's",
@@ -149,6 +150,7 @@ def load_training(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Tr
 
 def fill_in_defaults(recipe: TrainRecipe, origin: str | Path) -> TrainRecipe:
     """Return the recipe with all settings of its model; `origin` is the name in errors."""
+    # TOML has no null: a setting that is none is left out, and its default is none as well.
     settings = model_settings(recipe, origin).model_dump(mode="json", exclude_none=True)
     return recipe.model_copy(update={"settings": settings})
 

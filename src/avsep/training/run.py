@@ -103,6 +103,7 @@ class TrainingRun:
         folder = RunFolder(options.folder or Path("runs") / name)
         recipe = _recipe_of(options, folder)
         data = DataModule(recipe, options.cache, options.num_workers)
+        # A resumed run may have its clips in another folder, but they must be the same.
         if not options.resume:
             digest = clips_digest(data.lists.training)
             recipe = recipe.model_copy(update={"data_sha256": digest})
@@ -188,6 +189,7 @@ class TrainingRun:
             LossLogger(logger, progress, timer, settings.log_every_steps),
             CheckpointSaver(folder.checkpoints, settings, stop),
         ]
+        # The running average copies the model when the trainer sets up, so after this.
         model = self.model.train()
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)
@@ -355,6 +357,7 @@ class RunFolder:
         paths = [self.checkpoints / name for name in (LAST, PREVIOUS)]
         paths = [path for path in paths if path.is_file()]
         reason = ""
+        # A truncated file raises one of several errors, depending on where it ends.
         for path in paths:
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -398,6 +401,7 @@ def _recipe_of(options: TrainingOptions, folder: RunFolder) -> TrainRecipe:
         recipe = recipe.model_copy(update={"init": options.init, "init_sha256": None})
     if stored is None:
         return resolved(recipe)
+    # --resume without --init: the checkpoint that the run started from.
     if recipe.init is None:
         init = {"init": stored.init, "init_sha256": stored.init_sha256}
         recipe = recipe.model_copy(update=init)
@@ -413,6 +417,7 @@ def _recipe_of(options: TrainingOptions, folder: RunFolder) -> TrainRecipe:
 def _lightning_device(name: str) -> tuple[str, list[int] | int]:
     """Return Lightning's accelerator and devices for a device of PyTorch."""
     if name == "auto":
+        # Lightning's own choice, one device: batches are not split.
         return "auto", 1
     device = find_device(name)
     if device.type in ("cpu", "mps"):

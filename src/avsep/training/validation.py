@@ -69,6 +69,7 @@ class Validation(StepCallback):
         is_best = metrics[BEST] > self.best_sdr_db
         self.logger.write(step, metrics)
         self._show(step, recipe.training.num_samples, device)
+        # Compared by `>`: of equal scores the first model stays, and NaN is never the best.
         if is_best:
             self.best_sdr_db = metrics[BEST]
             metadata = self.metadata | {"step": step, "validation": metrics}
@@ -110,6 +111,7 @@ def validate(
     `validation/sdr_predicted_db` with it predicted from the picture. The second run also has
     `validation/category_accuracy`, the share of sources whose prediction is right.
     """
+    # The average's modules are in the mode they were copied in: restored, not assumed.
     was_training = model.training
     model.eval()
     values: dict[str, list[float]] = {}  # one value a batch
@@ -120,6 +122,7 @@ def validate(
             values.setdefault(f"validation/loss_{name}", []).append(float(value))
         separations = {"": model.separate(batch)}
         if "category" in model.required_cues and batch.cues.category is not None:
+            # The case of a user who gives no labels.
             unlabelled = replace(batch, cues=replace(batch.cues, category=None))
             separations["_predicted"] = model.separate(unlabelled)
             accuracy = _category_accuracy(separations["_predicted"], batch.cues.category)
