@@ -8,6 +8,7 @@ from avsep.layers.audio_unet import UNetSettings
 from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.layers.cross_modal import CrossModalSettings
 from avsep.models import MODELS
+from avsep.models.base import SeparationModel
 from avsep.models.davis.convolution_attention import ConvolutionAttentionSettings
 from avsep.models.davis.frame_network import TemporalTransformerSettings
 from avsep.models.davis.separation_unet import SeparationUNetSettings
@@ -94,8 +95,8 @@ TINY = {
 }
 
 
-def tiny_model(name: str, seed: int = 0, **changes: object) -> nn.Module:
-    """A system with random weights that let a signal through, in eval mode."""
+def tiny_model(name: str, seed: int = 0, **changes: object) -> SeparationModel:
+    """Make a model in eval mode, with random weights that let a signal through."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = MODELS[name](MODELS[name].Settings(**TINY[name] | changes))

@@ -1,4 +1,4 @@
-"""What every separator promises, whoever asks: shapes, batches, order of sources, silence."""
+"""Test the contract of every baseline: shapes, batches, order of sources, silence."""
 
 import pytest
 import torch
@@ -35,33 +35,33 @@ def test_it_separates_by_the_one_signature(name: str) -> None:
     separator = BASELINES[name](FRONT_END)
     assert isinstance(separator, SeparationMethod)
     generator = torch.Generator().manual_seed(0)
-    answer = separator.separate(batch_of(noise(1, 2)), generator=generator)
-    assert torch.equal(answer.magnitudes, separator.separate(batch_of(noise(1, 2))).magnitudes)
+    separation = separator.separate(batch_of(noise(1, 2)), generator=generator)
+    assert torch.equal(separation.magnitudes, separator.separate(batch_of(noise(1, 2))).magnitudes)
 
 
 @pytest.mark.parametrize(("num_sources", "num_channels"), [(1, 1), (2, 2), (4, 1)])
 def test_shapes_levels_and_unit_phase(name: str, num_sources: int, num_channels: int) -> None:
     batch = batch_of(noise(2, num_sources, num_channels))
-    answer = separate(name, batch)
+    separation = separate(name, batch)
     num_frames = FRONT_END.settings.stft.num_frames(NUM_SAMPLES)
-    assert answer.magnitudes.shape == (2, num_sources, num_channels, 512, num_frames)
-    assert answer.phase.shape == (2, num_channels, 512, num_frames)
-    assert answer.presence.shape == (2, num_sources)
-    assert answer.magnitudes.isfinite().all() and (answer.magnitudes >= 0).all()
-    assert ((answer.presence >= 0) & (answer.presence <= 1)).all()
-    assert torch.allclose(answer.phase.abs(), torch.ones_like(answer.phase.real))
+    assert separation.magnitudes.shape == (2, num_sources, num_channels, 512, num_frames)
+    assert separation.phase.shape == (2, num_channels, 512, num_frames)
+    assert separation.presence.shape == (2, num_sources)
+    assert separation.magnitudes.isfinite().all() and (separation.magnitudes >= 0).all()
+    assert ((separation.presence >= 0) & (separation.presence <= 1)).all()
+    assert torch.allclose(separation.phase.abs(), torch.ones_like(separation.phase.real))
     # The phase is the mixture's: with the mixture's own magnitude it is the mixture again.
     magnitude, _ = FRONT_END.spectrogram(batch.mixture)
-    back = FRONT_END.waveform(magnitude, answer.phase, NUM_SAMPLES)
+    back = FRONT_END.waveform(magnitude, separation.phase, NUM_SAMPLES)
     assert torch.allclose(back, batch.mixture, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_precision_in_is_precision_out(name: str, dtype: torch.dtype) -> None:
-    answer = separate(name, batch_of(noise(1, 2).to(dtype)))
-    assert answer.magnitudes.dtype == answer.presence.dtype == dtype
-    assert answer.phase.dtype == dtype.to_complex()
-    sounds = waveforms(answer, FRONT_END, NUM_SAMPLES)
+    separation = separate(name, batch_of(noise(1, 2).to(dtype)))
+    assert separation.magnitudes.dtype == separation.presence.dtype == dtype
+    assert separation.phase.dtype == dtype.to_complex()
+    sounds = waveforms(separation, FRONT_END, NUM_SAMPLES)
     assert sounds.dtype == dtype and sounds.shape == (1, 2, 1, NUM_SAMPLES)
 
 
@@ -78,7 +78,7 @@ def test_a_batch_is_its_items_one_by_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2], [2, 0, 1]])
-def test_permuted_sources_are_permuted_answers(name: str, order: list[int]) -> None:
+def test_permuted_sources_are_permuted_estimates(name: str, order: list[int]) -> None:
     sources = noise(2, 3)
     mixture = sources.sum(1)
     straight, permuted = (separate(name, Batch(mixture, s)) for s in (sources, sources[:, order]))
@@ -86,7 +86,7 @@ def test_permuted_sources_are_permuted_answers(name: str, order: list[int]) -> N
     assert torch.equal(permuted.presence, straight.presence[:, order])
 
 
-def test_swapped_channels_are_swapped_answers(name: str) -> None:
+def test_swapped_channels_are_swapped_estimates(name: str) -> None:
     sources = noise(1, 2, num_channels=2)
     straight, swapped = (separate(name, batch_of(s)) for s in (sources, sources.flip(2)))
     assert torch.equal(swapped.magnitudes, straight.magnitudes.flip(2))
@@ -96,25 +96,25 @@ def test_swapped_channels_are_swapped_answers(name: str) -> None:
 def test_a_silent_source_changes_nothing_for_the_others(name: str) -> None:
     sources = noise(1, 2)
     more = torch.cat([sources, torch.zeros_like(sources[:, :1])], dim=1)
-    few, many = separate(name, batch_of(sources)), separate(name, batch_of(more))
-    assert torch.equal(many.magnitudes[:, :2], few.magnitudes)
-    assert torch.equal(many.presence[:, :2], few.presence)
+    two, three = separate(name, batch_of(sources)), separate(name, batch_of(more))
+    assert torch.equal(three.magnitudes[:, :2], two.magnitudes)
+    assert torch.equal(three.presence[:, :2], two.presence)
 
 
-def test_all_silence_is_answered_with_silence(name: str) -> None:
-    answer = separate(name, batch_of(torch.zeros(1, 2, 1, NUM_SAMPLES)))
-    assert not answer.magnitudes.any()
-    assert not waveforms(answer, FRONT_END).any()
+def test_silence_in_silence_out(name: str) -> None:
+    separation = separate(name, batch_of(torch.zeros(1, 2, 1, NUM_SAMPLES)))
+    assert not separation.magnitudes.any()
+    assert not waveforms(separation, FRONT_END).any()
 
 
-def test_what_is_given_is_left_as_it_was(name: str) -> None:
-    sources = noise(2, 2).transpose(0, 1)  # not contiguous either
+def test_inputs_are_not_changed(name: str) -> None:
+    sources = noise(2, 2).transpose(0, 1)  # not contiguous
     batch = batch_of(sources)
-    kept = sources.clone(), batch.mixture.clone()
-    answer = separate(name, batch)
-    assert torch.equal(sources, kept[0]) and torch.equal(batch.mixture, kept[1])
+    copies = sources.clone(), batch.mixture.clone()
+    separation = separate(name, batch)
+    assert torch.equal(sources, copies[0]) and torch.equal(batch.mixture, copies[1])
     straight = separate(name, batch_of(sources.contiguous()))
-    assert torch.equal(answer.magnitudes, straight.magnitudes)
+    assert torch.equal(separation.magnitudes, straight.magnitudes)
 
 
 @pytest.mark.parametrize("level", [1e-6, 1e3])
@@ -128,17 +128,17 @@ def test_ratio_masks_of_sources_in_phase_share_out_the_mixture() -> None:
     shape = noise(1, 1)
     gains = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)[None, :, None, None]
     batch = batch_of(shape * gains)
-    answer = separate("ideal-ratio-mask", batch)
+    separation = separate("ideal-ratio-mask", batch)
     magnitude, _ = FRONT_END.spectrogram(batch.mixture)
-    assert torch.allclose(answer.magnitudes.sum(1), magnitude, atol=1e-6)
-    sounds = waveforms(answer, FRONT_END, NUM_SAMPLES)
+    assert torch.allclose(separation.magnitudes.sum(1), magnitude, atol=1e-6)
+    sounds = waveforms(separation, FRONT_END, NUM_SAMPLES)
     assert torch.allclose(sounds.sum(1), batch.mixture, atol=1e-6)
     assert torch.allclose(sounds, batch.sources, atol=1e-6)
 
 
 def test_binary_masks_give_each_cell_away_once_at_most() -> None:
     batch = batch_of(noise(1, 3))
-    answer = separate("ideal-binary-mask", batch)
+    separation = separate("ideal-binary-mask", batch)
     magnitude, _ = FRONT_END.spectrogram(batch.mixture)
-    masks = answer.magnitudes / magnitude[:, None]
+    masks = separation.magnitudes / magnitude[:, None]
     assert torch.isclose(masks, masks.round(), atol=1e-9).all() and masks.max() == 1

@@ -1,4 +1,4 @@
-"""The library: what was prepared is what the files hold, and only what changed is made again."""
+"""Test SourceCache: files have the sources' sound and cues; only what changed is built again."""
 
 import os
 import shutil
@@ -52,15 +52,15 @@ def cache(clips: list[ClipFiles], tmp_path_factory: pytest.TempPathFactory) -> S
 def test_a_source_is_its_stem_and_its_own_object(cache: SourceCache) -> None:
     assert len(cache) == 8
     for index, source in enumerate(cache.sources):
-        found = cache[index]
+        cached = cache[index]
         stem = read_sound(source.path, RATE_HZ)
-        assert found.num_samples == stem.shape[1]
-        np.testing.assert_allclose(found.piece(100, 900), stem[:, 100:900], atol=2**-15)
+        assert cached.num_samples == stem.shape[1]
+        np.testing.assert_allclose(cached.piece(100, 900), stem[:, 100:900], atol=2**-15)
         rows = np.array([0, 7, 3])
         boxes = [source.visible.box_at(row / 2) for row in rows]
-        torch.testing.assert_close(found.rows("boxes", rows), torch.tensor(boxes))
-        crops, crop_motion = found.rows("crops", rows), found.rows("crop_motion", np.arange(20))
-        assert found.num_rows("appearance") == 0
+        torch.testing.assert_close(cached.rows("boxes", rows), torch.tensor(boxes))
+        crops, crop_motion = cached.rows("crops", rows), cached.rows("crop_motion", np.arange(20))
+        assert cached.num_rows("appearance") == 0
         for crop, row in zip(crops, rows, strict=True):
             # Pictures last a fifth of a second; one is shown at the time of every second crop.
             expected = grey_of(index % 2, int(row / 2 * 5) / 5)
@@ -75,16 +75,16 @@ def test_sounds_beyond_full_scale_stay_as_loud(tmp_path: Path) -> None:
     clip = make_duet(tmp_path, "loud", ("cello", "flute"), 200)
     quiet, rate_hz = soundfile.read(clip.sources[0].path)
     soundfile.write(clip.sources[0].path, 5 * quiet, rate_hz, subtype="FLOAT")
-    found = prepared([clip], tmp_path / "cache")
+    cache = prepared([clip], tmp_path / "cache")
     # One step of 16 bits is twice as high, as the peak is at 2.
-    np.testing.assert_allclose(found[0].piece(0, len(quiet))[0], 5 * quiet, atol=2**-14)
-    for source, is_loud in zip(found.paths_of(clip), (True, False), strict=True):
+    np.testing.assert_allclose(cache[0].piece(0, len(quiet))[0], 5 * quiet, atol=2**-14)
+    for source, is_loud in zip(cache.paths_of(clip), (True, False), strict=True):
         with safe_open(source, framework="np") as file:
             assert ("peak" in file.keys()) == is_loud  # noqa: SIM118
 
 
 @given(start_seconds=st.floats(-1, 5), window_seconds=st.floats(0.1, 6))
-def test_rows_are_those_of_a_look(
+def test_rows_are_those_of_crops_in_memory(
     cache: SourceCache, start_seconds: float, window_seconds: float
 ) -> None:
     source = cache[0]
@@ -99,7 +99,7 @@ def test_rows_are_those_of_a_look(
             assert rows.equal(crops.rows("crop_motion", indices).to(rows.dtype))
 
 
-def test_nothing_unchanged_is_prepared_again(clips: list[ClipFiles], tmp_path: Path) -> None:
+def test_an_unchanged_source_is_not_cached_again(clips: list[ClipFiles], tmp_path: Path) -> None:
     def written() -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
@@ -110,18 +110,18 @@ def test_nothing_unchanged_is_prepared_again(clips: list[ClipFiles], tmp_path: P
     assert more.missing() == clips[2:]
     assert sorted(more.build(num_workers=0)) == [clip.name for clip in clips]
     assert len(written()) == 8 and first.items() <= written().items()
-    fewer_shown = LOOKS.model_copy(update={"num_crops": 1})
-    fewer = SETTINGS.model_copy(update={"crops": fewer_shown})
+    fewer_crops = LOOKS.model_copy(update={"num_crops": 1})
+    fewer = SETTINGS.model_copy(update={"crops": fewer_crops})
     assert not SourceCache(clips, fewer, tmp_path).missing()
-    # A build that was killed leaves whole files alone, and goes on.
+    # A build that was killed leaves complete files, and is continued.
     next(path for path in tmp_path.iterdir()).unlink()
-    again = SourceCache(clips, SETTINGS, tmp_path)
-    assert len(again.missing()) == 1
-    list(again.build(num_workers=0))
-    assert not again.missing() and not list(tmp_path.glob("*.part"))
+    rebuilt = SourceCache(clips, SETTINGS, tmp_path)
+    assert len(rebuilt.missing()) == 1
+    list(rebuilt.build(num_workers=0))
+    assert not rebuilt.missing() and not list(tmp_path.glob("*.part"))
 
 
-def test_whatever_a_source_is_made_from_changes_its_file(tmp_path: Path) -> None:
+def test_every_input_of_a_source_changes_its_file(tmp_path: Path) -> None:
     clip = make_duet(tmp_path, "a", ("cello", "harp"), 300)
     path = SourceCache([clip], SETTINGS, tmp_path).paths_of(clip)[0]
 
@@ -138,27 +138,27 @@ def test_whatever_a_source_is_made_from_changes_its_file(tmp_path: Path) -> None
     assert len({path, *others}) == 7
     moved = tmp_path / "elsewhere"
     moved.mkdir()
-    here = path_now()
+    path_before = path_now()
     shutil.copy2(clip.video, moved)
     elsewhere = ClipFiles(clip.name, moved / clip.video.name, clip.sources)
-    assert SourceCache([elsewhere], SETTINGS, tmp_path).paths_of(elsewhere)[0] == here
+    assert SourceCache([elsewhere], SETTINGS, tmp_path).paths_of(elsewhere)[0] == path_before
 
 
-def test_maps_stand_in_for_crops(clips: list[ClipFiles], tmp_path: Path) -> None:
+def test_maps_of_the_encoder_replace_crops(clips: list[ClipFiles], tmp_path: Path) -> None:
     maps = prepared(clips[:1], tmp_path, embedder="small", with_crops=False)
     both = prepared(clips[:1], tmp_path, embedder="small")
     rows = np.array([2, 5])
-    found, crops = maps[0].rows("appearance", rows), both[0].rows("crops", rows)
+    appearance, crops = maps[0].rows("appearance", rows), both[0].rows("crops", rows)
     assert maps[0].num_rows("crops") == 0
     from avsep.records import Cues
 
     expected = small_embed(Cues(crops=crops[None, None])).appearance
-    assert expected is not None and found.dtype == torch.float16
-    assert found.float().allclose(expected[0, 0], atol=2**-11)  # half precision below 1
+    assert expected is not None and appearance.dtype == torch.float16
+    assert appearance.float().allclose(expected[0, 0], atol=2**-11)  # half precision below 1
     assert maps[0].crop_indices(0, 2).tolist() == [0, 1, 2, 3]
 
 
-def test_a_library_for_a_model_holds_what_it_needs(clips: list[ClipFiles], tmp_path: Path) -> None:
+def test_a_cache_for_a_model_has_its_cues(clips: list[ClipFiles], tmp_path: Path) -> None:
     model = tiny_model("dgfnet")
     cache = SourceCache(clips[:1], cache_settings(model), tmp_path)
     assert list(cache.build(model.precompute, num_workers=0)) == ["000"]
@@ -182,7 +182,7 @@ def test_only_frozen_parts_make_the_fingerprint() -> None:
     assert fingerprint(first) != fingerprint(trained)
 
 
-def test_clips_that_cannot_be_read_stop_or_are_left_out(
+def test_clips_that_cannot_be_read_are_an_error_or_skipped(
     clips: list[ClipFiles], tmp_path: Path
 ) -> None:
     broken = make_duet(tmp_path, "broken", ("harp", "flute"), 500)
@@ -201,7 +201,7 @@ def test_clips_that_cannot_be_read_stop_or_are_left_out(
         SourceCache(listed, SETTINGS, tmp_path / "cache")
 
 
-def test_sources_that_are_not_prepared_or_damaged(clips: list[ClipFiles], tmp_path: Path) -> None:
+def test_sources_that_are_not_cached_or_damaged(clips: list[ClipFiles], tmp_path: Path) -> None:
     cache = SourceCache(clips[:1], SETTINGS, tmp_path)
     with pytest.raises(InputError, match=r"\.safetensors' is not cached or damaged"):
         cache[0]
@@ -212,7 +212,7 @@ def test_sources_that_are_not_prepared_or_damaged(clips: list[ClipFiles], tmp_pa
         cache[0]
 
 
-def test_what_nobody_sees_is_black_and_marked(tmp_path: Path) -> None:
+def test_a_source_without_pictures_is_black_and_marked(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     hide(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")
@@ -222,33 +222,33 @@ def test_what_nobody_sees_is_black_and_marked(tmp_path: Path) -> None:
         False,
         True,
     ]
-    heard = cache[1]
-    rows = heard.crop_indices(1.0, 2.0)
-    motion = heard.rows("crop_motion", heard.motion_indices(1.0, 2.0, is_repeated=False))
-    assert not heard.rows("crops", rows).any() and not heard.rows("appearance", rows).any()
+    hidden = cache[1]
+    rows = hidden.crop_indices(1.0, 2.0)
+    motion = hidden.rows("crop_motion", hidden.motion_indices(1.0, 2.0, is_repeated=False))
+    assert not hidden.rows("crops", rows).any() and not hidden.rows("appearance", rows).any()
     assert not motion.any()
-    assert motion.shape == (10, 6, 6) and heard.num_samples == 3 * RATE_HZ
-    assert heard.piece(0, heard.num_samples).any()
+    assert motion.shape == (10, 6, 6) and hidden.num_samples == 3 * RATE_HZ
+    assert hidden.piece(0, hidden.num_samples).any()
     (clip,) = (clip for clip in clips if not clip.is_visible)
     (tmp_path / "solos/features/motion/erhu/b.npy").unlink()
     with pytest.raises(InputError, match="clip 'erhu/b' is audio-only and has no motion features"):
         read_i3d_features(replace(clip, i3d_features=None))
 
 
-def test_a_solo_that_is_seen_whole_is_another_file_if_it_has_a_box(tmp_path: Path) -> None:
+def test_a_solo_cropped_whole_is_another_file_if_it_has_a_box(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")
     duet = make_duet(tmp_path, "duet", ("cello", "harp"), 300)
     whole = LOOKS.model_copy(update={"whole_when_alone": True})
-    cut = prepared([*clips, duet], tmp_path / "cache")
-    seen = SourceCache(
+    boxed = prepared([*clips, duet], tmp_path / "cache")
+    uncropped = SourceCache(
         [*clips, duet], SETTINGS.model_copy(update={"crops": whole}), tmp_path / "cache"
     )
-    # Without a box it was seen whole already; of a duet each is cut out in any case.
-    assert [clip.name for clip in seen.missing()] == ["erhu/b", "violin/c"]
-    list(seen.build(num_workers=0))
+    # Without a box the whole picture was the crop already; those of a duet are cropped anyway.
+    assert [clip.name for clip in uncropped.missing()] == ["erhu/b", "violin/c"]
+    list(uncropped.build(num_workers=0))
     rows = np.array([0, 4])
-    for cache, greys in ((cut, [0, 160]), (seen, [0, 80])):  # the left half is black
+    for cache, greys in ((boxed, [0, 160]), (uncropped, [0, 80])):  # the left half is black
         crops = cache[2].rows("crops", rows)
         assert crops.float().mean((1, 2, 3)).tolist() == greys
 
@@ -270,7 +270,7 @@ def test_pictures_in_folders_and_motion_features(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_make_no_difference(clips: list[ClipFiles], tmp_path: Path) -> None:
+def test_the_number_of_workers_changes_no_file(clips: list[ClipFiles], tmp_path: Path) -> None:
     prepared(clips, tmp_path / "one")
     cache = SourceCache(clips, SETTINGS, tmp_path / "two")
     state = torch.get_rng_state()
@@ -281,15 +281,15 @@ def test_processes_make_no_difference(clips: list[ClipFiles], tmp_path: Path) ->
     assert FRONT_END.window_samples < cache[0].num_samples
 
 
-def test_unless_told_a_process_a_core_prepares_and_eight_at_most(
+def test_the_default_is_one_worker_per_core_up_to_eight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for num_cores, num_workers in ((None, 1), (2, 2), (64, 8)):
-        monkeypatch.setattr("os.cpu_count", lambda found=num_cores: found)
+        monkeypatch.setattr("os.cpu_count", lambda number=num_cores: number)
         assert default_workers() == num_workers
 
 
-def test_two_ears_are_kept_in_a_file_of_their_own(clips: list[ClipFiles], tmp_path: Path) -> None:
+def test_two_channels_have_a_file_of_their_own(clips: list[ClipFiles], tmp_path: Path) -> None:
     stem = clips[0].sources[0].path
     mono, rate_hz = soundfile.read(stem)
     ears = tmp_path / "ears.wav"
@@ -299,10 +299,10 @@ def test_two_ears_are_kept_in_a_file_of_their_own(clips: list[ClipFiles], tmp_pa
     binaural = SETTINGS.model_copy(update={"num_channels": 2})
     cache = SourceCache([clip], binaural, tmp_path / "cache")
     list(cache.build(num_workers=0))
-    found = cache[0].piece(0, cache[0].num_samples)
-    np.testing.assert_allclose(found, read_sound(ears, RATE_HZ, 2), atol=2**-15)
-    alone = SourceCache([clip], SETTINGS, tmp_path / "cache")
-    assert not set(alone.paths_of(clip)) & set(cache.paths_of(clip))
-    one_ear = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=2 * RATE_HZ)
+    sound = cache[0].piece(0, cache[0].num_samples)
+    np.testing.assert_allclose(sound, read_sound(ears, RATE_HZ, 2), atol=2**-15)
+    mono_cache = SourceCache([clip], SETTINGS, tmp_path / "cache")
+    assert not set(mono_cache.paths_of(clip)) & set(cache.paths_of(clip))
+    mono_front_end = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=2 * RATE_HZ)
     with pytest.raises(InputError, match=r"Hz in 2 channels cannot be mixed at .* in 1 chan"):
-        MixAndSeparateDataset(cache, CATEGORIES, None, one_ear)
+        MixAndSeparateDataset(cache, CATEGORIES, None, mono_front_end)

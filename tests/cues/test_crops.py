@@ -1,4 +1,4 @@
-"""Looks: the right picture at each time, cut where the object is then, whatever the file."""
+"""Test object crops: the frame at each time, cropped at the object's box, of every kind of file."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -29,13 +29,13 @@ RED, BLUE = (200, 0, 0), (0, 0, 200)
 
 
 def at(*boxes: Box) -> VisibleObject:
-    """An object that is in each box at a full second, starting from 0."""
+    """Return an object that is in these boxes at 0, 1, ... seconds."""
     timed = tuple(TimedBox(time_seconds=time, box=box) for time, box in enumerate(boxes))
     return VisibleObject(boxes=timed)
 
 
 def numbers(pictures: torch.Tensor) -> list[int]:
-    """Which numbered pictures these are."""
+    """Return the numbers of numbered pictures."""
     means = pictures.float().flatten(1).mean(1)
     return ((means - 8) / GREY_STEP).round().int().tolist()
 
@@ -48,7 +48,7 @@ def halves(left: Sequence[int], right: Sequence[int]) -> np.ndarray:
 
 @st.composite
 def boxes(draw: st.DrawFn) -> Box:
-    """Boxes of every kind, thin and tiny ones too."""
+    """Generate boxes of every kind, thin and tiny ones too."""
     sides = []
     for _ in range(2):
         first = draw(st.floats(0, 1, exclude_max=True))
@@ -60,7 +60,7 @@ def boxes(draw: st.DrawFn) -> Box:
 
 @pytest.fixture(scope="module")
 def late_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of pictures at 10 Hz; the sound begins half a second after them."""
+    """Make two seconds of pictures at 10 Hz; the sound begins half a second after them."""
     path = tmp_path_factory.mktemp("crops") / "late.mkv"
     track = Track(noise(1, 24000), start_seconds=0.5)
     return make(path, [Video(numbered(20), Fraction(10))], [track])
@@ -75,7 +75,7 @@ def test_time_zero_is_the_first_sample_of_the_sound(late_sound: Path) -> None:
     assert object_crop.crops.shape == (2, 3, 16, 16) and object_crop.crop_motion.shape == (15, 8, 8)
 
 
-def test_the_first_and_last_pictures_stand_for_what_is_missing(tmp_path: Path) -> None:
+def test_the_first_and_last_pictures_are_held(tmp_path: Path) -> None:
     sound = Track(noise(1, 48000))
     pictures = Video(numbered(10), Fraction(10), start_seconds=0.5)
     path = make(tmp_path / "a.mkv", [pictures], [sound])
@@ -84,7 +84,7 @@ def test_the_first_and_last_pictures_stand_for_what_is_missing(tmp_path: Path) -
     assert numbers(object_crop.crop_motion) == [0] * 5 + list(range(10)) + [9] * 15
 
 
-def test_without_an_end_looks_end_with_the_pictures(late_sound: Path) -> None:
+def test_without_an_end_crops_end_with_the_pictures(late_sound: Path) -> None:
     (object_crop,) = extract_crops(late_sound, [WHOLE], SMALL)
     assert object_crop.crop_motion is not None and numbers(object_crop.crop_motion) == list(
         range(5, 20)
@@ -113,7 +113,7 @@ def test_bytes_and_open_files_give_what_the_path_gives(late_sound: Path) -> None
             assert torch.equal(other.crops, object_crop.crops)
 
 
-def test_sound_alone_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_audio_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     path = make(tmp_path / "a.wav", tracks=[Track(noise(1, 1600))])
     with pytest.raises(InputError, match=r"a\.wav' has no video: .*Give a file with a video"):
         extract_crops(path, [WHOLE], SMALL)
@@ -156,13 +156,13 @@ def test_frame_folders_give_what_their_video_gives() -> None:
     assert numbers(object_crop.crop_motion) == [k // 5 for k in range(30)] + [5] * 10
 
 
-def test_pictures_of_different_sizes_are_looked_at_alike() -> None:
+def test_pictures_may_differ_in_size() -> None:
     pictures = [np.full((20, 30, 3), 90, np.uint8), np.full((50, 10, 3), 90, np.uint8)]
     (object_crop,) = extract_crops_from_frames(pictures, [0.0, 1.0], [at((0.5, 0.5, 1, 1))], SMALL)
     assert (object_crop.crops == 90).all() and len(object_crop.crops) == 2
 
 
-def test_movement_is_left_out_when_nobody_asks_for_it(late_sound: Path) -> None:
+def test_crop_motion_is_left_out_by_its_setting(late_sound: Path) -> None:
     (object_crop,) = extract_crops(
         late_sound, [WHOLE], SMALL.model_copy(update={"with_crop_motion": False})
     )
@@ -186,7 +186,7 @@ def test_the_thinnest_boxes_at_the_border_show_the_border() -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "kept"),
+    ("box", "columns"),
     [
         ((0.0, 0.0, 0.001, 0.001), [0, 1]),
         ((0.999, 0.0, 1.0, 0.001), [8, 9]),
@@ -195,10 +195,10 @@ def test_the_thinnest_boxes_at_the_border_show_the_border() -> None:
         ((0.29, 0.0, 0.51, 0.001), [2, 3, 4, 5]),
     ],
 )
-def test_crops_are_rounded_outward_to_at_least_two_pixels(box: Box, kept: list[int]) -> None:
+def test_crops_are_rounded_outward_to_at_least_two_pixels(box: Box, columns: list[int]) -> None:
     picture = np.broadcast_to(np.arange(10, dtype=np.uint8)[None, :, None] * 20, (10, 10, 3))
-    num_pixels = len(kept)
-    expected = np.array(kept) * 20
+    num_pixels = len(columns)
+    expected = np.array(columns) * 20
     assert (crop_box(picture, box, num_pixels)[0, 0] == expected).all()
 
 
@@ -206,13 +206,14 @@ def test_a_box_that_glides_over_a_ramp_brightens_evenly() -> None:
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (40, 200, 3))
     starts = np.linspace(0.1, 0.2, 101)  # a fifth of a pixel a step
     grey = [crop_box_grey(ramp, (x, 0.1, x + 0.4, 0.9), 8)[0, 0] for x in starts]
-    # The first of 8 cells lies 5 pixels around its middle; a pixel's own middle is its value.
+    # The first of 8 cells is 10 pixels wide, its centre 5 from the start; pixel n has its centre
+    # at n + 0.5.
     expected = starts * 200 + 5 - 0.5
     # Half a step of rounding; a box rounded to pixels would be off by up to one more.
     assert np.abs(grey - expected).max() <= 0.51
 
 
-def test_movement_is_the_mean_of_an_area() -> None:
+def test_a_pixel_of_crop_motion_is_the_mean_of_an_area() -> None:
     checks = np.indices((64, 64)).sum(0) % 2 * 255
     picture = np.repeat(checks.astype(np.uint8)[..., None], 3, axis=2)
     assert (crop_box_grey(picture, (0, 0, 1, 1), 8) == 128).all()
@@ -236,7 +237,7 @@ def test_crops_within_a_window() -> None:
         assert object_crop.crop_indices(start, window).tolist() == expected
 
 
-def test_movement_within_repeats_the_ends() -> None:
+def test_crop_motion_within_a_window_holds_the_ends() -> None:
     frames = torch.arange(20, dtype=torch.uint8)[:, None, None].expand(20, 2, 2)
     crops = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     object_crop = ObjectCrops(crops, frames, torch.zeros(2, 4), CropSettings())
@@ -253,7 +254,7 @@ def test_movement_within_repeats_the_ends() -> None:
         assert rows.shape == (3, 2, 2) and rows[:, 0, 0].tolist() == expected
 
 
-def test_whoever_is_alone_is_seen_whole() -> None:
+def test_an_object_alone_is_cropped_whole_by_its_setting() -> None:
     left, right = at((0.0, 0.0, 0.5, 1.0)), at((0.5, 0.0, 1.0, 1.0))
     settings = SMALL.model_copy(update={"whole_when_alone": True})
     pictures = [halves(RED, BLUE)]
@@ -261,8 +262,8 @@ def test_whoever_is_alone_is_seen_whole() -> None:
     (whole,) = extract_crops_from_frames(pictures, [0.0], [WHOLE], SMALL)
     assert alone.crops.equal(whole.crops) and alone.crop_motion is not None
     assert whole.crop_motion is not None and alone.crop_motion.equal(whole.crop_motion)
-    for several in (settings, SMALL):
-        object_crops = extract_crops_from_frames(pictures, [0.0], [left, right], several)
+    for crop_settings in (settings, SMALL):
+        object_crops = extract_crops_from_frames(pictures, [0.0], [left, right], crop_settings)
         assert [object_crop.crops[0, :, 8, 8].tolist() for object_crop in object_crops] == [
             list(RED),
             list(BLUE),
@@ -273,7 +274,7 @@ def test_whoever_is_alone_is_seen_whole() -> None:
 
 
 @pytest.mark.parametrize("with_crop_motion", [True, False])
-def test_what_nobody_sees_is_black_at_any_time(with_crop_motion: bool) -> None:
+def test_blank_crops_are_black_at_any_time(with_crop_motion: bool) -> None:
     settings = SMALL.model_copy(update={"with_crop_motion": with_crop_motion})
     object_crops = blank_crops(2, settings)
     assert len(object_crops) == 2
@@ -289,7 +290,7 @@ def test_what_nobody_sees_is_black_at_any_time(with_crop_motion: bool) -> None:
 
 
 def test_boxes_are_those_of_the_crops() -> None:
-    """A box that glides is told where it is at the time of each crop."""
+    """A moving box is interpolated at the time of each crop."""
     ends = [(0.0, (0.0, 0.0, 0.2, 1.0)), (4.0, (0.8, 0.0, 1.0, 1.0))]
     gliding = VisibleObject(boxes=tuple(TimedBox(time_seconds=t, box=box) for t, box in ends))
     pictures = [np.zeros((10, 20, 3), np.uint8)] * 5

@@ -1,4 +1,4 @@
-"""A mirror changes sides of everything that has sides, or of nothing."""
+"""Test mirroring: channels, boxes and pictures change sides together."""
 
 from dataclasses import fields
 
@@ -10,7 +10,7 @@ from avsep.cues.mirror import mirror_batch, mirror_channels, mirror_cues
 from avsep.errors import InputError
 from avsep.records import Batch, Cues
 
-# What each cue becomes; a cue that is added to the record must be thought of here.
+# The kinds of all cues; a field that is added to `Cues` must be added here.
 PICTURES = {"crops", "appearance", "crop_motion"}
 SIDELESS = {"category", "is_visible", "embedding"}
 REFUSED = {"i3d_features", "i3d_padding"}
@@ -38,7 +38,7 @@ def batch() -> Batch:
     return Batch(sources.sum(1), sources, all_cues())
 
 
-def test_every_cue_is_thought_of() -> None:
+def test_every_cue_is_mirrored_by_its_kind() -> None:
     assert {field.name for field in fields(Cues)} == PICTURES | SIDELESS | REFUSED | {"boxes"}
     before, after = all_cues(), mirror_cues(all_cues())
     for name in PICTURES:
@@ -55,19 +55,19 @@ def test_motion_features_are_refused() -> None:
         mirror_cues(Cues(i3d_features=torch.zeros(1, 2, 4, 3)))
 
 
-def test_ears_change_with_what_is_seen_and_twice_is_the_same() -> None:
-    given = batch()
-    once, twice = mirror_batch(given), mirror_batch(mirror_batch(given))
-    assert given.sources is not None and once.sources is not None and twice.sources is not None
-    assert torch.equal(once.mixture, given.mixture.flip(1))
-    assert torch.equal(once.sources, given.sources.flip(2))
+def test_channels_are_exchanged_with_pictures_and_mirrored_twice_is_the_same() -> None:
+    plain = batch()
+    once, twice = mirror_batch(plain), mirror_batch(mirror_batch(plain))
+    assert plain.sources is not None and once.sources is not None and twice.sources is not None
+    assert torch.equal(once.mixture, plain.mixture.flip(1))
+    assert torch.equal(once.sources, plain.sources.flip(2))
     torch.testing.assert_close(once.sources.sum(1), once.mixture)
-    assert torch.equal(twice.mixture, given.mixture) and torch.equal(twice.sources, given.sources)
+    assert torch.equal(twice.mixture, plain.mixture) and torch.equal(twice.sources, plain.sources)
     for field in fields(Cues):
-        value, again = getattr(given.cues, field.name), getattr(twice.cues, field.name)
-        assert (value is None) == (again is None)
+        value, restored = getattr(plain.cues, field.name), getattr(twice.cues, field.name)
+        assert (value is None) == (restored is None)
         if value is not None:
-            torch.testing.assert_close(again, value)
+            torch.testing.assert_close(restored, value)
 
 
 def test_one_channel_has_no_sides() -> None:

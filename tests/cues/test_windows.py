@@ -1,4 +1,4 @@
-"""Windows select the cues of their own time, as many as the model was trained with."""
+"""Test window_cues: crops, motion and features of each window and source."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ SETTINGS = CropSettings(crop_pixels=2, motion_pixels=2, num_crops=3)
 
 
 def numbered(first: int, num_features: int | None = None) -> ObjectCrops:
-    """Ten seconds: crops numbered by their second, crop motion by its tenth of one."""
+    """Return ten seconds of crops numbered by second, and motion numbered by tenths of one."""
     crops = torch.arange(first, first + 10, dtype=torch.uint8)[:, None, None, None]
     crop_motion = torch.arange(100, dtype=torch.uint8)[:, None, None]
     boxes = torch.stack([torch.tensor([0.0, 0.0, 0.5, (k + 1) / 20]) for k in range(10)])
@@ -55,7 +55,7 @@ def crop_numbers(start: float, num_crops: int) -> list[int]:
     return cues.crops[0, 0, :, 0, 0, 0].tolist()
 
 
-def test_few_crops_are_repeated_and_the_last_one_holds_beyond_the_end() -> None:
+def test_crops_are_repeated_where_there_are_too_few() -> None:
     assert crop_numbers(8.0, 4) == [8, 8, 9, 9]
     assert crop_numbers(30.0, 2) == [9, 9]
 
@@ -84,8 +84,8 @@ def test_a_repeated_clip_starts_again_and_others_hold_their_ends() -> None:
         window_cues([[SourceWindow(source, 6.0, is_repeated)]], 12.0).crop_motion
         for is_repeated in (False, True)
     ]
-    held, repeated = (motion[0, 0, :, 0, 0].tolist() for motion in cues if motion is not None)
-    assert held == [*range(60, 100), *[99] * 80]
+    clamped, repeated = (motion[0, 0, :, 0, 0].tolist() for motion in cues if motion is not None)
+    assert clamped == [*range(60, 100), *[99] * 80]
     assert repeated == [*range(60, 100), *range(80)]
 
 

@@ -1,4 +1,4 @@
-"""What the tests of all ear separators share: two ears of noise, answers, weights that tell."""
+"""Helpers for tests of binaural models: batches of two channels, large weights, checks."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ from avsep.records import Batch, Cues, Separation
 from tiny_models import FRONT_END, tiny_batch
 
 EARS = FRONT_END.model_copy(update={"num_channels": 2})
-# Of a mono baseline, what LAVSS' Table 3 adds to it.
+# Changes of a mono baseline: the additions of LAVSS' Table 3.
 ADDED: tuple[dict[str, object], ...] = (
     {},
     {"masks": "binary"},
@@ -23,7 +23,7 @@ ADDED: tuple[dict[str, object], ...] = (
 
 
 def with_large_weights(kind: Any, settings: Mapping[str, object]) -> Any:
-    """A model in eval mode whose weights are large enough that all it is given shows."""
+    """Return a model in eval mode; its weights are so large that every input changes the output."""
     torch.manual_seed(0)
     model = kind(kind.Settings(**settings))
     for parameter in model.parameters():
@@ -33,7 +33,7 @@ def with_large_weights(kind: Any, settings: Mapping[str, object]) -> Any:
 
 
 def binaural_batch(num_items: int = 2) -> Batch:
-    """Two sources of noise, heard by two ears."""
+    """Return a batch of two sources of noise in two channels."""
     batch = tiny_batch(num_items)
     generator = torch.Generator().manual_seed(7)
     shape = (num_items, 2, 2, FRONT_END.window_samples)
@@ -42,22 +42,22 @@ def binaural_batch(num_items: int = 2) -> Batch:
 
 
 def separate(model: Any, batch: Batch) -> Separation:
-    """Its answer."""
+    """Separate a batch without gradients."""
     with torch.no_grad():
         return model.separate(batch)
 
 
 def check_each_ear_alone(model: Any) -> None:
-    """Two ears are separated each by itself, as LAVSS runs its mono baselines."""
+    """Check that each channel is separated by itself, as LAVSS runs its mono baselines."""
     batch = binaural_batch()
-    answer = separate(model, batch).magnitudes
+    magnitudes = separate(model, batch).magnitudes
     for ear in range(2):
-        one = Batch(batch.mixture[:, ear : ear + 1], cues=batch.cues)
-        torch.testing.assert_close(separate(model, one).magnitudes[:, :, 0], answer[:, :, ear])
+        mono = Batch(batch.mixture[:, ear : ear + 1], cues=batch.cues)
+        torch.testing.assert_close(separate(model, mono).magnitudes[:, :, 0], magnitudes[:, :, ear])
 
 
-def check_trains_and_answers(model: Any) -> None:
-    """It answers, and all of it learns from its losses."""
+def check_trains_and_separates(model: Any) -> None:
+    """Check that a model separates, and that every trained parameter has a gradient."""
     num_ears = model.settings.front_end.num_channels
     batch = binaural_batch() if num_ears == 2 else tiny_batch(2)
     assert model.required_cues == ({"crops", "boxes"} if model.settings.position else {"crops"})
@@ -71,13 +71,13 @@ def check_trains_and_answers(model: Any) -> None:
 
 
 def count(module: nn.Module | None) -> int:
-    """Its parameters."""
+    """Return the number of parameters."""
     assert module is not None, "the published network has it"
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def logits_of(model: BinauralSeparator, inputs: torch.Tensor, cues: Cues) -> torch.Tensor:
-    """Masks before their sigmoid for inputs [B, C, Z, R, t], each channel with all objects."""
+    """Compute mask logits of inputs [B, C, Z, R, t], each channel with all objects."""
     visual, (num_mixtures, num_channels) = model.visual_features(cues), inputs.shape[:2]
     guide = visual[:, None].expand(-1, num_channels, *visual.shape[1:]).flatten(0, 2)
     logits = model.predict_masks(inputs.flatten(0, 1), guide)

@@ -1,5 +1,7 @@
-"""DGFNet and iQuery: sizes of the paper, every switch, what is told and what is seen."""
+"""Test DGFNet and iQuery: sizes of the paper, every switch, categories, equation 7."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 from avsep.errors import InputError
 from avsep.layers.audio_unet import UNetSettings
 from avsep.models import MODELS
-from avsep.models.dgfnet import DGFNet, IQuery, IQuerySettings
+from avsep.models.dgfnet import DGFNet, FusedMasks, IQuery, IQuerySettings
 from avsep.records import Batch, Cues
 from tiny_models import CATEGORIES, TINY, tiny_batch
 from tiny_models import tiny_model as tiny
@@ -19,7 +21,7 @@ SHALLOW = UNetSettings(channels=(8, 16, 16, 16), num_features=8, num_layers_afte
 
 
 def tiny_model(**changes: object) -> DGFNet:
-    """DGFNet of a few thousand parameters, without what is ours in it."""
+    """Return a DGFNet of a few thousand parameters, without the additions that are ours."""
     model = tiny("dgfnet", **({"motion_in_fusion": False} | changes))
     assert isinstance(model, DGFNet)
     return model
@@ -29,13 +31,13 @@ def num_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-# Parameters of iQuery's released code that no input ever reaches (REFERENCE 8.1): the motion layer
+# Parameters of iQuery's released code that no input reaches (REFERENCE 8.1): the motion layer
 # carries a self-attention and an audio-visual attention, the three others a motion attention.
 ATTENTION_AND_NORM = 263_168 + 512
 NEVER_USED = (2 + 3) * ATTENTION_AND_NORM
 
 
-def test_what_is_left_out_is_accounted_for() -> None:
+def test_parameters_never_used_are_accounted_for() -> None:
     assert NEVER_USED == 1_318_400
 
 
@@ -52,7 +54,7 @@ def test_size_of_the_predictor(settings: IQuerySettings, released: int) -> None:
 
 
 def test_size_of_the_predictor_without_motion() -> None:
-    """AVE: four ordinary layers and no motion, so nothing in the released code is idle."""
+    """AVE: four ordinary layers and no motion, so every released parameter is used."""
     categories = tuple(f"c{k}" for k in range(28))
     settings = IQuerySettings(categories=categories, num_queries=30, motion="none")
     with torch.device("meta"):
@@ -60,13 +62,14 @@ def test_size_of_the_predictor_without_motion() -> None:
 
 
 def test_size_of_the_whole() -> None:
-    """REFERENCE 8.1b, less what is never used; the category head and the frozen trunk apart."""
+    """REFERENCE 8.1b without the parameters never used; category head and frozen trunk apart."""
     with torch.device("meta"):
         model = DGFNet()
     assert model.fusion is not None
     assert num_parameters(model.fusion) == 131_584
     assert num_parameters(model.objects.linear) == 147_488
-    head = num_parameters(model.objects.category_head)  # type: ignore[arg-type]
+    assert model.objects.category_head is not None
+    head = num_parameters(model.objects.category_head)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained - head == 35_716_238
     assert num_parameters(model.objects.encoder) == 11_176_512
@@ -79,9 +82,9 @@ def test_names() -> None:
 
 
 SWITCHES = [
-    {"fusion": fusion, "gate_feeds_decoder": own, "motion": motion}
+    {"fusion": fusion, "gate_feeds_decoder": feeds_decoder, "motion": motion}
     for fusion in ("none", "mul", "gate")
-    for own in (True, False)
+    for feeds_decoder in (True, False)
     for motion in ("crop_motion", "none")
 ]
 
@@ -99,9 +102,9 @@ def test_every_switch_trains_and_separates(switches: dict) -> None:
     ]
     assert not idle
     with torch.no_grad():
-        answer = model.eval().separate(batch)
-    assert answer.magnitudes.shape == (2, 2, 1, 128, 32)
-    assert ("gate" in answer.metadata) == (switches["fusion"] == "gate")
+        separation = model.eval().separate(batch)
+    assert separation.magnitudes.shape == (2, 2, 1, 128, 32)
+    assert ("gate" in separation.metadata) == (switches["fusion"] == "gate")
 
 
 def test_motion_features_computed_beforehand() -> None:
@@ -114,7 +117,7 @@ def test_motion_features_computed_beforehand() -> None:
     cues = replace(batch.cues, i3d_features=motion, i3d_padding=padding)
     first = model.separate(Batch(batch.mixture, None, cues)).magnitudes
     changed = motion.clone()
-    changed[0, 1, :, 2:] = 9.0  # padding: nobody sees it
+    changed[0, 1, :, 2:] = 9.0  # padding, which is not read
     cues = replace(cues, i3d_features=changed)
     assert torch.equal(first, model.separate(Batch(batch.mixture, None, cues)).magnitudes)
     changed[0, 0, :, 2:] = 9.0
@@ -122,33 +125,33 @@ def test_motion_features_computed_beforehand() -> None:
     assert not torch.equal(first, model.separate(Batch(batch.mixture, None, cues)).magnitudes)
 
 
-def test_a_label_is_believed_and_the_picture_decides_without_one() -> None:
+def test_a_given_label_is_used_and_predicted_from_the_picture_without_one() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
-    told = model.separate(batch)
-    assert told.metadata["category_source"] == "given"
-    assert torch.equal(told.metadata["category"], batch.cues.category)
-    seen = model.separate(Batch(batch.mixture, None, replace(batch.cues, category=None)))
-    assert seen.metadata["category_source"] == "predicted"
-    head = seen.metadata["category"]
+    given_labels = model.separate(batch)
+    assert given_labels.metadata["category_source"] == "given"
+    assert torch.equal(given_labels.metadata["category"], batch.cues.category)
+    without = model.separate(Batch(batch.mixture, None, replace(batch.cues, category=None)))
+    assert without.metadata["category_source"] == "predicted"
+    head = without.metadata["category"]
     partly = torch.where(torch.tensor([[True, False]]), batch.cues.category, -1)
     mixed = model.separate(Batch(batch.mixture, None, replace(batch.cues, category=partly)))
     assert mixed.metadata["category_source"] == "mixed"
     assert torch.equal(mixed.metadata["category"][:, 1], head[:, 1])
-    assert torch.equal(mixed.magnitudes[:, 1], seen.magnitudes[:, 1])
+    assert torch.equal(mixed.magnitudes[:, 1], without.magnitudes[:, 1])
 
 
-def test_crops_are_looked_at_once() -> None:
+def test_precomputed_crops_give_the_same_estimates() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
     embedded = model.precompute(batch.cues)
     assert embedded.crops is None
-    again = model.separate(Batch(batch.mixture, None, embedded))
-    assert torch.equal(again.magnitudes, model.separate(batch).magnitudes)
+    separation = model.separate(Batch(batch.mixture, None, embedded))
+    assert torch.equal(separation.magnitudes, model.separate(batch).magnitudes)
     with pytest.raises(InputError, match="give it pictures of each object"):
         model.separate(Batch(batch.mixture, None, Cues(crop_motion=batch.cues.crop_motion)))
 
 
-def test_a_mixture_is_heard_at_one_level() -> None:
-    """With a hearing level, what is louder is answered louder and is otherwise the same."""
+def test_a_mixture_is_scaled_to_one_level() -> None:
+    """With `input_rms`, the estimates of a louder mixture are the same, only louder."""
     model, batch = tiny_model(input_rms=0.1).eval(), tiny_batch()
     quiet = model.separate(batch).magnitudes
     loud = model.separate(Batch(4 * batch.mixture, None, batch.cues)).magnitudes
@@ -161,20 +164,20 @@ def test_a_mixture_is_heard_at_one_level() -> None:
 
 def test_averaged_frames_keep_the_shape() -> None:
     model, batch = tiny_model(time_stride=2, unet=SHALLOW).eval(), tiny_batch()
-    answer = model.separate(batch)
-    assert answer.magnitudes.shape == (2, 2, 1, 128, 32)
+    separation = model.separate(batch)
+    assert separation.magnitudes.shape == (2, 2, 1, 128, 32)
     assert torch.isfinite(model.losses(batch)["total"])
 
 
 def test_masks_stay_within_the_mixture() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
-    answer = model.separate(batch)
+    separation = model.separate(batch)
     mixture, _ = model.front_end.spectrogram(batch.mixture)
-    assert (answer.magnitudes <= mixture[:, None] * (1 + 1e-5)).all()
-    assert ((answer.presence >= 0) & (answer.presence <= 1)).all()
+    assert (separation.magnitudes <= mixture[:, None] * (1 + 1e-5)).all()
+    assert ((separation.presence >= 0) & (separation.presence <= 1)).all()
 
 
-def test_two_ears_are_heard_one_by_one() -> None:
+def test_two_channels_are_separated_one_by_one() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
     ears = torch.cat([batch.mixture, 0.5 * batch.mixture.flip(-1)], dim=1)
     both = model.separate(Batch(ears, None, batch.cues))
@@ -183,25 +186,101 @@ def test_two_ears_are_heard_one_by_one() -> None:
     torch.testing.assert_close(both.magnitudes[:, :, :1], left.magnitudes)
 
 
-def test_groups_of_parameters_hold_all_that_trains() -> None:
+# The loss (equation 7, weighted as in iQuery's code) and the category head's
+
+
+# Cells whose log1p is below, at and above the range 0.001..10 of the weights.
+MIXTURE_ROWS = torch.tensor([[[0.0, math.e - 1, math.exp(12) - 1]]])
+# The first source is the second cell, the second source the third: target masks 0 1 0 and 0 0 1.
+SOURCE_ROWS = MIXTURE_ROWS[:, None] * torch.tensor([[[[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]]]])
+# Logits of three categories for each source: the head gives category 0 first 70 %, then 20 %.
+LOGITS = torch.tensor([[[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]]).log()
+
+
+def losses_by_hand(
+    monkeypatch: pytest.MonkeyPatch,
+    category: Sequence[int],
+    logits: torch.Tensor = LOGITS,
+    **changes: object,
+) -> dict[str, torch.Tensor]:
+    """Compute the losses of masks that are 0.25 everywhere and of given logits."""
+    model = tiny_model(image_encoder="resnet18", **changes)  # its category head is trained
+
+    def rows(magnitude: torch.Tensor) -> torch.Tensor:
+        return MIXTURE_ROWS if magnitude.ndim == 3 else SOURCE_ROWS
+
+    def predict(mixture: torch.Tensor, cues: Cues) -> FusedMasks:
+        return FusedMasks(torch.full((1, 2, 1, 3), 0.25), cues.category, None, logits)
+
+    monkeypatch.setattr(model, "to_network", rows)
+    monkeypatch.setattr(model, "_predict", predict)
+    batch = tiny_batch(1)
+    cues = replace(batch.cues, category=torch.tensor([category]))
+    return model.losses(replace(batch, cues=cues))
+
+
+@pytest.mark.parametrize(
+    ("weighted_loss", "expected"),
+    [
+        # Two errors of 3/4 and four of 1/4, mean over two sources of three cells.
+        (False, (2 * 0.75 + 4 * 0.25) / 6),
+        # The same, times the weights 0.001, 1 and 10 of the cells.
+        (True, (0.25e-3 + 0.75 + 2.5 + 0.25e-3 + 0.25 + 7.5) / 6),
+    ],
+)
+def test_equation_7_by_hand(
+    monkeypatch: pytest.MonkeyPatch, weighted_loss: bool, expected: float
+) -> None:
+    losses = losses_by_hand(monkeypatch, [0, 1], weighted_loss=weighted_loss)
+    assert losses["separation"].item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("category", "expected"),
+    [
+        ([0, 1], -(math.log(0.7) + math.log(0.5)) / 2),
+        ([0, -1], -math.log(0.7)),
+        ([-1, 2], -math.log(0.3)),
+    ],
+)
+def test_a_source_without_category_trains_no_head(
+    monkeypatch: pytest.MonkeyPatch, category: list[int], expected: float
+) -> None:
+    logits = LOGITS.clone().requires_grad_()
+    losses = losses_by_hand(monkeypatch, category, logits)
+    assert losses["category"].item() == pytest.approx(expected, rel=1e-6)
+    losses["total"].backward()
+    assert logits.grad is not None
+    assert logits.grad[0].any(dim=1).tolist() == [index >= 0 for index in category]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
+def test_the_total_weights_the_category_loss(
+    monkeypatch: pytest.MonkeyPatch, weight: float
+) -> None:
+    losses = losses_by_hand(monkeypatch, [0, -1], category_loss_weight=weight, weighted_loss=False)
+    assert losses["total"].item() == pytest.approx(2.5 / 6 - weight * math.log(0.7), rel=1e-6)
+
+
+def test_groups_have_all_trained_parameters() -> None:
     model = tiny_model()
     groups = model.parameter_groups()
     assert set(groups) == {"transformer", "rest"}
-    held = {id(parameter) for group in groups.values() for parameter in group}
+    grouped = {id(parameter) for group in groups.values() for parameter in group}
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-    assert held == trained
-    assert sum(map(len, groups.values())) == len(held)
+    assert grouped == trained
+    assert sum(map(len, groups.values())) == len(grouped)
 
 
-def test_movement_is_dropped_in_training_only() -> None:
+def test_crop_motion_is_dropped_in_training_only() -> None:
     model, batch = tiny_model(motion_dropout=0.5, motion_in_fusion=True), tiny_batch()
     assert torch.equal(model.eval().separate(batch).magnitudes, model.separate(batch).magnitudes)
     model.train()
-    found = set()
+    losses = set()
     for seed in range(8):
         torch.manual_seed(seed)
-        found.add(model.losses(batch)["total"].item())
-    assert len(found) > 1
+        losses.add(model.losses(batch)["total"].item())
+    assert len(losses) > 1
 
 
 @pytest.mark.parametrize(
@@ -218,8 +297,8 @@ def test_settings_that_do_not_fit(changes: dict, message: str) -> None:
         DGFNet.Settings(**TINY["dgfnet"] | changes)
 
 
-def test_queries_of_the_field() -> None:
-    """Twelve for the eleven categories of MUSIC."""
+def test_the_number_of_queries_is_one_more_than_of_categories() -> None:
+    """There are twelve for the eleven categories of MUSIC."""
     assert IQuery.Settings().num_queries is None
     with torch.device("meta"):
         assert IQuery().transformer.queries.weight.shape == (12, 256)

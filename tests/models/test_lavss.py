@@ -1,4 +1,4 @@
-"""LAVSS: the paper's sizes, what the ears tell, mirrors, switches of the tables, equation 8."""
+"""Test LAVSS: the paper's sizes, binaural cues, mirrors, switches of the tables, equation 8."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from avsep.sound.front_end import FrontEndSettings
 from avsep.sound.magnitudes import ratio_mask
 from models.binaural_models import (
     binaural_batch,
-    check_trains_and_answers,
+    check_trains_and_separates,
     count,
     logits_of,
     separate,
@@ -58,60 +58,78 @@ def test_shapes_of_the_paper() -> None:
     assert settings.token_sizes == [(8, 8), (4, 4), (2, 2)]
     assert settings.crops.crop_pixels == 224 and settings.attention.num_heads == 8
     assert (settings.squared_weight, settings.time_weight, settings.masks) == (0.5, 0.25, "ratio")
-    answer = separate(make(), binaural_batch())
-    assert answer.magnitudes.shape == (2, 2, 2, FRONT_END.stft.num_bins, 32)
+    separation = separate(make(), binaural_batch())
+    assert separation.magnitudes.shape == (2, 2, 2, FRONT_END.stft.num_bins, 32)
 
 
-# What ears tell
+# Binaural cues and positions
 
 
 def test_with_the_papers_cues_exchanged_ears_are_exchanged_outputs() -> None:
-    """Equation 4 is even and the weights are shared: a mirrored scene looks the same to them."""
+    """Equation 4 is even and the weights are shared: channels are exchanged, maps are equal."""
     model, batch = make(spatial_cues="paper"), binaural_batch()
-    answer = separate(model, batch).magnitudes
+    magnitudes = separate(model, batch).magnitudes
     exchanged = separate(model, replace(batch, mixture=batch.mixture.flip(1))).magnitudes
-    assert torch.equal(exchanged.flip(2), answer)
+    assert torch.equal(exchanged.flip(2), magnitudes)
 
 
 def test_with_signed_cues_they_are_not() -> None:
     model, batch = make(spatial_cues="signed"), binaural_batch()
-    answer = separate(model, batch).magnitudes
+    magnitudes = separate(model, batch).magnitudes
     exchanged = separate(model, replace(batch, mixture=batch.mixture.flip(1))).magnitudes
-    assert not torch.allclose(exchanged.flip(2), answer, rtol=1e-2, atol=1e-3)
+    assert not torch.allclose(exchanged.flip(2), magnitudes, rtol=1e-2, atol=1e-3)
 
 
 def test_a_mirrored_batch_is_another_one_and_twice_mirrored_the_same() -> None:
     model, batch = make(spatial_cues="signed"), binaural_batch()
-    answer = separate(model, batch).magnitudes
+    magnitudes = separate(model, batch).magnitudes
     once = separate(model, mirror_batch(batch)).magnitudes.flip(2)
-    assert not torch.allclose(once, answer, rtol=1e-3, atol=1e-3)  # random weights know no mirror
-    assert torch.equal(separate(model, mirror_batch(mirror_batch(batch))).magnitudes, answer)
+    # Random weights have no symmetry.
+    assert not torch.allclose(once, magnitudes, rtol=1e-3, atol=1e-3)
+    assert torch.equal(separate(model, mirror_batch(mirror_batch(batch))).magnitudes, magnitudes)
 
 
-def test_one_channel_is_heard_by_both_ears() -> None:
+def test_a_mono_mixture_is_given_to_both_channels() -> None:
     model, batch = make(), tiny_batch(1)
-    answer = separate(model, batch)
+    separation = separate(model, batch)
     expanded = replace(batch, mixture=batch.mixture.expand(-1, 2, -1), sources=None)
     both = separate(model, expanded)
-    assert answer.magnitudes.shape[2] == answer.phase.shape[1] == 1
-    assert torch.equal(answer.magnitudes, both.magnitudes[:, :, :1])
+    assert separation.magnitudes.shape[2] == separation.phase.shape[1] == 1
+    assert torch.equal(separation.magnitudes, both.magnitudes[:, :, :1])
     assert torch.equal(both.magnitudes[:, :, 0], both.magnitudes[:, :, 1])
 
 
 @pytest.mark.parametrize("network", [{}, PLAIN], ids=["ours", "as in the paper"])
-def test_where_an_object_stands_decides_for_two_that_look_alike(network: dict) -> None:
+def test_boxes_decide_between_two_objects_with_equal_crops(network: dict) -> None:
     model, batch = make(**network, spatial_cues="signed"), binaural_batch(1)
     assert batch.cues.crops is not None and batch.cues.boxes is not None
     twins = replace(batch.cues, crops=batch.cues.crops[:, :1].expand_as(batch.cues.crops))
-    answer = separate(model, replace(batch, cues=twins)).magnitudes
+    magnitudes = separate(model, replace(batch, cues=twins)).magnitudes
     exchanged = replace(twins, boxes=batch.cues.boxes.flip(1))
     torch.testing.assert_close(
-        separate(model, replace(batch, cues=exchanged)).magnitudes, answer.flip(1)
+        separate(model, replace(batch, cues=exchanged)).magnitudes, magnitudes.flip(1)
     )
-    assert not torch.allclose(answer[:, 0], answer[:, 1], rtol=1e-3, atol=1e-3)
-    blind = make(**network, position=False)
-    answer = separate(blind, replace(batch, cues=twins)).magnitudes
-    torch.testing.assert_close(answer[:, 0], answer[:, 1])
+    assert not torch.allclose(magnitudes[:, 0], magnitudes[:, 1], rtol=1e-3, atol=1e-3)
+    without_position = make(**network, position=False)
+    magnitudes = separate(without_position, replace(batch, cues=twins)).magnitudes
+    torch.testing.assert_close(magnitudes[:, 0], magnitudes[:, 1])
+
+
+def test_the_position_of_an_object_is_the_mean_of_its_boxes() -> None:
+    """One box a source goes into equation 1, for the crops of one window."""
+    model, batch = make(**PLAIN, spatial_cues="signed"), binaural_batch(1)
+    boxes = batch.cues.boxes
+    assert boxes is not None and boxes.shape[2] == 2
+
+    def with_boxes(other: torch.Tensor) -> torch.Tensor:
+        cues = replace(batch.cues, boxes=other.expand_as(boxes))
+        return separate(model, replace(batch, cues=cues)).magnitudes
+
+    magnitudes = separate(model, batch).magnitudes
+    torch.testing.assert_close(magnitudes, with_boxes(boxes.mean(2, keepdim=True)))
+    for crop in range(2):
+        single = with_boxes(boxes[:, :, crop : crop + 1])
+        assert not torch.allclose(single, magnitudes, rtol=1e-3, atol=1e-3)
 
 
 # Switches of Tables 3 and 4
@@ -134,17 +152,17 @@ def test_where_an_object_stands_decides_for_two_that_look_alike(network: dict) -
         {"input_rms": 0.1, "weighted_loss": False},
     ],
 )
-def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
-    check_trains_and_answers(make(**{**PLAIN, **changes}))
+def test_every_row_trains_and_separates(changes: dict[str, object]) -> None:
+    check_trains_and_separates(make(**{**PLAIN, **changes}))
 
 
 def test_monaural_pre_training_reads_one_channel_and_pictures_alone() -> None:
     model = make(**PLAIN, front_end=FRONT_END, spatial_cues="none", position=False)
     assert model.required_cues == {"crops"} and model.settings.num_inputs == 1
     batch = tiny_batch(2)
-    own = replace(batch, cues=Cues(crops=batch.cues.crops))
-    assert separate(model, own).magnitudes.shape[2] == 1
-    assert model.losses(own)["total"].isfinite()
+    crops_only = replace(batch, cues=Cues(crops=batch.cues.crops))
+    assert separate(model, crops_only).magnitudes.shape[2] == 1
+    assert model.losses(crops_only)["total"].isfinite()
 
 
 # Equation 8
@@ -157,16 +175,16 @@ def test_equation_8_by_hand() -> None:
     front_end = model.front_end
     mixture, phase = front_end.spectrogram(batch.mixture)
     rows = front_end.to_rows(mixture)
-    truth = ratio_mask(front_end.to_rows(front_end.magnitude(batch.sources)), rows[:, None])
+    target = ratio_mask(front_end.to_rows(front_end.magnitude(batch.sources)), rows[:, None])
     inputs = torch.log1p(rows)[:, :, None]
     masks = logits_of(model, inputs, batch.cues).sigmoid()
-    error = masks - truth
+    error = masks - target
     torch.testing.assert_close(losses["masks"], error.abs().mean())
     torch.testing.assert_close(losses["squared"], error.square().mean())
-    found = front_end.waveform(
+    estimates = front_end.waveform(
         mixture[:, None] * front_end.to_bins(masks), phase[:, None], batch.mixture.shape[-1]
     )
-    torch.testing.assert_close(losses["time"], (found - batch.sources).abs().mean())
+    torch.testing.assert_close(losses["time"], (estimates - batch.sources).abs().mean())
     total = losses["masks"] + 0.5 * losses["squared"] + 0.25 * losses["time"]
     torch.testing.assert_close(losses["total"], total)
 
@@ -174,24 +192,24 @@ def test_equation_8_by_hand() -> None:
 def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
     changes = {**PLAIN, "time_weight": 0.0, "spatial_cues": "signed"}
     both, batch = make(**changes), binaural_batch(1)
-    one = make(**changes, random_ear_per_step=True)
-    one.load_state_dict(both.state_dict())
-    wanted = both.losses(batch)["masks"]
-    one.training = True  # batch norms stay as they are in both
-    found = []
+    single = make(**changes, random_ear_per_step=True)
+    single.load_state_dict(both.state_dict())
+    expected = both.losses(batch)["masks"]
+    single.training = True  # batch norms stay as they are in both
+    losses = []
     for seed in range(8):
         torch.manual_seed(seed)
-        found.append(one.losses(batch)["masks"])
-    values = torch.stack(found).unique()
-    assert len(values) == 2, "either ear comes up"
-    torch.testing.assert_close(values.mean(), wanted)
+        losses.append(single.losses(batch)["masks"])
+    values = torch.stack(losses).unique()
+    assert len(values) == 2, "both channels are drawn"
+    torch.testing.assert_close(values.mean(), expected)
 
 
 # Wrong settings and cues
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"unet": BinauralUNetSettings(channels=(8, 16, 16, 8))}, "three equal numbers"),
         ({"attention": CrossModalSettings(num_heads=3)}, "multiple of attention.num_heads"),
@@ -201,8 +219,8 @@ def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
         ({"categories": ("violin",)}, "at most 0 items"),
     ],
 )
-def test_settings_that_do_not_fit(changes: dict[str, object], words: str) -> None:
-    with pytest.raises(ValidationError, match=words):
+def test_settings_that_do_not_fit(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         LAVSS.Settings(**{**TINY["lavss"], **changes})
 
 

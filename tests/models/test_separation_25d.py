@@ -1,4 +1,4 @@
-"""2.5D separation: the published counts accounted for, an ear at a time, and LAVSS' additions."""
+"""Test 2.5D separation: parameter counts, channels one by one, the additions of LAVSS."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from models.binaural_models import (
     EARS,
     binaural_batch,
     check_each_ear_alone,
-    check_trains_and_answers,
+    check_trains_and_separates,
     count,
     separate,
     with_large_weights,
@@ -30,9 +30,9 @@ def test_parameters_of_the_published_network_accounted_for() -> None:
     """REFERENCE 8.1: 23,086,234, of complex masks and wide frames."""
     model = Separation25D()
     published = 23_086_234
-    published -= 1 * 64 * 16  # one magnitude goes in, not two parts
-    published -= 128 * 16 + 1  # one mask comes out, not two parts
-    published -= (7 * 14 - 7 * 7) * 8 * 512 * 16  # the encoder sees a square crop
+    published -= 1 * 64 * 16  # one magnitude as input, not real and imaginary part
+    published -= 128 * 16 + 1  # one mask as output, not two parts
+    published -= (7 * 14 - 7 * 7) * 8 * 512 * 16  # the encoder reads a square crop
     assert count(model.audio_network) + count(model.fusion) == published == 19_871_897
     assert count(model.vision) == 11_176_512
 
@@ -44,34 +44,34 @@ def test_sizes_of_lavss() -> None:
 
 
 def test_with_all_of_lavss_it_is_lavss() -> None:
-    """Table 3's last row is Table 1's LAVSS: the same tensors, the same answer."""
+    """Table 3's last row is Table 1's LAVSS: the same tensors give the same estimates."""
     shared = {
         **{name: TINY["lavss"][name] for name in ("front_end", "magnitude_input")},
         "unet": BinauralUNetSettings(channels=(8, 16, 16, 16)),
         "spatial_cues": "paper",
     }
-    ours = make(**shared, position=True, fusion="attention")
-    theirs = LAVSS.Settings(
+    model = make(**shared, position=True, fusion="attention")
+    settings = LAVSS.Settings(
         **{**TINY["lavss"], **shared, "film_every_layer": False, "num_templates": 0}
     )
-    lavss = LAVSS(theirs).eval()
-    lavss.load_state_dict(ours.state_dict())
+    lavss = LAVSS(settings).eval()
+    lavss.load_state_dict(model.state_dict())
     batch = binaural_batch()
-    assert torch.equal(separate(lavss, batch).magnitudes, separate(ours, batch).magnitudes)
+    assert torch.equal(separate(lavss, batch).magnitudes, separate(model, batch).magnitudes)
 
 
-def test_what_is_seen_lies_beside_every_cell() -> None:
+def test_visual_features_are_beside_every_cell() -> None:
     torch.manual_seed(0)
     tiled = TiledVisualFeatures(width=4, num_channels=3).eval()
-    deep, seen = torch.randn(1, 4, 2, 5), torch.randn(2, 4, 7, 7)
-    found = tiled([deep], seen)
-    assert found.shape == (2, 4 + 3 * 49, 2, 5)
-    assert torch.equal(found[:, :4], deep.expand(2, -1, -1, -1))
-    assert (found[:, 4:] == found[:, 4:, :1, :1]).all()
-    torch.testing.assert_close(found[:, 4:, 0, 0], tiled.narrow(seen).flatten(1))
+    bottom, visual = torch.randn(1, 4, 2, 5), torch.randn(2, 4, 7, 7)
+    joined = tiled([bottom], visual)
+    assert joined.shape == (2, 4 + 3 * 49, 2, 5)
+    assert torch.equal(joined[:, :4], bottom.expand(2, -1, -1, -1))
+    assert (joined[:, 4:] == joined[:, 4:, :1, :1]).all()
+    torch.testing.assert_close(joined[:, 4:, 0, 0], tiled.narrow(visual).flatten(1))
 
 
-def test_two_ears_are_separated_each_by_itself() -> None:
+def test_two_channels_are_separated_each_by_itself() -> None:
     check_each_ear_alone(make())
 
 
@@ -83,8 +83,8 @@ def test_two_ears_are_separated_each_by_itself() -> None:
         {**FUSED, "front_end": EARS, "position": True, "spatial_cues": "signed"},
     ],
 )
-def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
-    check_trains_and_answers(make(**changes))
+def test_every_row_trains_and_separates(changes: dict[str, object]) -> None:
+    check_trains_and_separates(make(**changes))
 
 
 def test_settings_that_do_not_fit() -> None:

@@ -1,4 +1,4 @@
-"""Sound of Pixels: the published counts, its product of picture and sound, and LAVSS' additions."""
+"""Test Sound of Pixels: parameter counts, synthesiser, masks, the additions of LAVSS."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from models.binaural_models import (
     ADDED,
     EARS,
     check_each_ear_alone,
-    check_trains_and_answers,
+    check_trains_and_separates,
     count,
     logits_of,
     separate,
@@ -22,7 +22,7 @@ from models.binaural_models import (
 )
 from tiny_models import TINY, tiny_batch
 
-# LAVSS' fusion makes tokens of the three deepest maps, which then are of one width.
+# The cells of the three deepest maps are tokens of LAVSS' fusion, so their widths are equal.
 FUSED = {"fusion": "attention", "unet": UNetSettings(channels=(8, 8, 16, 16, 16), num_features=8)}
 
 
@@ -51,51 +51,51 @@ def test_sizes_as_published() -> None:
 
 
 def test_the_synthesiser_by_hand() -> None:
-    """A sum of components weighed by the picture, and one bias."""
+    """A sum of components weighted by the visual vector, and one bias."""
     synthesiser = Synthesiser(2)
     with torch.no_grad():
         synthesiser.weight.copy_(torch.tensor([2.0, -1.0]))
         synthesiser.bias.fill_(0.5)
-    vectors = torch.tensor([[1.0, 0.0], [0.25, 1.0]])  # two sources of one ear
+    vectors = torch.tensor([[1.0, 0.0], [0.25, 1.0]])  # two sources of one channel
     components = torch.tensor([3.0, 4.0])[None, :, None, None].expand(1, 2, 5, 7)
-    found = synthesiser(vectors, components)
-    assert found.shape == (2, 5, 7)
-    assert found[0].unique().tolist() == [2 * 1 * 3 + 0.5]
-    assert found[1].unique().tolist() == [2 * 0.25 * 3 - 1 * 1 * 4 + 0.5]
+    logits = synthesiser(vectors, components)
+    assert logits.shape == (2, 5, 7)
+    assert logits[0].unique().tolist() == [2 * 1 * 3 + 0.5]
+    assert logits[1].unique().tolist() == [2 * 0.25 * 3 - 1 * 1 * 4 + 0.5]
 
 
-def test_the_surest_place_of_all_frames_makes_the_vector() -> None:
-    """Maximum over frames and places: a frame that adds nothing surer changes nothing."""
+def test_the_visual_vector_is_the_maximum_over_frames() -> None:
+    """The vector is the maximum over frames and places: a repeated frame changes nothing."""
     model, batch = make(), tiny_batch(2)
     assert batch.cues.crops is not None
-    answer, *others = (
-        separate(model, replace(batch, cues=Cues(crops=batch.cues.crops[:, :, kept]))).magnitudes
-        for kept in ([0, 1], [0, 1, 0], [0])
+    magnitudes, repeated, first = (
+        separate(model, replace(batch, cues=Cues(crops=batch.cues.crops[:, :, frames]))).magnitudes
+        for frames in ([0, 1], [0, 1, 0], [0])
     )
-    torch.testing.assert_close(others[0], answer)
-    assert not torch.allclose(others[1], answer, rtol=1e-3)
+    torch.testing.assert_close(repeated, magnitudes)
+    assert not torch.allclose(first, magnitudes, rtol=1e-3)
 
 
-def test_two_ears_are_separated_each_by_itself() -> None:
+def test_two_channels_are_separated_each_by_itself() -> None:
     check_each_ear_alone(make())
 
 
 def test_binary_masks_and_their_loss() -> None:
     model, batch = make(masks="binary", weighted_loss=False), tiny_batch(2)
     assert batch.sources is not None
-    answer = separate(model, batch)
+    separation = separate(model, batch)
     mixture = model.front_end.magnitude(batch.mixture)[:, None]
-    share = answer.magnitudes / mixture.clamp_min(1e-9)
-    # Between rows and bins masks are interpolated; where rows agree a cell is kept or not.
-    kept = (share < 1e-4) | (share > 1 - 1e-4)
-    assert kept.float().mean() > 0.5 and share.max() < 1 + 1e-4
+    share = separation.magnitudes / mixture.clamp_min(1e-9)
+    # Masks are interpolated between rows and bins; where neighbouring rows agree they are 0 or 1.
+    is_binary = (share < 1e-4) | (share > 1 - 1e-4)
+    assert is_binary.float().mean() > 0.5 and share.max() < 1 + 1e-4
     losses = model.losses(batch)
     assert set(losses) == {"masks", "total"}
     rows = model.front_end.to_rows(model.front_end.magnitude(batch.mixture))
-    truth = model.front_end.to_rows(model.front_end.magnitude(batch.sources)) > rows[:, None] / 2
+    target = model.front_end.to_rows(model.front_end.magnitude(batch.sources)) > rows[:, None] / 2
     logits = logits_of(model, torch.log(rows.clamp_min(1e-5))[:, :, None], batch.cues)
-    chance = torch.where(truth, logits.sigmoid(), 1 - logits.sigmoid())
-    assert losses["total"].item() == pytest.approx(-chance.log().mean().item(), rel=0.05)
+    likelihood = torch.where(target, logits.sigmoid(), 1 - logits.sigmoid())
+    assert losses["total"].item() == pytest.approx(-likelihood.log().mean().item(), rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_binary_masks_and_their_loss() -> None:
         {**FUSED, "front_end": EARS, "position": True, "spatial_cues": "signed"},
     ],
 )
-def test_every_row_trains_and_answers(changes: dict[str, object]) -> None:
-    check_trains_and_answers(make(**changes))
+def test_every_row_trains_and_separates(changes: dict[str, object]) -> None:
+    check_trains_and_separates(make(**changes))
 
 
-def test_first_weights_as_released() -> None:
+def test_initial_weights_as_released() -> None:
     torch.manual_seed(0)
     model = SoundOfPixels(SoundOfPixels.Settings(**TINY["sound-of-pixels"]))
     convolutions = [m for m in model.audio_network.modules() if isinstance(m, nn.Conv2d)]
-    weights = torch.cat([one.weight.flatten() for one in convolutions])
+    weights = torch.cat([layer.weight.flatten() for layer in convolutions])
     assert weights.std().item() == pytest.approx(0.001, rel=0.02)
     assert model.synthesiser.weight.eq(1).all() and model.synthesiser.bias.eq(0).all()
 

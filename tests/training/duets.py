@@ -1,4 +1,4 @@
-"""Small clips to prepare: duets of steady tones, each object a colour that grows with time."""
+"""Make small clips to cache: duets of steady tones, each object a grey that changes with time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 
 
 def make_duet(folder: Path, name: str, categories: Sequence[str], tone_hz: float) -> ClipFiles:
-    """A clip whose sources are a tone and its fifth; sample n is of loudness n / N."""
+    """Make a clip whose sources are a tone and its fifth; the level of sample n is n / N."""
     n = np.arange(SECONDS * RATE_HZ)
     ramp = (n / len(n)).astype(np.float32)
     sources, sounds = [], []
@@ -50,19 +50,19 @@ def make_duet(folder: Path, name: str, categories: Sequence[str], tone_hz: float
 
 
 def grey_of(place: int, time_seconds: float) -> float:
-    """How bright an object is at a time: the left one grows brighter, the right one darker."""
+    """Return an object's grey at a time: the left one grows brighter, the right one darker."""
     return 40 + 40 * time_seconds if place == 0 else 240 - 40 * time_seconds
 
 
 def make_duets(folder: Path) -> list[ClipFiles]:
-    """Four clips, of which every category is in two."""
+    """Make four clips; every category is in two of them."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [("cello", "flute"), ("harp", "tuba"), ("flute", "harp"), ("tuba", "cello")]
     return [make_duet(folder, f"{i:03d}", pair, 200 + 130 * i) for i, pair in enumerate(pairs)]
 
 
 def prepared(clips: Sequence[ClipFiles], folder: Path, **changes: object) -> SourceCache:
-    """A library of clips, built."""
+    """Return a cache of clips, built."""
     cache = SourceCache(clips, SETTINGS.model_copy(update=changes), folder)
     precompute = small_embed if cache.settings.embedder else None
     assert len(list(cache.build(precompute, num_workers=0))) == len(clips)
@@ -70,7 +70,7 @@ def prepared(clips: Sequence[ClipFiles], folder: Path, **changes: object) -> Sou
 
 
 def small_embed(cues: Cues) -> Cues:
-    """Stands for a model's: maps of the means of a crop's quarters."""
+    """Replace crops by maps of the means of their quarters, as a model's encoder would."""
     assert cues.crops is not None
     maps = torch.nn.functional.avg_pool2d(cues.crops.flatten(0, 2).float() / 255, 4)
     return Cues(appearance=maps.unflatten(0, cues.crops.shape[:3]))

@@ -1,4 +1,4 @@
-"""A training on noise with a tiny DGFNet, for the tests; run as a script it is one to be killed."""
+"""Train a tiny DGFNet on noise, for the tests; as a script, a training that a test kills."""
 
 import sys
 from dataclasses import fields
@@ -12,7 +12,7 @@ from avsep.models import MODELS
 from avsep.records import Batch, Cues
 from avsep.training.callbacks import ProgressCallback
 from avsep.training.datamodule import ClipLists, DataModule
-from avsep.training.recipe import OptimizerSettings, TrainingSettings, TrainRecipe, written_out
+from avsep.training.recipe import OptimizerSettings, TrainingSettings, TrainRecipe, fill_in_defaults
 from avsep.training.run import RunFolder, TrainingRun
 from tiny_models import TINY, tiny_batch, tiny_model
 
@@ -37,7 +37,7 @@ class NoiseMixtures(Dataset[Batch]):
 
 
 class NoiseData(DataModule):
-    """Noise instead of clips: eight sources."""
+    """Noise instead of clips, as if of eight sources."""
 
     num_sources = 8
 
@@ -50,7 +50,7 @@ class NoiseData(DataModule):
 
 
 def noise_recipe(**training: object) -> TrainRecipe:
-    """A recipe for the tiny DGFNet, four steps long unless told."""
+    """Return a recipe of the tiny DGFNet, four steps long unless changed."""
     settings = TrainingSettings(
         **{
             "batch_size": 2, "max_steps": 4, "ema_decay": 0.9, "num_validation": 2,
@@ -65,17 +65,17 @@ def noise_recipe(**training: object) -> TrainRecipe:
     }
     tiny = MODELS["dgfnet"].Settings(**TINY["dgfnet"]).model_dump(mode="json", exclude_none=True)
     recipe = TrainRecipe(model="dgfnet", settings=tiny, training=settings, optimizers=optimizers)
-    return written_out(recipe, "noise")
+    return fill_in_defaults(recipe, "noise")
 
 
 def noise_run(
     folder: Path, *, device: str = "cpu", num_workers: int | None = None, **training: object
 ) -> TrainingRun:
-    """A run in a folder, begun if it is new."""
-    place, recipe = RunFolder(folder), noise_recipe(**training)
-    if not place.recipe.exists():
-        place.begin(recipe)
-    run = TrainingRun(recipe, place, NoiseData(recipe, num_workers), device=device)
+    """Return the run in a folder, begun if the folder is new."""
+    run_folder, recipe = RunFolder(folder), noise_recipe(**training)
+    if not run_folder.recipe.exists():
+        run_folder.begin(recipe)
+    run = TrainingRun(recipe, run_folder, NoiseData(recipe, num_workers), device=device)
     run.model = tiny_model("dgfnet").train()
     return run
 

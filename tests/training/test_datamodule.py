@@ -3,61 +3,62 @@ from pathlib import Path
 import pytest
 import torch
 
+from avsep.data.mixing import MixingSettings
 from avsep.errors import InputError
-from avsep.training.datamodule import DataModule, read_lists
+from avsep.training.datamodule import DataModule, read_lists, validation_mixing
 from avsep.training.initial_weights import make_model
 from avsep.training.recipe import TrainRecipe, load_training
 from training.tiny_band import make_band, write_tiny_recipe
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a band to train on, one to test with, and a recipe."""
-    place = tmp_path_factory.mktemp("place")
-    make_band(place / "band", 6)
-    make_band(place / "test", 1, seed=1000)
-    write_tiny_recipe(place / "tiny.toml")
-    return place
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with a band to train on, one to test with, and a recipe."""
+    folder = tmp_path_factory.mktemp("bands")
+    make_band(folder / "band", 6)
+    make_band(folder / "test", 1, seed=1000)
+    write_tiny_recipe(folder / "tiny.toml")
+    return folder
 
 
-def recipe_on(place: Path, *folders: str, **training: object) -> TrainRecipe:
-    recipe = load_training(place / "tiny.toml")
+def recipe_on(folder: Path, *names: str, **training: object) -> TrainRecipe:
+    recipe = load_training(folder / "tiny.toml")
     changed = recipe.training.model_copy(update=training)
-    data = tuple(str(place / name) for name in folders)
+    data = tuple(str(folder / name) for name in names)
     return recipe.model_copy(update={"data": data, "training": changed})
 
 
-def test_a_clip_is_in_one_list(place: Path) -> None:
-    lists = read_lists(recipe_on(place, "band"))
+def test_a_clip_is_in_one_list(folder: Path) -> None:
+    lists = read_lists(recipe_on(folder, "band"))
     names = [{clip.name for clip in clips} for clips in (lists.training, lists.validation)]
     assert len(names[0]) + len(names[1]) == 6
     assert not names[0] & names[1]
     assert lists.num_sources == 2 * len(names[0])
 
 
-def test_held_out_clips_are_not_trained_on(place: Path) -> None:
+def test_held_out_clips_are_not_trained_on(folder: Path) -> None:
     with pytest.raises(InputError, match=r"test' holds clips of held-out notes \(a seed of 1000"):
-        read_lists(recipe_on(place, "band", "test"))
+        read_lists(recipe_on(folder, "band", "test"))
 
 
-def test_lists_that_are_empty_are_told(place: Path, tmp_path: Path) -> None:
+def test_an_empty_list_is_an_error(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data: give --data DIR"):
-        read_lists(recipe_on(place))
+        read_lists(recipe_on(folder))
     with pytest.raises(InputError, match="6 clips to train on and 0 to validate with"):
-        read_lists(recipe_on(place, "band", validation_share=0.01))
+        read_lists(recipe_on(folder, "band", validation_share=0.01))
 
 
-def test_too_few_clips_to_validate_with_are_told(place: Path, tmp_path: Path) -> None:
-    recipe = recipe_on(place, "band", validation_share=0.1)
+def test_too_few_clips_to_mix_are_an_error(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_on(folder, "band", validation_share=0.1)
     with pytest.raises(InputError, match="with the 1 clips to validate with: mixtures of 2 source"):
         read_lists(recipe)
-    recipe = recipe_on(place, "band", validation_share=0.8)
+    recipe = recipe_on(folder, "band", validation_share=0.8)
     with pytest.raises(InputError, match="with the 1 clips to train on: mixtures of 2 sources"):
         read_lists(recipe)
 
 
-def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path: Path) -> None:
-    recipe = recipe_on(place, "band", num_validation=3)
+def test_validation_is_the_standard_test_whatever_is_mixed(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_on(folder, "band", num_validation=3)
     model = make_model(recipe)
     data = DataModule(recipe, tmp_path)
     clips = (*data.lists.training, *data.lists.validation)
@@ -73,8 +74,8 @@ def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path
     )
     mixed = DataModule(recipe.model_copy(update={"mixing": louder}), tmp_path)
     list(mixed.build_caches(model))
-    (again,) = mixed.validation
-    assert torch.equal(again.mixture, batch.mixture)
+    (same,) = mixed.validation
+    assert torch.equal(same.mixture, batch.mixture)
     # Every source is the middle of a stem at its own level, halved by the rule "mean" of two.
     middles = []
     for index in range(len(data.caches[1])):
@@ -85,21 +86,36 @@ def test_validation_is_the_standard_test_whatever_is_mixed(place: Path, tmp_path
         assert any(torch.allclose(sound[:2046], middle, atol=1e-6) for middle in middles)
 
 
+def test_validation_mixes_as_the_papers_test(folder: Path) -> None:
+    """Middle windows at their own level, all audible, whatever the recipe says of training."""
+    recipe = recipe_on(folder, "band")
+    mixing = MixingSettings(
+        num_sources=3, distinct_categories=False, rule="sum", gain_range=(3.0, 3.0),
+        silent_probability=0.5, position="random", offscreen_probability=0.5,
+        same_clip_probability=0.5, same_category_probability=0.5, equaliser_db=3.0,
+        mirror_probability=0.5,
+    )  # fmt: skip
+    assert validation_mixing(recipe.model_copy(update={"mixing": mixing})) == MixingSettings(
+        num_sources=3, distinct_categories=False, rule="sum", gain_range=(1.0, 1.0),
+        silent_probability=0.0, position="middle",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("broken", ["error", "skip"])
-def test_a_broken_clip_stops_or_is_left_out_as_the_recipe_says(tmp_path: Path, broken: str) -> None:
+def test_a_broken_clip_is_an_error_or_skipped_by_the_recipe(tmp_path: Path, broken: str) -> None:
     make_band(tmp_path / "band", 6)
     write_tiny_recipe(tmp_path / "tiny.toml")
     recipe = recipe_on(tmp_path, "band")
     mixing = recipe.mixing.model_copy(update={"broken": broken})
     recipe = recipe.model_copy(update={"mixing": mixing})
     model, data = make_model(recipe), DataModule(recipe, tmp_path / "cache")
-    lost = data.lists.training[0]
-    lost.sources[0].path.write_bytes(b"no sound")
+    broken_clip = data.lists.training[0]
+    broken_clip.sources[0].path.write_bytes(b"no sound")
     if broken == "error":
-        with pytest.raises(InputError, match=lost.sources[0].path.name):
+        with pytest.raises(InputError, match=broken_clip.sources[0].path.name):
             list(data.build_caches(model))
         return
     list(data.build_caches(model))
-    assert len(data.skipped) == 1 and lost.sources[0].path.name in data.skipped[0]
-    assert data.num_sources == data.lists.num_sources - len(lost.sources)
+    assert len(data.skipped) == 1 and broken_clip.sources[0].path.name in data.skipped[0]
+    assert data.num_sources == data.lists.num_sources - len(broken_clip.sources)
     assert data.mixtures[0].mixed.sources.any()

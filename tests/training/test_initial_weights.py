@@ -11,7 +11,7 @@ from avsep.errors import InputError
 from avsep.layers.audio_unet import UNetSettings
 from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.models import MODELS
-from avsep.training.initial_weights import LoadReport, fill, make_model, resolved
+from avsep.training.initial_weights import LoadReport, load_part, make_model, resolved
 from avsep.training.recipe import TrainRecipe
 from avsep.vision.clip_encoder import ClipImageEncoder, load_clip
 from avsep.vision.image_encoder import SmallImageEncoder, save_image_encoder
@@ -25,16 +25,15 @@ def recipe_with(part: str, source: Path | str) -> TrainRecipe:
     return noise_recipe().model_copy(update={"weights": {part: str(source)}})
 
 
-def begun_with(init: Path | str) -> TrainRecipe:
+def recipe_from(init: Path | str) -> TrainRecipe:
     return noise_recipe().model_copy(update={"init": str(init)})
 
 
 def test_the_seed_alone_decides_the_first_weights() -> None:
-    one, same, other = (make_model(noise_recipe(seed=seed)) for seed in (3, 3, 4))
-    names = [name for name, value in one.named_parameters() if value.requires_grad]
-    equal = [torch.equal(one.get_parameter(n), same.get_parameter(n)) for n in names]
-    assert all(equal)
-    assert not all(torch.equal(one.get_parameter(n), other.get_parameter(n)) for n in names)
+    model, same, other = (make_model(noise_recipe(seed=seed)) for seed in (3, 3, 4))
+    names = [name for name, value in model.named_parameters() if value.requires_grad]
+    assert all(torch.equal(model.get_parameter(n), same.get_parameter(n)) for n in names)
+    assert not all(torch.equal(model.get_parameter(n), other.get_parameter(n)) for n in names)
 
 
 def test_parts_start_from_files(tmp_path: Path) -> None:
@@ -49,7 +48,7 @@ def test_parts_start_from_files(tmp_path: Path) -> None:
     assert torch.equal(model.fusion.weigh_audio.weight, fusion.weigh_audio.weight)
 
 
-def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     settings = SmallImageEncoder.Settings(categories=("kazoo", "harp"))
     save_image_encoder(SmallImageEncoder(settings), tmp_path / "eyes.safetensors", {})
     with pytest.raises(InputError, match="made with other settings than the model's: categories"):
@@ -68,14 +67,14 @@ def test_a_clip_starts_from_a_folder_in_the_form_of_a_hub(
 ) -> None:
     write_tiny_clip(tmp_path / "clip")
     part = ClipImageEncoder(TINY_IMAGE_SETTINGS)
-    fill(part, str(tmp_path / "clip"))
-    wanted = load_clip(str(tmp_path / "clip")).state_dict()
-    assert all(torch.equal(value, wanted[name]) for name, value in part.state_dict().items())
+    load_part(part, str(tmp_path / "clip"))
+    expected = load_clip(str(tmp_path / "clip")).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in part.state_dict().items())
     larger = ClipImageEncoder(TINY_IMAGE_SETTINGS.model_copy(update={"num_layers": 3}))
     with pytest.raises(
         InputError, match="other settings than the model's: num_layers is 2, needed"
     ):
-        fill(larger, str(tmp_path / "clip"))
+        load_part(larger, str(tmp_path / "clip"))
     monkeypatch.chdir(tmp_path)
     recipe = recipe_with("frames.encoder", "clip")
     assert resolved(recipe).weights == {"frames.encoder": str(tmp_path / "clip")}
@@ -87,10 +86,10 @@ def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     trained = tiny_model("dgfnet", seed=5)
     save_checkpoint(trained, path, model_name="dgfnet", metadata={})
-    told: list[LoadReport] = []
-    model = make_model(begun_with(path), told.append)
+    reports: list[LoadReport] = []
+    model = make_model(recipe_from(path), reports.append)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in trained.state_dict().items())
-    assert told == [LoadReport(tuple(trained.state_dict()), (), (), ())]
+    assert reports == [LoadReport(tuple(trained.state_dict()), (), (), ())]
 
 
 def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: Path) -> None:
@@ -110,25 +109,25 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     save_checkpoint(
         tiny_model("dgfnet", categories=CATEGORIES[::-1]), other, model_name="dgfnet", metadata={}
     )
-    with pytest.raises(InputError, match="knows other categories than the recipe's model: violin"):
-        make_model(begun_with(other))
+    with pytest.raises(InputError, match="has other categories than the recipe's model: violin"):
+        make_model(recipe_from(other))
     save_checkpoint(
         tiny_model("dgfnet", feed_forward_width=8), other, model_name="dgfnet", metadata={}
     )
     with pytest.raises(InputError, match="feed_forward_width is 8, needed is 16"):
-        make_model(begun_with(other))
+        make_model(recipe_from(other))
 
 
 def test_a_recipe_holds_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_model("dgfnet", seed=5), path, model_name="dgfnet", metadata={})
     monkeypatch.chdir(tmp_path)
-    recipe = resolved(begun_with("tiny.safetensors"))
+    recipe = resolved(recipe_from("tiny.safetensors"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (recipe.init, recipe.init_sha256) == (str(path), digest)
     assert resolved(recipe) == recipe
     assert resolved(noise_recipe()) == noise_recipe()
-    assert resolved(begun_with("dgfnet-mini")).init == "dgfnet-mini"  # a name means no path
+    assert resolved(recipe_from("dgfnet-mini")).init == "dgfnet-mini"  # a name, not a path
     save_checkpoint(tiny_model("dgfnet", seed=6), path, model_name="dgfnet", metadata={})
     with pytest.raises(
         InputError, match=rf"not the checkpoint .* not {digest[:12]}.*bring that file back, or"
@@ -166,49 +165,50 @@ def saved_mono(name: str, path: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", TWO_EARS)
-def test_a_mono_network_is_taken_into_a_binaural_one(name: str, tmp_path: Path) -> None:
+def test_a_mono_network_is_loaded_into_a_binaural_one(name: str, tmp_path: Path) -> None:
     mono = saved_mono(name, tmp_path / "mono.safetensors")
-    told: list[LoadReport] = []
-    wanted = {"front_end": EARS, "spatial_cues": "signed", "position": True}
-    recipe = ears_recipe(name, tmp_path / "mono.safetensors", **wanted)
-    model = make_model(recipe, told.append)
-    (taken,) = told
-    given, own = mono.state_dict(), model.state_dict()
-    assert set(taken.widened) == model.widenable_tensors & set(own) and taken.left == ()
-    assert set(taken.fresh) == set(own) - set(given)
-    assert {one.split(".")[0] for one in taken.fresh} == {"position", "vision_position"}
-    assert all(torch.equal(own[one], given[one]) for one in taken.taken)
-    assert set(taken.taken) | set(taken.widened) == set(given)
-    for one in taken.widened:
-        axis = 1 if own[one].ndim > 1 else 0
-        assert torch.equal(own[one].narrow(axis, 0, 1), given[one])
-        if own[one].ndim > 1:
-            assert own[one].narrow(axis, 1, 3).eq(0).all()
+    reports: list[LoadReport] = []
+    changes = {"front_end": EARS, "spatial_cues": "signed", "position": True}
+    recipe = ears_recipe(name, tmp_path / "mono.safetensors", **changes)
+    model = make_model(recipe, reports.append)
+    (report,) = reports
+    source, target = mono.state_dict(), model.state_dict()
+    assert set(report.widened) == model.widenable_tensors & set(target) and report.unused == ()
+    assert set(report.initialised) == set(target) - set(source)
+    parts = {name.split(".")[0] for name in report.initialised}
+    assert parts == {"position", "vision_position"}
+    assert all(torch.equal(target[tensor], source[tensor]) for tensor in report.loaded)
+    assert set(report.loaded) | set(report.widened) == set(source)
+    for tensor in report.widened:
+        axis = 1 if target[tensor].ndim > 1 else 0
+        assert torch.equal(target[tensor].narrow(axis, 0, 1), source[tensor])
+        if target[tensor].ndim > 1:
+            assert target[tensor].narrow(axis, 1, 3).eq(0).all()
 
 
 @pytest.mark.parametrize("name", TWO_EARS)
-def test_before_it_learns_anything_it_answers_for_each_ear_as_the_mono_network(
+def test_before_training_the_estimates_of_each_ear_are_those_of_the_mono_network(
     name: str, tmp_path: Path
 ) -> None:
     mono = saved_mono(name, tmp_path / "mono.safetensors").eval()
-    wanted = {"front_end": EARS, "spatial_cues": "paper", "position": False}
-    model = make_model(ears_recipe(name, tmp_path / "mono.safetensors", **wanted)).eval()
+    changes = {"front_end": EARS, "spatial_cues": "paper", "position": False}
+    model = make_model(ears_recipe(name, tmp_path / "mono.safetensors", **changes)).eval()
     batch = binaural_batch()
     torch.testing.assert_close(separate(model, batch).magnitudes, separate(mono, batch).magnitudes)
 
 
-def test_what_the_model_has_no_place_for_is_left(tmp_path: Path) -> None:
+def test_tensors_that_the_model_does_not_have_are_unused(tmp_path: Path) -> None:
     path = tmp_path / "two.safetensors"
     recipe = ears_recipe("lavss", front_end=EARS, spatial_cues="none", position=True)
     save_checkpoint(make_model(recipe), path, model_name="lavss", metadata={})
-    told: list[LoadReport] = []
-    make_model(ears_recipe("lavss", path, **MONO), told.append)
-    assert told[0].left and told[0].widened == told[0].fresh == ()
-    assert {one.split(".")[0] for one in told[0].left} == {"position", "vision_position"}
+    reports: list[LoadReport] = []
+    make_model(ears_recipe("lavss", path, **MONO), reports.append)
+    assert reports[0].unused and reports[0].widened == reports[0].initialised == ()
+    assert {name.split(".")[0] for name in reports[0].unused} == {"position", "vision_position"}
 
 
 @pytest.mark.parametrize(
-    ("model", "changes", "why"),
+    ("model", "changes", "message"),
     [
         (
             "lavss",
@@ -219,12 +219,12 @@ def test_what_the_model_has_no_place_for_is_left(tmp_path: Path) -> None:
         ("separation-2.5d", {}, "recipe's model: a LAVSS, needed is a Separation25D"),
     ],
 )
-def test_what_cannot_be_taken_over_is_refused(
-    tmp_path: Path, model: str, changes: dict[str, object], why: str
+def test_a_checkpoint_that_cannot_be_loaded_is_refused(
+    tmp_path: Path, model: str, changes: dict[str, object], message: str
 ) -> None:
     path = tmp_path / "two.safetensors"
     recipe = ears_recipe("lavss", front_end=EARS, spatial_cues="signed")
     save_checkpoint(make_model(recipe), path, model_name="lavss", metadata={})
-    wanted = {"front_end": EARS, "spatial_cues": "signed"} | changes
-    with pytest.raises(InputError, match=why):
-        make_model(ears_recipe(model, path, **wanted))
+    changes = {"front_end": EARS, "spatial_cues": "signed"} | changes
+    with pytest.raises(InputError, match=message):
+        make_model(ears_recipe(model, path, **changes))

@@ -1,4 +1,4 @@
-"""Audio-visual mixtures: sound and cues of one window, the same for one seed and index."""
+"""Test MixAndSeparateDataset: sound and cues of one window, fixed by seed and index."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def mixtures(cache: SourceCache, seed: int = 0, **settings: object) -> MixAndSep
     )
 
 
-def same(a: AudioVisualItem, b: AudioVisualItem) -> bool:
+def is_same(a: AudioVisualItem, b: AudioVisualItem) -> bool:
     pairs = [(getattr(a.cues, f.name), getattr(b.cues, f.name)) for f in fields(Cues)]
     return np.array_equal(a.mixed.mixture, b.mixed.mixture) and all(
         x is y if x is None or y is None else x.equal(y) for x, y in pairs
@@ -48,19 +48,19 @@ def test_items_depend_on_seed_and_index_alone(cache: SourceCache) -> None:
     first, second = mixtures(cache, 3), mixtures(cache, 3)
     in_order = [first[index] for index in range(20)]
     for index in (19, 3, 11, 0):
-        assert same(second[index], in_order[index])
-    assert not any(same(mixtures(cache, 4)[i], in_order[i]) for i in range(4))
-    assert not any(same(in_order[i], in_order[i + 8]) for i in range(8))
+        assert is_same(second[index], in_order[index])
+    assert not any(is_same(mixtures(cache, 4)[i], in_order[i]) for i in range(4))
+    assert not any(is_same(in_order[i], in_order[i + 8]) for i in range(8))
 
 
 def test_every_source_begins_once_in_a_stretch(cache: SourceCache) -> None:
     data = mixtures(cache)
-    known = {(source.clip, source.category) for source in cache.sources}
+    sources = {(source.clip, source.category) for source in cache.sources}
     orders = []
     for stretch in range(3):
         items = [data[8 * stretch + place].mixed for place in range(8)]
         orders.append([(item.names[0], item.categories[0]) for item in items])
-        assert set(orders[-1]) == known
+        assert set(orders[-1]) == sources
     assert orders[0] != orders[1] != orders[2]
 
 
@@ -87,7 +87,7 @@ def test_sound_and_pictures_are_of_one_window(cache: SourceCache, position: str)
 
 def test_crops_in_the_middle_are_evenly_spread(cache: SourceCache) -> None:
     item = mixtures(cache, position="middle")[0]
-    # The middle two of four seconds hold the crops at 1, 1.5, 2, 2.5 s; the outer two are shown.
+    # The middle two of four seconds hold the crops at 1, 1.5, 2, 2.5 s; the outer two are selected.
     greys = item.cues.crops[0, :, :, 0].float().mean((2, 3))
     difference = (greys[:, 1] - greys[:, 0]).abs()
     assert difference.tolist() == pytest.approx([40 * 1.4, 40 * 1.4], abs=2 * GREY_TOLERANCE)
@@ -104,7 +104,7 @@ def test_rows_are_drawn_without_repeats_while_there_are_enough(
     assert len(set(chosen)) == min(num_rows, num_crops)
 
 
-def test_one_clip_sounds_as_it_does(cache: SourceCache) -> None:
+def test_sources_of_one_clip_keep_their_relative_levels(cache: SourceCache) -> None:
     data = mixtures(cache, same_clip_probability=1, rule="sum")
     plain = mixtures(cache, same_clip_probability=1, **PLAIN)
     for index in range(8):
@@ -119,15 +119,15 @@ def test_one_clip_sounds_as_it_does(cache: SourceCache) -> None:
         np.testing.assert_allclose(moves, 280, atol=2 * GREY_TOLERANCE)
 
 
-def test_what_is_unseen_is_heard_and_nothing_else(cache: SourceCache) -> None:
+def test_an_offscreen_sound_is_in_the_mixture_and_no_target(cache: SourceCache) -> None:
     data = mixtures(cache, offscreen_probability=1, **PLAIN)
     for index in range(8):
         item = data[index]
         rest = item.mixed.mixture - item.mixed.sources.sum(0)
         assert len(item.mixed.sources) == 2 and np.abs(rest).max() > 0.01
         assert item.cues.category.shape == (1, 2)
-    quiet = mixtures(cache, silent_probability=0.9, offscreen_probability=1, **PLAIN)[0]
-    assert quiet.mixed.sources.any()
+    silent = mixtures(cache, silent_probability=0.9, offscreen_probability=1, **PLAIN)[0]
+    assert silent.mixed.sources.any()
 
 
 def test_categories_are_the_models(cache: SourceCache) -> None:
@@ -140,11 +140,11 @@ def test_categories_are_the_models(cache: SourceCache) -> None:
         MixAndSeparateDataset(cache, ("cello", "harp", "tuba"), None, FRONT_END)
 
 
-def test_a_model_without_categories_is_told_none(cache: SourceCache) -> None:
+def test_a_model_without_categories_has_no_category_cue(cache: SourceCache) -> None:
     item = MixAndSeparateDataset(cache, (), MixingSettings(), FRONT_END)[0]
     assert item.cues.category.tolist() == [[-1, -1]]
     assert set(item.mixed.categories) < {source.category for source in cache.sources}
-    assert same(replace(item, cues=mixtures(cache)[0].cues), mixtures(cache)[0])
+    assert is_same(replace(item, cues=mixtures(cache)[0].cues), mixtures(cache)[0])
 
 
 def test_a_batch_is_its_items(cache: SourceCache) -> None:
@@ -183,7 +183,7 @@ def test_motion_features_are_padded(tmp_path: Path) -> None:
         assert i3d_features[:, :length].equal(expected) and not i3d_features[:, length:].any()
 
 
-def test_what_is_not_seen_is_a_target_beside_what_is(tmp_path: Path) -> None:
+def test_a_source_without_pictures_is_a_target_too(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     hide(tmp_path / "solos")
     cache = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache")
@@ -196,20 +196,20 @@ def test_what_is_not_seen_is_a_target_beside_what_is(tmp_path: Path) -> None:
     for item, hidden in zip(items, is_hidden, strict=True):
         is_visible, crops = item.cues.is_visible, item.cues.crops
         assert (is_visible is None) == (not any(hidden)) and crops is not None
-        assert np.abs(item.mixed.sources).max((1, 2)).min() > 0.2  # both are heard
+        assert np.abs(item.mixed.sources).max((1, 2)).min() > 0.2  # neither is silent
         assert not crops[0, torch.tensor(hidden)].any()
     cues = data.collate(items).cues
     assert cues.is_visible is not None and (~cues.is_visible).tolist() == is_hidden
 
 
-def test_cues_that_do_not_say_are_of_what_is_seen() -> None:
-    told = Cues(
+def test_sources_are_visible_where_cues_have_no_visibility() -> None:
+    with_visibility = Cues(
         category=torch.zeros(1, 2, dtype=torch.int64), is_visible=torch.tensor([[True, False]])
     )
-    without_labels = Cues(category=torch.zeros(2, 2, dtype=torch.int64))
-    joined = join_cues([without_labels, told]).is_visible
+    without = Cues(category=torch.zeros(2, 2, dtype=torch.int64))
+    joined = join_cues([without, with_visibility]).is_visible
     assert joined is not None and joined.tolist() == [[True, True], [True, True], [True, False]]
-    assert join_cues([without_labels, without_labels]).is_visible is None
+    assert join_cues([without, without]).is_visible is None
 
 
 def test_short_clips_fill_the_window(cache: SourceCache, tmp_path: Path) -> None:
@@ -227,20 +227,20 @@ def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
         clips.append(make_duet(tmp_path / str(place), "000", pair, 300 + place))
     cache = prepared(clips, tmp_path / "cache")
     for index in range(4):
-        own = mixtures(cache, same_clip_probability=1)[index].mixed.categories
-        assert set(own) in ({"cello", "flute"}, {"harp", "tuba"})
+        together = mixtures(cache, same_clip_probability=1)[index].mixed.categories
+        assert set(together) in ({"cello", "flute"}, {"harp", "tuba"})
         others = mixtures(cache)[index].mixed.categories
         assert set(others) not in ({"cello", "flute"}, {"harp", "tuba"})
 
 
-def test_a_library_of_another_rate(cache: SourceCache) -> None:
+def test_a_cache_of_another_rate_is_refused(cache: SourceCache) -> None:
     with pytest.raises(
         InputError, match="sources cached at 8000 Hz in 1 channels cannot be mixed at 11025"
     ):
         MixAndSeparateDataset(cache, CATEGORIES)
 
 
-def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(cache: SourceCache) -> None:
+def test_sound_and_pictures_of_a_clip_are_mirrored_together(cache: SourceCache) -> None:
     plain, mirrored = (
         mixtures(cache, mirror_probability=share, position="middle", **PLAIN) for share in (0, 1)
     )
@@ -253,11 +253,11 @@ def test_a_mirror_shows_sound_and_pictures_of_a_clip_alike(cache: SourceCache) -
         torch.testing.assert_close(after.boxes, torch.stack([1 - x2, y1, 1 - x1, y2], dim=-1))
     together = mixtures(cache, mirror_probability=0.5, same_clip_probability=1, **PLAIN)
     straight = mixtures(cache, same_clip_probability=1, **PLAIN)
-    seen = set()
+    draws = set()
     for index in range(12):
         generator = np.random.default_rng(index)
         draw = straight.sampler.sample(index % 8, generator)
         drawn = together._draw_mirrored(draw, generator)[: len(draw.targets)]
         assert drawn.all() or not drawn.any()
-        seen.add(bool(drawn.all()))
-    assert seen == {True, False}
+        draws.add(bool(drawn.all()))
+    assert draws == {True, False}

@@ -14,7 +14,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_is_left_out_is_written_out(tmp_path: Path) -> None:
+def test_defaults_are_filled_in(tmp_path: Path) -> None:
     recipe = load_training(write(tmp_path, 'model = "iquery"\n[settings]\nnum_heads = 4\n'))
     assert recipe.settings["num_heads"] == 4
     assert recipe.settings["fusion"] == "none"  # iQuery's own default
@@ -46,7 +46,7 @@ def test_settings_can_be_set(tmp_path: Path) -> None:
         ('model = "dgfnet"\n[settings]\nfusion = "add"', "settings.*: fusion"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_recipe_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_training(write(tmp_path, text))
 

@@ -17,30 +17,30 @@ from avsep.training.run import RunFolder
 from training.noise_training import noise_recipe, noise_run
 
 
-class Notes(ProgressCallback):
-    """Writes down what it hears, and may ask to stop."""
+class Recorder(ProgressCallback):
+    """Records the calls of a training; sends itself a signal after a step, if one is set."""
 
     def __init__(self, stop_after: int | None = None, by: int = signal.SIGINT) -> None:
         self.stop_after = stop_after
         self.by = by
         self.steps: list[int] = []
         self.validated_at: list[int] = []
-        self.began_at: int | None = None
+        self.first_step: int | None = None
 
-    def began(self, first_step: int, num_steps: int) -> None:
-        self.began_at = first_step
+    def on_start(self, first_step: int, num_steps: int) -> None:
+        self.first_step = first_step
 
-    def advanced(self, step: int) -> None:
+    def on_step(self, step: int) -> None:
         self.steps.append(step)
         if step == self.stop_after:
             os.kill(os.getpid(), self.by)
 
-    def validated(self, step: int, figures: dict[str, float], is_best: bool) -> None:
+    def on_validation(self, step: int, metrics: dict[str, float], is_best: bool) -> None:
         self.validated_at.append(step)
 
 
 def end_state(folder: Path) -> dict[str, torch.Tensor]:
-    """Weights trained and averaged, and what the optimizer knows."""
+    """Return weights, averaged weights and the state of the optimizer."""
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     moments = last["optimizer_states"][0]["state"]
     return {
@@ -58,18 +58,18 @@ def rows(folder: Path) -> list[dict[str, str]]:
         ]
 
 
-def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert not [name for name in one if not torch.equal(one[name], other[name])]
+def assert_equal(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert state.keys() == expected.keys()
+    assert not [name for name in state if not torch.equal(state[name], expected[name])]
 
 
 @pytest.fixture(scope="module")
 def through(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that went through."""
+    """Return the folder of a run without interruption."""
     folder = tmp_path_factory.mktemp("runs") / "through"
-    notes = Notes()
-    assert noise_run(folder).train(notes)
-    assert (notes.began_at, notes.steps, notes.validated_at) == (0, [1, 2, 3, 4], [3, 4])
+    recorder = Recorder()
+    assert noise_run(folder).train(recorder)
+    assert (recorder.first_step, recorder.steps, recorder.validated_at) == (0, [1, 2, 3, 4], [3, 4])
     return folder
 
 
@@ -85,12 +85,12 @@ def test_a_run_leaves_models_that_load(through: Path) -> None:
 
 
 def test_metrics_hold_losses_rates_and_validations(through: Path) -> None:
-    found = rows(through)
-    assert [row["step"] for row in found] == ["2", "3", "4"]
-    assert all(float(found[i]["loss/total"]) > 0 for i in (0, 2))
-    assert 0 < float(found[1]["validation/gate_mean"]) < 1
-    assert found[0]["validation/sdr_db"] == ""
-    assert float(found[2]["learning_rate/transformer"]) == 1e-3
+    metrics = rows(through)
+    assert [row["step"] for row in metrics] == ["2", "3", "4"]
+    assert all(float(metrics[i]["loss/total"]) > 0 for i in (0, 2))
+    assert 0 < float(metrics[1]["validation/gate_mean"]) < 1
+    assert metrics[0]["validation/sdr_db"] == ""
+    assert float(metrics[2]["learning_rate/transformer"]) == 1e-3
     assert list((through / "tensorboard").iterdir())
 
 
@@ -98,33 +98,33 @@ def test_metrics_hold_losses_rates_and_validations(through: Path) -> None:
 def test_a_stopped_run_goes_on_to_the_same_end(by: int, through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     before = signal.getsignal(by)
-    assert not noise_run(folder).train(Notes(stop_after=1, by=by))
+    assert not noise_run(folder).train(Recorder(stop_after=1, by=by))
     assert signal.getsignal(by) == before
     assert not (folder / "last.safetensors").exists()
-    notes = Notes()
-    assert noise_run(folder).train(notes)
-    assert (notes.began_at, notes.steps) == (1, [2, 3, 4])
+    recorder = Recorder()
+    assert noise_run(folder).train(recorder)
+    assert (recorder.first_step, recorder.steps) == (1, [2, 3, 4])
     assert_equal(end_state(folder), end_state(through))
     assert rows(folder) == rows(through)
 
 
 def test_a_run_that_is_done_stays_as_it_is(through: Path) -> None:
     before = end_state(through)
-    notes = Notes()
-    assert noise_run(through).train(notes)
-    assert notes.steps == []
+    recorder = Recorder()
+    assert noise_run(through).train(recorder)
+    assert recorder.steps == []
     assert_equal(end_state(through), before)
 
 
 def test_the_checkpoint_before_the_last_serves_too(through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cut"
-    assert noise_run(folder, checkpoint_every_steps=2).train(Notes())
+    assert noise_run(folder, checkpoint_every_steps=2).train(Recorder())
     last = folder / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])  # as after a power cut
     (folder / "last.safetensors").unlink()
-    notes = Notes()
-    assert noise_run(folder, checkpoint_every_steps=2).train(notes)
-    assert notes.steps == [3, 4]
+    recorder = Recorder()
+    assert noise_run(folder, checkpoint_every_steps=2).train(recorder)
+    assert recorder.steps == [3, 4]
     assert_equal(end_state(folder), end_state(through))
     last.unlink()  # as when killed between two renames
     assert RunFolder(folder).last_checkpoint() == (folder / "checkpoints" / "previous.ckpt", 2)
@@ -136,7 +136,7 @@ def test_the_checkpoint_before_the_last_serves_too(through: Path, tmp_path: Path
 def test_folders_are_new_or_gone_on_with(through: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds a run already: add --resume"):
         RunFolder(through).begin(noise_recipe())
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / "recorder.txt").touch()
     with pytest.raises(InputError, match="is not empty: give a new folder"):
         RunFolder(tmp_path).begin(noise_recipe())
     with pytest.raises(InputError, match="holds no run to resume"):
@@ -161,7 +161,7 @@ def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    """SIGKILL in the middle of an epoch, then resumed, by workers: as one that went through."""
+    """A run killed by SIGKILL and resumed with workers ends as one without interruption."""
     script = Path(__file__).with_name("noise_training.py")
     environment = os.environ | {"PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
 
@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     killed = start("killed")
     checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     while not checkpoint.exists():
-        assert killed.poll() is None, "it ended before it could be killed"
+        assert killed.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL

@@ -20,16 +20,16 @@ def test_a_low_tone_is_bright_below_and_a_high_one_above() -> None:
     assert np.argmax(high.mean(axis=1)) < 5
 
 
-def test_every_sound_of_a_mixture_can_be_heard(tmp_path: Path) -> None:
+def test_mixture_estimates_and_references_are_written_as_audio(tmp_path: Path) -> None:
     model, batch = tiny_model("dgfnet"), tiny_batch(num_items=1)
-    journal = MetricsLogger(tmp_path)
+    logger = MetricsLogger(tmp_path)
     with torch.no_grad():
-        show_samples(journal, 5, batch, model.separate(batch), model.front_end)
-    journal.close()
+        show_samples(logger, 5, batch, model.separate(batch), model.front_end)
+    logger.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    names = ["0 mixture", "1 estimate", "1 truth", "2 estimate", "2 truth"]
+    names = ["0 mixture", "1 estimate", "1 reference", "2 estimate", "2 reference"]
     assert events.Tags()["audio"] == [f"sample 0/{name}" for name in names]
     assert events.Tags()["images"] == ["sample 0"]
-    (sound,) = events.Audio("sample 0/0 mixture")
-    assert (sound.step, sound.sample_rate) == (5, 8000)
+    (audio,) = events.Audio("sample 0/0 mixture")
+    assert (audio.step, audio.sample_rate) == (5, 8000)

@@ -1,4 +1,4 @@
-"""A session: what the options say reaches the steps they are for."""
+"""Test TrainingRun: errors before anything is written, and the number of workers."""
 
 import multiprocessing
 from pathlib import Path
@@ -17,8 +17,8 @@ def options_in(folder: Path, *overrides: str) -> TrainingOptions:
     )  # fmt: skip
 
 
-def test_a_training_that_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None:
-    """So that the same command may be given again, with another setting."""
+def test_a_training_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The same command can then be given again, with another setting."""
     make_band(tmp_path / "band", 6)
     write_tiny_recipe(tmp_path / "tiny.toml")
     with pytest.raises(InputError, match="with the 1 clips to validate with"):
@@ -28,13 +28,15 @@ def test_a_training_that_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None
     assert (tmp_path / "run" / "recipe.toml").is_file()
 
 
-def test_workers_govern_the_preparation_too(
+def test_the_number_of_workers_holds_for_caching_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_band(tmp_path / "band", 6)
     write_tiny_recipe(tmp_path / "tiny.toml")
-    monkeypatch.setattr("avsep.cues.cache._FEW_CLIPS", 0)  # else so few need no process
-    prepared = TrainingRun.from_options(options_in(tmp_path)).prepare()
-    next(prepared)
+    monkeypatch.setattr(
+        "avsep.cues.cache._FEW_CLIPS", 0
+    )  # else no worker is started for so small a list
+    clip_names = TrainingRun.from_options(options_in(tmp_path)).prepare()
+    next(clip_names)
     assert multiprocessing.active_children() == []
-    assert len(list(prepared)) == 5
+    assert len(list(clip_names)) == 5

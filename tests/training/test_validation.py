@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 class Oracle(SeparationModel):
-    """Ideal masks for whoever is told the category; others get the mixture, and are wrong."""
+    """Ideal masks where the category is given; else the mean of the sources, and no category."""
 
     def __init__(self) -> None:
         super().__init__(ModelSettings(front_end=FRONT_END))
@@ -29,26 +29,30 @@ class Oracle(SeparationModel):
         return {"total": torch.tensor(len(batch.mixture) / 2)}
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
-        answer = IdealMask(self.front_end, "ratio").separate(batch)
-        told = batch.cues.category
-        if told is None:
-            told = torch.full(batch.sources.shape[:2], -1)
-            mean = answer.magnitudes.mean(1, keepdim=True)
-            answer = replace(answer, magnitudes=mean.expand_as(answer.magnitudes))
-        return replace(answer, metadata={"category": told, "gate": torch.full((2, 2, 1, 1), 0.25)})
+        assert batch.sources is not None
+        separation = IdealMask(self.front_end, "ratio").separate(batch)
+        category = batch.cues.category
+        if category is None:
+            category = torch.full(batch.sources.shape[:2], -1)
+            mean = separation.magnitudes.mean(1, keepdim=True)
+            magnitudes = mean.expand_as(separation.magnitudes)
+            separation = replace(separation, magnitudes=magnitudes)
+        metadata = {"category": category, "gate": torch.full((2, 2, 1, 1), 0.25)}
+        return replace(separation, metadata=metadata)
 
 
-def test_figures_are_those_of_the_two_ways_to_ask() -> None:
+def test_scores_are_those_of_given_and_of_predicted_categories() -> None:
     model = Oracle()
-    figures = validate(model, [tiny_batch(), tiny_batch(seed=1)], CPU)
-    assert figures["validation/loss_total"] == 1
-    assert figures["validation/category_right"] == 0
-    assert figures["validation/gate_mean"] == pytest.approx(0.25)
-    # Noise overlaps everywhere; its ideal masks still give more than the mixture does.
-    assert figures["validation/sdr_db"] > figures["validation/sdr_from_picture_db"] + 0.5
+    metrics = validate(model, [tiny_batch(), tiny_batch(seed=1)], CPU)
+    assert metrics["validation/loss_total"] == 1
+    assert metrics["validation/category_accuracy"] == 0
+    assert metrics["validation/gate_mean"] == pytest.approx(0.25)
+    # Noise overlaps everywhere; its ideal masks still score higher than the mixture.
+    assert metrics["validation/sdr_db"] > metrics["validation/sdr_predicted_db"] + 0.5
+    assert {"validation/sir_predicted_db", "validation/sar_predicted_db"} <= metrics.keys()
 
 
-def test_the_model_is_asked_in_eval_mode_and_left_as_it_was() -> None:
+def test_the_model_is_in_eval_mode_and_then_as_it_was() -> None:
     model = Oracle()
     model.train()
     validate(model, [tiny_batch()], CPU)
@@ -58,7 +62,13 @@ def test_the_model_is_asked_in_eval_mode_and_left_as_it_was() -> None:
 
 def test_a_real_model_is_scored() -> None:
     model = tiny_model("iquery")
-    figures = validate(model, [tiny_batch()], CPU)
-    assert 0 <= figures["validation/category_right"] <= 1
-    assert "validation/gate_mean" not in figures
-    assert figures == validate(model, [tiny_batch()], CPU)
+    metrics = validate(model, [tiny_batch()], CPU)
+    assert 0 <= metrics["validation/category_accuracy"] <= 1
+    assert "validation/gate_mean" not in metrics
+    assert metrics == validate(model, [tiny_batch()], CPU)
+
+
+def test_a_model_that_reads_no_category_is_scored_once() -> None:
+    metrics = validate(tiny_model("separation-2.5d"), [tiny_batch()], CPU)
+    assert "validation/sdr_db" in metrics
+    assert not {"validation/sdr_predicted_db", "validation/category_accuracy"} & metrics.keys()

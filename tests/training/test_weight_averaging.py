@@ -24,7 +24,7 @@ class Scale(SeparationModel):
         return {"total": self.weight.sum()}
 
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
-        raise NotImplementedError("it only learns")
+        raise NotImplementedError("only trained here")
 
 
 def averaging(decay: float) -> tuple[RunningAverage, Scale, SeparationTask]:
@@ -37,15 +37,15 @@ def averaging(decay: float) -> tuple[RunningAverage, Scale, SeparationTask]:
 
 def test_the_average_forgets_its_beginning_soon() -> None:
     average, model, task = averaging(0.5)
-    wanted = None
+    expected = None
     for step in range(12):
         with torch.no_grad():
             model.weight.fill_(float(step))
         model.norm(torch.randn(4, 2))
         average.after_step(TRAINER, task, {})
         decay = min(0.5, (1 + step) / (10 + step))
-        wanted = 0.0 if wanted is None else decay * wanted + (1 - decay) * step
-        assert average.model.weight[0].item() == pytest.approx(wanted)
+        expected = 0.0 if expected is None else decay * expected + (1 - decay) * step
+        assert average.model.weight[0].item() == pytest.approx(expected)
     assert average.model.norm.num_batches_tracked == 12
     assert not torch.equal(average.model.norm.running_mean, model.norm.running_mean)
 
@@ -56,7 +56,7 @@ def test_without_decay_the_model_is_the_one_trained() -> None:
     assert average.state_dict() == {}
 
 
-def test_the_average_comes_back_from_a_checkpoint() -> None:
+def test_the_average_is_restored_from_a_checkpoint() -> None:
     first, model, task = averaging(0.9)
     second, _, other = averaging(0.9)
     for step in range(3):
@@ -65,8 +65,8 @@ def test_the_average_comes_back_from_a_checkpoint() -> None:
         first.after_step(TRAINER, task, {})
     second.load_state_dict(first.state_dict())
     assert torch.equal(second.model.weight, first.model.weight)
-    for average, follows in ((first, task), (second, other)):
+    for average, trained in ((first, task), (second, other)):
         with torch.no_grad():
-            follows.model.weight.fill_(7.0)
-        average.after_step(TRAINER, follows, {})
+            trained.model.weight.fill_(7.0)
+        average.after_step(TRAINER, trained, {})
     assert torch.equal(second.model.weight, first.model.weight)

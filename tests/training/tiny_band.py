@@ -1,4 +1,4 @@
-"""A toyband folder of small clips and a recipe of the tiny DGFNet for it, to train on in tests."""
+"""Make a toyband folder of small clips, and a recipe that trains a tiny DGFNet on it."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ SETTINGS = ToybandSettings(
 
 
 def make_band(folder: Path, num_clips: int, seed: int = 1) -> None:
-    """Duets of two seconds; of 6 clips the second to fourth are to validate with."""
+    """Make duets of two seconds; of 6 clips the second to fourth are to validate with."""
     list(make_toyband(folder, num_clips, seed, SETTINGS, Material.read(), num_workers=1))
 
 
 def write_tiny_recipe(path: Path) -> None:
-    """A recipe of four steps."""
+    """Write a recipe of four steps."""
     tiny = MODELS["dgfnet"].Settings(**TINY["dgfnet"] | {"categories": CATEGORIES})
     training = TrainingSettings(
         batch_size=2, max_steps=4, num_workers=0, num_validation=2, validate_every_steps=4,

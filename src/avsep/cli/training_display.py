@@ -43,23 +43,23 @@ class Display(ProgressCallback):
     ) -> None:
         self._progress.stop()
 
-    def began(self, first_step: int, num_steps: int) -> None:
+    def on_start(self, first_step: int, num_steps: int) -> None:
         """Set the bar to the first step."""
         self._num_steps = num_steps
         self._progress.update(self._bar, completed=first_step, total=num_steps)
 
-    def advanced(self, step: int) -> None:
+    def on_step(self, step: int) -> None:
         """Move the bar to a step."""
         self._progress.update(self._bar, completed=step)
 
-    def logged(self, step: int, figures: dict[str, float]) -> None:
+    def on_log(self, step: int, metrics: dict[str, float]) -> None:
         """Show losses and speed beside the bar, or every 30 seconds as a line."""
         losses = ", ".join(
             f"{name.removeprefix('loss/')} {value:.4f}"
-            for name, value in figures.items()
+            for name, value in metrics.items()
             if name.startswith("loss/")
         )
-        text = f"{losses}, {figures['steps_per_second']:.2f} steps/s"
+        text = f"{losses}, {metrics['steps_per_second']:.2f} steps/s"
         self._progress.update(self._bar, description=text)
         now_seconds = time.monotonic()
         is_due = now_seconds - self._last_line_seconds > _LOG_INTERVAL_SECONDS
@@ -67,13 +67,11 @@ class Display(ProgressCallback):
             self._last_line_seconds = now_seconds
             self._console.print(f"step {step} of {self._num_steps}: {text}", soft_wrap=True)
 
-    def validated(self, step: int, figures: dict[str, float], is_best: bool) -> None:
+    def on_validation(self, step: int, metrics: dict[str, float], is_best: bool) -> None:
         """Print a line with the scores of a validation."""
-        text = f"step {step}: SDR {figures['validation/sdr_db']:.2f} dB"
+        text = f"step {step}: SDR {metrics['validation/sdr_db']:.2f} dB"
         # Only models that read a label are validated a second time, with it predicted.
-        if "validation/sdr_from_picture_db" in figures:
-            text += (
-                f" label given, {figures['validation/sdr_from_picture_db']:.2f} dB label predicted"
-            )
-        text += f", loss {figures['validation/loss_total']:.4f}{', best so far' if is_best else ''}"
+        if "validation/sdr_predicted_db" in metrics:
+            text += f" label given, {metrics['validation/sdr_predicted_db']:.2f} dB label predicted"
+        text += f", loss {metrics['validation/loss_total']:.4f}{', best so far' if is_best else ''}"
         self._console.print(text, soft_wrap=True)

@@ -41,7 +41,7 @@ Arrays = dict[str, Shaped[np.ndarray, "..."]]
 
 
 class SourceCacheSettings(BaseModel):
-    """What is cached of each source."""
+    """Contents of a source's cache file: rates, channels, crops and encoder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,21 +49,22 @@ class SourceCacheSettings(BaseModel):
     num_channels: Literal[1, 2] = Field(default=1, description="channels that the model reads")
     crops: CropSettings = CropSettings()
     embedder: str = Field(
-        default="", description="fingerprint of the image encoder whose maps are kept; empty: none"
+        default="",
+        description="fingerprint of the image encoder whose maps are stored; empty: none",
     )
-    with_crops: bool = Field(default=True, description="keep crops beside the maps of an encoder")
-    with_i3d_features: bool = Field(default=False, description="keep I3D motion features")
+    with_crops: bool = Field(default=True, description="store crops beside the maps of an encoder")
+    with_i3d_features: bool = Field(default=False, description="store I3D motion features")
 
 
 class SourceCache:
-    """All sources of a list of clips, each cached in a file of its own.
+    """Cache of the sources of a list of clips, one file for each source.
 
     Departure: the papers cut and flip the pictures at random at every step (section 4.1.4 of
     DGFNet). Here each crop goes through the frozen image encoder once, as it is; which of a
     window's crops a step reads is drawn at random.
 
     A file's name is a digest of what it is made from: clip, stem, boxes, settings and image
-    encoder. What has not changed is never cached again, by this run or another.
+    encoder. An unchanged source is therefore never cached again, by this run or another.
     """
 
     def __init__(
@@ -131,8 +132,8 @@ class SourceCache:
 
         Args:
             precompute: `precompute` of the model whose fingerprint is in the settings.
-            num_workers: processes that read and encode clips; 0: this one; none: as many as there
-                are cores, 8 at most.
+            num_workers: processes that read and encode clips; 0: this one; none: one a core, 8 at
+                most.
             skip_broken: leave out clips that cannot be read, with the reason of each in `skipped`;
                 else the first one raises.
 
@@ -168,7 +169,7 @@ class SourceCache:
 
 
 class CachedSource(SourceCues):
-    """One cached source; only the rows that are asked for are read from its file."""
+    """One cached source, read lazily: only the rows that are used are loaded from its file."""
 
     def __init__(self, path: Path, settings: CropSettings) -> None:
         self.settings = settings
@@ -270,22 +271,24 @@ class _ClipReads(Dataset[list[Arrays] | InputError]):
         return len(self.clips)
 
 
-def _read_clips(reads: _ClipReads, num_workers: int | None) -> Iterator[list[Arrays] | InputError]:
+def _read_clips(clips: _ClipReads, num_workers: int | None) -> Iterator[list[Arrays] | InputError]:
     """Yield the arrays of each clip in order, read a few clips ahead."""
     if num_workers is None:
-        num_workers = 0 if len(reads) <= _FEW_CLIPS else default_workers()
+        num_workers = 0 if len(clips) <= _FEW_CLIPS else default_workers()
     if not num_workers:
-        yield from map(reads.__getitem__, range(len(reads)))
+        yield from map(clips.__getitem__, range(len(clips)))
         return
     # A loader keeps order, reads ahead within bounds, and its workers end with this process.
     yield from DataLoader(
-        reads,
+        clips,
         batch_size=None,
-        num_workers=min(num_workers, len(reads)),
+        num_workers=min(num_workers, len(clips)),
         collate_fn=_unchanged,
         worker_init_fn=initialize_loader_worker,
         multiprocessing_context="spawn",
-        generator=torch.Generator(),  # else it would draw from the global one
+        # Without one the loader draws a seed from the global generator, and weights that are
+        # initialised afterwards would depend on the number of workers.
+        generator=torch.Generator(),
     )
 
 
@@ -303,6 +306,7 @@ def _read_clip(clip: ClipFiles, settings: SourceCacheSettings) -> list[Arrays]:
 
 def _arrays(sound: Float32[np.ndarray, "C N"], cues: ObjectCrops) -> Arrays:
     """Convert the sound and cues of a source to the arrays of its file."""
+    # Quieter sounds have the steps of 16-bit audio files, and need no peak beside them.
     peak = max(1.0, float(np.abs(sound).max()))
     arrays: Arrays = {"waveform": np.rint(sound.T / peak * FULL_SCALE).astype(np.int16)}
     arrays |= {name: cues.whole(name).numpy() for name in CUE_KINDS if cues.num_rows(name)}

@@ -34,8 +34,8 @@ class CueKind:
     """The time axis of a cue, and its mirror image.
 
     Attributes:
-        rows: crop: one row a crop; motion: one row a grey picture; clip: of the whole clip,
-            whatever the window, its last axis padded to the longest of a batch.
+        rows: crop: one row a crop; motion: one row a grey picture; clip: the same for every window
+            of the clip, its last axis padded to the longest of a batch.
         mirror: cue -> the cue of mirrored pictures; none: it cannot be mirrored.
     """
 
@@ -99,7 +99,7 @@ def window_cues(
     Args:
         windows: [B][S] sources and the starts of their windows.
         window_seconds: length of every window.
-        names: names of the cues to build; default: all that the sources have.
+        names: names of the cues to build; default: every cue that all sources have.
         num_crops: crops of each source; none: as the settings of the sources say.
         select: choice of crops among those inside the window.
     """
@@ -119,6 +119,7 @@ def window_cues(
             is_padding = torch.arange(longest) >= lengths[:, None]
             values["i3d_padding"] = is_padding.unflatten(0, shape)
         values[name] = torch.stack(tensors).unflatten(0, shape)
+    # Left out where all are visible, so that models skip the replacement of cues.
     is_visible = torch.tensor([source.cues.is_visible for source in sources])
     if not bool(is_visible.all()):
         values["is_visible"] = is_visible.unflatten(0, shape)
@@ -133,6 +134,7 @@ def _source_cues(
     select: CropSelection,
 ) -> dict[str, Tensor]:
     source, start_seconds = window.cues, window.start_seconds
+    # Crops and their boxes share one selection, or a box would be of another time.
     crops = source.crop_indices(start_seconds, window_seconds)
     crops = select(crops, num_crops or source.settings.num_crops)
     values: dict[str, Tensor] = {}
@@ -172,6 +174,7 @@ def join_cues(batches: Sequence[Cues], *, along: Literal["batch", "sources"] = "
             continue
         if name == "i3d_padding" or (name in CUE_KINDS and CUE_KINDS[name].rows == "clip"):
             longest = max(value.shape[-1] for value in values)
+            # Features are padded with zeros, their padding mask with True.
             filling = name == "i3d_padding"
             values = [pad(value, (0, longest - value.shape[-1]), value=filling) for value in values]
         joined[name] = torch.cat(values, dim=0 if along == "batch" else 1)

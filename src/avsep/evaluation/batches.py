@@ -27,9 +27,9 @@ from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 
 Value = TypeVar("Value")
-# Windows and their cues that are kept: those of all clips that MUSIC's test pairs mix, where the
-# same video comes again and again.
-_NUM_KEPT = 64
+# Windows and cues in memory: those of all clips of MUSIC's test pairs, in which each video is used
+# many times.
+_NUM_RECENT = 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class CueSettings:
 class ClipReader:
     """Read the mixtures of a list, one at a time, with the cues of their sources.
 
-    The current mixture is held, and the windows of the clips that were read last.
+    The current mixture is in memory, and the windows of the clips that were read last.
     """
 
     def __init__(self, mixtures: Sequence[ClipFiles | Mixture], *, mirrored: bool = False) -> None:
@@ -67,7 +67,7 @@ class ClipReader:
     def batch(
         self, index: int, front_end: FrontEndSettings, cue_settings: CueSettings | None = None
     ) -> tuple[MixtureItem, Batch]:
-        """Read a mixture of middle windows, also as a batch of one with the cues asked for.
+        """Read a mixture of middle windows, also as a batch of one with the cues of `cue_settings`.
 
         Raises:
             InputError: a file cannot be read, or the ablation finds no other objects.
@@ -75,6 +75,7 @@ class ClipReader:
         mixture = self.mixtures[index]
         if self._current[0] != index:
             self._current = (index, {})
+        # Methods of one front end are scored on the very same samples.
         items = self._current[1]
         if front_end not in items:
             items[front_end] = self._mix(mixture, front_end)
@@ -82,10 +83,11 @@ class ClipReader:
         batch = to_batch([item])
         if cue_settings is None:
             return item, batch
-        # Only solos are repeated to fill a window, as all codes of the field do that mix them.
+        # Only mixed solos are repeated to fill a window, as in all released codes that mix them.
         repeat = mixture.rule is not None
         cues = self._cues(mixture.parts, cue_settings, front_end, repeat)
 
+        # A function, since only the ablation "wrong" reads other clips.
         def other_cues() -> Cues:
             return self._cues(self._other_parts(index), cue_settings, front_end, repeat)
 
@@ -104,7 +106,7 @@ class ClipReader:
         return replace(item, mixture=mixed, sources=sources)
 
     def _window(self, clip: ClipFiles, front_end: FrontEndSettings, repeat: bool) -> ClipWindow:
-        return self._kept(
+        return self._cached(
             (clip, front_end, repeat), lambda: read_middle_window(clip, front_end, repeat=repeat)
         )
 
@@ -146,13 +148,14 @@ class ClipReader:
             return [window_cues([[source]], window_seconds) for source in windows]
 
         key = (clip, front_end, window.repeated_seconds, settings, with_i3d_features)
-        return self._kept(key, build)
+        return self._cached(key, build)
 
     def _other_parts(self, index: int) -> list[MixturePart]:
         """Return as many parts as the mixture has, of the next mixtures, of other categories."""
         mixture = self.mixtures[index]
         present, num_mixtures = set(mixture.categories), len(self.mixtures)
         others: list[MixturePart] = []
+        # From the next mixture on, so that the choice depends on the list alone.
         for step in range(1, num_mixtures):
             parts = self.mixtures[(index + step) % num_mixtures].parts
             others += [
@@ -166,11 +169,11 @@ class ClipReader:
             "add clips of other instruments"
         )
 
-    def _kept(self, key: object, make: Callable[[], Value]) -> Value:
-        """Return what was made under this key lately, or make it now."""
+    def _cached(self, key: object, make: Callable[[], Value]) -> Value:
+        """Return the value of a key, made once while it is among the most recently used."""
         if key not in self._recent:
             self._recent[key] = make()
-            if len(self._recent) > _NUM_KEPT:
+            if len(self._recent) > _NUM_RECENT:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(key)
         return cast("Value", self._recent[key])

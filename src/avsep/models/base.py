@@ -94,7 +94,7 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
 
     @property
     def text_prompts(self) -> Literal["category", "embedding"] | None:
-        """The kind of text prompts it takes without pictures: a category, an embedding, or none."""
+        """Form of an object given by text alone: category or embedding; none: not supported."""
         return None
 
     @property
@@ -132,6 +132,7 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         if stride == 1:
             return rows
         flat = rows.reshape(-1, *rows.shape[-2:])  # * R T -> batch R T
+        # ceil_mode: a last column of fewer frames is the mean of those it has.
         flat = avg_pool2d(flat, (1, stride), ceil_mode=True)
         return flat.reshape(*rows.shape[:-2], *flat.shape[-2:])
 
@@ -141,6 +142,7 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         """Interpolate masks or magnitudes of the network back to `num_frames` and linear bins."""
         if self.settings.time_stride > 1:
             flat = rows.reshape(1, -1, *rows.shape[-2:])
+            # Without align_corners a column is at the centre of the frames that it is the mean of.
             size = (rows.shape[-2], num_frames)
             flat = interpolate(flat, size=size, mode="bilinear", align_corners=False)
             rows = flat.reshape(*rows.shape[:-2], *flat.shape[-2:])
@@ -163,6 +165,7 @@ def trained_groups(
     groups = {
         name: [p for p in part.parameters() if p.requires_grad] for name, part in parts.items()
     }
+    # By identity: `in` would compare the values of the tensors.
     grouped = {id(parameter) for group in groups.values() for parameter in group}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in grouped]
     return {**groups, rest: others}
@@ -178,6 +181,7 @@ def stack_channels(channels: list[Separation]) -> Separation:
     """Join separations of single channels, made with the same cues, into one of all channels."""
     return Separation(
         magnitudes=torch.cat([channel.magnitudes for channel in channels], dim=2),
+        # A source sounds if it does in any channel.
         presence=torch.stack([channel.presence for channel in channels]).amax(0),
         phase=torch.cat([channel.phase for channel in channels], dim=1),
         metadata=channels[0].metadata,

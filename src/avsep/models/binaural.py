@@ -135,6 +135,7 @@ class BinauralSettings(ModelSettings):
                 f"the width {channels[-1]} must be a multiple of attention.num_heads, "
                 f"{self.attention.num_heads}"
             )
+        # Maps are halved without padding: upsampling must meet the skip connections' sizes again.
         divisor = 2 ** len(channels)
         if any(side % divisor for side in self.input_size):
             raise ValueError(
@@ -196,6 +197,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
         self.vision = vision
         self.position = self.vision_position = None
         if settings.position:
+            # Equations 1 and 2: octaves of sines of the corners, then an MLP; F_vp by attention.
             octaves, hidden_width = settings.position_octaves, settings.position_width
             self.position = PositionNetwork(width, octaves, hidden_width)
             self.vision_position = VisionPosition(width, settings.attention)
@@ -243,6 +245,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
         targets = self.to_network(self.front_end.magnitude(sources))  # B S C R t
         logits = self._predict_logits(inputs, batch.cues)
         mixture = inputs.rows[:, None]
+        # The released code weights both distances; the equation does not.
         weight = loss_weight(mixture) if settings.weighted_loss else 1.0
         if settings.masks == "binary":
             error = binary_cross_entropy_with_logits(
@@ -250,6 +253,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
             )
             loss = (error * weight).mean()
             return {"masks": loss, "total": loss}
+        # Equation 8: L1 of masks, alpha L2 of masks, beta L1 of waveforms.
         error = logits.sigmoid() - ratio_mask(targets, mixture)
         losses = {
             "masks": (error.abs() * weight).mean(),
@@ -269,6 +273,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
         masks = self._predict_logits(inputs, batch.cues).sigmoid()
         masks = self.from_network(masks, inputs.magnitude.shape[-1])
         if self.settings.masks == "binary":
+            # After the warp to linear bins, which would blur a mask of zeros and ones.
             masks = (masks > 0.5).to(masks.dtype)
         magnitude = inputs.magnitude / inputs.gain[:, None, None]
         estimates = magnitude[:, None] * masks  # B S C F T
@@ -289,7 +294,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
             return visual
         if cues.boxes is None:
             raise InputError("this model reads `boxes`: give the box of each object")
-        # One box a source: the mean over the crops of the window.
+        # Equation 1 takes one box a source: the mean over the crops of the window.
         boxes = cues.boxes.mean(2).flatten(0, 1)
         fused = self.vision_position(visual.flatten(0, 1), self.position(boxes))
         return fused.unflatten(0, visual.shape[:2])
@@ -334,6 +339,7 @@ def _draw_channel(
 ) -> tuple[NetworkInput, Float[Tensor, "B S 1 N"]]:
     """Draw one channel of each mixture and its sources; spatial maps stay those of both."""
     num_mixtures, num_channels = inputs.rows.shape[:2]
+    # Drawn by the global generator, which the training seeds by the number of the step.
     channel = torch.randint(num_channels, (num_mixtures,), device=inputs.rows.device)
     mixture = torch.arange(num_mixtures, device=channel.device)
     drawn = replace(

@@ -112,7 +112,7 @@ class FusedMasks:
     Attributes:
         masks: on the log-frequency axis, 0..1.
         category: index of the query used for each source.
-        gate: sigma of equation 5, mean over channels; none without a gate.
+        gate: sigma of section 3.3, mean over channels; none without a gate.
         category_logits: output of the category head; none without crops.
     """
 
@@ -182,9 +182,11 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         # The papers' data is mono: of several channels the first is trained on.
         mixture = self.to_network(self.front_end.magnitude(batch.mixture[:, 0] * gain))
         sources = require_sources(batch)[:, :, 0] * gain[:, None]
+        # Equation 6; the quotient is held below 5, as a cell where sources cancel has no largest.
         targets = ratio_mask(self.to_network(self.front_end.magnitude(sources)), mixture[:, None])
         predicted = self._predict(mixture, batch.cues)
         error = (predicted.masks.float() - targets).abs()
+        # iQuery's code: a cell counts by its loudness, as masks of near silence are noise.
         if self.settings.weighted_loss:
             error = error * loss_weight(mixture)[:, None]
         losses = {"separation": error.mean()}
@@ -207,9 +209,12 @@ class DGFNet(SeparationModel[DGFNetSettings]):
     def _separate_mono(self, mixture: Float[Tensor, "B 1 N"], cues: Cues) -> Separation:
         gain = self.input_gain(mixture)[..., None]  # B 1 1
         magnitude, phase = self.front_end.spectrogram(mixture * gain)
+        # Masks are predicted on the network's axis and applied on the linear one, where the mixture
+        # is known exactly.
         predicted = self._predict(self.to_network(magnitude[:, 0]), cues)
         masks = self.from_network(predicted.masks.float(), magnitude.shape[-1])  # B S F T
         magnitude = magnitude / gain[..., None]  # B 1 F T, at the level of the mixture again
+        # Equation 5.
         estimates = magnitude[:, None] * masks[:, :, None]  # B S 1 F T
         metadata: dict[str, object] = {
             "category": predicted.category,
@@ -226,13 +231,14 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         num_mixtures, num_sources = objects.category.shape
         motion, padding = self._motion_features(cues)
         object_queries = self.transformer.project(objects.features.flatten(0, 1))  # N D
+        # Section 3.3: F_d in place of F_mid, one for each source, as the object is part of it.
         fused, gate = self._fuse(middle, object_queries, motion)
         decoder_input = fused if self.settings.gate_feeds_decoder else middle
         features = self.audio_network.from_middle(decoder_input, skips)
         embeddings = self.transformer(
             fused, object_queries, objects.category.flatten(), motion, padding
         )
-        # Inner products over channels, which lie last in memory on their way out of the network.
+        # Section 3.4.3: inner products over channels, moved to the last axis for the product.
         per_map = embeddings.unflatten(0, (len(features), -1))  # [n, sources of a map, E]
         cells = features.permute(0, 2, 3, 1).flatten(1, 2)  # [n, R t, E]
         masks = (cells @ per_map.mT).mT.reshape(num_mixtures * num_sources, *features.shape[2:])
@@ -260,7 +266,7 @@ class DGFNet(SeparationModel[DGFNetSettings]):
             moves = interpolate(moves, size=middle.shape[3], mode="linear", align_corners=False)
             visual = visual + moves[:, :, None]
         repeated = middle.repeat_interleave(len(objects) // len(middle), dim=0)
-        product = visual * repeated  # F_av
+        product = visual * repeated  # F_av of section 3.3
         if self.fusion is None:
             return product, None
         return self.fusion(product, repeated)
@@ -328,7 +334,7 @@ class GatedFusion(nn.Module):
     def forward(
         self, product: Float[Tensor, "N D f t"], audio: Float[Tensor, "N D f t"]
     ) -> tuple[Float[Tensor, "N D f t"], Float[Tensor, "N D f t"]]:
-        """Return the fused features F_d and the gate sigma (equation 5)."""
+        """Return the fused features F_d and the gate sigma (section 3.3)."""
         gate = torch.sigmoid(self.weigh_product(product) + self.weigh_audio(audio))
         return gate * product + (1 - gate) * audio, gate
 
@@ -401,6 +407,7 @@ class CropMotionEncoder(nn.Module):
     def forward(self, crop_motion: UInt8[Tensor, "B M H W"]) -> Float[Tensor, "B D M"]:
         """Return features at the time of each picture."""
         pictures = crop_motion.float() / 255
+        # The first picture has none before it: its change is zero.
         deviation = pictures - pictures.mean(dim=1, keepdim=True)
         change = torch.diff(pictures, dim=1, prepend=pictures[:, :1])
         inputs = torch.stack([deviation, change], dim=2).flatten(0, 1)  # [B M, 2, H, W]

@@ -73,7 +73,9 @@ class LAVSS(BinauralSeparator[LAVSSSettings]):
     ) -> Float[Tensor, "N R t"]:
         """Fuse audio with the guide at the bottom of the U-Net and decode one mask a source."""
         maps = self.audio_network.to_bottom(inputs)
+        # Ours: one vector a source guides every decoder layer (FiLM) and the templates.
         vector = guide.mean((2, 3))
+        # Equations 5 and 6: cells of the three deepest maps are the audio's tokens.
         bottom = self.fusion(maps[-3:], guide)
         features = self.audio_network.from_bottom(bottom, maps, vector)
         if self.head is not None:
@@ -88,6 +90,7 @@ class _TemplateHead(nn.Module):
         super().__init__()
         features, templates = settings.unet.num_features, settings.num_templates
         self.shape = (templates, settings.num_inputs - 1, settings.input_size[0])
+        # The spatial cues of a direction differ by frequency (HRTF), hence weights for each row.
         num_weights = torch.Size(self.shape).numel()
         self.templates = nn.Linear(settings.width, num_weights) if templates else None
         self.first = nn.Conv2d(features + templates, features, 3, padding=1)
@@ -102,7 +105,9 @@ class _TemplateHead(nn.Module):
         """Return mask logits; a template is a sum of the spatial maps, weighted for each row."""
         if self.templates is not None:
             weights = self.templates(guide).unflatten(1, self.shape)  # N templates D R
+            # Sources of one channel follow each other, so each of its maps is repeated in place.
             cells = spatial.repeat_interleave(len(guide) // len(spatial), dim=0)
+            # k templates of n sources: a weighted sum over the d spatial maps of every cell.
             match = torch.einsum("nkdr,ndrt->nkrt", weights, cells)
             features = torch.cat([features, match.to(features.dtype)], dim=1)
         return self.last(leaky_relu(self.first(features), 0.2))

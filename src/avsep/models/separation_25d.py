@@ -60,6 +60,7 @@ class Separation25D(BinauralSeparator[Separation25DSettings]):
             guide_channels = 2 * width
         else:
             self.fusion = TiledVisualFeatures(width, settings.visual_channels)
+            # Figure 3: the flattened visual cells are repeated beside every cell of the audio.
             guide_channels = width + VISUAL_CELLS**2 * settings.visual_channels
         self.audio_network = BinauralUNet(settings.unet, settings.num_inputs, guide_channels)
 
@@ -88,6 +89,7 @@ class TiledVisualFeatures(nn.Module):
         self, maps: list[Tensor], visual: Float[Tensor, "N W h w"]
     ) -> Float[Tensor, "N V f t"]:
         """Return the decoder's input; `maps` are the deepest audio maps, the last the bottom."""
+        # Sources of one channel share its maps; each has its own visual features.
         bottom = maps[-1].repeat_interleave(len(visual) // len(maps[-1]), dim=0)
         vector = self.narrow(visual).flatten(1)[:, :, None, None]
         return torch.cat([bottom, vector.expand(-1, -1, *bottom.shape[2:])], dim=1)

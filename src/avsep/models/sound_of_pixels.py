@@ -73,6 +73,7 @@ class SoundOfPixels(BinauralSeparator[SoundOfPixelsSettings]):
             AudioFusion(width, settings.token_sizes, settings.attention) if is_fused else None
         )
         self.synthesiser = Synthesiser(num_components)
+        # Of the added fusion and of the pretrained encoder the weights stay as they are.
         self.to_vector.apply(_initialise)
         self.audio_network.apply(_initialise)
 
@@ -94,8 +95,10 @@ class SoundOfPixels(BinauralSeparator[SoundOfPixelsSettings]):
     ) -> Float[Tensor, "N R t"]:
         """Run the video analysis, audio analysis and audio synthesiser networks."""
         vectors = self.to_vector(guide.flatten(0, 1)).unflatten(0, guide.shape[:2])
-        vectors = vectors.amax((1, 3, 4)).sigmoid()  # over frames and places
+        # Maximum over frames and places, then a sigmoid, as in the released code.
+        vectors = vectors.amax((1, 3, 4)).sigmoid()
         maps = self.audio_network.to_bottom(inputs)
+        # The fusion of Table 3 reads the three deepest maps and the visual maps of all crops.
         bottom = maps[-1] if self.fusion is None else self.fusion(maps[-3:], guide[:, 0])
         return self.synthesiser(vectors, self.audio_network.from_bottom(bottom, maps))
 

@@ -1,4 +1,4 @@
-"""Training callbacks: metrics, samples, weight averaging, checkpoints and graceful stop."""
+"""Training callbacks: metrics, checkpoints, graceful stop, weight averaging and audio samples."""
 
 import csv
 import io
@@ -26,217 +26,238 @@ from avsep.sound.front_end import FrontEnd
 from avsep.training.recipe import TrainingSettings
 from avsep.training.task import SeparationTask, StepCallback
 
-# Who is told how a training goes: the command line shows it, a test writes it down
+# Names of the two checkpoints of a run; a crash while one is replaced leaves the other.
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+# Steps by which the decay of the weight average is delayed, as in TensorFlow's moving average.
+_AVERAGE_DELAY_STEPS = 10
+# Range of levels in a spectrogram picture: 70 dB below the loudest cell is black.
+_SPAN_DB = 70.0
+# White columns between the spectrograms of one picture.
+_GAP_PIXELS = 3
+# Below this magnitude (-120 dB) the level is not computed: log of zero is not finite.
+_SMALLEST_MAGNITUDE = 1e-6
+# A silent sample is not amplified beyond this peak, which would play its rounding noise.
+_SMALLEST_PEAK = 1e-5
 
 
 class ProgressCallback:
-    """Hears of everything and does nothing; a base for those that do."""
+    """Hooks called during a training, all empty; subclasses display or record its progress."""
 
-    def began(self, first_step: int, num_steps: int) -> None:
-        """Training begins, or goes on, after `first_step` of `num_steps`."""
+    def on_start(self, first_step: int, num_steps: int) -> None:
+        """Start or resume after `first_step` of `num_steps` steps."""
 
-    def advanced(self, step: int) -> None:
-        """A step is done."""
+    def on_step(self, step: int) -> None:
+        """Finish a step."""
 
-    def logged(self, step: int, figures: dict[str, float]) -> None:
-        """Losses, rates and speed since the last time."""
+    def on_log(self, step: int, metrics: dict[str, float]) -> None:
+        """Log mean losses, learning rates and speed since the last call."""
 
-    def validated(self, step: int, figures: dict[str, float], is_best: bool) -> None:
-        """A validation is done."""
+    def on_validation(self, step: int, metrics: dict[str, float], is_best: bool) -> None:
+        """Finish a validation; `is_best`: its SDR is the highest so far."""
 
 
-# What a run writes down while it trains: metrics.csv and TensorBoard, whole across resumes
+# Metrics of a run
 
 
 class MetricsLogger:
-    """The figures of every step that was logged; what came after `first_step` is forgotten.
+    """Log metrics by step to metrics.csv and TensorBoard; rows after `first_step` are dropped.
 
-    A resumed run repeats the steps after its checkpoint, whose rows then stand here once. The file
-    is written whole each time, so that it can be read, or the run be killed, at any moment.
+    A resumed run repeats the steps after its checkpoint, so their rows would be there twice. The
+    file is rewritten atomically each time: it can be read, or the run be killed, at any moment.
     """
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
         self._path = folder / "metrics.csv"
         self._rows: dict[int, dict[str, str]] = _rows_until(self._path, first_step)
+        # TensorBoard hides the events from this step on that an earlier run wrote.
         self._board = SummaryWriter(
             str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None
         )
 
-    def write(self, step: int, figures: dict[str, float]) -> None:
-        """Figures of one step, beside what was already written for it."""
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Add metrics to the row of a step."""
         row = self._rows.setdefault(step, {"step": str(step)})
-        row |= {name: f"{value:.6g}" for name, value in figures.items()}
+        row |= {name: f"{value:.6g}" for name, value in metrics.items()}
+        # Rows have different columns: losses every few steps, scores at validations.
         columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
         text = io.StringIO()
         table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(self._rows[step] for step in sorted(self._rows))
         write_atomic(self._path, text.getvalue())
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
 
-    def sound(
+    def write_audio(
         self, name: str, waveform: Float32[np.ndarray, " N"], sample_rate_hz: int, step: int
     ) -> None:
-        """A sound to listen to in TensorBoard, at full level."""
-        loudest = max(1e-5, float(np.abs(waveform).max()))
-        self._board.add_audio(name, waveform[None] / loudest, step, sample_rate_hz)
+        """Add a waveform to TensorBoard, scaled to a peak of 1."""
+        peak = max(_SMALLEST_PEAK, float(np.abs(waveform).max()))
+        self._board.add_audio(name, waveform[None] / peak, step, sample_rate_hz)
 
-    def picture(self, name: str, picture: UInt8[np.ndarray, "H W 3"], step: int) -> None:
-        """A picture to look at in TensorBoard."""
+    def write_picture(self, name: str, picture: UInt8[np.ndarray, "H W 3"], step: int) -> None:
+        """Add a picture to TensorBoard."""
         self._board.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write out what waits."""
+        """Flush and close the TensorBoard file."""
         self._board.close()
 
 
 def _rows_until(path: Path, last_step: int) -> dict[int, dict[str, str]]:
-    """The rows of a metrics.csv up to a step."""
+    """Read the rows of a metrics.csv up to a step; empty cells are left out."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    found = {int(row["step"]): {k: v for k, v in row.items() if v != ""} for row in rows}
-    return {step: row for step, row in found.items() if step <= last_step}
+        table: list[dict[str, str]] = list(csv.DictReader(file))
+    rows = {int(row["step"]): {k: v for k, v in row.items() if v != ""} for row in table}
+    return {step: row for step, row in rows.items() if step <= last_step}
 
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-
-
-class Clock:
-    """Seconds spent on steps: what `paused` is around does not count."""
+class StepTimer:
+    """Measure the time spent on training steps, without that inside `paused`."""
 
     def __init__(self) -> None:
-        self._since_seconds = time.monotonic()
+        self._start_seconds = time.monotonic()
 
     def lap_seconds(self) -> float:
-        """Seconds since the last lap."""
-        now = time.monotonic()
-        lap, self._since_seconds = now - self._since_seconds, now
-        return max(lap, 1e-9)
+        """Return the seconds since the last call, and start again."""
+        now_seconds = time.monotonic()
+        lap = now_seconds - self._start_seconds
+        self._start_seconds = now_seconds
+        return max(lap, 1e-9)  # a divisor: clocks may not advance between two calls
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what happens meanwhile."""
-        began = time.monotonic()
+        """Leave out the time of the block, such as a validation."""
+        pause_seconds = time.monotonic()
         yield
-        self._since_seconds += time.monotonic() - began
+        self._start_seconds += time.monotonic() - pause_seconds
 
 
-class Reports(StepCallback):
-    """Mean losses, learning rates and speed, every few steps, to the journal and the listener."""
+class LossLogger(StepCallback):
+    """Log mean losses, learning rates and speed every `every_steps` steps, and at the end."""
 
     def __init__(
-        self, journal: MetricsLogger, listener: ProgressCallback, clock: Clock, every_steps: int
+        self,
+        logger: MetricsLogger,
+        progress: ProgressCallback,
+        timer: StepTimer,
+        every_steps: int,
     ) -> None:
-        self.journal = journal
-        self.listener = listener
-        self.clock = clock
+        self.logger = logger
+        self.progress = progress
+        self.timer = timer
         self.every_steps = every_steps
         self._sums: dict[str, Tensor] = {}
         self._num_steps = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self.clock.lap_seconds()
-        self.listener.began(trainer.global_step, trainer.max_steps)
+        """Start the timer."""
+        self.timer.lap_seconds()
+        self.progress.on_start(trainer.global_step, trainer.max_steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Losses not yet told, for the checkpoint."""
+        """Return the losses that are not logged yet, so that a resumed run logs the same means."""
         return {"sums": dict(self._sums), "num_steps": self._num_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Losses not yet told at a checkpoint."""
+        """Restore the losses that were not logged at a checkpoint."""
         self._sums, self._num_steps = state_dict["sums"], state_dict["num_steps"]
 
     def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
-        """Add this step's losses; every few steps tell their means."""
+        """Add the losses of a step, and log their means if it is time."""
         for name, value in losses.items():
-            before = self._sums.get(name, torch.zeros(())).to(value.device)
-            self._sums[name] = before + value.float()
+            # Sums stay on the device: reading a value would make the GPU finish its queue.
+            total = self._sums.get(name, torch.zeros(())).to(value.device)
+            self._sums[name] = total + value.float()
         self._num_steps += 1
         step = trainer.global_step
-        self.listener.advanced(step)
+        self.progress.on_step(step)
         if step % self.every_steps and step != trainer.max_steps:
             return
-        figures = {f"loss/{k}": float(v) / self._num_steps for k, v in self._sums.items()}
+        metrics = {f"loss/{k}": float(v) / self._num_steps for k, v in self._sums.items()}
         for group in trainer.optimizers[0].param_groups:
-            figures[f"learning_rate/{group['name']}"] = group["lr"]
-        figures["steps_per_second"] = self._num_steps / self.clock.lap_seconds()
+            metrics[f"learning_rate/{group['name']}"] = group["lr"]
+        metrics["steps_per_second"] = self._num_steps / self.timer.lap_seconds()
         self._sums, self._num_steps = {}, 0
-        self.journal.write(step, figures)
-        self.listener.logged(step, figures)
+        self.logger.write(step, metrics)
+        self.progress.on_log(step, metrics)
 
 
-class Checkpoints(StepCallback):
-    """All that is needed to go on, written whole: `last.ckpt`, and the one before it.
+# Checkpoints to resume from, and the signals that end a training
 
-    They come by the clock, every so many steps where asked for, at the end, and when `stop` was
-    asked for, which then ends the training.
+
+class StopRequest:
+    """A request to end the training after the current step, made by a signal."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Request a stop on Ctrl-C or SIGTERM inside the block; a second Ctrl-C interrupts."""
+        if current_thread() is not main_thread():  # Python sets signal handlers there only
+            yield
+            return
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for number in handlers:
+                signal.signal(number, self._request)
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _request(self, number: int, frame: object) -> None:
+        if self.is_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.is_requested = True
+
+
+class CheckpointSaver(StepCallback):
+    """Save the state to resume from: `last.ckpt`, and the one before as `previous.ckpt`.
+
+    Saved every few minutes, every few steps if the recipe has a number, at the end, and on a stop
+    request, which then ends the training.
     """
 
-    def __init__(self, folder: Path, settings: TrainingSettings, stop: "StopRequest") -> None:
+    def __init__(self, folder: Path, settings: TrainingSettings, stop: StopRequest) -> None:
         self.folder = folder
         self.settings = settings
         self.stop = stop
         self._saved_seconds = time.monotonic()
 
     def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
-        """Save when it is time."""
+        """Save a checkpoint if it is time."""
         step, every = trainer.global_step, self.settings.checkpoint_every_steps
         age_seconds = time.monotonic() - self._saved_seconds
         is_due = age_seconds >= 60 * self.settings.checkpoint_every_minutes
         is_due |= every is not None and step % every == 0
-        if is_due or self.stop.is_asked or step == trainer.max_steps:
+        if is_due or self.stop.is_requested or step == trainer.max_steps:
             self._save(trainer)
-        if self.stop.is_asked:
+        if self.stop.is_requested:
             trainer.should_stop = True
 
     def _save(self, trainer: Trainer) -> None:
         last = self.folder / LAST
         with atomic_file(last) as part:
             trainer.save_checkpoint(part)
+            # The new one is complete by now: at every moment one of the two files is.
             if last.exists():
                 last.replace(self.folder / PREVIOUS)
         self._saved_seconds = time.monotonic()
 
 
-class StopRequest:
-    """Whether somebody asked the training to end after the step under way."""
-
-    def __init__(self) -> None:
-        self.is_asked = False
-
-    @contextmanager
-    def by_signals(self) -> Iterator[None]:
-        """While this lasts Ctrl-C and SIGTERM ask; the second Ctrl-C interrupts at once."""
-        if current_thread() is not main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            for number in before:
-                signal.signal(number, self._ask)
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: object) -> None:
-        if self.is_asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.is_asked = True
-
-
-# A running average of the weights: what is validated and saved instead of the last step's
+# Weight averaging
 
 
 class RunningAverage(StepCallback):
-    """Exponential moving average of parameters and buffers, kept in the checkpoint.
+    """Exponential moving average of parameters and buffers, stored in the checkpoint.
 
-    The decay rises with the steps, min(decay, (1 + n) / (10 + n)), so that the random weights of
-    the beginning are soon forgotten. With decay 0 there is no average: `model` is the one trained.
+    The decay rises with the number of steps n, min(decay, (1 + n) / (10 + n)), so that the random
+    initial weights are soon forgotten. With decay 0 there is no average: `model` is the trained
+    one.
     """
 
     def __init__(self, decay: float) -> None:
@@ -247,83 +268,82 @@ class RunningAverage(StepCallback):
     @property
     def model(self) -> SeparationModel:
         """The model to validate and to save."""
-        assert self._trained is not None, "there is no model before the training begins"
+        assert self._trained is not None, "the model is set when the training starts"
         model = self._trained if self._average is None else self._average.module
         return cast("SeparationModel", model)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin with the weights as they are."""
+        """Start the average with the initial weights."""
         self._trained = cast("SeparationTask", pl_module).model
         if self.decay:
             self._average = AveragedModel(self._trained, multi_avg_fn=self._blend, use_buffers=True)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Follow the model to its device."""
+        """Move the average to the device of the model."""
         if self._average is not None:
             self._average.to(pl_module.device)
 
     def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
-        """Take the weights of this step in."""
+        """Update the average with the weights of a step."""
         if self._average is not None and self._trained is not None:
             self._average.update_parameters(self._trained)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, for the checkpoint."""
+        """Return the average for a checkpoint."""
         return {} if self._average is None else dict(self._average.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The average of a checkpoint."""
+        """Restore the average of a checkpoint."""
         if self._average is not None and state_dict:
             self._average.load_state_dict(state_dict)
 
     @torch.no_grad()
     def _blend(self, average: PARAM_LIST, current: PARAM_LIST, num_averaged: Tensor | int) -> None:
+        # At least 1: PyTorch copies the weights of the first update without calling this.
         num_before = int(num_averaged)
-        decay = min(self.decay, (1 + num_before) / (10 + num_before))
-        for kept, seen in zip(average, current, strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(seen, 1 - decay)
-            else:  # counters of batches
-                kept.copy_(seen)
+        decay = min(self.decay, (1 + num_before) / (_AVERAGE_DELAY_STEPS + num_before))
+        for averaged, trained in zip(average, current, strict=True):
+            if averaged.is_floating_point():
+                averaged.lerp_(trained, 1 - decay)
+            else:  # the batch norms' integer counts of batches have no mean
+                averaged.copy_(trained)
 
 
-# A few validation mixtures to listen to and to look at, the same at every validation
-
-
-# Loudest to faintest shown, as a factor of magnitude: 70 dB.
-_SPAN_DB = 70.0
-_GAP_PIXELS = 3
+# Samples of a validation in TensorBoard
 
 
 def show_samples(
-    journal: MetricsLogger, step: int, batch: Batch, answer: Separation, front_end: FrontEnd
+    logger: MetricsLogger, step: int, batch: Batch, separation: Separation, front_end: FrontEnd
 ) -> None:
-    """Write a batch's mixtures, estimates and truths as sounds and as spectrograms."""
-    assert batch.sources is not None, "validation knows the truth"
+    """Write a batch's mixtures, estimates and references as audio and as spectrograms."""
+    assert batch.sources is not None, "validation batches have references"
     rate_hz = front_end.settings.sample_rate_hz
-    estimates = waveforms(answer, front_end, batch.mixture.shape[-1])
+    estimates = waveforms(separation, front_end, batch.mixture.shape[-1])
     for item in range(len(batch.mixture)):
-        rows = {"0 mixture": batch.mixture[item, :1]}
+        # First channel alone; TensorBoard sorts the tags, hence the numbers.
+        sounds = {"0 mixture": batch.mixture[item, :1]}
         for source in range(batch.sources.shape[1]):
-            rows[f"{source + 1} estimate"] = estimates[item, source, :1]
-            rows[f"{source + 1} truth"] = batch.sources[item, source, :1]
-        for name, sound in rows.items():
-            journal.sound(f"sample {item}/{name}", _array(sound[0]), rate_hz, step)
-        sounds = torch.cat(list(rows.values()))
-        journal.picture(f"sample {item}", spectrograms(sounds, front_end), step)
+            sounds[f"{source + 1} estimate"] = estimates[item, source, :1]
+            sounds[f"{source + 1} reference"] = batch.sources[item, source, :1]
+        for name, sound in sounds.items():
+            logger.write_audio(f"sample {item}/{name}", _to_array(sound[0]), rate_hz, step)
+        picture = spectrograms(torch.cat(list(sounds.values())), front_end)
+        logger.write_picture(f"sample {item}", picture, step)
 
 
 def spectrograms(sounds: Float[Tensor, "S N"], front_end: FrontEnd) -> UInt8[np.ndarray, "H W 3"]:
-    """Spectrograms on the logarithmic axis side by side, low tones below, all to one scale."""
+    """Draw log-frequency spectrograms side by side, low frequencies below, on one level scale."""
+    # Imported here: matplotlib is slow to load, and a dry run or a worker draws nothing.
     from matplotlib import colormaps
 
-    rows = _array(front_end.to_rows(front_end.magnitude(sounds)))  # S R T
-    levels_db = 20 * np.log10(np.maximum(rows, 1e-6))
-    shares = np.clip(1 + (levels_db - levels_db.max()) / _SPAN_DB, 0, 1)
+    rows = _to_array(front_end.to_rows(front_end.magnitude(sounds)))  # S R T
+    levels_db = 20 * np.log10(np.maximum(rows, _SMALLEST_MAGNITUDE))
+    brightness = np.clip(1 + (levels_db - levels_db.max()) / _SPAN_DB, 0, 1)
     gap = np.ones((rows.shape[1], _GAP_PIXELS))
-    strip = np.concatenate([part for share in shares for part in (share[::-1], gap)], axis=1)
-    return colormaps["magma"](strip[:, :-_GAP_PIXELS], bytes=True)[..., :3]
+    strips = [part for picture in brightness for part in (picture[::-1], gap)]
+    strip = np.concatenate(strips, axis=1)[:, :-_GAP_PIXELS]
+    return colormaps["magma"](strip, bytes=True)[..., :3]
 
 
-def _array(values: Tensor) -> Float32[np.ndarray, "..."]:
+def _to_array(values: Tensor) -> Float32[np.ndarray, "..."]:
     return values.detach().float().cpu().numpy()

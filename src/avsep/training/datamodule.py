@@ -87,6 +87,7 @@ def read_lists(recipe: TrainRecipe) -> ClipLists:
             f"{len(training)} clips to train on and {len(validation)} to validate with: there "
             "must be some of each; give more clips, or another --set training.validation_share"
         )
+    # Both before anything is cached: a list that cannot be mixed would fail after hours of work.
     _check_mixing(training, recipe.mixing, "to train on")
     _check_mixing(validation, validation_mixing(recipe), "to validate with")
     return ClipLists(tuple(training), tuple(validation))
@@ -94,6 +95,7 @@ def read_lists(recipe: TrainRecipe) -> ClipLists:
 
 def validation_mixing(recipe: TrainRecipe) -> MixingSettings:
     """Return the mixing of the field's tests: middle windows, no gain, nothing silent."""
+    # What defines the task is the recipe's; augmentation has its defaults, which are off.
     return MixingSettings(
         num_sources=recipe.mixing.num_sources,
         distinct_categories=recipe.mixing.distinct_categories,
@@ -106,6 +108,7 @@ def validation_mixing(recipe: TrainRecipe) -> MixingSettings:
 def cache_settings(model: SeparationModel, *, with_crops: bool = False) -> SourceCacheSettings:
     """Return the cache settings of a model: its rate, its cues, crops as maps of its encoder."""
     settings, required_cues = model.settings, model.required_cues
+    # Crop motion is ten pictures a second: not extracted for a model that does not read it.
     motion = {"with_crop_motion": "crop_motion" in required_cues}
     return SourceCacheSettings(
         sample_rate_hz=settings.front_end.sample_rate_hz,
@@ -202,8 +205,9 @@ class DataModule(LightningDataModule):
 
     @cached_property
     def validation(self) -> list[Batch]:
-        """The validation batches, the same each time, whatever the training mixes."""
+        """The validation batches, the same for every setting of the training's mixing."""
         mixtures = self._mixtures(self.caches[1], validation_mixing(self.recipe), _VALIDATION_SEED)
+        # Made once and held in memory; they are few, and scored many times.
         items = [mixtures[index] for index in range(self.recipe.training.num_validation)]
         starts = range(0, len(items), _VALIDATION_BATCH)
         return [mixtures.collate(items[start : start + _VALIDATION_BATCH]) for start in starts]
@@ -215,6 +219,7 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> "DataLoader[AudioVisualItem]":
         """Load the batches from `first_step` on, without end; workers change none of them."""
+        # Each mixture depends on seed and index alone, so the order of workers changes nothing.
         training, num_workers = self.recipe.training, self.num_workers
         num_workers = training.num_workers if num_workers is None else num_workers
         return DataLoader(
@@ -277,7 +282,7 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
     ) -> None:
         """Mix the sources of a cache; `categories` is the model's list.
 
-        A model without categories, such as DAVIS, is given none, whatever the labels are.
+        For a model without categories, such as DAVIS, every label becomes -1.
 
         Raises:
             InputError: a category that the model does not have, or sources that cannot be mixed.
@@ -295,6 +300,7 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
                 f"sources cached at {cached} cannot be mixed at {needed}: cache them for this model"
             )
         labels = [source.category for source in cache.sources]
+        # -1 is "not given" in `Cues.category`.
         unknown = [-1] * len(labels)
         self._category_of = category_indices(labels, categories) if categories else unknown
         self.sampler = MixtureSampler(cache.clip_of, labels, self.settings)
@@ -302,6 +308,8 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
 
     def __getitem__(self, index: int) -> AudioVisualItem:
         """Make the mixture of this index; there is no last one."""
+        # Seeds are [seed, 0, index] for mixtures and [seed, 1, stretch] for orders: never equal.
+        # The calls below draw from it in a fixed order; another order makes other mixtures.
         generator = np.random.default_rng([self.seed, 0, index])
         draw = self.sampler.sample(self._first_source(index), generator)
         sounds = [self.cache[place] for place in draw.audible]
@@ -314,6 +322,7 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         mixed = mix_sampled(draw, windows, self.cache.sources, self.settings, generator)
         cues = self._cues(draw, sounds, centres, generator)
         if is_mirrored.any():
+            # Offscreen sounds come after the targets, and have no cues.
             cues = mirror_sources(cues, is_mirrored[: len(draw.targets)])
         return AudioVisualItem(mixed, cues)
 
@@ -326,6 +335,7 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         """Return the source that begins the mixture of this index."""
         stretch, place = divmod(index, len(self.cache))
         if self._order is None or self._order[0] != stretch:
+            # One order is remembered: the indices of a loader rise.
             generator = np.random.default_rng([self.seed, 1, stretch])
             self._order = stretch, generator.permutation(len(self.cache))
         return int(self._order[1][place])

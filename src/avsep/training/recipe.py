@@ -1,4 +1,4 @@
-"""What a training is told: model, data, mixing, optimizers and the run itself, as one recipe."""
+"""The recipe of a training: model, data, mixing, optimizers and the settings of the run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,30 +12,36 @@ from avsep.models import MODELS
 from avsep.models.base import ModelSettings
 from avsep.recipe import check_settings, load_recipe
 
+# Value of `command` in the TOML files of this kind.
 COMMAND = "train"
 
 
 class OptimizerSettings(BaseModel):
-    """How one group of parameters learns; AdamW without weight decay is Adam, exactly."""
+    """The optimizer of one group of parameters; AdamW without weight decay is exactly Adam."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(default=1e-4, gt=0, description="before any schedule")
     weight_decay: float = Field(
-        default=0.0, ge=0, description="decoupled by AdamW; by SGD of the gradient"
+        default=0.0, ge=0, description="decoupled in AdamW; added to the gradient in SGD"
     )
     schedule: Literal["steps", "cosine"] = Field(
-        default="steps", description="times `factor` at each milestone, or a cosine down to zero"
+        default="steps",
+        description="steps: times `factor` at each milestone; cosine: half a cosine down to zero",
     )
     milestones_epochs: tuple[float, ...] = Field(
-        default=(), description="epochs at whose end the rate falls"
+        default=(), description="epochs at whose end the rate falls; fractions are allowed"
     )
-    factor: float = Field(default=0.1, gt=0, le=1, description="of the rate at each milestone")
-    warmup_steps: int = Field(default=0, ge=0, description="steps over which the rate rises from 0")
+    factor: float = Field(
+        default=0.1, gt=0, le=1, description="factor of the rate at each milestone"
+    )
+    warmup_steps: int = Field(
+        default=0, ge=0, description="steps over which the rate rises linearly to its full value"
+    )
 
 
 class TrainingSettings(BaseModel):
-    """The run: how long, how large the batches, how often it looks up; numbers of the paper."""
+    """Length, batches, precision and logging of a run; the defaults are the paper's numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,91 +49,114 @@ class TrainingSettings(BaseModel):
     epochs: float = Field(
         default=100.0,
         gt=0,
-        description="an epoch begins `mixing.repeats` mixtures with each source",
+        description="an epoch has `mixing.repeats` mixtures that begin with each source",
     )
-    max_steps: int | None = Field(default=None, ge=1, description="the end, instead of `epochs`")
-    seed: int = Field(default=0, ge=0, description="of the first weights and of the mixtures")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="length in steps, instead of `epochs`"
+    )
+    seed: int = Field(
+        default=0, ge=0, description="random seed of the initial weights and of the mixtures"
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw",
-        description="of all groups: AdamW, or SGD with a momentum of 0.9 (Sound of Pixels)",
+        description="optimizer of all groups: AdamW, or SGD with momentum 0.9 (Sound of Pixels)",
     )
     precision: Literal["32", "bf16-mixed", "16-mixed"] = Field(
-        default="32", description="of the network while it trains; it is validated in 32"
+        default="32", description="numerical precision of training steps; validation is in 32"
     )
     gradient_clip: float | None = Field(
-        default=None, gt=0, description="largest norm of the gradient; none: as it comes"
+        default=None, gt=0, description="largest norm of the gradient; none: not clipped"
     )
     ema_decay: float = Field(
-        default=0.0, ge=0, lt=1, description="of the running average that is validated and saved"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of the weight average that is validated and saved; 0: no average",
     )
     validation_share: float = Field(
-        default=0.05, gt=0, lt=1, description="of the clips, where no list says which"
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="share of the clips to validate with, where the data has no list of them",
     )
     num_validation: int = Field(
-        default=100, ge=1, description="mixtures scored at each validation, always the same"
+        default=100, ge=1, description="mixtures of each validation, always the same"
     )
-    validate_every_steps: int = Field(default=1000, ge=1, description="and once at the end")
+    validate_every_steps: int = Field(
+        default=1000, ge=1, description="steps between validations; there is also one at the end"
+    )
     num_samples: int = Field(
-        default=3, ge=0, description="validation mixtures to listen to and look at in TensorBoard"
+        default=3, ge=0, description="validation mixtures written to TensorBoard"
     )
-    log_every_steps: int = Field(default=20, ge=1, description="rows of metrics.csv")
+    log_every_steps: int = Field(default=20, ge=1, description="steps between rows of metrics.csv")
     checkpoint_every_minutes: float = Field(
-        default=10.0, gt=0, description="how much work a crash may cost"
+        default=10.0, gt=0, description="minutes between checkpoints: the most that a crash loses"
     )
     checkpoint_every_steps: int | None = Field(
-        default=None, ge=1, description="beside those by the clock"
+        default=None, ge=1, description="steps between further checkpoints"
     )
     num_workers: int = Field(default=4, ge=0, description="processes that mix; 0: the main one")
-    channels_last: bool = Field(default=False, description="memory layout, quicker on many GPUs")
-    compile: bool = Field(default=False, description="torch.compile; quicker after some minutes")
+    channels_last: bool = Field(
+        default=False, description="memory layout that is faster on many GPUs"
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile: faster after some minutes of compilation"
+    )
 
 
 class TrainRecipe(BaseModel):
-    """The whole of `avsep train`; with the data it makes the same weights again."""
+    """Every setting of `avsep train`; with the same data it reproduces the same weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(description="a name of avsep.MODELS")
     data: tuple[str, ...] = Field(default=(), description="folders of clips; --data replaces them")
     data_sha256: str | None = Field(
-        default=None, description="digest of the clips to train on, written down by a run"
+        default=None, description="digest of the clips to train on, written by a run"
     )
+    # Any, as the class that checks it depends on `model`: `model_settings` makes it.
     settings: dict[str, Any] = Field(
-        default_factory=dict, description="the model's own; what is left out is the paper's"
+        default_factory=dict,
+        description="settings of the model; the default of each is the paper's",
     )
     weights: dict[str, str] = Field(
         default_factory=dict,
-        description="part of the model -> file it starts from, or the name of shipped weights",
+        description="part of the model -> file of its initial weights, or their name",
     )
     init: str | None = Field(
-        default=None, description="checkpoint to begin with: a name or a path; --init replaces it"
+        default=None, description="checkpoint to start from: a name or a path; --init replaces it"
     )
     init_sha256: str | None = Field(
-        default=None, description="digest of that file; a run writes it down and holds to it"
+        default=None,
+        description="digest of that file, written by a run, which refuses another file",
     )
     mixing: MixingSettings = MixingSettings()
     training: TrainingSettings = TrainingSettings()
     optimizers: dict[str, OptimizerSettings] = Field(
-        default_factory=dict, description="one for each of the model's groups of parameters"
+        default_factory=dict, description="group of the model's parameters -> its optimizer"
     )
 
 
 def load_training(name_or_path: str | Path, overrides: Sequence[str] = ()) -> TrainRecipe:
-    """A recipe with overrides, every setting of the model written out and checked.
+    """Load a recipe with overrides; every setting of the model is filled in and checked.
 
-    Raises InputError as `load_recipe` does, and for an unknown model or a setting it has not.
+    Raises:
+        InputError: of `load_recipe`, an unknown model, or a setting that the model does not have.
     """
-    return written_out(load_recipe(name_or_path, COMMAND, TrainRecipe, overrides), name_or_path)
+    return fill_in_defaults(
+        load_recipe(name_or_path, COMMAND, TrainRecipe, overrides), name_or_path
+    )
 
 
-def written_out(recipe: TrainRecipe, origin: str | Path) -> TrainRecipe:
-    """The recipe with all settings of its model, defaults included; `origin` is for errors."""
+def fill_in_defaults(recipe: TrainRecipe, origin: str | Path) -> TrainRecipe:
+    """Return the recipe with all settings of its model; `origin` is the name in errors."""
+    # TOML has no null: a setting that is none is left out, and its default is none as well.
     settings = model_settings(recipe, origin).model_dump(mode="json", exclude_none=True)
     return recipe.model_copy(update={"settings": settings})
 
 
 def model_settings(recipe: TrainRecipe, origin: str | Path) -> ModelSettings:
-    """The settings object of the recipe's model."""
+    """Return the settings object of the recipe's model, checked."""
     if recipe.model not in MODELS:
         raise unknown_name("model", recipe.model, MODELS)
     where = f"recipe '{origin}', [settings]"
@@ -135,7 +164,11 @@ def model_settings(recipe: TrainRecipe, origin: str | Path) -> ModelSettings:
 
 
 def check_groups(recipe: TrainRecipe, groups: Sequence[str]) -> None:
-    """See that every group of the model's parameters has its optimizer, and no other is named."""
+    """Check that the recipe has an optimizer for each group of parameters, and no other.
+
+    Raises:
+        InputError: an optimizer is missing, or its group is unknown.
+    """
     for name in recipe.optimizers:
         if name not in groups:
             raise unknown_name("group of parameters", name, groups)

@@ -27,16 +27,16 @@ from avsep.recipe import write_recipe
 from avsep.training.callbacks import (
     LAST,
     PREVIOUS,
-    Checkpoints,
-    Clock,
+    CheckpointSaver,
+    LossLogger,
     MetricsLogger,
     ProgressCallback,
-    Reports,
     RunningAverage,
+    StepTimer,
     StopRequest,
 )
 from avsep.training.datamodule import DataModule
-from avsep.training.initial_weights import LoadReport, make_model, resolved, take_checkpoint
+from avsep.training.initial_weights import LoadReport, load_checkpoint, make_model, resolved
 from avsep.training.recipe import COMMAND, TrainRecipe, check_groups, load_training
 from avsep.training.task import Length, SeparationTask
 from avsep.training.validation import Validation
@@ -103,6 +103,7 @@ class TrainingRun:
         folder = RunFolder(options.folder or Path("runs") / name)
         recipe = _recipe_of(options, folder)
         data = DataModule(recipe, options.cache, options.num_workers)
+        # A resumed run may have its clips in another folder, but they must be the same.
         if not options.resume:
             digest = clips_digest(data.lists.training)
             recipe = recipe.model_copy(update={"data_sha256": digest})
@@ -173,31 +174,35 @@ class TrainingRun:
         settings, folder = self.recipe.training, self.folder
         checkpoint, self.data.first_step = folder.last_checkpoint() or (None, 0)
         if checkpoint is not None and checkpoint.name == PREVIOUS:
-            # A damaged one must not take the place of the good one at the next saving.
+            # The next save would rename the damaged last.ckpt over the good previous.ckpt.
             (folder.checkpoints / LAST).unlink(missing_ok=True)
-        metrics = MetricsLogger(folder.path, self.data.first_step)
-        average, stop, clock = RunningAverage(settings.ema_decay), StopRequest(), Clock()
+        logger = MetricsLogger(folder.path, self.data.first_step)
+        average, stop, timer = RunningAverage(settings.ema_decay), StopRequest(), StepTimer()
         metadata = self._metadata()
+        # Called in this order: the average is updated before it is validated, and the checkpoint,
+        # saved last, has the state of all others after the same step.
         callbacks = [
             average,
             Validation(
-                self.data.validation, average, metrics, progress, clock, folder.best, metadata
+                self.data.validation, average, logger, progress, timer, folder.best, metadata
             ),
-            Reports(metrics, progress, clock, settings.log_every_steps),
-            Checkpoints(folder.checkpoints, settings, stop),
+            LossLogger(logger, progress, timer, settings.log_every_steps),
+            CheckpointSaver(folder.checkpoints, settings, stop),
         ]
+        # The running average copies the model when the trainer sets up, so after this.
         model = self.model.train()
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)
         task = SeparationTask(model, self.recipe, self.length)
         try:
-            with _quiet(), _denormals_flushed(), stop.by_signals():
+            with _quiet(), _denormals_flushed(), stop.on_signals():
                 trainer = self._trainer(callbacks)
                 trainer.fit(task, datamodule=self.data, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException:
-            return False  # raised after the step whose checkpoint was written for it
+            # Lightning raises it after the step, when CheckpointSaver has saved that step.
+            return False
         finally:
-            metrics.close()
+            logger.close()
         if trainer.global_step < self.length.num_steps:
             return False
         metadata = metadata | {"step": trainer.global_step}
@@ -210,15 +215,16 @@ class TrainingRun:
             reports: list[LoadReport] = []
             model = make_model(self.recipe, reports.append)
             return model, reports[0] if reports else None
-        # All weights are in it; the files that the run began with may be gone by now.
+        # The checkpoint has all weights; the files that the run started from may be gone by now.
         model = make_model(self.recipe.model_copy(update={"init": None, "weights": {}}))
-        take_checkpoint(model, checkpoint[0])
+        load_checkpoint(model, checkpoint[0])
         return model, None
 
     def _metadata(self) -> dict[str, Any]:
         """Return the origin of a model: version, commit, recipe, and the clips it is trained on."""
         recipe, clips = self.recipe, self.data.lists.training
         init = recipe.init and Path(recipe.init).name
+        # Published with the model: names of files and folders, not the paths of this machine.
         names = {
             "data": tuple(Path(name).name for name in recipe.data),
             "init": init,
@@ -243,6 +249,7 @@ class TrainingRun:
             gradient_clip_val=settings.gradient_clip,
             max_steps=self.length.num_steps,
             callbacks=callbacks,
+            # Metrics, checkpoints and progress are those of our callbacks.
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -311,7 +318,7 @@ class RunFolder:
         return load_training(self.recipe)
 
     def check_same(self, recipe: TrainRecipe) -> None:
-        """Check that a recipe is the one this run began with, whatever way its paths are written.
+        """Check that a recipe is the one this run began with; its paths are compared resolved.
 
         Raises:
             InputError: it is another one; the message has the first difference.
@@ -320,21 +327,25 @@ class RunFolder:
         requested = _flat(recipe.model_dump(mode="json"))
         for name in sorted(stored | requested):
             if stored.get(name) != requested.get(name):
-                way_on = "give another --run"
+                advice = "give another --run"
                 if name in ("training.max_steps", "training.epochs") and self.end.is_file():
-                    way_on = f"to train on from its end, begin another with --init {self.end}"
+                    advice = f"to train on from its end, begin another with --init {self.end}"
                 raise InputError(
                     f"'{self.path}' began with {name} = {stored.get(name)}, not "
-                    f"{requested.get(name)}: a run resumes with the recipe it began with; {way_on}"
+                    f"{requested.get(name)}: a run resumes with the recipe it began with; {advice}"
                 )
 
     def check_data(self, data: Sequence[str], clips: Sequence[ClipFiles]) -> None:
-        """Check that clips to train on, in whatever folder, are those this run began with."""
+        """Check that the clips to train on are those this run began with, by `clips_digest`.
+
+        Raises:
+            InputError: they are not.
+        """
         stored = self.stored_recipe()
         if stored.data_sha256 != clips_digest(clips):
             raise InputError(
                 f"{list(data)} are not the clips that '{self.path}' began with, {list(stored.data)}"
-                ": give those as --data, in whatever folder they are now, or give another --run"
+                ": give those as --data, from the folder they are in now, or give another --run"
             )
 
     def last_checkpoint(self) -> tuple[Path, int] | None:
@@ -346,6 +357,7 @@ class RunFolder:
         paths = [self.checkpoints / name for name in (LAST, PREVIOUS)]
         paths = [path for path in paths if path.is_file()]
         reason = ""
+        # A truncated file raises one of several errors, depending on where it ends.
         for path in paths:
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -362,6 +374,7 @@ class RunFolder:
 def length_of(recipe: TrainRecipe, num_sources: int) -> Length:
     """Compute the length of a training on a number of sources."""
     training = recipe.training
+    # An epoch begins `repeats` mixtures with each source; it need not be a whole number of steps.
     steps_per_epoch = num_sources * recipe.mixing.repeats / training.batch_size
     num_steps = training.max_steps or max(1, round(training.epochs * steps_per_epoch))
     return Length(num_steps, steps_per_epoch)
@@ -369,6 +382,7 @@ def length_of(recipe: TrainRecipe, num_sources: int) -> Length:
 
 def clips_digest(clips: Sequence[ClipFiles]) -> str:
     """Digest clips: names, categories, names and sizes of files, but not their folders."""
+    # Sizes instead of contents: hours of sound are not read for a check at every start.
     names = "\n".join(
         f"{clip.name} {source.category} {source.path.name} {source.path.stat().st_size}"
         for clip in clips
@@ -378,7 +392,7 @@ def clips_digest(clips: Sequence[ClipFiles]) -> str:
 
 
 def _recipe_of(options: TrainingOptions, folder: RunFolder) -> TrainRecipe:
-    """Return the recipe of the options; of a resumed run its own, which must be the same."""
+    """Return the recipe of the options; a resumed run must have the one it began with."""
     stored = folder.stored_recipe() if options.resume else None
     recipe = load_training(options.recipe or folder.recipe, options.overrides)
     if options.data:
@@ -387,21 +401,23 @@ def _recipe_of(options: TrainingOptions, folder: RunFolder) -> TrainRecipe:
         recipe = recipe.model_copy(update={"init": options.init, "init_sha256": None})
     if stored is None:
         return resolved(recipe)
+    # --resume without --init: the checkpoint that the run started from.
     if recipe.init is None:
         init = {"init": stored.init, "init_sha256": stored.init_sha256}
         recipe = recipe.model_copy(update=init)
     recipe, stored = resolved(recipe), resolved(stored)
-    # The same files in whatever folder; the clips are compared once they are read.
-    same = {"data": stored.data, "data_sha256": stored.data_sha256}
+    # Paths may differ where the files are the same; clips are compared once they are read.
+    paths = {"data": stored.data, "data_sha256": stored.data_sha256}
     if recipe.init_sha256 == stored.init_sha256:
-        same["init"] = stored.init
-    folder.check_same(recipe.model_copy(update=same))
-    return recipe.model_copy(update=same | {"data": recipe.data or stored.data})
+        paths["init"] = stored.init
+    folder.check_same(recipe.model_copy(update=paths))
+    return recipe.model_copy(update=paths | {"data": recipe.data or stored.data})
 
 
 def _lightning_device(name: str) -> tuple[str, list[int] | int]:
     """Return Lightning's accelerator and devices for a device of PyTorch."""
     if name == "auto":
+        # Lightning's own choice, one device: batches are not split.
         return "auto", 1
     device = find_device(name)
     if device.type in ("cpu", "mps"):
@@ -411,7 +427,7 @@ def _lightning_device(name: str) -> tuple[str, list[int] | int]:
 
 @contextmanager
 def _denormals_flushed() -> Iterator[None]:
-    """Treat denormal numbers as zero: Adam's squares of tiny gradients slow a processor down."""
+    """Treat denormal numbers as zero: in Adam's squared gradients they are slow on CPUs."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -421,7 +437,7 @@ def _denormals_flushed() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress Lightning's advice, which is not for the user of a command."""
+    """Suppress Lightning's log and advice, which are for those who program with it."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

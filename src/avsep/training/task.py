@@ -1,4 +1,4 @@
-"""The Lightning module: losses, optimizers and schedules of a recipe."""
+"""The Lightning module of a training: losses, optimizer and learning rates of a recipe."""
 
 import math
 from bisect import bisect_right
@@ -17,76 +17,20 @@ from avsep.models.base import SeparationModel
 from avsep.records import Batch
 from avsep.training.recipe import OptimizerSettings, TrainRecipe
 
-# One optimizer for all groups of parameters, each group with its own rate, decay and schedule
-# The papers train one group with Adam and another with AdamW. AdamW without weight decay takes the
-# very steps of Adam, so that one optimizer with two groups is both (a test holds it to that), and
-# mixed precision, clipping and resuming stay those of one optimizer. Sound of Pixels has SGD.
-
-
-MOMENTUM = 0.9  # of SGD
-
-
-def make_optimizer(
-    groups: Mapping[str, Sequence[nn.Parameter]],
-    settings: Mapping[str, OptimizerSettings],
-    kind: Literal["adamw", "sgd"] = "adamw",
-) -> Optimizer:
-    """It has a named group for each of the model's; groups without parameters are left out."""
-    given = [
-        {
-            "name": name,
-            "params": list(parameters),
-            "lr": settings[name].learning_rate,
-            "weight_decay": settings[name].weight_decay,
-        }
-        for name, parameters in groups.items()
-        if parameters
-    ]
-    return SGD(given, momentum=MOMENTUM) if kind == "sgd" else AdamW(given)
-
-
-def make_schedule(
-    optimizer: Optimizer,
-    settings: Mapping[str, OptimizerSettings],
-    steps_per_epoch: float,
-    num_steps: int,
-) -> LambdaLR:
-    """The rates of all groups; `step()` it after every optimizer step."""
-    shares = [
-        rate_share(settings[group["name"]], steps_per_epoch, num_steps)
-        for group in optimizer.param_groups
-    ]
-    return LambdaLR(optimizer, shares)
-
-
-def rate_share(
-    settings: OptimizerSettings, steps_per_epoch: float, num_steps: int
-) -> Callable[[int], float]:
-    """Step -> factor of the learning rate: the warm-up times the schedule."""
-    milestones = [round(epoch * steps_per_epoch) for epoch in settings.milestones_epochs]
-    warmup = settings.warmup_steps
-
-    def share(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        if settings.schedule == "cosine":
-            done = (step - warmup) / max(1, num_steps - warmup)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        return settings.factor ** bisect_right(milestones, step)
-
-    return share
+# Of SGD, as Sound of Pixels' released code has it.
+MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a training is."""
+    """The length of a training."""
 
     num_steps: int
     steps_per_epoch: float
 
 
 class SeparationTask(LightningModule):
-    """Any model of the contract under its recipe: losses, optimizer, schedule."""
+    """The training of any `SeparationModel` by a recipe: losses, optimizer and schedule."""
 
     def __init__(self, model: SeparationModel, recipe: TrainRecipe, length: Length) -> None:
         super().__init__()
@@ -98,7 +42,7 @@ class SeparationTask(LightningModule):
             self._losses = torch.compile(self._losses)
 
     def configure_optimizers(self) -> Any:
-        """One optimizer, and its schedule stepped with it."""
+        """Return the optimizer, and its schedule, stepped after every step."""
         groups = self.model.parameter_groups()
         optimizer = make_optimizer(groups, self.recipe.optimizers, self.recipe.training.optimizer)
         schedule = make_schedule(
@@ -107,7 +51,8 @@ class SeparationTask(LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """The losses of a batch; what is drawn at random in them hangs on the step alone."""
+        """Compute the losses of a batch; random draws in them depend on seed and step alone."""
+        # Seeded anew at every step, so that a resumed run draws what one without a stop draws.
         torch.manual_seed((self.recipe.training.seed * 2**32 + self.global_step) % 2**63)
         losses = self._losses(batch)
         return {
@@ -117,14 +62,78 @@ class SeparationTask(LightningModule):
 
 
 class StepCallback(Callback):
-    """Something done after every step, in the order in which the trainer is given them."""
+    """A callback after every step; those of a trainer are called in the order of its list."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Lightning's hook, in our words."""
-        assert isinstance(pl_module, SeparationTask), "it is told of no other"
+        """Call `after_step` with the losses of the step."""
+        assert isinstance(pl_module, SeparationTask), "it is used with this task alone"
         self.after_step(trainer, pl_module, outputs["losses"])
 
     def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
-        """What there is to do, with the losses of the step's batch."""
+        """Act on a finished step; `losses` are those of its batch."""
+
+
+# Optimizer and learning rates
+#
+# The papers train one group of parameters with Adam and another with AdamW. AdamW without weight
+# decay takes exactly the steps of Adam (tests/training/test_optimizers.py), so one optimizer with
+# two groups does both, and mixed precision, clipping and resuming have one optimizer to handle.
+
+
+def make_optimizer(
+    groups: Mapping[str, Sequence[nn.Parameter]],
+    settings: Mapping[str, OptimizerSettings],
+    kind: Literal["adamw", "sgd"] = "adamw",
+) -> Optimizer:
+    """Make one optimizer with a named group for each of the model's groups.
+
+    A group without parameters is left out: a frozen part has none.
+    """
+    parameter_groups = [
+        {
+            "name": name,
+            "params": list(parameters),
+            "lr": settings[name].learning_rate,
+            "weight_decay": settings[name].weight_decay,
+        }
+        for name, parameters in groups.items()
+        if parameters
+    ]
+    if kind == "sgd":
+        return SGD(parameter_groups, momentum=MOMENTUM)
+    return AdamW(parameter_groups)
+
+
+def make_schedule(
+    optimizer: Optimizer,
+    settings: Mapping[str, OptimizerSettings],
+    steps_per_epoch: float,
+    num_steps: int,
+) -> LambdaLR:
+    """Make the learning rate schedule of all groups, to be stepped after each optimizer step."""
+    factors = [
+        rate_factor(settings[group["name"]], steps_per_epoch, num_steps)
+        for group in optimizer.param_groups
+    ]
+    return LambdaLR(optimizer, factors)
+
+
+def rate_factor(
+    settings: OptimizerSettings, steps_per_epoch: float, num_steps: int
+) -> Callable[[int], float]:
+    """Return the function step -> factor of the learning rate: warm-up, then the schedule."""
+    milestones = [round(epoch * steps_per_epoch) for epoch in settings.milestones_epochs]
+    warmup = settings.warmup_steps
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            # Step 0 is the first that is taken: at step / warmup it would change nothing.
+            return (step + 1) / warmup
+        if settings.schedule == "cosine":
+            progress = (step - warmup) / max(1, num_steps - warmup)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return settings.factor ** bisect_right(milestones, step)
+
+    return factor

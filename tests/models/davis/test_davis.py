@@ -1,4 +1,4 @@
-"""DAVIS and DAVIS-Flow: what a perfect network would give, levels, words, noise, switches."""
+"""Test DAVIS and DAVIS-Flow: exact networks, levels, words, noise and switches."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,22 +55,22 @@ def make_batch(num_channels: int = 1, num_samples: int = 2047) -> Batch:
 
 def separate(model: DAVIS, batch: Batch, seed: int = 0) -> Tensor:
     with torch.no_grad():
-        answer = model.separate(batch, generator=Generator().manual_seed(seed))
-    return answer.magnitudes
+        separation = model.separate(batch, generator=Generator().manual_seed(seed))
+    return separation.magnitudes
 
 
 class Oracle(nn.Module):
-    """Says of every noisy cell what a perfect network would, given the clean representation."""
+    """Predict exactly the target, from the clean compressed magnitude."""
 
     def __init__(self, model: DAVIS, clean: Tensor) -> None:
         super().__init__()
         self.model, self.clean = model, clean
 
     def reduce_precision(self, *, reduced: bool) -> None:
-        """It has no convolutions."""
+        """Do nothing: there are no convolutions."""
 
-    def forward(self, noisy: Tensor, mixture: Tensor, timestep: Tensor, seen: Tensor) -> Tensor:
-        """The target, whose noise is what noisy holds beside the clean sound."""
+    def forward(self, noisy: Tensor, mixture: Tensor, timestep: Tensor, visual: Tensor) -> Tensor:
+        """Return the target; its noise is the part of `noisy` that is not the clean sound."""
         time, path = timestep / self.model._timesteps_per_time, self.model.path
         signal, noise_scale = (
             w[:, None, None] for w in (path.signal(time), path.noise_scale(time))
@@ -84,7 +84,7 @@ CASES = [
     for cls in (DAVIS, DAVISFlow)
     for target in ("noise", "data", "velocity")
     for sampler in SAMPLERS
-    if not (cls is DAVISFlow and target == "noise")  # a flow's first time holds nothing but noise
+    if not (cls is DAVISFlow and target == "noise")  # at a flow's first time there is only noise
 ]
 
 
@@ -92,7 +92,7 @@ CASES = [
 def test_a_perfect_network_gives_the_source_at_its_level(
     cls: type[DAVIS], target: str, sampler: str
 ) -> None:
-    """Every sampler and target: the source as the logarithmic axis holds it, at its own level."""
+    """Every sampler and target gives the source, warped to log-frequency, at its own level."""
     sampling = SamplingSettings(sampler=sampler, num_steps=3, silence="off")
     model = make(cls, target=target, sampling=sampling, bound_by_mixture=False)
     batch = make_batch()
@@ -100,66 +100,66 @@ def test_a_perfect_network_gives_the_source_at_its_level(
     rows = model.front_end.to_rows(magnitudes.flatten(0, 1))
     model.unet = Oracle(model, compress(2 * rows))  # type: ignore[assignment]
     expected = model.front_end.to_bins(rows).unflatten(0, (2, 2))
-    # Noise is read off float32 sums in which the clean sound is as little as 5.5e-4.
+    # The oracle's noise comes from float32 sums in which the clean sound is as small as 5.5e-4.
     torch.testing.assert_close(separate(model, batch)[:, :, 0], expected, atol=1e-3, rtol=1e-2)
 
 
 def test_the_representation(golden: dict) -> None:
     """REFERENCE 3.3: a full-scale sine reaches 0.832, the clip is at 784.77, 0.002 at 0.0134."""
-    found = expand(torch.tensor([[1.0, 0.002]], dtype=torch.float64))[0]
-    wanted = [golden["davis"]["clip_magnitude"], golden["davis"]["silence_0.002_magnitude"]]
-    assert found.tolist() == pytest.approx(wanted, rel=1e-9)
+    magnitude = expand(torch.tensor([[1.0, 0.002]], dtype=torch.float64))[0]
+    expected = [golden["davis"]["clip_magnitude"], golden["davis"]["silence_0.002_magnitude"]]
+    assert magnitude.tolist() == pytest.approx(expected, rel=1e-9)
     magnitudes = torch.tensor([[0.0, 1.0, 255.5, 2000.0]], dtype=torch.float64)
-    held = compress(magnitudes)
-    assert held[0, 2].item() == pytest.approx(0.832, abs=5e-4) and held[0, 3] == 1
-    torch.testing.assert_close(expand(held)[:, :3], magnitudes[:, :3])
-    torch.testing.assert_close(expand(-held), expand(held))
+    compressed = compress(magnitudes)
+    assert compressed[0, 2].item() == pytest.approx(0.832, abs=5e-4) and compressed[0, 3] == 1
+    torch.testing.assert_close(expand(compressed)[:, :3], magnitudes[:, :3])
+    torch.testing.assert_close(expand(-compressed), expand(compressed))
 
 
-def test_the_network_is_shown_what_it_trains_on() -> None:
-    """In training and in sampling alike: the represented mixture, at a time in 0..1000."""
-    model, batch, shown = make(), make_batch(), []
-    model.unet.register_forward_pre_hook(lambda module, given: shown.append(given))
+def test_the_network_reads_the_same_in_training_and_sampling() -> None:
+    """It reads the compressed mixture, and a time in 0..1000."""
+    model, batch, calls = make(), make_batch(), []
+    model.unet.register_forward_pre_hook(lambda module, inputs: calls.append(inputs))
     separate(model, batch)
     model.losses(batch)
-    sampled, trained = shown[0], shown[-1]
+    sampled, trained = calls[0], calls[-1]
     assert torch.equal(sampled[1], trained[1])
     rows = model.front_end.to_rows(model.front_end.magnitude(batch.mixture[:, 0]))
     torch.testing.assert_close(sampled[1], compress(rows).repeat_interleave(2, 0))
-    assert [float(given[2][0]) for given in shown[:3]] == [999, 665, 332]
-    flow, clock = make(DAVISFlow), []
-    flow.unet.register_forward_pre_hook(lambda module, given: clock.append(float(given[2][0])))
+    assert [float(inputs[2][0]) for inputs in calls[:3]] == [999, 665, 332]
+    flow, times = make(DAVISFlow), []
+    flow.unet.register_forward_pre_hook(lambda module, inputs: times.append(float(inputs[2][0])))
     separate(flow, batch)
-    assert clock == pytest.approx([0, 1000 / 3, 2000 / 3])
+    assert times == pytest.approx([0, 1000 / 3, 2000 / 3])
 
 
 @pytest.mark.parametrize("target", ["noise", "mask"])
-def test_no_answer_exceeds_the_mixture(target: str) -> None:
+def test_no_estimate_exceeds_the_mixture(target: str) -> None:
     model, batch = make(target=target), make_batch()
-    heard = model.front_end.magnitude(batch.mixture)[:, None]
-    assert bool((separate(model, batch) <= heard * (1 + 1e-5)).all())
+    mixture = model.front_end.magnitude(batch.mixture)[:, None]
+    assert bool((separate(model, batch) <= mixture * (1 + 1e-5)).all())
     if target == "noise":
         free = make(bound_by_mixture=False)
-        assert not bool((separate(free, batch) <= heard * (1 + 1e-5)).all())
+        assert not bool((separate(free, batch) <= mixture * (1 + 1e-5)).all())
 
 
 @pytest.mark.parametrize("gain", [1.0, 2.0])
 def test_the_level_of_targets(gain: float) -> None:
-    """An L1 loss of a network that always says zero is the targets' mean: louder with the gain."""
+    """The L1 loss of a network that predicts zero is the mean of the targets."""
     model, batch = make(target="data", target_gain=gain, loss_scale=1.0), make_batch()
     model.unet.forward = lambda noisy, *_: torch.zeros_like(noisy)  # type: ignore[method-assign]
     rows = model.front_end.to_rows(model.front_end.magnitude(batch.sources[:, :, 0]))  # type: ignore[index]
-    wanted = compress(gain * rows).mean() * 2
-    torch.testing.assert_close(model.losses(batch)["total"], wanted)
+    expected = compress(gain * rows).mean() * 2
+    torch.testing.assert_close(model.losses(batch)["total"], expected)
 
 
-def test_hearing_level() -> None:
-    """A mixture ten times as loud is the same to the network, and gives sources as loud."""
+def test_input_rms() -> None:
+    """A mixture ten times as loud gives the same input, and sources ten times as loud."""
     model, batch = make(input_rms=0.1), make_batch()
     loud = replace(batch, mixture=10 * batch.mixture)
-    found, wanted = separate(model, loud), 10 * separate(model, batch)
-    # The factor is rounded to float32, and what the network makes of that can grow.
-    assert float((found - wanted).abs().max()) < 1e-3 * float(wanted.max())
+    magnitudes, expected = separate(model, loud), 10 * separate(model, batch)
+    # The factor is rounded to float32, and the network may amplify that.
+    assert float((magnitudes - expected).abs().max()) < 1e-3 * float(expected.max())
 
 
 def test_noise_is_the_generators() -> None:
@@ -169,16 +169,16 @@ def test_noise_is_the_generators() -> None:
 
 
 def test_windows_of_one_sound_share_their_noise() -> None:
-    """Two windows half a window apart: the network meets one noise in the frames they share."""
-    model, shown = make(), []
-    model.unet.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
+    """Two windows half a window apart have the same noise in the frames they share."""
+    model, calls = make(), []
+    model.unet.register_forward_pre_hook(lambda module, inputs: calls.append(inputs[0]))
     separate(model, replace(make_batch(), start_frames=torch.tensor([160, 176])))
-    first, second = shown[0][0], shown[0][2]
+    first, second = calls[0][0], calls[0][2]
     assert torch.equal(first[:, 16:], second[:, :16])
     assert not torch.equal(first, second)
 
 
-def test_two_ears_are_heard_one_by_one() -> None:
+def test_two_channels_are_separated_one_by_one() -> None:
     model, batch = make(), make_batch(num_channels=2)
     both = separate(model, batch)
     for ear in range(2):
@@ -187,18 +187,18 @@ def test_two_ears_are_heard_one_by_one() -> None:
 
 
 def test_windows_of_other_lengths() -> None:
-    """Frames that cannot be halved are filled up for the network alone."""
+    """Frames are padded to a number that can be halved, for the network alone."""
     batch = make_batch(num_samples=2200)  # 35 frames, of which 36 can be halved
     assert separate(make(), batch).shape == (2, 2, 1, 128, 35)
 
 
 def test_frames_resized_to_columns() -> None:
-    """As on AVE: the network meets 15 columns, filled up to 16; the answer has all 32 frames."""
-    model, shown = make(front_end=FRONT_END.model_copy(update={"num_columns": 15})), []
-    model.unet.register_forward_pre_hook(lambda module, given: shown.append(given[:2]))
+    """As on AVE: the network reads 15 columns, padded to 16; the estimate has all 32 frames."""
+    model, calls = make(front_end=FRONT_END.model_copy(update={"num_columns": 15})), []
+    model.unet.register_forward_pre_hook(lambda module, inputs: calls.append(inputs[:2]))
     batch = replace(make_batch(), start_frames=torch.tensor([160, 176]))
     assert separate(model, batch).shape == (2, 2, 1, 128, 32)
-    noise, mixture = shown[0]
+    noise, mixture = calls[0]
     assert noise.shape == mixture.shape == (4, 32, 16)
     assert mixture[:, :, :15].any(1).all() and not mixture[:, :, 15].any()
     # The windows begin 75 and 82 columns into one noise.
@@ -208,7 +208,7 @@ def test_frames_resized_to_columns() -> None:
 
 @pytest.mark.parametrize("silence", ["released", "equation-5"])
 def test_silence_is_taken_from_the_mixture(silence: str) -> None:
-    """Where the mixture is silent so is the answer, but for the last step's noise in equation 5."""
+    """The estimate is silent where the mixture is, but for noise in equation 5."""
     sampling = SamplingSettings(num_steps=5, silence=silence, silence_threshold=0.05)
     plain = make(bound_by_mixture=False, sampling=sampling.model_copy(update={"silence": "off"}))
     model, batch = make(bound_by_mixture=False, sampling=sampling), make_batch()
@@ -216,7 +216,7 @@ def test_silence_is_taken_from_the_mixture(silence: str) -> None:
     quiet[:, :, 1200:] = 0
     batch = replace(batch, mixture=quiet)
     end = slice(24, None)
-    loud, silenced = (separate(one, batch)[..., end] for one in (plain, model))
+    loud, silenced = (separate(network, batch)[..., end] for network in (plain, model))
     assert float(loud.mean()) > 0.01
     if silence == "released":
         assert not silenced.any()
@@ -225,23 +225,23 @@ def test_silence_is_taken_from_the_mixture(silence: str) -> None:
 
 
 def test_words() -> None:
-    """A source that nobody sees is known by its stored word; a given vector goes before it."""
+    """A source without pictures has the embedding of its word; a given embedding replaces that."""
     model, batch = make(), make_batch()
     offscreen = torch.zeros(2, 2, dtype=torch.bool)
     by_word = Cues(is_visible=offscreen, category=torch.tensor([[0, 2]] * 2))
-    told = separate(model, replace(batch, cues=by_word))
-    # Without any pictures, and with pictures that are not looked at.
+    from_words = separate(model, replace(batch, cues=by_word))
+    # Without any pictures, and with pictures that are not read.
     ignored = replace(by_word, crops=batch.cues.crops)
-    torch.testing.assert_close(separate(model, replace(batch, cues=ignored)), told)
+    torch.testing.assert_close(separate(model, replace(batch, cues=ignored)), from_words)
     assert model.frames.words is not None
-    given = model.frames.words(torch.tensor([[0, 2]] * 2)).detach()
-    clip = Cues(is_visible=offscreen, embedding=given)
-    torch.testing.assert_close(separate(model, replace(batch, cues=clip)), told)
+    embedding = model.frames.words(torch.tensor([[0, 2]] * 2)).detach()
+    clip = Cues(is_visible=offscreen, embedding=embedding)
+    torch.testing.assert_close(separate(model, replace(batch, cues=clip)), from_words)
     half = replace(ignored, is_visible=torch.tensor([[True, False]] * 2))
-    mixed, seen = separate(model, replace(batch, cues=half)), separate(model, batch)
-    torch.testing.assert_close(mixed[:, 1], told[:, 1])
-    torch.testing.assert_close(mixed[:, 0], seen[:, 0])
-    assert not torch.allclose(told, seen, atol=1e-5)
+    mixed, from_pictures = separate(model, replace(batch, cues=half)), separate(model, batch)
+    torch.testing.assert_close(mixed[:, 1], from_words[:, 1])
+    torch.testing.assert_close(mixed[:, 0], from_pictures[:, 0])
+    assert not torch.allclose(from_words, from_pictures, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_words() -> None:
         ),
     ],
 )
-def test_sources_of_which_nothing_is_known(cues: Cues, message: str) -> None:
+def test_sources_without_any_cue_are_an_error(cues: Cues, message: str) -> None:
     with pytest.raises(InputError, match=message):
         separate(make(), replace(make_batch(), cues=cues))
 
@@ -271,21 +271,21 @@ def test_words_are_learned_beside_pictures() -> None:
     assert reached.tolist() == [True, True, False]
 
 
-def test_own_estimates_take_the_place_of_the_truth() -> None:
-    """The network is then shown noise on its own first answer, and still asked for the truth."""
-    shown: list[Tensor] = []
+def test_self_conditioning_starts_from_the_networks_own_estimates() -> None:
+    """The input is noise on the network's first estimate; the target stays the reference."""
+    inputs: list[Tensor] = []
     model = make(target="data", self_conditioning_probability=1.0, loss_scale=1.0).train()
 
-    def says(noisy: Tensor, *_: Tensor) -> Tensor:
-        shown.append(noisy)
+    def predict(noisy: Tensor, *_: Tensor) -> Tensor:
+        inputs.append(noisy)
         return torch.full_like(noisy, 0.5)
 
-    model.unet.forward = says  # type: ignore[method-assign]
+    model.unet.forward = predict  # type: ignore[method-assign]
     loss = model.losses(make_batch())["total"]
-    assert len(shown) == 2  # the first answer, then the training
+    assert len(inputs) == 2  # the first estimate, then the training
     model.eval()
     torch.testing.assert_close(model.losses(make_batch())["total"], loss)
-    assert len(shown) == 3
+    assert len(inputs) == 3
 
 
 @pytest.mark.parametrize(
@@ -328,17 +328,17 @@ def test_defaults_are_the_papers() -> None:
     assert sizes == {"unet": 35_760_099, "vision": 13_663_232}
 
 
-@pytest.mark.parametrize("is_wanted", [False, True])
-@pytest.mark.parametrize("able", [False, True])
-def test_precision_is_reduced_where_it_is_asked_for_and_the_device_can(
-    monkeypatch: pytest.MonkeyPatch, is_wanted: bool, able: bool
+@pytest.mark.parametrize("is_reduced", [False, True])
+@pytest.mark.parametrize("is_supported", [False, True])
+def test_precision_is_reduced_if_the_settings_and_the_device_have_it(
+    monkeypatch: pytest.MonkeyPatch, is_reduced: bool, is_supported: bool
 ) -> None:
-    monkeypatch.setattr("avsep.models.davis.model.supports_bfloat16", lambda device: able)
+    monkeypatch.setattr("avsep.models.davis.model.supports_bfloat16", lambda device: is_supported)
     batch, exact = make_batch(), separate(make(target="mask"), make_batch())
-    reduced = QUIET.model_copy(update={"reduced_precision": is_wanted})
+    reduced = QUIET.model_copy(update={"reduced_precision": is_reduced})
     model = make(target="mask", sampling=reduced)
-    found = separate(model, batch)
-    assert torch.equal(found, exact) != (is_wanted and able)
-    assert (found - exact).norm() < 0.01 * exact.norm()  # 40 dB
-    # The same weights, sampled otherwise, are exact again.
+    magnitudes = separate(model, batch)
+    assert torch.equal(magnitudes, exact) != (is_reduced and is_supported)
+    assert (magnitudes - exact).norm() < 0.01 * exact.norm()  # 40 dB
+    # The same weights with other sampling settings are exact again.
     assert torch.equal(separate(model.with_sampling(QUIET), batch), exact)

@@ -180,6 +180,7 @@ class DAVIS(SeparationModel[DAVISSettings]):
 
     def with_sampling(self, sampling: SamplingSettings) -> Self:
         """Return the model with other sampling settings; weights are shared."""
+        # A shallow copy: parameters and buffers are the same objects.
         other = copy.copy(self)
         other.settings = self.settings.model_copy(update={"sampling": sampling})
         return other
@@ -201,14 +202,17 @@ class DAVIS(SeparationModel[DAVISSettings]):
         )
         targets = sources[:, :, 0] * gain[:, None] * self.settings.target_gain
         magnitudes = self.to_network(self.front_end.magnitude(targets.flatten(0, 1)))
+        # x_0 and the noise of equation 1; each source has its own time.
         clean, noise = compress(magnitudes), torch.randn_like(magnitudes)
         time = self.path.sample_times(
             len(clean), torch.default_generator, clean.device, self.settings.timestep_power
         )
         noisy = self.path.noised(self._start(clean, noise, condition), noise, time)
+        # Sampling may have left the network in reduced precision; training never is.
         self.unet.reduce_precision(reduced=False)
         prediction = self._predict(noisy, time, condition)
         loss = self._distance(prediction, condition, magnitudes, noise, noisy, time)
+        # Equation 4 is a sum over sources, the distance a mean.
         loss = loss * sources.shape[1] * self.settings.loss_scale
         return {"separation": loss, "total": loss}
 
@@ -345,12 +349,14 @@ class DAVIS(SeparationModel[DAVISSettings]):
         """
         starts = [0] * len(batch.mixture)
         if batch.start_frames is not None and generator is not None:
+            # The seed, not the state: every window of one long sound reads the same noise field.
             starts, seed = batch.start_frames.tolist(), generator.initial_seed()
         else:
             device = torch.device("cpu") if generator is None else generator.device
             seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
         num_samples, front_end = batch.mixture.shape[-1], self.settings.front_end
         num_columns = front_end.count_columns(num_samples)
+        # On AVE frames are resized to fewer columns; noise is laid out in columns.
         starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
         repeats, device = count_sources(batch.cues), batch.mixture.device
