@@ -8,7 +8,7 @@ from torch import nn
 from avsep.diffusion.sampling import SamplingSettings
 from avsep.records import Clip
 from avsep.separation.inference import WindowedInput
-from avsep.separation.manifest import SeparatorSettings
+from avsep.separation.settings import SeparatorSettings
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator
 from avsep.sound.front_end import FrontEndSettings, StftSettings

@@ -14,7 +14,7 @@ from avsep.media.frames import read_frames
 from avsep.media.video_files import AudioTrack, VideoSettings, write_video
 from avsep.records import Clip, VisibleObject
 from avsep.separation.inference import limit_to_mixture
-from avsep.separation.manifest import SeparatorSettings
+from avsep.separation.settings import SeparatorSettings
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator, downmix, separate
 from media.making import noise

@@ -80,9 +80,9 @@ def separate(
     Example: `avsep separate duet.mp4 --text violin --quality best --model FILE -o out`
     """
     from avsep.recipe import check_settings
-    from avsep.separation.manifest import SeparatorSettings
     from avsep.separation.output import separate_files
     from avsep.separation.separator import Separator
+    from avsep.separation.settings import SeparatorSettings
 
     given = {"rate": rate.value, "quality": quality.value, "seed": seed, "device": device}
     settings = check_settings(given | {"i3d": i3d}, SeparatorSettings, "avsep separate")
