@@ -1,6 +1,7 @@
 """Test `avsep separate`: a folder of stems from a video, and one-line errors."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from avsep.checkpoint import save_checkpoint
-from avsep.separation.manifest import Manifest
+from avsep.separation.result import Manifest
 from media.making import Track, Video, make, noise
 from separation.brightness import two_tone, video
 from tiny_models import tiny_model
@@ -35,13 +36,13 @@ def test_a_video_becomes_stems(run: Callable, place: Path, model: Path) -> None:
     assert done.code == 0 and not done.err
     manifest = Manifest.model_validate_json((place / "out/duet/manifest.json").read_text())
     first, second = manifest.objects
-    assert (first.file, first.category, first.category_from) == ("01-fiddle.wav", "violin", "label")
-    assert second.category_from == "picture" and second.label == second.category
+    assert (first.file, first.category, first.category_from) == ("01-fiddle.wav", "violin", "given")
+    assert second.category_from == "predicted" and second.label == second.category
     assert (manifest.sample_rate_hz, manifest.num_channels, manifest.num_samples) == (
         22_050, 2, 22_050,
     )  # fmt: skip
     assert manifest.model.system == "dgfnet" and manifest.model.metadata == {"recipe": "none"}
-    assert "01-fiddle.wav" in done.out and "told" in done.out and "seen" in done.out
+    assert "01-fiddle.wav" in done.out and "given" in done.out and "predicted" in done.out
     page = (place / "out/duet/report.html").read_text(encoding="utf-8")
     assert page.count("gate, mean") == 4  # a picture and its text for each of two objects
 
@@ -65,8 +66,8 @@ def test_an_unknown_word_is_a_warning(run: Callable, place: Path, model: Path) -
     done = run("separate", "duet.mkv", "--object", "kazoo", "--model", model, "-o", "out")
     assert done.code == 0
     assert done.err == (
-        "avsep: warning: 'duet.mkv': 'kazoo' is no category of this model, so the picture decides; "
-        "known: harp, tuba, violin\n"
+        "avsep: warning: 'duet.mkv': 'kazoo' is not a category of this model, so the category is "
+        "predicted from the picture; known: harp, tuba, violin\n"
     )
 
 
@@ -77,10 +78,12 @@ def test_words_and_quality_reach_the_model(run: Callable, place: Path) -> None:
     words = ["--object", "@0.5,0,1,1", "--text", "fiddle", "--model", "d.safetensors"]
     done = run("separate", "duet.mkv", *words, "--quality", "best", "-o", "out")
     assert done.code == 0 and not done.err
-    assert "stored word" in done.out and "seen" in done.out
+    assert re.search(r"01-object.wav[^\w-]+-[^\w-]+-", done.out) and "text category" in done.out
     manifest = Manifest.model_validate_json((place / "out/duet/manifest.json").read_text())
-    assert [item.file for item in manifest.objects] == ["01-object.wav", "02-fiddle.wav"]
-    assert manifest.objects[1].known_by == "stored word" and manifest.settings.quality == "best"
+    assert [one.file for one in manifest.objects] == ["01-object.wav", "02-fiddle.wav"]
+    assert (
+        manifest.objects[1].prompt_kind == "text category" and manifest.settings.quality == "best"
+    )
     alone = run("separate", "duet.mkv", "--text", "tuba", "--model", "d.safetensors", "-o", "out")
     assert alone.code == 0 and (place / "out/duet/01-tuba.wav").is_file()
 
@@ -90,7 +93,9 @@ def test_objects_come_from_a_file_or_the_one_beside(
 ) -> None:
     words = ["separate", "duet.mkv", "--model", model, "-o", "out"]
     done = run(*words)
-    assert done.code == 2 and done.err.startswith("avsep: 'duet.mkv': which objects? name each one")
+    assert done.code == 2 and done.err.startswith(
+        "avsep: 'duet.mkv': no objects are given; give each one"
+    )
     assert done.err.count("\n") == 1 and not (place / "out").exists()
     (place / "duet").mkdir()
     (place / "duet" / "objects.json").write_text('[{"label": "harp"}]')
@@ -106,14 +111,14 @@ def test_objects_come_from_a_file_or_the_one_beside(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--object", "harp@1,0,0,1"], "--object 'harp@1,0,0,1': '1,0,0,1' is no box; write x1"),
+        (["--object", "harp@1,0,0,1"], "--object 'harp@1,0,0,1': '1,0,0,1' is not a box; write x1"),
         (["--object", "harp", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["--object", "harp", "--model", "nothing"], "unknown model 'nothing'"),
         (["--object", "harp", "--seed", str(2**70)], "avsep separate: seed: Input should be less"),
         (["--object", "objects.json"], "write --objects objects.json, in Python pathlib.Path("),
         (["--objects", "nothing.json"], "cannot read objects from 'nothing.json'"),
-        (["--text", "harp"], "looks at every object and cannot go by the word 'harp' alone: show"),
-        (["--text", "harp@0,0,1,1"], "words alone have no box; write --object 'harp@0,0,1,1'"),
+        (["--text", "harp"], "takes no text prompts, such as 'harp': give the object with its box"),
+        (["--text", "harp@0,0,1,1"], "a text prompt has no box; write --object 'harp@0,0,1,1'"),
     ],
 )
 def test_wrong_words_are_one_line_and_leave_nothing(

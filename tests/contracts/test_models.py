@@ -18,8 +18,8 @@ from avsep.evaluation.methods import model_methods
 from avsep.models import MODELS
 from avsep.models.base import SeparationMethod, SeparationModel
 from avsep.records import Batch, Clip, Cues, Separation, TimedBox, VisibleObject
-from avsep.separation.manifest import SeparatorSettings
 from avsep.separation.separator import Separator
+from avsep.separation.settings import SeparatorSettings
 from avsep.training.recipe import OptimizerSettings, TrainRecipe
 from avsep.training.task import Length, SeparationTask
 from tiny_models import CATEGORIES, FRONT_END, TINY, tiny_batch, tiny_model

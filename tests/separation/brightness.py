@@ -1,4 +1,4 @@
-"""A tiny real separator, whose stems can be told beforehand, and videos for it to separate."""
+"""A tiny real separation model with predictable stems, and videos for it to separate."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -31,9 +31,9 @@ class BrightnessSettings(ModelSettings):
 
 
 class Brightness(SeparationModel[BrightnessSettings]):
-    """Gives every object as large a part of the mixture as its crops are bright, 0 to 1.
+    """Multiplies the mixture by the mean brightness of each object's crops, 0 to 1.
 
-    Where no category is given it is the darkest third, the middle one, or the brightest.
+    A category that is not given is predicted from brightness: darkest, middle, brightest third.
     """
 
     Settings = BrightnessSettings
@@ -47,15 +47,15 @@ class Brightness(SeparationModel[BrightnessSettings]):
         return self._required_cues
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        raise NotImplementedError("it has nothing to learn")
+        raise NotImplementedError("it has no parameters")
 
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
         magnitude, phase = self.front_end.spectrogram(batch.mixture)  # B 1 F T
-        crops, told = batch.cues.crops, batch.cues.category
-        assert crops is not None and told is not None and batch.cues.crop_motion is not None
+        crops, given = batch.cues.crops, batch.cues.category
+        assert crops is not None and given is not None and batch.cues.crop_motion is not None
         assert batch.cues.crop_motion.shape[2] == 5  # of half a second at ten a second
         share = crops.float().mean((2, 3, 4, 5)) / 255  # B S
-        category = torch.where(told >= 0, told, (share * 3).long().clamp(max=2))
+        category = torch.where(given >= 0, given, (share * 3).long().clamp(max=2))
         gate = share[:, :, None, None].expand(-1, -1, 2, 8).clone()
         return Separation(
             magnitude[:, None] * share[..., None, None, None],
@@ -66,7 +66,7 @@ class Brightness(SeparationModel[BrightnessSettings]):
 
 
 def two_tone(left: float, right: float, num_pictures: int = 50) -> list[np.ndarray]:
-    """Pictures whose halves are so bright, 0 to 1."""
+    """Make frames whose halves have these levels of brightness, 0 to 1."""
     picture = np.zeros((32, 64, 3), np.uint8)
     picture[:, :32], picture[:, 32:] = round(255 * left), round(255 * right)
     return [picture] * num_pictures
@@ -79,7 +79,7 @@ def video(
     rate_hz: int = RATE_HZ,
     layout: str = "mono",
 ) -> Path:
-    """A file of lossless sound, two seconds of a quarter left and half right unless told."""
+    """Write a file with lossless audio; by default two seconds, a quarter left and half right."""
     pictures = two_tone(0.25, 0.5) if pictures is None else pictures
     waveform = noise(1, 2 * rate_hz) if waveform is None else waveform
     track = Track(waveform, rate=rate_hz, layout=layout)

@@ -1,4 +1,4 @@
-"""The demo: all it promises to write, figures that agree, nobody else's files touched."""
+"""The demo: every file is written, scores agree, and foreign files stay."""
 
 import json
 import re
@@ -12,15 +12,15 @@ from avsep.errors import InputError
 from avsep.evaluation.results.tables import decibels
 from avsep.media.audio import read_audio
 from avsep.media.probe import probe
-from avsep.separation.demo import OWN_NAMES, DemoResult, make_demo
+from avsep.separation.demo import OUTPUT_NAMES, DemoResult, make_demo
 
 MASKS = ["ideal-ratio-mask", "ideal-binary-mask"]
-SEPARATORS = ["dgfnet-mini", *MASKS]
+METHODS = ["dgfnet-mini", *MASKS]
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoResult]:
-    """A demo made over the remains of another."""
+    """Make a demo in the folder of an incomplete earlier one."""
     folder = tmp_path_factory.mktemp("demos") / "new" / "démo"
     (folder / MASKS[0]).mkdir(parents=True)
     (folder / MASKS[0] / "09-old.wav").touch()
@@ -31,12 +31,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoResult]:
 
 def test_every_file_is_there_and_none_is_left_over(demo: tuple[Path, DemoResult]) -> None:
     folder = demo[0]
-    assert {path.name for path in folder.iterdir()} == {*OWN_NAMES, ".hidden"}
+    assert {path.name for path in folder.iterdir()} == {*OUTPUT_NAMES, ".hidden"}
     stems = [path.stem for path in sorted((folder / "duet" / "stems").iterdir())]
     assert len(stems) == 2
-    for mask in SEPARATORS:
-        found = sorted(path.name for path in (folder / mask).iterdir())
-        assert found == [f"{stem}.{ending}" for stem in stems for ending in ("png", "wav")]
+    for method in METHODS:
+        names = sorted(path.name for path in (folder / method).iterdir())
+        assert names == [f"{stem}.{ending}" for stem in stems for ending in ("png", "wav")]
     assert not list(folder.rglob("*.part"))
     info = probe(folder / "duet.mp4")
     with Image.open(folder / "key_frame.jpg") as picture:
@@ -46,11 +46,11 @@ def test_every_file_is_there_and_none_is_left_over(demo: tuple[Path, DemoResult]
 def test_the_table_is_what_the_files_say(demo: tuple[Path, DemoResult]) -> None:
     folder, result = demo
     scores = json.loads((folder / "scores.json").read_text())
-    assert list(scores) == ["mixture", *SEPARATORS]
+    assert list(scores) == ["mixture", *METHODS]
     written = [
-        [separator, name, *(decibels(value) for value in figures.values())]
-        for separator, by_source in scores.items()
-        for name, figures in by_source.items()
+        [method, name, *(decibels(value) for value in values.values())]
+        for method, by_source in scores.items()
+        for name, values in by_source.items()
     ]
     assert result.rows == written and result.head[2:] == ["SDR", "SIR", "SAR"]
     for name in scores["mixture"]:
@@ -62,16 +62,16 @@ def test_the_stems_add_up_to_the_mixture(demo: tuple[Path, DemoResult]) -> None:
     mixture = read_audio(folder / "mixture.wav")
     stems = [read_audio(p).waveform for p in sorted((folder / MASKS[0]).glob("*.wav"))]
     assert mixture.sample_rate_hz == 11025 and all(s.shape == mixture.waveform.shape for s in stems)
-    # Ratio masks share the mixture out but where sources cancel.
-    rest = np.sum(stems, axis=0) - mixture.waveform
+    # Ratio masks sum to one; magnitudes of sources that cancel exceed the mixture.
+    residual = np.sum(stems, axis=0) - mixture.waveform
     assert 0 < np.abs(mixture.waveform).max() <= 1
-    assert (rest**2).sum() < 0.05 * (mixture.waveform**2).sum()
+    assert (residual**2).sum() < 0.05 * (mixture.waveform**2).sum()
 
 
 def test_the_page_tells_and_plays_it_all(demo: tuple[Path, DemoResult]) -> None:
     folder, result = demo
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<audio") == 1 + 2 + 2 * len(SEPARATORS) and page.count("<video") == 1
+    assert page.count("<audio") == 1 + 2 + 2 * len(METHODS) and page.count("<video") == 1
     assert f"<h1>{result.title}</h1>" in page
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
     assert cells == [cell.replace(">", "&gt;") for row in result.rows for cell in row]
@@ -82,6 +82,8 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, name: str) -> None
     (tmp_path / "duet").mkdir()
     (tmp_path / "duet" / "mine.wav").touch()
     (tmp_path / name).touch()
-    with pytest.raises(InputError, match=f"holds '{name}', which is of no demo: give a new or emp"):
+    with pytest.raises(
+        InputError, match=f"contains '{name}', which no demo wrote: give a new or emp"
+    ):
         make_demo(tmp_path, 0)
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["duet", "mine.wav", name])

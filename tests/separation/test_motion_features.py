@@ -1,4 +1,4 @@
-"""Models that read I3D's motion features: given to every window and source, or asked for."""
+"""Separation with models that read I3D features: computed once, or an error."""
 
 import json
 from collections.abc import Callable
@@ -13,8 +13,9 @@ import avsep
 from avsep.checkpoint import save_checkpoint
 from avsep.errors import InputError
 from avsep.records import Batch, Clip, Separation
-from avsep.separation.manifest import Manifest, SeparatorSettings
+from avsep.separation.result import Manifest
 from avsep.separation.separator import Separator
+from avsep.separation.settings import SeparatorSettings
 from avsep.separation.video_input import VideoInput
 from avsep.vision.i3d import I3D, load_i3d, motion_features
 from media.making import noise
@@ -22,16 +23,16 @@ from separation.brightness import LEFT, RATE_HZ, RIGHT, Brightness, two_tone, vi
 from tiny_models import tiny_model
 
 
-class Mover(Brightness):
-    """Keeps the motion features that it was given; separates by brightness."""
+class MotionReader(Brightness):
+    """Records the I3D features of its cues; separates by brightness."""
 
     def __init__(self) -> None:
         super().__init__(["crops", "crop_motion", "category", "i3d_features"])
-        self.given: list[torch.Tensor] = []
+        self.features: list[torch.Tensor] = []
 
     def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
         assert batch.cues.i3d_features is not None
-        self.given.append(batch.cues.i3d_features)
+        self.features.append(batch.cues.i3d_features)
         return super().separate(batch, generator=generator)
 
 
@@ -42,14 +43,14 @@ def i3d(i3d_file: Path) -> I3D:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny iQuery that reads I3D's features."""
+    """Save a tiny iQuery that reads I3D features."""
     path = tmp_path_factory.mktemp("model") / "iquery.safetensors"
     save_checkpoint(tiny_model("iquery", motion="i3d"), path, model_name="iquery", metadata={})
     return path
 
 
 def pictures_over_time(num_seconds: int, rate_hz: int) -> np.ndarray:
-    """Noise of its own for every picture."""
+    """Make frames of noise, each different."""
     shape = (num_seconds * rate_hz, 32, 64, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -65,30 +66,34 @@ def clip_of(pictures: np.ndarray, rate_hz: int) -> Clip:
 
 def test_every_window_and_source_is_given_the_whole_video_s(i3d_file: Path, i3d: I3D) -> None:
     pictures = pictures_over_time(12, 5)
-    mover = Mover()
-    result = avsep.separate(clip_of(pictures, 5), [LEFT, RIGHT], model=mover, i3d=str(i3d_file))
+    model = MotionReader()
+    result = avsep.separate(clip_of(pictures, 5), [LEFT, RIGHT], model=model, i3d=str(i3d_file))
     expected = motion_features(pictures[::5], i3d)
-    windows = torch.cat(mover.given)
+    windows = torch.cat(model.features)
     assert windows.shape == (7, 2, 1024, 2)  # two seconds of sound in seven windows
-    assert all(torch.equal(found, expected) for found in windows.flatten(0, 1))
+    assert all(torch.equal(features, expected) for features in windows.flatten(0, 1))
     assert result.manifest.settings.i3d == Path("I3D.pth.tar")
 
 
 def test_pictures_come_from_the_file_one_a_second(tmp_path: Path, i3d: I3D) -> None:
     pictures = two_tone(0.0, 1.0, 25) + two_tone(1.0, 0.0, 25) + two_tone(0.5, 0.5, 5)
     path = video(tmp_path / "a.mkv", pictures)  # 25 pictures a second
-    found = VideoInput.open(path).i3d_features(i3d)
+    features = VideoInput.open(path).i3d_features(i3d)
     expected = motion_features(np.stack(pictures[::25]), i3d)
-    # Pictures are written with a little loss, which 50 layers of random weights let through.
-    assert torch.nn.functional.cosine_similarity(found, expected, dim=0).min() > 0.99
-    assert torch.equal(VideoInput.open(path.read_bytes()).i3d_features(i3d), found)
+    # Frames are encoded with a small loss, which 50 layers of random weights pass on.
+    assert torch.nn.functional.cosine_similarity(features, expected, dim=0).min() > 0.99
+    assert torch.equal(VideoInput.open(path.read_bytes()).i3d_features(i3d), features)
 
 
 def test_pictures_before_and_behind_the_sound(i3d: I3D) -> None:
     pictures = pictures_over_time(3, 1)
-    for times, shown in [([-1.0, 0.5, 1.0], [0, 2]), ([-3.0, -2.0, -1.0], [2]), ([2, 2, 3], None)]:
+    for times, indices in [
+        ([-1.0, 0.5, 1.0], [0, 2]),
+        ([-3.0, -2.0, -1.0], [2]),
+        ([2, 2, 3], None),
+    ]:
         clip = replace(clip_of(pictures, 1), frame_times_seconds=np.array(times, np.float64))
-        numbers = [0, 0, 1, 2] if shown is None else shown
+        numbers = [0, 0, 1, 2] if indices is None else indices
         expected = motion_features(pictures[numbers], i3d)
         assert torch.equal(VideoInput.open(clip).i3d_features(i3d), expected)
 
@@ -119,8 +124,8 @@ def test_weights_are_asked_for_before_any_work(
     out = tmp_path / "out"
     done = run("separate", "no-video.mp4", "--model", checkpoint, *words, "-o", out)
     message = (
-        f"model '{checkpoint}' reads motion features, which I3D computes: give the file of its "
-        "weights with --i3d FILE (i3d= in Python)"
+        f"model '{checkpoint}' requires I3D features; give the file of I3D weights with --i3d "
+        "FILE (i3d= in Python)"
         if weights is None
         else "'nothing.pt' is not a file; give the path of the weights that you downloaded"
     )
@@ -131,8 +136,8 @@ def test_weights_that_nobody_reads_are_an_error(run: Callable, tmp_path: Path) -
     done = run("separate", "no-video.mp4", "--i3d", "i3d.pt", "-o", tmp_path / "out")
     assert done.code == 2
     assert done.err == (
-        "avsep: model 'dgfnet-mini' reads no motion features, which 'i3d.pt' would be for: leave "
-        "out --i3d (i3d= in Python), or choose a model that reads them with --model\n"
+        "avsep: model 'dgfnet-mini' reads no I3D features, and 'i3d.pt' is given; leave out "
+        "--i3d (i3d= in Python), or choose a model that reads them with --model\n"
     )
-    with pytest.raises(InputError, match="model 'brightness' reads no motion features"):
+    with pytest.raises(InputError, match="model 'brightness' reads no I3D features"):
         Separator(Brightness(), SeparatorSettings(i3d=Path("i3d.pt")))

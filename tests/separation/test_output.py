@@ -1,4 +1,4 @@
-"""The folder of a result: all files whole, exact where it matters, and nobody else's touched."""
+"""The output folder: exact stems, atomic writing, and foreign files that stay."""
 
 import base64
 import io
@@ -13,15 +13,19 @@ import pytest
 import soundfile
 from PIL import Image
 
-import avsep.separation.presentation as page
 from avsep.errors import InputError
 from avsep.media.audio import read_audio
 from avsep.media.probe import probe
 from avsep.records import Clip
-from avsep.separation.manifest import Manifest
-from avsep.separation.output import check_place, folder_name, separate_files, write_result
-from avsep.separation.presentation import listening
-from avsep.separation.result import Result
+from avsep.separation import presentation
+from avsep.separation.output import (
+    check_writable,
+    folder_name,
+    result_files,
+    separate_files,
+    write_result,
+)
+from avsep.separation.result import Manifest, Result
 from avsep.separation.separator import Progress, Separator, find_device
 from media.making import noise
 from separation.brightness import LEFT, RIGHT, Brightness, two_tone, video
@@ -33,7 +37,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """Two seconds of stereo, so loud that a stem could be cut off."""
+    """Separate two seconds of stereo, so loud that a stem could clip."""
     path = tmp_path_factory.mktemp("video") / "a duet.mkv"
     sound = noise(2, 32_000)
     return Separator(Brightness()).separate(
@@ -52,7 +56,7 @@ def test_every_file_is_there_and_nothing_else(written: Path) -> None:
     assert {path.name for path in written.iterdir()} == FILES
     assert [path.name for path in written.parent.iterdir()] == ["a duet"]
     manifest = Manifest.model_validate_json((written / "manifest.json").read_text())
-    assert manifest.files == FILES
+    assert result_files(manifest) == FILES
 
 
 def test_stems_and_residual_are_the_mixture_in_the_files_too(result: Result, written: Path) -> None:
@@ -61,31 +65,34 @@ def test_stems_and_residual_are_the_mixture_in_the_files_too(result: Result, wri
     assert {sound.sample_rate_hz for sound in sounds} == {16000}
     assert (sounds[0].waveform == result.objects[0].stem).all()
     total = np.sum([sound.waveform for sound in sounds], axis=0)
-    # Float WAV holds every bit; one rounding of float32 in the sum is left.
+    # Float WAV is exact; one rounding of float32 remains in the sum.
     np.testing.assert_allclose(total, result.mixture, atol=2e-7)
 
 
 def test_the_manifest_tells_what_was_done(result: Result, written: Path) -> None:
-    found = json.loads((written / "manifest.json").read_text(encoding="utf-8"))
-    assert found["made_by"] == "avsep separate" and set(found["versions"]) >= {"avsep", "torch"}
-    assert found["input"]["name"] == "a duet.mkv" and len(found["input"]["sha256"]) == 64
-    assert (found["num_samples"], found["num_channels"], found["sample_rate_hz"]) == (
+    manifest = json.loads((written / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["made_by"] == "avsep separate" and set(manifest["versions"]) >= {
+        "avsep",
+        "torch",
+    }
+    assert manifest["input"]["name"] == "a duet.mkv" and len(manifest["input"]["sha256"]) == 64
+    assert (manifest["num_samples"], manifest["num_channels"], manifest["sample_rate_hz"]) == (
         32_000, 2, 16_000,
     )  # fmt: skip
-    first = found["objects"][0]
-    assert first["label"] == first["category"] == "violin" and first["category_from"] == "label"
+    first = manifest["objects"][0]
+    assert first["label"] == first["category"] == "violin" and first["category_from"] == "given"
     assert first["boxes"] == [{"time_seconds": 0, "box": [0, 0, 0.5, 1]}]
     assert first["presence"] == pytest.approx(result.objects[0].presence)
     mixture = float(np.square(result.mixture, dtype=np.float64).sum())
-    shares = [one["energy_share"] for one in found["objects"]]
+    shares = [item["energy_share"] for item in manifest["objects"]]
     sounds = [*result.stems.values(), result.residual]
-    for told, sound in zip([*shares, found["residual_energy_share"]], sounds, strict=True):
+    for share, sound in zip([*shares, manifest["residual_energy_share"]], sounds, strict=True):
         energy = float(np.square(sound, dtype=np.float64).sum())
-        assert told == pytest.approx(energy / mixture, rel=1e-9)
-    assert found["model"]["name"] == "brightness" and found["settings"]["seed"] == 0
-    # Not "auto": where it really ran.
-    assert found["settings"]["device"] == str(find_device("auto"))
-    assert found["input_channels"] == "the mean of 2 channels" and found["warnings"] == []
+        assert share == pytest.approx(energy / mixture, rel=1e-9)
+    assert manifest["model"]["name"] == "brightness" and manifest["settings"]["seed"] == 0
+    # Not "auto", but the device that was used.
+    assert manifest["settings"]["device"] == str(find_device("auto"))
+    assert manifest["input_channels"] == "the mean of 2 channels" and manifest["warnings"] == []
 
 
 def test_the_preview_has_the_video_and_a_titled_track_an_object(written: Path) -> None:
@@ -105,7 +112,7 @@ def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
     # Key frame, four spectrograms, two gates.
     assert page.count("<img") == 7 and page.count("gate, mean 0.25") == 2
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    for words in ("a duet.mkv", "01 violin", "02 harp", "residual", "violin, as told; 6 %"):
+    for words in ("a duet.mkv", "01 violin", "02 harp", "residual", "violin (given); 6 %"):
         assert words in page
 
 
@@ -128,14 +135,14 @@ def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path:
         with pytest.raises(InputError) as error:
             write_result(other, tmp_path / "a")
         assert str(error.value) == (
-            f"'{tmp_path / 'a'}' holds the result of another video, 'a duet.mkv': give another "
+            f"'{tmp_path / 'a'}' contains the result of another video, 'a duet.mkv': give another "
             "folder, or move it away"
         )
     assert (tmp_path / "a" / "manifest.json").read_bytes() == before
-    # Arrays have no checksum: they are told apart by name and length.
+    # Arrays have no checksum: name and length identify them.
     write_result(short, tmp_path / "b")
     write_result(short, tmp_path / "b")
-    with pytest.raises(InputError, match="holds the result of another video, 'clip'"):
+    with pytest.raises(InputError, match="contains the result of another video, 'clip'"):
         write_result(long, tmp_path / "b")
 
 
@@ -199,8 +206,8 @@ def test_what_is_somebody_elses_is_refused_and_kept(
     with pytest.raises(InputError) as error:
         write_result(result, folder)
     assert str(error.value) == (
-        f"'{folder}' holds 'notes.txt', which is of no result of avsep separate: give another "
-        "folder with -o, or move it away"
+        f"'{folder}' contains 'notes.txt', which avsep separate did not write: give another folder "
+        "with -o, or move it away"
     )
     assert sorted(path.name for path in folder.iterdir()) == before
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
@@ -208,13 +215,15 @@ def test_what_is_somebody_elses_is_refused_and_kept(
 
 def test_a_manifest_of_another_program_makes_no_result(result: Result, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"files": ["manifest.json"]}')
-    with pytest.raises(InputError, match=r"holds 'manifest\.json', which is of no result"):
+    with pytest.raises(
+        InputError, match=r"contains 'manifest\.json', which avsep separate did not"
+    ):
         write_result(result, tmp_path)
 
 
 def test_a_file_in_the_way_is_told(result: Result, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    with pytest.raises(InputError, match="a' is in the way and no folder; give another with -o"):
+    with pytest.raises(InputError, match="a' exists and is not a folder; give another with -o"):
         write_result(result, tmp_path / "a")
     with pytest.raises(InputError, match="cannot make the folder"):
         write_result(result, tmp_path / "a" / "b")
@@ -231,7 +240,7 @@ def test_a_sound_beyond_full_scale_is_whole_in_the_files_and_quieter_to_listen_t
     decibels = 20 * np.log10(np.abs(loud.waveform).max())
     assert decibels > 3
     page = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
-    assert f"all sounds are played {decibels:.1f} dB quieter, so that none is cut off" in page
+    assert f"all audio is played {decibels:.1f} dB quieter to avoid clipping" in page
 
 
 def test_a_peak_that_rounding_lifts_over_full_scale_is_no_remark(tmp_path: Path) -> None:
@@ -254,12 +263,12 @@ def test_unusual_rates_and_many_channels_can_be_looked_at(
 def test_the_page_of_a_long_video_plays_its_begin(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "_LONGEST_SECONDS", 1)
+    monkeypatch.setattr(presentation, "_MAX_REPORT_SECONDS", 1)
     write_result(result, tmp_path / "a")
     text = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
-    assert "this page plays the first 1 s; the files hold all" in text
+    assert "this page plays the first 1 s; the files are complete" in text
     sounds = re.findall(r'data:audio/flac;base64,([^"]+)', text)
-    lengths = {len(soundfile.read(io.BytesIO(base64.b64decode(one)))[0]) for one in sounds}
+    lengths = {len(soundfile.read(io.BytesIO(base64.b64decode(sound)))[0]) for sound in sounds}
     assert lengths == {16_000} and len(sounds) == 4
 
 
@@ -267,23 +276,24 @@ def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result) -> N
     steps = np.tile(np.linspace(0.45, 0.55, 101, dtype=np.float32), (4, 1))
     flat = np.full((4, 101), 0.51, np.float32)
     objects = tuple(
-        replace(found, gate=gate) for found, gate in zip(result.objects, (steps, flat), strict=True)
+        replace(item, gate=gate) for item, gate in zip(result.objects, (steps, flat), strict=True)
     )
     changed = replace(result, objects=objects)
-    text = page.result_page(changed, result.manifest, listening(changed), ["violin", "harp"])
+    playback = presentation.playback_audio(changed)
+    text = presentation.report_page(changed, result.manifest, playback, ["violin", "harp"])
     pictures = dict(
         re.findall(r'<img alt="gate, mean ([^:"]*)[^"]*" src="data:[^,]*,([^"]+)', text)
     )
     assert list(pictures) == [
         "0.50, drawn from 0.45, dark, to 0.55, bright (its 2nd and 98th percentile)",
-        "0.51, the same everywhere",
+        "0.51, constant",
     ]
     spans = []
     for content in pictures.values():
         drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("L"), float)
         row = drawn[60, 60:-20]  # within the frame
         spans.append(row.max() - row.min())
-    # The colours go from 30 to 230 or so; on one scale for all a tenth of that would be seen.
+    # Colours span about 30 to 230; on a scale from 0 to 1 they would span a tenth of that.
     assert spans[0] > 150 and spans[1] == 0
 
 
@@ -291,7 +301,7 @@ def test_labels_are_names_and_never_paths_or_markup(tmp_path: Path) -> None:
     labels = ["../../etc/passwd", "<b>&", "", "ü 🎻", "a" * 300, "\ud800", "CON"]
     result = Separator(Brightness()).separate(_clip(), [f"{label}@" for label in labels])
     manifest = write_result(result, tmp_path / "a")
-    names = [found.file for found in manifest.objects]
+    names = [item.file for item in manifest.objects]
     assert names[0] == "01-etc-passwd.wav" and names[1] == "02-b.wav"
     assert all(re.fullmatch(r"\d\d-[\w.-]{1,60}\.wav", name) for name in names)
     assert {path.name for path in (tmp_path / "a").iterdir()} >= set(names)
@@ -314,7 +324,7 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     videos = [tmp_path / "missing.mp4", good, tmp_path / "broken.mp4", twin]
     videos[2].write_text("no video")
     out = tmp_path / "out"
-    done = list(separate_files(videos, [LEFT], out, Separator(Brightness()), _unwatched))
+    done = list(separate_files(videos, [LEFT], out, Separator(Brightness()), _no_progress))
     assert [outcome.manifest is None for outcome in done] == [True, False, True, False]
     assert "missing.mp4' does not exist" in done[0].error
     assert "broken.mp4' is no sound or video that can be read" in done[2].error
@@ -324,8 +334,8 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     files = done[1].as_json()["files"]
     assert isinstance(files, list) and "01-violin.wav" in files
     head, rows = done[1].table()
-    # A quarter of the amplitude is a sixteenth of the energy, and leaves nine.
-    assert rows[0] == ["01-violin.wav", "violin", "told", "6"] and len(head) == 4
+    # A quarter of the amplitude is a sixteenth of the energy; the two stems leave nine sixteenths.
+    assert rows[0] == ["01-violin.wav", "violin", "given", "6"] and len(head) == 4
     assert rows[-1] == ["residual.wav", "-", "-", "56"]
 
 
@@ -338,24 +348,24 @@ def test_another_video_of_the_same_name_gets_the_next_free_folder(tmp_path: Path
     out = tmp_path / "out"
 
     def separated(*videos: Path) -> list[str]:
-        done = separate_files(videos, [LEFT], out, Separator(Brightness()), _unwatched)
+        done = separate_files(videos, [LEFT], out, Separator(Brightness()), _no_progress)
         return [outcome.folder.name if outcome.manifest else outcome.error for outcome in done]
 
-    def held(name: str) -> float:
+    def presence(name: str) -> float:
         manifest = Manifest.model_validate_json((out / name / "manifest.json").read_text())
         return round(manifest.objects[0].presence, 1)
 
     assert separated(one) == ["a"]
     (out / "a-2").mkdir()
     (out / "a-2" / "notes.txt").write_text("mine")
-    # Again and again: each keeps its own, in whichever order they come.
+    # Repeated in any order, each video keeps its folder.
     for videos, names in [([two], ["a-3"]), ([two, one], ["a-3", "a"]), ([one, two], ["a", "a-3"])]:
         assert separated(*videos) == names
-        assert (held("a"), held("a-3")) == (0.1, 0.5)
+        assert (presence("a"), presence("a-3")) == (0.1, 0.5)
     assert [path.name for path in (out / "a-2").iterdir()] == ["notes.txt"]
-    # The name itself is not given up for somebody else's files: that is told.
+    # Foreign files in the folder of the plain name are an error, not passed over.
     (out / "a" / "notes.txt").write_text("mine")
-    assert "a' holds 'notes.txt', which is of no result" in separated(one)[0]
+    assert "a' contains 'notes.txt', which avsep separate did not" in separated(one)[0]
 
 
 @pytest.mark.parametrize(
@@ -368,24 +378,24 @@ def test_a_place_that_takes_nothing_is_told_before_the_work(
     (tmp_path / "file").touch()
     out = tmp_path / place
     with pytest.raises(InputError) as error:
-        # Were the video opened first, it would be an outcome.
-        list(separate_files([Path("none.mp4")], ["@"], out, Separator(Brightness()), _unwatched))
-    expected = f"no folder can be made in '{out}': {reason}; give another with -o"
+        # If the video were opened first, its error would be an outcome.
+        list(separate_files([Path("none.mp4")], ["@"], out, Separator(Brightness()), _no_progress))
+    expected = f"cannot make a folder in '{out}': {reason}; give another with -o"
     assert str(error.value) == expected
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_looking_whether_a_place_can_be_written_leaves_no_trace(tmp_path: Path) -> None:
-    check_place(tmp_path / "new" / "newer")
+    check_writable(tmp_path / "new" / "newer")
     assert not list(tmp_path.iterdir())
-    check_place(tmp_path)
+    check_writable(tmp_path)
     assert tmp_path.is_dir() and not list(tmp_path.iterdir())
 
 
 def _renames_fail(
     patch: pytest.MonkeyPatch, fault: BaseException, of: Callable[[Path], bool]
 ) -> None:
-    """Renaming the folders meant fails, as the disk or an interrupt would have it."""
+    """Make the renaming of matching folders fail, as the disk or an interrupt would."""
     rename = Path.rename
 
     def refuse(path: Path, target: Path) -> Path:
@@ -396,8 +406,8 @@ def _renames_fail(
     patch.setattr(Path, "rename", refuse)
 
 
-def _unwatched(_: Path) -> Progress:
-    return lambda answers, total: answers
+def _no_progress(_: Path) -> Progress:
+    return lambda outputs, total: outputs
 
 
 def _clip(waveform: np.ndarray | None = None, rate_hz: int = 8000) -> Clip:

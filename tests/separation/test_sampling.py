@@ -1,4 +1,4 @@
-"""Models that draw at random, through the real Separator: one noise for the whole sound."""
+"""Separation with generative models: one noise field for the whole video."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from torch import nn
 from avsep.diffusion.sampling import SamplingSettings
 from avsep.records import Clip
 from avsep.separation.inference import WindowedInput
-from avsep.separation.manifest import SeparatorSettings
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator
+from avsep.separation.settings import SeparatorSettings
 from avsep.sound.front_end import FrontEndSettings, StftSettings
 from avsep.sound.resampling import MaskResampler
 from avsep.sound.windows import window_starts
@@ -20,7 +20,7 @@ from tiny_models import FRONT_END, tiny_model
 
 # Fresh noise in every step, and few steps.
 DDIM = SamplingSettings(sampler="ddim", num_steps=3, eta=1.0)
-# Both processes, each network saying what the paper's says.
+# Both processes, each with the paper's target.
 SAMPLING = {
     "davis": {"sampling": DDIM, "target": "noise", "loss": "l1"},
     "davis-flow": {"target": "velocity"},
@@ -40,7 +40,7 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
 
 
 def clip(num_samples: int, rate_hz: int = 8000, num_channels: int = 1, seed: int = 0) -> Clip:
-    """Noise to hear, and other noise to see."""
+    """Make a clip of noise audio and noise frames."""
     generator = np.random.default_rng(seed)
     pictures = generator.integers(0, 256, (3, 24, 48, 3), dtype=np.uint8)
     return Clip(noise(num_channels, num_samples), rate_hz, pictures, np.array([0.0, 0.3, 0.6]))
@@ -54,15 +54,15 @@ def run(
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_windows_in_one_batch_or_many_give_the_same_stems(name: str) -> None:
-    # A random network that says noise would carry rounding far.
+    # With target "noise" an untrained network amplifies rounding errors.
     model = tiny_model(name, **(SAMPLING[name] | {"target": "mask"}))
     # At a rate at which windows begin between two frames of the model.
     video = clip(20_001, 22_050, num_channels=2)
     one, many = (run(model, video, sources_at_once=number) for number in (1, 16))
-    for found, other in zip(one.objects, many.objects, strict=True):
-        assert np.abs(found.stem).max() > 0.01
-        # Convolutions of another batch size add up in another order.
-        np.testing.assert_allclose(found.stem, other.stem, atol=1e-4)
+    for item, other in zip(one.objects, many.objects, strict=True):
+        assert np.abs(item.stem).max() > 0.01
+        # Convolutions of another batch size sum in another order.
+        np.testing.assert_allclose(item.stem, other.stem, atol=1e-4)
 
 
 def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
@@ -72,25 +72,25 @@ def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
         stems = [result.objects[index].stem for result in (first, again, other)]
         assert (stems[0] == stems[1]).all()
         assert np.abs(stems[0] - stems[2]).max() > 1e-3
-    total = sum(found.stem for found in first.objects) + first.residual
+    total = sum(item.stem for item in first.objects) + first.residual
     # One rounding of float32 is 6e-8 of the sample.
     np.testing.assert_allclose(total, video.waveform, atol=2e-7)
 
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_no_level_shows_where_windows_begin(name: str) -> None:
-    # With noise of its own for every window, two that meet half and half partly cancel each other:
-    # the level of what is steady would rise at every border, and fall between.
+    # With separate noise for every window, stems that overlap half and half would cancel in part:
+    # the level of steady sound would rise at every border, and fall between.
     sound, step = clip(60 * 8000), round(WINDOWS.window_samples / 2)
-    # A network that says nothing answers with the noise that it is given. The mixture is heard
-    # loud, so that it bounds few cells.
+    # A network whose last layer is zero returns the noise as it is. A loud mixture limits few
+    # cells.
     model = tiny_model(name, front_end=WINDOWS, input_rms=50.0, **SAMPLING[name])
     for parameter in model.unet.leave.parameters():
         nn.init.zeros_(parameter)
     made = Separator(model, SeparatorSettings(rate="model", sources_at_once=16))  # type: ignore[arg-type]
     stem = made.separate(sound, text="harp").objects[0].stem[0]
     borders = np.arange(step, len(stem) - 2 * step, step)  # but for the last, pulled back
-    # Just before and just behind each border, and the same in the middle between two.
+    # Just before and just after each border, and the same in the middle between two.
     at_borders, between = (
         np.concatenate([level_db(stem, sound, places + offset) for offset in (-step // 4, 0)])
         for places in (borders, borders + step // 2)
@@ -101,9 +101,9 @@ def test_no_level_shows_where_windows_begin(name: str) -> None:
 
 
 def level_db(stem: np.ndarray, sound: Clip, starts: np.ndarray) -> np.ndarray:
-    """The level of a quarter of a step from each start on, over that of the mixture."""
+    """Compute the level of a quarter of a step from each start, relative to the mixture."""
     pieces = starts[:, None] + np.arange(round(WINDOWS.window_samples / 8))
-    energies = (np.square(one[pieces]).sum(axis=1) for one in (stem, sound.waveform[0]))
+    energies = (np.square(x[pieces]).sum(axis=1) for x in (stem, sound.waveform[0]))
     return 10 * np.log10(next(energies) / next(energies))
 
 
@@ -112,8 +112,8 @@ def test_starts_are_told_in_frames_of_the_model(rate_hz: int) -> None:
     front_end = FrontEndSettings()
     band = MaskResampler(front_end, rate_hz)
     starts = window_starts(60 * rate_hz, band.window_samples)
-    nothing = np.zeros((1, 1), np.float32)
-    windowed = WindowedInput(nothing, nothing, (), torch.zeros(0, dtype=torch.int64), starts, band)
+    silence = np.zeros((1, 1), np.float32)
+    windowed = WindowedInput(silence, silence, (), torch.zeros(0, dtype=torch.int64), starts, band)
     frames = windowed.start_frames(starts)
     seconds = frames * front_end.stft.hop_samples / front_end.sample_rate_hz
     half_a_frame = front_end.stft.hop_samples / front_end.sample_rate_hz / 2
@@ -141,12 +141,14 @@ def test_a_label_names_the_stem_and_tells_a_model_without_categories_nothing() -
     assert (results[0].objects[0].stem == results[1].objects[0].stem).all()
     for result in results:
         assert not result.warnings
-        assert [one.known_by for one in result.manifest.objects] == ["picture", "picture"]
-        assert {(one.category, one.category_from) for one in result.manifest.objects} == {
+        assert [item.prompt_kind for item in result.manifest.objects] == ["visual", "visual"]
+        assert {(item.category, item.category_from) for item in result.manifest.objects} == {
             (None, None)
         }
     twice = run(model, video, ["harp@0,0,0.5,1", "kazoo@0,0,0.5,1"])
-    assert twice.warnings[0].startswith("objects 1 and 2 are the same to the model, harp in one pl")
+    assert twice.warnings[0].startswith(
+        "objects 1 and 2 are the same to the model (harp, same box)"
+    )
 
 
 def test_a_lone_box_is_honoured_by_a_model_that_is_used_to_whole_pictures() -> None:

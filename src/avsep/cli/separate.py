@@ -17,8 +17,8 @@ class SeparateCommand(HelpCommand):
 
     def option_help(self) -> dict[str, OptionHelp]:
         """Return the settings' help, and the name of the default model."""
-        from avsep.separation.manifest import SeparatorSettings
         from avsep.separation.separator import DEFAULT_MODEL
+        from avsep.separation.settings import SeparatorSettings
 
         model = OptionHelp("A name from `avsep models`, or a checkpoint file.", (), DEFAULT_MODEL)
         return settings_help(SeparatorSettings) | {"model": model}
@@ -81,9 +81,9 @@ def separate(
     Example: `avsep separate duet.mp4 --text violin --quality best --model davis-mini -o out`
     """
     from avsep.recipe import check_settings
-    from avsep.separation.manifest import SeparatorSettings
     from avsep.separation.output import separate_files
     from avsep.separation.separator import DEFAULT_MODEL, Separator
+    from avsep.separation.settings import SeparatorSettings
 
     options = {"rate": rate, "quality": quality, "seed": seed, "device": device, "i3d": i3d}
     values = {name: value for name, value in options.items() if value is not None}

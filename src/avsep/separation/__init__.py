@@ -1,1 +1,1 @@
-"""A video in, stems out: what is written, and the page to look and listen."""
+"""Separate a video into one stem per object, with report page and preview."""

@@ -1,4 +1,4 @@
-"""The demo: a duet made, separated by the shipped model and ideal masks, scored, shown."""
+"""Make the demo: synthesise a duet, separate it, score the stems and write a report page."""
 
 import json
 import shutil
@@ -23,8 +23,8 @@ from avsep.pages.figures import key_frame_jpeg
 from avsep.pages.html_page import Section, Track, report_html
 from avsep.pages.spectrograms import peak_magnitude, spectrogram_png
 from avsep.recipe import load_recipe
-from avsep.separation.manifest import SeparatorSettings
 from avsep.separation.separator import DEFAULT_MODEL, Separator
+from avsep.separation.settings import SeparatorSettings
 from avsep.sound.front_end import FrontEnd
 from avsep.toyband.clip import ToybandSettings, make_clip
 from avsep.toyband.folder import ClipPaths
@@ -32,9 +32,9 @@ from avsep.toyband.material import Material
 
 CLIP_NAME = "duet"
 CEILINGS = ("ideal-ratio-mask", "ideal-binary-mask")
-ABOUT_MODEL = "the shipped model, told which instrument stands in each box"
-# All that a demo writes: what may stand in its folder, and is replaced.
-OWN_NAMES = {
+MODEL_DESCRIPTION = "the shipped model, given the box and the category of each instrument"
+# All names in the folder of a demo: an earlier demo is replaced, any other file is refused.
+OUTPUT_NAMES = {
     CLIP_NAME, f"{CLIP_NAME}.mp4", "mixture.wav", "mixture.png", "key_frame.jpg", "scores.json",
     "report.html", DEFAULT_MODEL, *CEILINGS,
 }  # fmt: skip
@@ -42,7 +42,7 @@ OWN_NAMES = {
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The table of a demo: a row for each separator and source."""
+    """Score table of a demo: one row for each method and source."""
 
     title: str
     head: list[str]
@@ -50,8 +50,8 @@ class DemoResult:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one separator made of the duet."""
+class DemoEstimate:
+    """Estimated stems of one method and their scores."""
 
     name: str
     estimates: Float32[np.ndarray, "S N"]
@@ -61,70 +61,76 @@ class Answer:
 def make_demo(folder: Path, seed: int) -> DemoResult:
     """Write video, stems, spectrograms, scores.json and report.html.
 
-    What an earlier demo left is replaced; a folder with anything else in it is an InputError.
+    An earlier demo in the folder is replaced.
+
+    Raises:
+        InputError: the folder contains anything else.
     """
-    _begin(folder)
+    _prepare_folder(folder)
     settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
     paths = ClipPaths(folder, CLIP_NAME)
     make_clip(paths, seed, 1, settings, Material.read())
     clip = read_clip(paths)
     front_end = FrontEnd()
     item = mix_clip(clip, front_end.settings)
-    answers = list(_separate(paths.video, item, front_end))
+    estimates = list(_run_methods(paths.video, item, front_end))
     names = [source.path.stem for source in clip.sources]
-    _write_sounds(folder, answers, names, front_end.settings.sample_rate_hz)
-    result = _table(clip, answers, names)
-    _write_scores(folder, answers, names)
+    _write_audio_files(folder, estimates, names, front_end.settings.sample_rate_hz)
+    result = _score_table(clip, estimates, names)
+    _write_scores(folder, estimates, names)
     key_frame = key_frame_jpeg(load_clip(clip, [settings.clip_seconds / 2]))
     write_atomic(folder / "key_frame.jpg", key_frame)
-    write_atomic(folder / "report.html", _page(clip, key_frame, item, answers, result))
+    write_atomic(folder / "report.html", _report(clip, key_frame, item, estimates, result))
     return result
 
 
-def _begin(folder: Path) -> None:
-    """Make the folder, or see that nothing in it is somebody else's."""
+def _prepare_folder(folder: Path) -> None:
+    """Make the folder, and check that it contains nothing but an earlier demo."""
     make_folder(folder)
     for item in sorted(folder.iterdir()):
-        if item.name not in OWN_NAMES and not item.name.startswith("."):
+        # Hidden files are those of file managers.
+        if item.name not in OUTPUT_NAMES and not item.name.startswith("."):
             raise InputError(
-                f"'{folder}' holds '{item.name}', which is of no demo: give a new or empty folder"
+                f"'{folder}' contains '{item.name}', which no demo wrote: give a new or empty "
+                "folder"
             )
 
 
-def _separate(video: Path, item: MixtureItem, front_end: FrontEnd) -> Iterator[Answer]:
-    """The mixture as it is, the shipped model's answer to the video, then the ideal masks'."""
+def _run_methods(video: Path, item: MixtureItem, front_end: FrontEnd) -> Iterator[DemoEstimate]:
+    """Separate the duet by each method: unseparated mixture, shipped model, ideal masks."""
     batch = to_batch([item])
     for name in ("mixture", *CEILINGS):
-        answer = BASELINES[name](front_end).separate(batch)
-        yield _scored(name, waveforms(answer, front_end)[0].numpy(), item)
+        separation = BASELINES[name](front_end).separate(batch)
+        yield _score(name, waveforms(separation, front_end)[0].numpy(), item)
         if name == "mixture":
+            # Scored at the model's rate, as papers do; the ideal masks are made at it too.
             result = Separator(DEFAULT_MODEL, SeparatorSettings(rate="model")).separate(video)
-            stems = np.stack([one.stem for one in result.objects])
-            yield _scored(DEFAULT_MODEL, stems, item)
+            stems = np.stack([separated.stem for separated in result.objects])
+            yield _score(DEFAULT_MODEL, stems, item)
 
 
-def _scored(name: str, estimates: Float32[np.ndarray, "S 1 N"], item: MixtureItem) -> Answer:
-    """Estimates and their scores over what both they and the truth cover, but for a frame."""
-    num_samples = min(estimates.shape[-1], item.sources.shape[-1])
-    estimates, truth = estimates[:, 0, :num_samples], item.sources[:, 0, :num_samples]
-    return Answer(name, estimates, bss_eval(truth, estimates))
+def _score(name: str, stems: Float32[np.ndarray, "S 1 N"], item: MixtureItem) -> DemoEstimate:
+    """Score estimated stems against the references."""
+    # An inverse STFT ends with its last whole hop, the model's stems with the video.
+    num_samples = min(stems.shape[-1], item.sources.shape[-1])
+    estimates, references = stems[:, 0, :num_samples], item.sources[:, 0, :num_samples]
+    return DemoEstimate(name, estimates, bss_eval(references, estimates))
 
 
-def _write_sounds(
-    folder: Path, answers: Sequence[Answer], names: Sequence[str], sample_rate_hz: int
+def _write_audio_files(
+    folder: Path, estimates: Sequence[DemoEstimate], names: Sequence[str], sample_rate_hz: int
 ) -> None:
-    """The mixture, and each separator's stems in a folder of its name: WAV and spectrogram.
-
-    All spectrograms are on the mixture's scale.
-    """
-    mixture = answers[0].estimates[:1]
+    """Write the mixture, and the stems of each method to its own folder: WAV and spectrogram."""
+    # The estimates of the method "mixture" are the mixture itself, once for each source.
+    mixture = estimates[0].estimates[:1]
     sounds = {folder / "mixture": mixture}
-    for answer in answers[1:]:
-        target = folder / answer.name
+    for estimate in estimates[1:]:
+        target = folder / estimate.name
         shutil.rmtree(target, ignore_errors=True)
         make_folder(target)
-        for name, estimate in zip(names, answer.estimates, strict=True):
-            sounds[target / name] = estimate[None]
+        for name, stem in zip(names, estimate.estimates, strict=True):
+            sounds[target / name] = stem[None]
+    # All spectrograms share the mixture's scale, so that levels can be compared.
     reference = peak_magnitude(mixture, sample_rate_hz)
     for path, waveform in sounds.items():
         write_audio(path.with_suffix(".wav"), waveform, sample_rate_hz)
@@ -132,61 +138,63 @@ def _write_sounds(
         write_atomic(path.with_suffix(".png"), picture)
 
 
-def _table(clip: ClipFiles, answers: Sequence[Answer], names: Sequence[str]) -> DemoResult:
+def _score_table(
+    clip: ClipFiles, estimates: Sequence[DemoEstimate], names: Sequence[str]
+) -> DemoResult:
     rows = [
-        [answer.name, name, *(decibels(value) for value in scores)]
-        for answer in answers
-        for name, scores in zip(names, answer.scores.table_db.tolist(), strict=True)
+        [estimate.name, name, *(decibels(value) for value in scores)]
+        for estimate in estimates
+        for name, scores in zip(names, estimate.scores.table_db.tolist(), strict=True)
     ]
     title = "A duet of " + " and ".join(source.category for source in clip.sources)
-    return DemoResult(title, ["separator", "source", "SDR", "SIR", "SAR"], rows)
+    return DemoResult(title, ["method", "source", "SDR", "SIR", "SAR"], rows)
 
 
-def _write_scores(folder: Path, answers: Sequence[Answer], names: Sequence[str]) -> None:
+def _write_scores(folder: Path, estimates: Sequence[DemoEstimate], names: Sequence[str]) -> None:
     scores = {
-        answer.name: {
+        estimate.name: {
             name: scores_json(row)
-            for name, row in zip(names, answer.scores.table_db.tolist(), strict=True)
+            for name, row in zip(names, estimate.scores.table_db.tolist(), strict=True)
         }
-        for answer in answers
+        for estimate in estimates
     }
     write_atomic(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
 
 
-def _page(
+def _report(
     clip: ClipFiles,
     key_frame: bytes,
     item: MixtureItem,
-    answers: Sequence[Answer],
+    estimates: Sequence[DemoEstimate],
     result: DemoResult,
 ) -> str:
     names = [source.path.stem for source in clip.sources]
     rate_hz = FrontEnd().settings.sample_rate_hz
-    heard = Section("What is heard", [Track("mixture", item.mixture, rate_hz)])
-    truth = Section(
-        "The truth",
+    mixture = Section("Mixture", [Track("mixture", item.mixture, rate_hz)])
+    references = Section(
+        "References",
         [Track(name, stem, rate_hz) for name, stem in zip(names, item.sources, strict=True)],
-        "What each performer played: toyband knows.",
+        "The sources of the mixture, as toyband synthesised them.",
     )
     separated = [
         Section(
-            answer.name,
+            estimate.name,
             [
-                Track(name, estimate[None], rate_hz, f"SDR {sdr_db:.1f} dB")
-                for name, estimate, sdr_db in zip(
-                    names, answer.estimates, answer.scores.sdr_db, strict=True
+                Track(name, stem[None], rate_hz, f"SDR {sdr_db:.1f} dB")
+                for name, stem, sdr_db in zip(
+                    names, estimate.estimates, estimate.scores.sdr_db, strict=True
                 )
             ],
-            DESCRIPTIONS.get(answer.name, ABOUT_MODEL),
+            DESCRIPTIONS.get(estimate.name, MODEL_DESCRIPTION),
         )
-        for answer in answers
-        if answer.name != "mixture"
+        for estimate in estimates
+        if estimate.name != "mixture"
     ]
     return report_html(
         result.title,
         clip.video.read_bytes(),
         key_frame,
         (result.head, result.rows),
-        [heard, truth, *separated],
-        f"avsep {avsep.__version__}; sounds at {rate_hz} Hz, the rate the field's models work at.",
+        [mixture, references, *separated],
+        f"avsep {avsep.__version__}; audio at {rate_hz} Hz, the sample rate of the papers.",
     )

@@ -9,205 +9,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
 from avsep.media.audio import write_audio
 from avsep.media.names import distinct, plain_name
-from avsep.separation.manifest import (
-    FILE_NAME,
+from avsep.separation.presentation import playback_audio, report_page, write_preview
+from avsep.separation.prompts import ObjectPrompts
+from avsep.separation.result import (
+    MANIFEST_NAME,
     PREVIEW_NAME,
-    EarlierManifest,
+    REPORT_NAME,
+    RESIDUAL_NAME,
+    InputRecord,
     Manifest,
     ObjectRecord,
+    Result,
 )
-from avsep.separation.presentation import listening, result_page, write_preview
-from avsep.separation.prompts import Objects
-from avsep.separation.result import Result
 from avsep.separation.separator import Progress, Separator
 
-# The folder of a result: stems, residual, manifest, preview and report, whole or not at all
-
-
-# What file managers leave in folders without being asked.
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
-
-
-def write_result(result: Result, folder: Path) -> Manifest:
-    """Write all files of a result, and tell what was written.
-
-    Stems are 32-bit float WAV, which holds them to the last bit: together with residual.wav they
-    add up to the mixture. An earlier result of the same video in the folder is replaced.
-
-    Raises:
-        InputError: the folder holds something else, or cannot be written.
-    """
-    earlier = earlier_result(folder)
-    if earlier and not earlier.input.is_of(result.manifest.input):
-        raise InputError(
-            f"'{folder}' holds the result of another video, '{earlier.input.name}': give another "
-            "folder, or move it away"
-        )
-    with _whole_folder(folder) as part:
-        for found, record in zip(result.objects, result.manifest.objects, strict=True):
-            write_audio(part / record.file, found.stem, result.sample_rate_hz)
-        write_audio(part / result.manifest.residual, result.residual, result.sample_rate_hz)
-        sounds = listening(result)
-        titles = distinct(found.label for found in result.objects)
-        manifest = result.manifest
-        try:
-            write_preview(part / PREVIEW_NAME, result, sounds, titles)
-        except InputError as error:
-            remark = f"there is no {PREVIEW_NAME}: {error}"
-            changes = {"preview": None, "warnings": (*manifest.warnings, remark)}
-            manifest = manifest.model_copy(update=changes)
-        write_atomic(part / manifest.report, result_page(result, manifest, sounds, titles))
-        content = json.dumps(manifest.model_dump(mode="json"), indent=1)
-        write_atomic(part / FILE_NAME, content + "\n")
-    return manifest
-
-
-def folder_name(video: Path) -> str:
-    """What the folder of a video's result is called: as the video, without its ending.
-
-    >>> folder_name(Path("some/duet (2).mp4")), folder_name(Path(".hidden.mp4"))
-    ('duet (2)', 'hidden')
-    """
-    # A file's name names a folder as well, unless that would hide it or lead out of its place.
-    if video.stem.isprintable() and not video.stem.startswith("."):
-        return video.stem
-    return plain_name(video.stem, "video")
-
-
-def choose_folder(out: Path, video: Path, taken: Collection[Path]) -> Path:
-    """Where the result of a video goes: a folder of its name, or with the next free number behind.
-
-    What holds a result of the very same file is free, and so is what is empty; what holds another
-    video's result, or was taken before, is passed over.
-
-    Raises:
-        InputError: the folder of its name holds something that is no result.
-    """
-    name, digest = folder_name(video), None
-    first = out / name
-    for folder in chain([first], (out / f"{name}-{number}" for number in count(2))):
-        if folder in taken:
-            continue
-        try:
-            earlier = earlier_result(folder)
-        except InputError:
-            if folder == first:
-                raise
-            continue
-        if earlier:
-            digest = digest or _sha256(video)
-        if earlier is None or (digest and earlier.input.sha256 == digest):
-            return folder
-    raise AssertionError("numbers do not end")
-
-
-def earlier_result(folder: Path) -> EarlierManifest | None:
-    """The result that a folder holds; none if it is new or empty.
-
-    Raises:
-        InputError: it holds anything else, or is no folder.
-    """
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"'{folder}' is in the way and no folder; give another with -o")
-    if not folder.is_dir():
-        return None
-    earlier = _read_manifest(folder / FILE_NAME)
-    there = {path.name for path in folder.iterdir()} - _LITTER
-    foreign = sorted(there - (earlier.files if earlier else set()))
-    if foreign:
-        raise InputError(
-            f"'{folder}' holds '{foreign[0]}', which is of no result of avsep separate: give "
-            "another folder with -o, or move it away"
-        )
-    return earlier
-
-
-def check_place(out: Path) -> None:
-    """See that folders can be made in `out`, by making one; it leaves no trace.
-
-    Raises:
-        InputError: a file is in the way, or there is no right to write.
-    """
-    probe, missing = out / f".{secrets.token_hex(6)}.part", list[Path]()
-    try:
-        missing += [path for path in (out, *out.parents) if not path.exists()]
-        probe.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f"no folder can be made in '{out}': {error.strerror or error}; give another with -o"
-        ) from error
-    finally:
-        for path in (probe, *missing):
-            # Others may have begun to write there.
-            with suppress(OSError):
-                path.rmdir()
-
-
-def _read_manifest(path: Path) -> EarlierManifest | None:
-    try:
-        return EarlierManifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _sha256(video: Path) -> str | None:
-    """The checksum as manifests have it; none for what cannot be read, which is told later."""
-    try:
-        with video.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside the wanted one, which takes its name and place at the end."""
-    make_folder(folder.parent)
-    part = folder.with_name(f".{secrets.token_hex(6)}.part")
-    try:
-        # Another command may just have found the folder above empty, and taken it away.
-        part.mkdir(parents=True)
-        yield part
-        _put_in_place(part, folder)
-    except OSError as error:
-        raise InputError(f"'{folder}' cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _put_in_place(part: Path, folder: Path) -> None:
-    """Give a new folder its name; what had that name goes when it is done, and else stays."""
-    old = folder.with_name(f".{secrets.token_hex(6)}.old")
-    try:
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-    finally:
-        # An interrupt may come between any two steps: what counts is what lies on the disk.
-        if not part.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        elif old.exists():
-            _put_back(old, folder)
-
-
-def _put_back(old: Path, folder: Path) -> None:
-    try:
-        old.rename(folder)
-    except OSError as error:
-        raise InputError(
-            f"'{folder}' cannot be written: {error.strerror or error}; the earlier result is kept "
-            f"as '{old}', move it back"
-        ) from error
+# File managers leave these in folders that a user opens; they do not make a folder foreign.
+_SYSTEM_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video: a manifest, or the reason why there is none."""
+    """Outcome for one video: the manifest of what was written, or an error."""
 
     video: Path
     folder: Path
@@ -215,46 +45,53 @@ class Outcome:
     error: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """For a program to read; `files` is empty where nothing was made."""
+        """Return the entry of `--json`; `files` is empty after an error."""
         head = {"video": str(self.video), "folder": str(self.folder)}
         if self.manifest is None:
             return {**head, "files": [], "error": self.error}
         manifest = self.manifest.model_dump(mode="json")
-        return {**head, "files": sorted(self.manifest.files), "error": None, "manifest": manifest}
+        return {**head, "files": sorted(result_files(self.manifest)), "error": None,
+                "manifest": manifest}  # fmt: skip
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Head and rows: each object with its file, category and share of the energy."""
+        """Return head and rows: file, category and energy share of each object."""
         assert self.manifest is not None, "a table needs a result"
         rows = [
             [
-                found.file,
-                found.category or "-",
-                _how_known(found),
-                f"{100 * found.energy_share:.0f}",
+                item.file,
+                item.category or "-",
+                _category_source(item),
+                f"{100 * item.energy_share:.0f}",
             ]
-            for found in self.manifest.objects
+            for item in self.manifest.objects
         ]
         share = f"{100 * self.manifest.residual_energy_share:.0f}"
         rows.append([self.manifest.residual, "-", "-", share])
-        return ["file", "category", "how known", "% of energy"], rows
+        return ["file", "category", "category from", "% of energy"], rows
+
+
+def _category_source(record: ObjectRecord) -> str:
+    if record.prompt_kind != "visual":
+        return record.prompt_kind
+    return record.category_from or "-"
 
 
 def separate_files(
     videos: Sequence[Path],
-    objects: Objects | None,
+    objects: ObjectPrompts | None,
     out: Path,
     separator: Separator,
     progress: Callable[[Path], Progress],
     text: Sequence[str] = (),
 ) -> Iterator[Outcome]:
-    """Separate and write each video in turn, each into a folder of its name.
+    """Separate the videos in turn and write each result into a folder named as the video.
 
-    A video whose folder holds the result of another one gets the next free name, NAME-2.
+    A video whose folder contains the result of another one gets the next free name, NAME-2.
 
     Raises:
-        InputError: nothing can be written to `out`; told before any work.
+        InputError: `out` cannot be written, checked before any separation.
     """
-    check_place(out)
+    check_writable(out)
     taken: set[Path] = set()
     for video in videos:
         folder = out / folder_name(video)
@@ -266,13 +103,233 @@ def separate_files(
         except InputError as error:
             yield Outcome(video, folder, error=str(error))
         except OSError as error:
-            # Of the machine: a full disk, no rights. The next video may lie elsewhere.
+            # A full disk or missing rights: the next video may be on another disk.
             where = error.filename or video
             yield Outcome(video, folder, error=f"'{where}': {error.strerror or error}")
 
 
-def _how_known(found: ObjectRecord) -> str:
-    """In a word: what told the model of an object."""
-    if found.known_by != "picture":
-        return found.known_by
-    return "told" if found.category_from == "label" else "seen"
+def write_result(result: Result, folder: Path) -> Manifest:
+    """Write all files of a result and return the manifest as written.
+
+    Stems are 32-bit float WAV, which is exact: with residual.wav they sum to the mixture. An
+    earlier result of the same video in the folder is replaced.
+
+    Raises:
+        InputError: the folder contains something else, or cannot be written.
+    """
+    earlier = earlier_result(folder)
+    if earlier and not earlier.input.is_same_video(result.manifest.input):
+        raise InputError(
+            f"'{folder}' contains the result of another video, '{earlier.input.name}': give "
+            "another folder, or move it away"
+        )
+    with _atomic_folder(folder) as part:
+        for item, record in zip(result.objects, result.manifest.objects, strict=True):
+            write_audio(part / record.file, item.stem, result.sample_rate_hz)
+        write_audio(part / result.manifest.residual, result.residual, result.sample_rate_hz)
+        playback = playback_audio(result)
+        titles = distinct(item.label for item in result.objects)
+        manifest = result.manifest
+        try:
+            write_preview(part / PREVIEW_NAME, result, playback, titles)
+        except InputError as error:
+            # The stems are exact whatever the state of the pictures: keep them.
+            warning = f"{PREVIEW_NAME} is not written: {error}"
+            changes = {"preview": None, "warnings": (*manifest.warnings, warning)}
+            manifest = manifest.model_copy(update=changes)
+        write_atomic(part / manifest.report, report_page(result, manifest, playback, titles))
+        content = json.dumps(manifest.model_dump(mode="json"), indent=1)
+        write_atomic(part / MANIFEST_NAME, content + "\n")
+    return manifest
+
+
+# The choice of a folder, which never replaces files of anything but an earlier result
+
+
+class _Read(BaseModel):
+    # Lenient: every version of avsep has its own fields, and one unknown to this version would
+    # make its results foreign.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EarlierInput(_Read):
+    """Video of an earlier result."""
+
+    name: str = ""
+    sha256: str | None = None
+    num_samples: int | None = None
+
+    def is_same_video(self, video: InputRecord) -> bool:
+        """True if the checksums are equal; arrays have none, so name and length decide."""
+        if self.sha256 is None and video.sha256 is None:
+            return (self.name, self.num_samples) == (video.name, video.num_samples)
+        return self.sha256 == video.sha256
+
+
+class EarlierObject(_Read):
+    """Object of an earlier result."""
+
+    file: str
+
+
+class EarlierManifest(_Read):
+    """The part of a manifest, of any version, that is needed to replace a result."""
+
+    made_by: Literal["avsep separate"]
+    input: EarlierInput = EarlierInput()
+    objects: tuple[EarlierObject, ...] = ()
+    residual: str = RESIDUAL_NAME
+    preview: str | None = PREVIEW_NAME
+    report: str = REPORT_NAME
+
+
+def result_files(manifest: Manifest | EarlierManifest) -> set[str]:
+    """Return the names of all files of a result, the manifest included."""
+    files = {item.file for item in manifest.objects}
+    files |= {MANIFEST_NAME, manifest.residual, manifest.report}
+    return files | ({manifest.preview} if manifest.preview else set())
+
+
+def folder_name(video: Path) -> str:
+    """Return the name of a video's output folder: the file's name without its ending.
+
+    >>> folder_name(Path("some/duet (2).mp4")), folder_name(Path(".hidden.mp4"))
+    ('duet (2)', 'hidden')
+    """
+    # Any file name is a folder name too, except where the folder would be hidden or outside `out`.
+    if video.stem.isprintable() and not video.stem.startswith("."):
+        return video.stem
+    return plain_name(video.stem, "video")
+
+
+def choose_folder(out: Path, video: Path, taken: Collection[Path]) -> Path:
+    """Return the output folder of a video: its name, or with the next free number appended.
+
+    Free is an empty folder, and one that contains a result of the very same file. A result of
+    another video, or a folder in `taken`, is passed over.
+
+    Raises:
+        InputError: the folder of the plain name contains something that is no result.
+    """
+    name, digest = folder_name(video), None
+    plain_folder = out / name
+    numbered = (out / f"{name}-{number}" for number in count(2))
+    for folder in chain([plain_folder], numbered):
+        if folder in taken:
+            continue
+        try:
+            earlier = earlier_result(folder)
+        except InputError:
+            if folder == plain_folder:
+                raise
+            continue
+        if earlier:
+            # Only where needed: the checksum reads the whole video.
+            digest = digest or _sha256(video)
+        if earlier is None or (digest and earlier.input.sha256 == digest):
+            return folder
+    raise AssertionError("numbers do not end")
+
+
+def earlier_result(folder: Path) -> EarlierManifest | None:
+    """Return the manifest of the result in a folder; none if it is new or empty.
+
+    Raises:
+        InputError: it contains anything else, or is not a folder.
+    """
+    # A link is refused, since replacing the folder would replace the link, not what it points to.
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"'{folder}' exists and is not a folder; give another with -o")
+    if not folder.is_dir():
+        return None
+    earlier = _read_manifest(folder / MANIFEST_NAME)
+    names = {path.name for path in folder.iterdir()} - _SYSTEM_FILES
+    foreign = sorted(names - (result_files(earlier) if earlier else set()))
+    if foreign:
+        raise InputError(
+            f"'{folder}' contains '{foreign[0]}', which avsep separate did not write: give another "
+            "folder with -o, or move it away"
+        )
+    return earlier
+
+
+def _read_manifest(path: Path) -> EarlierManifest | None:
+    try:
+        return EarlierManifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _sha256(video: Path) -> str | None:
+    """Return the checksum as in manifests; none for an unreadable file, refused when opened."""
+    try:
+        with video.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+# Atomic writing: the whole folder appears at once, or not at all
+
+
+def check_writable(out: Path) -> None:
+    """Check that folders can be made in `out` by making one and removing it.
+
+    Raises:
+        InputError: a file is in the way, or there is no right to write.
+    """
+    probe, missing = out / f".{secrets.token_hex(6)}.part", list[Path]()
+    try:
+        missing += [path for path in (out, *out.parents) if not path.exists()]
+        probe.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make a folder in '{out}': {error.strerror or error}; give another with -o"
+        ) from error
+    finally:
+        for path in (probe, *missing):
+            # Another process may have written there meanwhile: rmdir then fails, as it should.
+            with suppress(OSError):
+                path.rmdir()
+
+
+@contextmanager
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `folder` that replaces it on success."""
+    make_folder(folder.parent)
+    # Beside it: renaming is atomic on one file system only.
+    part = folder.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        # Another process' check_writable may just have removed the empty folder above.
+        part.mkdir(parents=True)
+        yield part
+        _replace_folder(part, folder)
+    except OSError as error:
+        raise InputError(f"'{folder}' cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _replace_folder(part: Path, folder: Path) -> None:
+    """Rename `part` to `folder`; an earlier folder is removed after that, or restored."""
+    old = folder.with_name(f".{secrets.token_hex(6)}.old")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        # Ctrl-C may come between any two steps: the disk tells which of them were done.
+        if not part.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            _restore_folder(old, folder)
+
+
+def _restore_folder(old: Path, folder: Path) -> None:
+    try:
+        old.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"'{folder}' cannot be written: {error.strerror or error}; the earlier result is kept "
+            f"as '{old}', move it back"
+        ) from error

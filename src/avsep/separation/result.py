@@ -1,61 +1,135 @@
-"""What a separation answers: the objects with their stems, the residual, and an account."""
+"""The result of a separation: stems and residual, and their description in manifest.json."""
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float32
+from pydantic import BaseModel, ConfigDict, Field
 
+import avsep
 from avsep.media.names import distinct, stem_files
 from avsep.records import TimedBox, VisibleObject
-from avsep.separation.inference import WindowedInput
-from avsep.separation.manifest import (
-    InputRecord,
-    KnownBy,
-    Manifest,
-    ModelRecord,
-    ObjectRecord,
-    SamplingRecord,
-    SeparatorSettings,
-    versions,
-)
+from avsep.separation.inference import SamplingRecord, WindowedInput
+from avsep.separation.settings import SeparatorSettings
 from avsep.separation.video_input import VideoInput
+
+MANIFEST_NAME = "manifest.json"
+RESIDUAL_NAME = "residual.wav"
+PREVIEW_NAME = "preview.mp4"
+REPORT_NAME = "report.html"
+
+# How an object is given to the model: by crops of its box, or by text alone, which the model
+# matches to one of its categories or embeds (CLIP).
+PromptKind = Literal["visual", "text category", "text embedding"]
+CategorySource = Literal["given", "predicted"]
+
+
+class _Record(BaseModel):
+    # A manifest is written once, and a misspelt field is an error.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputRecord(_Record):
+    """The separated video; `sha256` and `num_bytes` of its file, none for arrays."""
+
+    name: str
+    sha256: str | None
+    num_bytes: int | None
+    duration_seconds: float
+    start_seconds: float = Field(description="start of the audio on the file's time line")
+    sample_rate_hz: int
+    num_channels: int
+    num_samples: int
+
+
+class ModelRecord(_Record):
+    """The model and the metadata of its checkpoint."""
+
+    name: str
+    system: str = Field(default="", description="name of the architecture")
+    metadata: dict[str, object] = {}
+
+
+class ObjectRecord(_Record):
+    """One separated object; without boxes a visible object fills the whole picture."""
+
+    label: str
+    file: str
+    prompt_kind: PromptKind
+    category: str | None = Field(description="category that the model used, of its own list")
+    category_from: CategorySource | None = Field(
+        description="given as a label, or predicted from the picture; none without a category"
+    )
+    presence: float = Field(description="the model's estimate that it sounds, 0..1")
+    # Stems may be correlated with each other and with the residual, so energies do not add up.
+    energy_share: float = Field(
+        description="energy of the stem over that of the mixture; shares sum to one only where "
+        "stems and residual are orthogonal"
+    )
+    boxes: tuple[TimedBox, ...]
+    confidence: float
+    azimuth_degrees: float | None
+    prompt: str | None
+
+
+class Manifest(_Record):
+    """Content of manifest.json; file names are relative to its folder."""
+
+    made_by: Literal["avsep separate"] = "avsep separate"
+    versions: dict[str, str]
+    input: InputRecord
+    model: ModelRecord
+    settings: SeparatorSettings
+    sampling: SamplingRecord | None = Field(description="none for one-pass models")
+    sample_rate_hz: int = Field(description="of the stems")
+    num_channels: int = Field(description="of the stems")
+    num_samples: int = Field(description="of the stems")
+    input_channels: str = Field(description="channels of the audio that the model reads, in words")
+    objects: tuple[ObjectRecord, ...]
+    residual: str = RESIDUAL_NAME
+    residual_energy_share: float
+    preview: str | None = PREVIEW_NAME
+    report: str = REPORT_NAME
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class SeparatedObject:
-    """One object and the sound that is its own.
+    """One object and its stem.
 
     Attributes:
-        visible: as it was given; its category is an index into the model's list.
-        label: what it was called, else the category that the picture shows.
-        known_by: its picture, or its word alone.
-        stem: its sound at the rate and with the channels of the result.
-        presence: how much the model says it sounds, 0..1, mean over the sound's energy.
-        category: the category that the model used, or none for a model without categories.
-        label_given: whether a label told the category; else the picture decided.
-        gate: how much picture went into what was heard, low frequencies first, over the whole
-            sound; none for a model without a gate.
+        visible: the object as it was given; its category is an index into the model's list.
+        label: given label, else the predicted category.
+        prompt_kind: by crops, or by text alone.
+        stem: audio of the object, at the rate and channels of the result.
+        presence: the model's estimate that it sounds, 0..1, weighted by the energy of the mixture.
+        category: category that the model used; none for a model without categories.
+        category_from: given as a label, or predicted from the picture; none without a category.
+        gate: gate over frequency, lowest first, and time; none for a model without a gate.
     """
 
     visible: VisibleObject
     label: str
-    known_by: KnownBy
+    prompt_kind: PromptKind
     stem: Float32[np.ndarray, "C N"]
     presence: float
     category: str | None = None
-    label_given: bool = False
+    category_from: CategorySource | None = None
     gate: Float32[np.ndarray, "h w"] | None = None
 
     @property
     def boxes(self) -> tuple[TimedBox, ...]:
-        """Where it is over time; empty for the whole picture."""
+        """Boxes over time; empty for the whole picture."""
         return self.visible.boxes
 
 
 @dataclass(frozen=True)
 class SeparationInfo:
-    """How a separation was done: by which model and settings, from which channels, how drawn."""
+    """Provenance of a result: model, settings, input channels in words, and sampling."""
 
     model: ModelRecord
     settings: SeparatorSettings
@@ -65,14 +139,14 @@ class SeparationInfo:
 
 @dataclass(frozen=True)
 class Result:
-    """All sounds of one video; the stems and the residual add up to the mixture.
+    """Stems and residual of one video, which add up to the mixture.
 
     Attributes:
-        objects: in the order given.
-        mixture: the sound that was separated.
-        residual: what is left of it when all stems are taken away.
-        sample_rate_hz: of all sounds: the video's own, or the model's where that was asked for.
-        manifest: all that is known of the separation, as manifest.json holds it.
+        objects: objects with their stems, in the order given.
+        mixture: audio that was separated.
+        residual: mixture minus all stems.
+        sample_rate_hz: of mixture, stems and residual.
+        manifest: description of the separation, as in manifest.json.
         video_input: the video, for its pictures.
     """
 
@@ -84,18 +158,19 @@ class Result:
     video_input: VideoInput
 
     @classmethod
-    def of(
+    def build(
         cls,
         video_input: VideoInput,
         objects: tuple[SeparatedObject, ...],
         windowed: WindowedInput,
         info: SeparationInfo,
     ) -> "Result":
-        """The result of objects that were separated from a passage of a scene."""
+        """Compute the residual and fill in the manifest of separated objects."""
         mixture = windowed.target
+        # In place: with a video of hours, each further copy of the audio is gigabytes.
         residual = objects[0].stem.copy()
-        for found in objects[1:]:
-            residual += found.stem
+        for item in objects[1:]:
+            residual += item.stem
         np.subtract(mixture, residual, out=residual)
         return cls(
             objects=objects,
@@ -103,7 +178,7 @@ class Result:
             residual=residual,
             sample_rate_hz=windowed.mask_resampler.sample_rate_hz,
             manifest=Manifest(
-                versions=versions(),
+                versions=_versions(),
                 input=_input_record(video_input),
                 model=info.model,
                 settings=info.settings,
@@ -121,23 +196,30 @@ class Result:
 
     @property
     def stems(self) -> dict[str, Float32[np.ndarray, "C N"]]:
-        """The stems by label; a second violin is "violin-2"."""
-        names = distinct(found.label for found in self.objects)
-        return {name: found.stem for name, found in zip(names, self.objects, strict=True)}
+        """Stems by label; a second violin is "violin-2"."""
+        names = distinct(item.label for item in self.objects)
+        return {name: item.stem for name, item in zip(names, self.objects, strict=True)}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a listener should know: words not understood, damage, silence."""
+        """Warnings about labels, prompts, damaged frames and silence."""
         return self.manifest.warnings
 
 
 def energy_share(sound: Float32[np.ndarray, "C N"], mixture: Float32[np.ndarray, "C N"]) -> float:
-    """A sound's energy over the mixture's; 0 where there is none."""
-    # In float64, and converted bit by bit: a whole copy of hours would be large.
-    energy, whole = (
-        float(np.einsum("cn,cn->", one, one, dtype=np.float64)) for one in (sound, mixture)
+    """Compute the energy of a sound over that of the mixture; 0 for a silent mixture."""
+    # einsum sums in float64 and converts block by block: no float64 copy of hours of audio.
+    energy, mixture_energy = (
+        float(np.einsum("cn,cn->", waveform, waveform, dtype=np.float64))
+        for waveform in (sound, mixture)
     )
-    return energy / whole if whole else 0.0
+    return energy / mixture_energy if mixture_energy else 0.0
+
+
+def _versions() -> dict[str, str]:
+    # PyTorch's local version, such as +cpu, names a build and changes no stem.
+    return {"avsep": avsep.__version__, "torch": torch.__version__.split("+")[0],
+            "python": platform.python_version()}  # fmt: skip
 
 
 def _input_record(video_input: VideoInput) -> InputRecord:
@@ -157,24 +239,20 @@ def _input_record(video_input: VideoInput) -> InputRecord:
 def _object_records(
     objects: Sequence[SeparatedObject], mixture: Float32[np.ndarray, "C N"]
 ) -> tuple[ObjectRecord, ...]:
-    files = stem_files([found.label for found in objects])
+    files = stem_files([item.label for item in objects])
     return tuple(
         ObjectRecord(
-            label=found.label,
+            label=item.label,
             file=file,
-            known_by=found.known_by,
-            category=found.category,
-            category_from=None
-            if found.category is None
-            else "label"
-            if found.label_given
-            else "picture",
-            presence=found.presence,
-            energy_share=energy_share(found.stem, mixture),
-            boxes=found.boxes,
-            confidence=found.visible.confidence,
-            azimuth_degrees=found.visible.azimuth_degrees,
-            prompt=found.visible.prompt,
+            prompt_kind=item.prompt_kind,
+            category=item.category,
+            category_from=item.category_from,
+            presence=item.presence,
+            energy_share=energy_share(item.stem, mixture),
+            boxes=item.boxes,
+            confidence=item.visible.confidence,
+            azimuth_degrees=item.visible.azimuth_degrees,
+            prompt=item.visible.prompt,
         )
-        for file, found in zip(files, objects, strict=True)
+        for file, item in zip(files, objects, strict=True)
     )
