@@ -1,3 +1,5 @@
+"""Checkpoints: models and cards are restored, half precision, and messages for bad files."""
+
 import json
 import sys
 from pathlib import Path
@@ -22,27 +24,27 @@ def path(tmp_path: Path) -> Path:
 
 
 def changed(path: Path, weights: dict | None = None, **card: object) -> Path:
-    """The checkpoint with other weights, or other entries in its card."""
+    """Replace the weights or entries of the card of a checkpoint."""
     with safe_open(path, framework="pt") as file:
         content = json.loads(file.metadata()["avsep"]) | card
-    found = load_file(path) if weights is None else weights
-    save_file(found, path, metadata={"avsep": json.dumps(content)})
+    tensors = load_file(path) if weights is None else weights
+    save_file(tensors, path, metadata={"avsep": json.dumps(content)})
     return path
 
 
 @pytest.mark.parametrize("name", ["dgfnet", "iquery"])
-def test_what_was_saved_answers_alike(name: str, tmp_path: Path) -> None:
+def test_a_loaded_model_separates_like_the_saved_one(name: str, tmp_path: Path) -> None:
     model, batch = tiny_model(name), tiny_batch()
     save_checkpoint(model.train(), tmp_path / "m.safetensors", model_name=name, metadata={})
     loaded = load_model(tmp_path / "m.safetensors")
     assert not loaded.training
     assert loaded.settings == model.settings
     with torch.no_grad():
-        answers = [m.separate(batch).magnitudes for m in (model.eval(), loaded)]
-    assert torch.equal(*answers)
+        magnitudes = [m.separate(batch).magnitudes for m in (model.eval(), loaded)]
+    assert torch.equal(*magnitudes)
 
 
-def test_the_card_says_where_it_comes_from(path: Path) -> None:
+def test_the_card_has_settings_and_metadata(path: Path) -> None:
     card = read_card(str(path))
     assert (card.model, card.categories) == ("dgfnet", CATEGORIES)
     assert card.settings["attention_groups"] == 4
@@ -54,11 +56,11 @@ def test_half_stores_matrices_in_half_and_vectors_whole(tmp_path: Path, path: Pa
     model = tiny_model("dgfnet")
     save_checkpoint(model, half, model_name="dgfnet", metadata={}, half=True)
     for name, value in load_file(half).items():
-        wanted = model.state_dict()[name]
-        if wanted.is_floating_point() and wanted.ndim > 1:
+        expected = model.state_dict()[name]
+        if expected.is_floating_point() and expected.ndim > 1:
             assert value.dtype == torch.float16
         else:
-            assert torch.equal(value, wanted)
+            assert torch.equal(value, expected)
     loaded = load_model(half)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     with torch.no_grad():
@@ -67,7 +69,7 @@ def test_half_stores_matrices_in_half_and_vectors_whole(tmp_path: Path, path: Pa
     assert torch.allclose(whole, rounded, rtol=0, atol=0.02 * float(whole.max()))
 
 
-def test_what_half_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_weights_too_large_for_half_are_refused(tmp_path: Path) -> None:
     model = tiny_model("dgfnet")
     model.transformer.queries.weight.data[0, 0] = 1e6
     with pytest.raises(InputError, match=r"'transformer.queries.weight' is too large for float16"):
@@ -84,7 +86,7 @@ def test_unknown_names_list_the_known() -> None:
     assert "image-encoder-mini" not in shipped_names()  # weights, but of no model
 
 
-def test_what_cannot_be_read_is_told_in_a_line(path: Path, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_a_one_line_error(path: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none.safetensors' is not a file; give a checkpoint"):
         load_model(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
@@ -111,7 +113,7 @@ def test_settings_and_weights_must_agree(path: Path) -> None:
         load_model(changed(path, odd))
 
 
-def test_cards_of_other_versions_are_told(path: Path) -> None:
+def test_cards_of_other_versions_are_errors(path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown setting 'colour'"):
         load_model(changed(path, settings={"colour": "blue"}))
     with pytest.raises(InputError, match=r"unknown model of '.*' 'dgfnet9'; did you mean 'dgfnet'"):
@@ -120,5 +122,7 @@ def test_cards_of_other_versions_are_told(path: Path) -> None:
 
 def test_a_hub_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"'somebody/dgfnet' is no file here.*pip install"):
+    with pytest.raises(
+        InputError, match=r"'somebody/dgfnet' is no file, and downloading it .*pip install"
+    ):
         load_model("somebody/dgfnet")

@@ -6,9 +6,9 @@ from torch import nn
 from avsep.cues.crops import CropSettings
 from avsep.layers.audio_unet import UNetSettings
 from avsep.layers.binaural_unet import BinauralUNetSettings
-from avsep.layers.cross_modal import AttentionSettings as CrossAttentionSettings
+from avsep.layers.cross_modal import CrossModalSettings
 from avsep.models import MODELS
-from avsep.models.davis.convolution_attention import AttentionSettings
+from avsep.models.davis.convolution_attention import ConvolutionAttentionSettings
 from avsep.models.davis.frame_network import TemporalTransformerSettings
 from avsep.models.davis.separation_unet import SeparationUNetSettings
 from avsep.records import Batch, Cues
@@ -45,7 +45,7 @@ _GENERATING = {
     ),
     "unet": SeparationUNetSettings(
         channels=(8, 16, 16),
-        attention=AttentionSettings(num_heads=2, head_width=4, column_width=16),
+        attention=ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=16),
         fold=(1, 1),
     ),
 }
@@ -55,7 +55,7 @@ _GUIDED = {
     "encoder_categories": CATEGORIES,
     "position_octaves": 4,
     "position_width": 8,
-    "attention": CrossAttentionSettings(num_heads=2, num_layers=2, hidden_width=16),
+    "attention": CrossModalSettings(num_heads=2, num_layers=2, hidden_width=16),
 }
 TINY = {
     "dgfnet": {

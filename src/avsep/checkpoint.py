@@ -1,4 +1,4 @@
-"""A trained model as one file: weights in safetensors, and beside them what is known of them."""
+"""Save and load a trained model as one safetensors file with its model card."""
 
 import json
 import re
@@ -22,21 +22,23 @@ from avsep.models.base import SeparationModel
 from avsep.recipe import check_settings
 
 SUFFIX = ".safetensors"
+# The file name that hubs expect in a repository.
 HUB_FILE = "model.safetensors"
 _SHIPPED = Path(str(files("avsep"))) / "weights"
+# Key of the model card, as JSON, among the metadata of a safetensors file.
 _KEY = "avsep"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a checkpoint says of itself.
+class ModelCard:
+    """Description of a model, stored in its checkpoint.
 
     Attributes:
-        model: the name in MODELS.
+        model: name in MODELS.
         settings: all settings of the model.
-        categories: those it tells apart, in the order of their indices.
-        metadata: where it comes from: recipe, data, step, validation figures, commit.
+        categories: categories of the model, in the order of their indices.
+        metadata: provenance: recipe, data, step, validation scores, commit.
     """
 
     model: str
@@ -53,10 +55,18 @@ def save_checkpoint(
     metadata: Mapping[str, Any],
     half: bool = False,
 ) -> None:
-    """Write a model into one file, whole or not at all.
+    """Write a model and its card into one file, atomically.
 
-    With `half` matrices and kernels are stored in float16, for shipping; vectors (biases, norms
-    and their statistics) and counters stay as they are. InputError where float16 cannot hold one.
+    Args:
+        model: a model of MODELS, with its settings.
+        path: the file; it is replaced only when the new one is complete.
+        model_name: name in MODELS.
+        metadata: provenance, as JSON values.
+        half: store matrices and kernels in float16, for shipping. Vectors (biases, norms and their
+            statistics) and counters keep their dtype.
+
+    Raises:
+        InputError: `half`, and a weight is too large for float16.
     """
     card = {
         "model": model_name,
@@ -64,16 +74,20 @@ def save_checkpoint(
         "categories": list(model.settings.categories),
         "metadata": dict(metadata),
     }
-    weights = {name: _stored(name, value, half) for name, value in model.state_dict().items()}
+    weights = {name: _to_storage(name, value, half) for name, value in model.state_dict().items()}
     write_atomic(path, save(weights, metadata={_KEY: json.dumps(card)}))
 
 
 def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> SeparationModel:
-    """A trained model in eval mode and float32: a shipped name, a file, `owner/name` of a hub.
+    """Load a trained model in eval mode and float32.
+
+    Args:
+        name_or_path: name of a shipped model, path of a checkpoint, or `owner/name` of a hub.
+        device: where the model is put.
 
     Raises:
-        InputError: an unknown name (the known are listed), a file that is not a checkpoint, a
-            model this version has not, weights that do not fit, a hub that does not answer.
+        InputError: an unknown name (the message lists the shipped ones), a file that is not a
+            checkpoint, an unknown model, weights that do not fit, or a failed download.
     """
     path = find_checkpoint(name_or_path)
     weights, card = _read(path)
@@ -81,27 +95,38 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> 
         raise unknown_name(f"model of '{path}'", card.model, MODELS)
     cls = MODELS[card.model]
     model = cls(check_settings(card.settings, cls.Settings, f"'{path}'"))
+    # Checked here because the message of `load_state_dict` has a line per tensor.
     _check_fit(model, weights, path)
+    # Copies into the model's float32 parameters, whatever the stored dtype.
     model.load_state_dict(weights)
     return model.to(device).eval()
 
 
-def read_card(name_or_path: str | Path) -> Card:
-    """What a checkpoint says of itself, without its weights; errors are those of `load_model`."""
+def read_card(name_or_path: str | Path) -> ModelCard:
+    """Read the card of a checkpoint without its weights.
+
+    Raises:
+        InputError: as `load_model`.
+    """
     path = find_checkpoint(name_or_path)
     return _card(path, _open(path).metadata())
 
 
 def shipped_names() -> list[str]:
-    """The names of the models in the package."""
-    found = sorted(path.name.removesuffix(SUFFIX) for path in _SHIPPED.glob(f"*{SUFFIX}"))
+    """Return the names of the models in the package."""
+    names = sorted(path.name.removesuffix(SUFFIX) for path in _SHIPPED.glob(f"*{SUFFIX}"))
+    # The weights of the image encoder are in the same folder and have no model card.
     return [
-        name for name in found if _KEY in (_open(_SHIPPED / f"{name}{SUFFIX}").metadata() or {})
+        name for name in names if _KEY in (_open(_SHIPPED / f"{name}{SUFFIX}").metadata() or {})
     ]
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The file that a name, a path or an id of a hub means; errors are those of `load_model`."""
+    """Return the checkpoint file of a shipped name, a path or a hub id.
+
+    Raises:
+        InputError: as `load_model`.
+    """
     name = str(name_or_path)
     path = Path(name)
     if path.is_file():
@@ -109,6 +134,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if path.suffix == SUFFIX or isinstance(name_or_path, Path):
         raise InputError(f"'{path}' is not a file; give a checkpoint that `avsep train` wrote")
     shipped = _SHIPPED / f"{name}{SUFFIX}"
+    # Only a bare name can be a shipped model, not a path that ends in one.
     if path.name == name and name in shipped_names():
         return shipped
     if _HUB_ID.fullmatch(name):
@@ -117,24 +143,24 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 
 def _from_hub(name: str) -> Path:
-    """The file of a hub's `owner/name`, downloaded once."""
+    """Download the checkpoint of a hub's `owner/name`, or find it in the hub's cache."""
     try:
         hub = import_module("huggingface_hub")
     except ImportError as error:
         raise InputError(
-            f"'{name}' is no file here, and to ask a hub for it needs a package: "
+            f"'{name}' is no file, and downloading it from a hub needs a package: "
             "pip install huggingface_hub"
         ) from error
     try:
         return Path(hub.hf_hub_download(name, HUB_FILE))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"'{name}' could not be had from the hub ({str(error).splitlines()[0]}); give a path, "
+            f"cannot download '{name}' from the hub ({str(error).splitlines()[0]}); give a path, "
             f"or a shipped model: {', '.join(shipped_names()) or 'none'}"
         ) from error
 
 
-def _read(path: Path) -> tuple[dict[str, Shaped[Tensor, "..."]], Card]:
+def _read(path: Path) -> tuple[dict[str, Shaped[Tensor, "..."]], ModelCard]:
     file = _open(path)
     card = _card(path, file.metadata())
     try:
@@ -154,10 +180,10 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _card(path: Path, metadata: dict[str, str] | None) -> Card:
+def _card(path: Path, metadata: dict[str, str] | None) -> ModelCard:
     try:
         content = json.loads((metadata or {})[_KEY])
-        return Card(
+        return ModelCard(
             str(content["model"]),
             dict(content["settings"]),
             tuple(content["categories"]),
@@ -171,29 +197,32 @@ def _card(path: Path, metadata: dict[str, str] | None) -> Card:
 
 
 def _check_fit(model: nn.Module, weights: dict[str, Shaped[Tensor, "..."]], path: Path) -> None:
-    """See that names and shapes are the model's; the first that is not is named."""
-    wanted = model.state_dict()
+    """Check the names and shapes of weights against the model's."""
+    expected = model.state_dict()
     for kind, names in (
-        ("lacks", [name for name in wanted if name not in weights]),
-        ("holds unknown", [name for name in weights if name not in wanted]),
+        ("lacks", [name for name in expected if name not in weights]),
+        ("holds unknown", [name for name in weights if name not in expected]),
     ):
         if names:
             raise InputError(
                 f"'{path}' does not fit its own settings: it {kind} {len(names)} tensors, such as "
                 f"'{names[0]}'; it was made by another version, or changed"
             )
-    for name, value in wanted.items():
+    for name, value in expected.items():
         if value.shape != weights[name].shape:
             raise InputError(
                 f"'{path}' does not fit its own settings: '{name}' is "
-                f"{tuple(weights[name].shape)}, needed is {tuple(value.shape)}"
+                f"{tuple(weights[name].shape)}, needed is {tuple(value.shape)}; it was made by "
+                "another version, or changed"
             )
 
 
-def _stored(name: str, value: Shaped[Tensor, "..."], half: bool) -> Shaped[Tensor, "..."]:
+def _to_storage(name: str, value: Shaped[Tensor, "..."], half: bool) -> Shaped[Tensor, "..."]:
     value = value.detach().cpu()
+    # Vectors are few, and batch norm statistics can exceed float16's range.
     if half and value.is_floating_point() and value.ndim > 1:
         value = value.half()
         if not torch.isfinite(value).all():
             raise InputError(f"'{name}' is too large for float16: save it in full precision")
+    # A copy of its own: safetensors refuses tensors that share memory or are not contiguous.
     return value.clone(memory_format=torch.contiguous_format)

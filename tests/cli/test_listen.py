@@ -1,4 +1,4 @@
-"""`avsep listen`: a page and its key from a band, votes counted, wrong words in one line."""
+"""Test `avsep listen`: page and key of a tiny band, tally of votes, errors in one line."""
 
 import json
 import re

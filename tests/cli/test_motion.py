@@ -59,7 +59,7 @@ def test_it_goes_on_where_it_was(run: Callable, place: Path, i3d_file: Path) -> 
         (["solos", "--weights", "solos/index.csv"], "cannot be read as weights"),
         (["band", "--weights", "nothing.pt"], "'band' holds no index.csv, the list of a prepared"),
         (["empty", "--weights", "nothing.pt"], "'empty' holds no index.csv, the list of a prepa"),
-        (["nowhere", "--weights", "nothing.pt"], "place in toyband folders and others"),
+        (["nowhere", "--weights", "nothing.pt"], "other folders cannot store motion features"),
     ],
 )
 def test_wrong_words_are_one_line_and_leave_nothing(

@@ -1,4 +1,4 @@
-"""`avsep score`: figures of files, lists of files, what is done to unequal ones, bad input."""
+"""Test `avsep score` on files: scores, unequal lengths, silence, bad input."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`avsep score` on folders: tools side by side, songs, metrics, frames, files of scores."""
+"""Test `avsep score` on folders: tools, songs, metrics, frames, written scores."""
 
 import csv
 import json
@@ -262,7 +262,10 @@ def test_fad_compares_sets(songs: dict, tmp_path: Path, monkeypatch: pytest.Monk
     ("line", "message"),
     [
         ("--reference true/one --estimate b --metric si-sdr", "'b' holds no sound file; folders"),
-        ("--reference true --estimate a --permute", "--permute is for files; in folders names"),
+        (
+            "--reference true --estimate a --permute",
+            "--permute is for files; in folders stems match",
+        ),
         ("--reference true --estimate a --metric loud", "unknown metric 'loud'; known: clap, fad"),
         ("--reference true --estimate a --hop 1", "--hop is from one frame to the next: give"),
         ("--reference true --estimate a --frames 0", "--frames is 0.0; give seconds above 0"),

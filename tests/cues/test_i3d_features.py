@@ -1,4 +1,4 @@
-"""Motion features for prepared folders: which pictures are looked at, and the files that come."""
+"""I3D motion features of prepared folders: which pictures are read, and the files written."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from avsep.cues.i3d_features import (
-    add_motion,
-    motion_of_clip,
-    open_for_motion,
-    pictures_each_second,
+    clip_motion_features,
+    clips_with_pictures,
+    one_picture_a_second,
+    write_motion_features,
 )
 from avsep.data.clips import load_clip, read_i3d_features, read_picture
 from avsep.data.prepared import read_prepared
@@ -50,14 +50,14 @@ def folder(tmp_path: Path) -> Path:
 def test_the_picture_nearest_to_each_second(
     num_pictures: int, frame_rate_hz: float, numbers: list[int]
 ) -> None:
-    assert pictures_each_second(num_pictures, frame_rate_hz).tolist() == numbers
+    assert one_picture_a_second(num_pictures, frame_rate_hz).tolist() == numbers
 
 
 def test_features_are_of_a_picture_a_second(folder: Path, model: I3D) -> None:
     clip = read_prepared(folder)[0]
     pictures = [read_picture(clip.video / f"{number + 1:06d}.png") for number in (0, 4, 8)]
-    found = motion_of_clip(clip, model)
-    assert torch.equal(found, motion_features(np.stack(pictures), model))
+    features = clip_motion_features(clip, model)
+    assert torch.equal(features, motion_features(np.stack(pictures), model))
 
 
 def test_a_clip_to_separate_has_the_features_that_were_trained_with(
@@ -65,13 +65,15 @@ def test_a_clip_to_separate_has_the_features_that_were_trained_with(
 ) -> None:
     files = read_prepared(folder)[0]
     clip = load_clip(files, [number / 4 for number in range(12)])
-    assert torch.equal(VideoInput.open(clip).i3d_features(model), motion_of_clip(files, model))
+    assert torch.equal(
+        VideoInput.open(clip).i3d_features(model), clip_motion_features(files, model)
+    )
 
 
 def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
-    clips = open_for_motion(folder)
-    done = list(add_motion(folder, clips[:2], model))
-    assert [one.clip for one in done] == ["acoustic_guitar/a", "erhu/b"]
+    clips = clips_with_pictures(folder)
+    done = list(write_motion_features(folder, clips[:2], model))
+    assert [outcome.clip for outcome in done] == ["acoustic_guitar/a", "erhu/b"]
     first, second, third = read_prepared(folder)
     assert (first.i3d_features, second.i3d_features, third.i3d_features) == (
         done[0].file,
@@ -79,30 +81,32 @@ def test_files_are_found_again_and_whole(folder: Path, model: I3D) -> None:
         None,
     )
     assert first.i3d_features is not None and np.load(first.i3d_features).dtype == np.float32
-    np.testing.assert_array_equal(read_i3d_features(first), motion_of_clip(first, model).numpy())
+    np.testing.assert_array_equal(
+        read_i3d_features(first), clip_motion_features(first, model).numpy()
+    )
     written = {path.name for path in folder.glob("features/motion/**/*") if path.is_file()}
     assert written == {"a.npy", "b.npy"}
 
 
-def test_what_nobody_sees_has_no_motion(folder: Path) -> None:
+def test_clips_without_pictures_have_no_motion(folder: Path) -> None:
     hide(folder)
-    assert [clip.name for clip in open_for_motion(folder)] == ["acoustic_guitar/a", "violin/c"]
+    assert [clip.name for clip in clips_with_pictures(folder)] == ["acoustic_guitar/a", "violin/c"]
     (folder / "index.csv").write_text("id,category\nb,erhu\n", encoding="utf-8")
-    with pytest.raises(InputError, match="solos' holds clips that are heard and not seen: motion"):
-        open_for_motion(folder)
+    with pytest.raises(InputError, match="solos' holds clips without pictures: motion"):
+        clips_with_pictures(folder)
 
 
 def test_a_clip_that_cannot_be_read_stops_no_other(folder: Path, model: I3D) -> None:
     (folder / "frames" / "acoustic_guitar" / "a" / "000005.png").write_bytes(b"broken")
-    broken, *others = add_motion(folder, open_for_motion(folder), model)
+    broken, *others = write_motion_features(folder, clips_with_pictures(folder), model)
     assert broken.file is None and broken.as_json()["file"] is None
     assert broken.error.startswith("clip 'acoustic_guitar/a': cannot read the picture '")
     assert "000005.png" in broken.error
-    assert [one.clip for one in others if one.file and not one.error] == ["erhu/b", "violin/c"]
+    assert [o.clip for o in others if o.file and not o.error] == ["erhu/b", "violin/c"]
 
 
-def test_a_folder_that_takes_no_files_is_told(folder: Path, model: I3D) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(folder: Path, model: I3D) -> None:
     (folder / "features" / "motion" / "acoustic_guitar").rmdir()
     (folder / "features" / "motion" / "acoustic_guitar").touch()
     with pytest.raises(InputError, match=r"cannot make the folder '.*acoustic_guitar': File exist"):
-        list(add_motion(folder, open_for_motion(folder)[:1], model))
+        list(write_motion_features(folder, clips_with_pictures(folder)[:1], model))

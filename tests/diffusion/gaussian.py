@@ -1,4 +1,4 @@
-"""Data from one normal distribution or two: the best denoiser and the flow are known."""
+"""Normal data whose best denoiser and probability flow have closed forms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from avsep.diffusion.paths import ProbabilityPath
 
 @dataclass(frozen=True)
 class Normals:
-    """Numbers from a mixture of normal distributions, all of one deviation, equally often."""
+    """Equal mixture of normal distributions with one common deviation."""
 
     means: tuple[float, ...]
     deviation: float
 
     def denoiser(self, path: ProbabilityPath) -> Callable[[Tensor, float], Tensor]:
-        """The mean of the data given x."""
+        """Return the best denoiser: the mean of the data given x."""
 
         def denoise(noisy: Tensor, time: float) -> Tensor:
             away, variance, signal = self._noisy(path, noisy, time)
@@ -44,7 +44,7 @@ class Normals:
     def _noisy(
         self, path: ProbabilityPath, noisy: Tensor, time: float
     ) -> tuple[Tensor, float, float]:
-        """How far x is from where each mean lies at a time, the variance there, the signal."""
+        """Return the distance of x from each noised mean, their variance, and the signal."""
         signal, noise_scale = path.weights(time)
         away = noisy[..., None] - signal * torch.tensor(self.means)
         return away, (signal * self.deviation) ** 2 + noise_scale**2, signal

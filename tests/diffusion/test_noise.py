@@ -1,4 +1,4 @@
-"""Noise: a field that is the same from wherever it is seen."""
+"""Noise field: the same in every window that contains a frame."""
 
 import math
 
@@ -28,22 +28,22 @@ def test_a_long_window_is_many_short_ones() -> None:
     assert torch.equal(window(-66, 330), torch.cat(pieces, dim=-1))
 
 
-def test_rows_are_the_same_whatever_is_beside_them() -> None:
+def test_rows_do_not_depend_on_the_number_of_rows() -> None:
     few = NoiseField(5).window([10], 4, 40, 0, CPU)[0]
     assert torch.equal(few, window(10)[:4])
 
 
 @pytest.mark.parametrize("other", [{"step": 1}, {"step": -1}, {"seed": 6}, {"start": 64 * 2**20}])
 def test_steps_seeds_and_far_frames_have_noise_of_their_own(other: dict[str, int]) -> None:
-    one, another = window(start=0), window(**{"start": 0} | other)
-    assert (one != another).all()
+    first, second = window(start=0), window(**{"start": 0} | other)
+    assert (first != second).all()
 
 
 def test_frames_before_the_sound_are_no_mirror_of_those_after() -> None:
     assert (window(-64) != window(64)).all()
 
 
-def test_the_noise_is_normal_and_knows_nothing_of_its_neighbours() -> None:
+def test_the_noise_is_normal_and_independent_of_its_neighbours() -> None:
     """Within five standard errors, of 1 / sqrt(n) for a mean or correlation, sqrt(2 / n), ..."""
     noise = NoiseField(0).window([3], 64, 4000, 2, CPU)[0].double()  # [R, T]
     close = 5 / math.sqrt(noise.numel())

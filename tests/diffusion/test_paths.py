@@ -1,4 +1,4 @@
-"""Paths: golden values, their ends, what lies between whole times, and the times that are drawn."""
+"""Paths: golden values, both ends, times between whole ones, and the sampling of times."""
 
 import math
 
@@ -18,7 +18,7 @@ def doubles(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def test_what_is_left_of_the_signal_is_davis(golden: dict) -> None:
+def test_alpha_bar_is_that_of_davis(golden: dict) -> None:
     path = DiffusionPath()
     for index, value in golden["davis"]["alpha_bar"].items():
         assert float(path.alpha_bar[int(index)]) == pytest.approx(value, rel=1e-12)
@@ -75,22 +75,24 @@ def test_the_time_of_a_noise_level_is_found_again(path: ProbabilityPath, way: fl
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_slope_is_how_x_changes_while_data_and_noise_are_held(path: ProbabilityPath) -> None:
-    """Of a flow in its time, of a diffusion in the angle whose cosine is the signal."""
+def test_the_velocity_is_the_derivative_of_x_for_fixed_data_and_noise(
+    path: ProbabilityPath,
+) -> None:
+    """For a flow the derivative by time, for a diffusion by the angle whose cosine is signal."""
     noisiest, clean = path.times(1)
     time = noisiest + 0.4 * (clean - noisiest)
     step = 1e-4 * abs(clean - noisiest)
-    (signal, noise_scale), (more_signal, more_spread) = path.weights(time - step), path.weights(
+    (signal, noise_scale), (more_signal, more_noise) = path.weights(time - step), path.weights(
         time + step
     )  # fmt: skip
     if isinstance(path, FlowPath):
         change = 2 * step
     else:
-        change = math.atan2(more_spread, more_signal) - math.atan2(noise_scale, signal)
+        change = math.atan2(more_noise, more_signal) - math.atan2(noise_scale, signal)
     of_data, of_noise = path.velocity_weights(doubles(time))
-    # Whole times bend, so that the two sides of a time differ a little in length; not in direction.
+    # The path has kinks at whole times: the derivatives of both sides differ slightly in length.
     assert float(of_data) == pytest.approx((more_signal - signal) / change, rel=1e-4)
-    assert float(of_noise) == pytest.approx((more_spread - noise_scale) / change, rel=1e-4)
+    assert float(of_noise) == pytest.approx((more_noise - noise_scale) / change, rel=1e-4)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -108,7 +110,9 @@ def test_every_item_is_noised_to_its_own_time(path: ProbabilityPath, dtype: torc
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("timestep_power", [1.0, 3.0])
-def test_times_are_drawn_as_noisy_as_was_said(path: ProbabilityPath, timestep_power: float) -> None:
+def test_the_share_of_noisy_times_follows_the_timestep_power(
+    path: ProbabilityPath, timestep_power: float
+) -> None:
     num = 40_000
     draws = [
         path.sample_times(num, torch.Generator().manual_seed(3), CPU, timestep_power)
@@ -119,11 +123,11 @@ def test_times_are_drawn_as_noisy_as_was_said(path: ProbabilityPath, timestep_po
     if isinstance(path, DiffusionPath):
         assert torch.equal(draws[0], draws[0].round())
         assert draws[0].min() >= 0 and draws[0].max() == noisiest
-        ways = (draws[0] + 0.5) / path.num_times
+        distances = (draws[0] + 0.5) / path.num_times
     else:
-        ways = 1 - draws[0]
+        distances = 1 - draws[0]
         assert draws[0].min() >= noisiest and draws[0].max() <= clean
-    share = float((ways > 0.5).float().mean())
+    share = float((distances > 0.5).float().mean())
     # Five standard deviations of a share of so many draws.
     assert share == pytest.approx(1 - 0.5**timestep_power, abs=5 * 0.5 / math.sqrt(num))
 
@@ -137,9 +141,9 @@ def test_a_draw_that_rounds_up_stays_within_the_table() -> None:
 def test_errors_say_what_may_be_given() -> None:
     with pytest.raises(InputError, match="unknown noise schedule 'sigmod'; did you mean 'sigmoid'"):
         DiffusionPath("sigmod")
-    with pytest.raises(InputError, match="1001 sampling steps: this diffusion has 1 to 1000; take"):
+    with pytest.raises(InputError, match="1001 sampling steps: this diffusion has 1 to 1000; give"):
         DiffusionPath().times(1001)
-    with pytest.raises(InputError, match="0 sampling steps: a flow has 1 or more; take 2"):
+    with pytest.raises(InputError, match="0 sampling steps: a flow has 1 or more; give 2"):
         FlowPath().times(0)
-    with pytest.raises(InputError, match=r"noisiness 0.0 must be above 0; 1 draws times evenly"):
+    with pytest.raises(InputError, match=r"timestep_power 0.0 must be above 0; give 1"):
         FlowPath().sample_times(1, torch.Generator(), CPU, 0.0)

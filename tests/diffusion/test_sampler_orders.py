@@ -1,7 +1,8 @@
-"""Samplers on normal data, whose flow is known: errors fall as their order says, moments are right.
+"""Samplers on normal data with a known flow: orders of convergence and moments.
 
 Steps are even in each sampler's own variable: the noise level, or for dpm-solver++ the logarithm of
-signal to noise, over a stretch that ends before clean data. One more step ends there, unseen.
+signal to noise, over a stretch that ends before clean data. One more step ends there; its result is
+not used.
 """
 
 import math
@@ -15,7 +16,7 @@ from avsep.diffusion.sampling import SAMPLERS
 from diffusion.gaussian import ONE, TWO, Normals
 
 ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "midpoint": 2, "dpm-solver++": 2}
-# What a measured order may differ from its own, 40 and 80 steps being far from endless.
+# Tolerance of a measured order: 40 and 80 steps are not yet the limit of small steps.
 ORDER_TOLERANCE = 0.2
 KINDS = [DiffusionPath, FlowPath]
 
@@ -54,17 +55,17 @@ def evenly(kind: type[ProbabilityPath], name: str) -> ProbabilityPath:
 def end_of_stretch(
     path: ProbabilityPath, name: str, data: Normals, start: Tensor, num_steps: int
 ) -> Tensor:
-    """The x of the last time but the clean one."""
-    seen = []
+    """Return x at the last time before clean data."""
+    states = []
 
     def keep(noisy: Tensor, time: float) -> Tensor:
-        seen.append(noisy)
+        states.append(noisy)
         return noisy
 
     SAMPLERS[name](
         data.denoiser(path), start, path, num_steps + 1, noise=torch.tensor, after_step=keep
     )
-    return seen[-1]
+    return states[-1]
 
 
 @pytest.mark.parametrize("data", [ONE, TWO])
@@ -78,9 +79,9 @@ def test_errors_fall_as_the_order_says(
     for num_steps in (40, 80):
         times = path.times(num_steps + 1)
         exact = data.flowed(path, start, times[0], times[-2])
-        found = end_of_stretch(path, name, data, start, num_steps)
-        errors.append(float((found - exact).norm()))
-    assert errors[1] > 1e-11, "rounding alone is left, which has no order"
+        result = end_of_stretch(path, name, data, start, num_steps)
+        errors.append(float((result - exact).norm()))
+    assert errors[1] > 1e-11, "the errors are rounding, which has no order"
     measured = math.log2(errors[0] / errors[1])
     assert measured == pytest.approx(order(name, data), abs=ORDER_TOLERANCE)
 
@@ -88,13 +89,13 @@ def test_errors_fall_as_the_order_says(
 @pytest.mark.parametrize("data", [ONE, TWO])
 @pytest.mark.parametrize("name", ["euler", "ddim", "heun", "midpoint"])
 def test_errors_of_a_flow_fall_over_the_whole_way(name: str, data: Normals) -> None:
-    """With the last step, and the times of the path itself."""
+    """Including the last step, at the times of the path itself."""
     path, start = FlowPath(sigma_min=0.0), torch.linspace(-3, 3, 7, dtype=torch.float64)
     exact = data.flowed(path, start, 0.0, 1.0)
     errors = []
     for num_steps in (40, 80):
-        found = SAMPLERS[name](data.denoiser(path), start, path, num_steps, noise=torch.tensor)
-        errors.append(float((found - exact).norm()))
+        result = SAMPLERS[name](data.denoiser(path), start, path, num_steps, noise=torch.tensor)
+        errors.append(float((result - exact).norm()))
     measured = math.log2(errors[0] / errors[1])
     assert measured == pytest.approx(order(name, data), abs=ORDER_TOLERANCE)
 
@@ -104,16 +105,16 @@ STOCHASTIC_PATHS = [DiffusionPath("cosine"), FlowPath()]
 
 
 def moments(path: ProbabilityPath, name: str, eta: float, num_steps: int) -> tuple[float, float]:
-    """Mean and variance of what a sampler makes of normal data, without chance.
+    """Return mean and variance of the samples of a sampler on normal data, without randomness.
 
     The best denoiser is linear, so a sample is a mean and a weighted sum of the noises: those of
     the start and of each step are one, each in an element of its own, and the last has none.
     """
     every = torch.eye(num_steps + 2, dtype=torch.float64)
-    found = SAMPLERS[name](
+    result = SAMPLERS[name](
         ONE.denoiser(path), every[0], path, num_steps, noise=lambda step: every[step + 1], eta=eta
     )
-    return float(found[-1]), float(((found - found[-1]) ** 2).sum())
+    return float(result[-1]), float(((result - result[-1]) ** 2).sum())
 
 
 @pytest.mark.parametrize(("name", "eta"), STOCHASTIC)
@@ -121,7 +122,7 @@ def moments(path: ProbabilityPath, name: str, eta: float, num_steps: int) -> tup
 def test_the_variance_of_samples_nears_that_of_the_data(
     path: ProbabilityPath, name: str, eta: float
 ) -> None:
-    """From below: a step leaves out what is open about the data given x, in proportion to it."""
+    """From below: each step leaves out the variance of the data given x, in proportion to it."""
     missing = []
     for num_steps in (100, 200):
         mean, variance = moments(path, name, eta, num_steps)

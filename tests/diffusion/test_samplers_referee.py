@@ -1,4 +1,4 @@
-"""Samplers against those of diffusers: the same betas, times, noise and a crooked denoiser."""
+"""Samplers against those of diffusers: the same betas, times, noise and nonlinear denoiser."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from torch import Tensor
 from avsep.diffusion.paths import DiffusionPath, FlowPath, ProbabilityPath
 from avsep.diffusion.sampling import SAMPLERS
 
-# Its schedulers hand PyTorch's tensors to NumPy 2 in the way of NumPy 1.
+# Its schedulers convert tensors to NumPy arrays by the protocol of NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SHAPE = (2, 3, 4)
 SCHEDULES = ["sigmoid", "cosine", "linear"]
-# Schedulers that work in float64 where they are given it, and those that round to float32.
+# Tolerances for schedulers that compute in float64, and for those that round to float32.
 EXACT, ROUNDED = {"atol": 1e-9, "rtol": 1e-9}, {"atol": 1e-4, "rtol": 1e-4}
 
 
@@ -34,7 +34,7 @@ def start() -> Tensor:
 
 
 def ours(name: str, path: ProbabilityPath, num_steps: int, **more: Any) -> Tensor:
-    """By a sampler of ours, whose fresh noise is drawn as diffusers draws it."""
+    """Run our sampler with fresh noise drawn as diffusers draws it."""
     generator = torch.Generator().manual_seed(7)
 
     def noise(step: int) -> Tensor:
@@ -44,16 +44,16 @@ def ours(name: str, path: ProbabilityPath, num_steps: int, **more: Any) -> Tenso
 
 
 def scheduler(kind: type, path: DiffusionPath, **settings: Any) -> Any:
-    """One of diffusers, with our betas; its table of them is float32, so ours is put there too."""
-    made = kind(
+    """Build a scheduler of diffusers with our betas, replacing its float32 table by ours."""
+    theirs = kind(
         num_train_timesteps=path.num_times,
         trained_betas=path.beta.numpy(),
         prediction_type="sample",
         **settings,
     )
-    made.alphas_cumprod = path.alpha_bar
-    made.one = made.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
-    return made
+    theirs.alphas_cumprod = path.alpha_bar
+    theirs.one = theirs.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
+    return theirs
 
 
 @pytest.mark.parametrize("num_steps", [1, 10, 15])
@@ -73,7 +73,7 @@ def test_ddpm(schedule: str, num_steps: int) -> None:
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 20])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_ddim(schedule: str, num_steps: int, eta: float) -> None:
-    """For numbers of steps that divide 1000, where its times are ours."""
+    """For numbers of steps that divide 1000, where both have the same times."""
     path = DiffusionPath(schedule)
     theirs = scheduler(DDIMScheduler, path, clip_sample=False, timestep_spacing="trailing")
     theirs.set_timesteps(num_steps)
@@ -105,7 +105,7 @@ def test_dpm_solver(schedule: str, num_steps: int) -> None:
 @pytest.mark.parametrize("num_steps", [1, 10, 20])
 @pytest.mark.parametrize("schedule", ["sigmoid", "linear"])
 def test_heun(schedule: str, num_steps: int) -> None:
-    """Theirs keeps x / signal, 1800 at first; its sigmas in float32 are given back their digits."""
+    """Theirs works on x / signal, 1800 at first; its float32 sigmas are replaced by float64."""
     path = DiffusionPath(schedule)
     theirs = HeunDiscreteScheduler(
         num_train_timesteps=path.num_times,

@@ -29,13 +29,13 @@ def test_cosine_betas_are_those_of_diffusers() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("num_times", [1, 10, 50, 1000])
-def test_betas_lie_between_nothing_and_the_most(name: str, num_times: int) -> None:
+def test_betas_are_between_zero_and_the_maximum(name: str, num_times: int) -> None:
     beta = SCHEDULES[name](num_times)
     assert beta.shape == (num_times,) and beta.dtype == torch.float64
     assert (beta > 0).all() and (beta <= MAXIMUM_BETA).all()
 
 
 def test_fewer_linear_times_take_away_as_much() -> None:
-    """The sum of betas, which for small ones is the logarithm of what is left, stays."""
+    """The sum of the betas, for small ones minus the logarithm of alpha-bar, stays the same."""
     sums = [float(SCHEDULES["linear"](num_times).sum()) for num_times in (250, 1000)]
     assert math.isclose(*sums, rel_tol=1e-9)

@@ -1,4 +1,4 @@
-"""BSS Eval against mir_eval on random cases of every kind: the figures of the field, to 1e-6 dB."""
+"""Test BSS Eval against mir_eval on random cases of every kind, to 1e-6 dB."""
 
 import mir_eval
 import numpy as np
@@ -21,7 +21,7 @@ KINDS = (
 
 
 def random_case(seed: int, longest_seconds: float) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Sources, estimates with leaks, a delay and noise at any level, and whether to permute."""
+    """Make sources, estimates with leaks, delay and noise, and a choice to permute."""
     rng = np.random.default_rng(seed)
     num_sources = int(rng.choice([1, 2, 2, 2, 3, 4]))
     seconds = np.exp(rng.uniform(np.log(0.5), np.log(longest_seconds)))
@@ -69,7 +69,7 @@ def make_sources(
 
 
 def least_eigenvalue(sources: np.ndarray, taps: int = 512) -> float:
-    """Of the inner products of all delayed sources, each of energy 1."""
+    """Compute it for the inner products of all delayed sources, each of energy 1."""
     padded = np.pad(sources / np.linalg.norm(sources, axis=-1, keepdims=True), ((0, 0), (0, taps)))
     spectra = np.fft.rfft(padded)
     lags = np.fft.irfft(spectra[:, None].conj() * spectra[None], n=padded.shape[-1])
@@ -89,7 +89,7 @@ def assert_mir_eval_agrees(seed: int, longest_seconds: float) -> None:
     expected_db = np.array(expected_db)
     perfect = expected_db > PERFECT_DB
     assert (found_db[perfect] > PERFECT_DB).all()
-    if seed % 16 == 6:  # once in a while, that these cases are what they are said to be
+    if seed % 16 == 6:  # for some cases: they must be regular, as the tolerance needs
         assert least_eigenvalue(as_double[0]) > LEAST_EIGENVALUE
     np.testing.assert_allclose(found_db[~perfect], expected_db[~perfect], rtol=0, atol=TOLERANCE_DB)
 
@@ -147,7 +147,7 @@ def test_images_of_a_batch_and_of_silence() -> None:
 
 
 def test_answers_to_one_mixture_share_its_references() -> None:
-    """Axes that the references lack broadcast, at whatever place they stand."""
+    """Axes that the references lack broadcast, at any position."""
     rng = np.random.default_rng(9)
     sources = rng.standard_normal((5, 2, 1200))
     answers = sources + rng.uniform(0.1, 2, (3, 5, 2, 1)) * rng.standard_normal((3, 5, 2, 1200))
@@ -158,7 +158,7 @@ def test_answers_to_one_mixture_share_its_references() -> None:
         np.testing.assert_allclose(together[model, mixture], alone, rtol=0, atol=1e-9)
     last = bss_eval(sources[:, None], answers.swapaxes(0, 1), filter_taps=40).table_db
     np.testing.assert_allclose(last, together.swapaxes(0, 1), rtol=0, atol=1e-9)
-    # More answers than pass at once, and all kinds of permutations among them.
+    # More estimates than fit in one batch, with both permutations among them.
     many = np.concatenate([answers[:, 0], answers[:, 0, ::-1]] * 12)
     found = bss_eval(sources[0], torch.tensor(many), permute=True, filter_taps=40)
     assert found.permutation.tolist() == ([[0, 1]] * 3 + [[1, 0]] * 3) * 12
@@ -176,13 +176,13 @@ def test_images_of_extreme_levels(level: float) -> None:
     for name in ("sdr_db", "isr_db", "sir_db", "sar_db"):
         expected = getattr(plain, name)
         np.testing.assert_allclose(getattr(scaled, name), expected, rtol=0, atol=1e-9)
-    # Images have a level of their own; what is in them beside one another has none.
+    # SDR and ISR depend on the level of the estimate, SIR and SAR do not.
     np.testing.assert_allclose(apart.sir_db, plain.sir_db, rtol=0, atol=1e-9)
     np.testing.assert_allclose(apart.sar_db, plain.sar_db, rtol=0, atol=1e-9)
 
 
 def test_an_image_without_its_source_is_not_silent() -> None:
-    """Sounds one after the other, the estimates exchanged: there is something, and it is wrong."""
+    """Sources that sound one after the other, with estimates exchanged: all sound is wrong."""
     sources = np.zeros((2, 1, 900))
     noise = np.random.default_rng(6).standard_normal((2, 300))
     sources[0, 0, :300], sources[1, 0, 600:] = noise

@@ -114,7 +114,7 @@ def test_sounds_that_nobody_sees_are_drawn_and_scored(run, place: Path, tmp_path
     ("words", "message"),
     [
         (["--set=metrics=si-sdrr"], "unknown metric 'si-sdrr'; did you mean 'si-sdr"),
-        (["--set=metrics=ild-error"], "ild-error is of 2 channels, the sound has 1"),
+        (["--set=metrics=ild-error"], "ild-error needs 2 channels, the sound has 1"),
         (["--set", "num_source=3"], "unknown setting 'num_source'; did you mean 'num_sources'"),
         (["--pairs", "gone.csv"], "'gone.csv' does not exist"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.protocol import PairScores, score_pair, score_pairs, summarise
+from avsep.evaluation.protocol import PairScores, score_pairs, summarise
 
 NUM_SAMPLES = 1500
 NAMES = ("violin", "piano")
@@ -17,15 +17,21 @@ def waveforms(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return sources, sources + 0.3 * sources[::-1]
 
 
+def score_mono(name: str, sources: np.ndarray, estimates: np.ndarray) -> PairScores:
+    """Score one separator's estimates [S, N] in one channel."""
+    (pair,) = score_pairs(name, NAMES, sources[:, None], estimates[None, :, None])
+    return pair
+
+
 def three_pairs() -> list[PairScores]:
     """One good, one with a silent estimate, one with a silent reference."""
-    good = score_pair("good", NAMES, *waveforms(0))
+    good = score_mono("good", *waveforms(0))
     sources, estimates = waveforms(1)
     estimates[1] = 1e-9  # not zeros, but nobody hears it: the sum is 1.5e-6
-    mute = score_pair("mute", NAMES, sources, estimates)
+    mute = score_mono("mute", sources, estimates)
     sources, estimates = waveforms(2)
     sources[0] = 0.0
-    return [good, mute, score_pair("rest", NAMES, sources, estimates)]
+    return [good, mute, score_mono("rest", sources, estimates)]
 
 
 def test_a_pair_holds_its_scores() -> None:
@@ -66,15 +72,15 @@ def test_where_silence_begins(level: float, silent: bool) -> None:
     """The published threshold: the sum of absolute samples is at most 1e-5."""
     sources, estimates = waveforms(3)
     estimates[0] *= np.float32(level / np.abs(estimates[0]).sum())
-    pair = score_pair("faint", NAMES, sources, estimates)
+    pair = score_mono("faint", sources, estimates)
     assert pair.silent_estimates.tolist() == [silent, False]
     sources[1] *= np.float32(level / np.abs(sources[1]).sum())
-    assert score_pair("faint", NAMES, sources, estimates).silent_references[1] == silent
+    assert score_mono("faint", sources, estimates).silent_references[1] == silent
 
 
 def test_zeros_score_the_floor_in_all_three() -> None:
     sources, estimates = waveforms(4)
-    pair = score_pair("nothing", NAMES, sources, 0 * estimates)
+    pair = score_mono("nothing", sources, 0 * estimates)
     assert np.isneginf(pair.scores_db).all()
     assert pair.mean_db("strict").tolist() == [-30.0] * 3
 
@@ -85,17 +91,17 @@ def test_nothing_is_below_silence() -> None:
     sounds = np.pad(sources, ((0, 0), (0, 6000)))  # a filter reaches none of the tone
     tone = np.zeros_like(sounds)
     tone[:, 4000:] = np.sin(np.arange(3500))
-    wrong = score_pair("wrong", NAMES, sounds, tone)
+    wrong = score_mono("wrong", sounds, tone)
     assert wrong.scores_db[:, 0].max() < -30
     assert (wrong.counted_db("strict") >= -30).all()
     np.testing.assert_array_equal(wrong.counted_db("legacy"), wrong.scores_db)
-    silent = score_pair("silent", NAMES, sounds, 0 * sounds)
+    silent = score_mono("silent", sounds, 0 * sounds)
     assert (wrong.mean_db("strict") >= silent.mean_db("strict")).all()
 
 
 def test_legacy_means_are_over_batches() -> None:
     good, mute, _ = three_pairs()
-    other = score_pair("other", NAMES, *waveforms(6))
+    other = score_mono("other", *waveforms(6))
     # Batches [good, mute], [good, other], [other]: the last weighs as much as the others.
     pairs = [good, mute, good, other, other]
     found = summarise(pairs, "legacy", batch_size=2)
@@ -117,7 +123,7 @@ def test_channels_are_scored_apart_and_averaged() -> None:
     left, right = waveforms(7), waveforms(8)
     references, estimates = (np.stack(pair, axis=1) for pair in zip(left, right, strict=True))
     (both,) = score_pairs("ears", NAMES, references, estimates[None])
-    each_db = [score_pair("ear", NAMES, *ear).scores_db for ear in (left, right)]
+    each_db = [score_mono("ear", *ear).scores_db for ear in (left, right)]
     np.testing.assert_allclose(both.scores_db, np.mean(each_db, axis=0), atol=1e-9)
     # A source on the left alone leaves the right ear without scores.
     references[1, 1] = 0
@@ -137,7 +143,7 @@ def test_several_answers_at_once_are_each_by_itself() -> None:
     answers = np.stack([estimates, estimates[::-1], 0 * estimates])
     together = score_pairs("many", NAMES, sources[:, None], answers[:, :, None])
     for answer, found in zip(answers, together, strict=True):
-        alone = score_pair("many", NAMES, sources, answer)
+        alone = score_mono("many", sources, answer)
         np.testing.assert_allclose(found.scores_db, alone.scores_db, atol=1e-9)
         np.testing.assert_array_equal(found.silent_estimates, alone.silent_estimates)
 

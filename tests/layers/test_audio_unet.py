@@ -1,4 +1,4 @@
-"""The U-Net's size, shapes and halves, and the attention behind its layers."""
+"""The audio U-Net: sizes, shapes, its two halves, and the attention after its layers."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def num_parameters(module: torch.nn.Module) -> int:
 
 
 def test_size_of_the_paper() -> None:
-    """REFERENCE 8.1: iQuery's U-Net, and what attention on all seven layers adds."""
+    """REFERENCE 8.1: iQuery's U-Net, and attention on all seven layers."""
     with torch.device("meta"):
         plain = num_parameters(AudioUNet())
         assert plain == 30_274_178
@@ -40,14 +40,14 @@ def test_the_middle_of_the_paper_is_256_32_32() -> None:
 
 
 def test_sources_share_what_is_computed_once() -> None:
-    """Two sources in one go are what each of them is alone."""
+    """Two sources computed together equal each of them alone."""
     torch.manual_seed(0)
     network = AudioUNet(SMALL).eval()
     middle, skips = network.to_middle(torch.rand(2, 1, 32, 48))
-    own = torch.rand(4, *middle.shape[1:])  # two mixtures of two sources
-    together = network.from_middle(own, skips)
+    fused = torch.rand(4, *middle.shape[1:])  # two mixtures of two sources
+    together = network.from_middle(fused, skips)
     for source in range(2):
-        alone = network.from_middle(own[source::2], skips)
+        alone = network.from_middle(fused[source::2], skips)
         # Sums in another order: single precision, values around 1.
         torch.testing.assert_close(together[source::2], alone, atol=1e-5, rtol=1e-5)
 

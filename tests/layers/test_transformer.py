@@ -1,4 +1,4 @@
-"""Attention: what is padding is not seen, whatever stands there."""
+"""Transformer layers: sizes, and padding that has no effect whatever its values."""
 
 import torch
 
@@ -31,24 +31,24 @@ def test_padding_changes_nothing() -> None:
     memory = torch.randn(2, 5, WIDTH)
     padding = torch.tensor([[False] * 5, [False, False, True, True, True]])
     times = sine_positions(5, WIDTH)
-    answer = layer(queries, places, memory, times, padding)
+    result = layer(queries, places, memory, times, padding)
     other = memory.clone()
     other[1, 2:] = 100.0
-    assert torch.equal(answer, layer(queries, places, other, times, padding))
+    assert torch.equal(result, layer(queries, places, other, times, padding))
     alone = layer(queries[1:], places, memory[1:, :2], times[:2])
-    # The same two tokens without any padding behind them; rounding apart.
-    torch.testing.assert_close(answer[1:], alone, atol=1e-5, rtol=1e-5)
+    # The same two tokens without padding, up to rounding.
+    torch.testing.assert_close(result[1:], alone, atol=1e-5, rtol=1e-5)
     unmasked = layer(queries, places, memory, times)
-    assert not torch.allclose(answer[1], unmasked[1], atol=1e-3)
+    assert not torch.allclose(result[1], unmasked[1], atol=1e-3)
 
 
-def test_a_memory_of_padding_alone_says_nothing() -> None:
+def test_a_memory_of_padding_alone_has_no_effect() -> None:
     torch.manual_seed(0)
     attention = Attention(WIDTH, 2).eval()
     tokens, places = torch.randn(2, 3, WIDTH), torch.zeros(3, WIDTH)
     memory = torch.randn(2, 4, WIDTH)
     padding = torch.tensor([[True] * 4, [False] * 4])
-    answer = attention(tokens, places, memory, None, padding)
-    assert torch.isfinite(answer).all()
-    assert torch.equal(answer[0], attention.norm(tokens[0]))
-    assert not torch.allclose(answer[1], attention.norm(tokens[1]))
+    result = attention(tokens, places, memory, None, padding)
+    assert torch.isfinite(result).all()
+    assert torch.equal(result[0], attention.norm(tokens[0]))
+    assert not torch.allclose(result[1], attention.norm(tokens[1]))

@@ -1,4 +1,4 @@
-"""Makes awkward media files with PyAV alone, and pictures that tell their own number."""
+"""Make test media with PyAV alone, and pictures whose brightness is their number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,18 +14,18 @@ LARGEST_NUMBER = 240 // GREY_STEP
 
 
 def numbered(num_pictures: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    """Grey pictures; picture k has the brightness that `number_of` reads as k."""
+    """Make grey pictures; picture k has the brightness that `number_of` reads as k."""
     assert num_pictures <= LARGEST_NUMBER, "more numbers than shades"
     return [np.full((height, width, 3), 8 + GREY_STEP * k, np.uint8) for k in range(num_pictures)]
 
 
 def number_of(picture: np.ndarray) -> int:
-    """Which of the numbered pictures this is."""
+    """Read the number of a picture from its brightness."""
     return round((float(picture.mean()) - 8) / GREY_STEP)
 
 
 def noise(num_channels: int, num_samples: int, seed: int = 0) -> np.ndarray:
-    """Sound whose samples are whole 16-bit steps, so that 16-bit codecs keep it exactly."""
+    """Make noise of whole 16-bit steps, which 16-bit codecs keep exactly."""
     steps = np.random.default_rng(seed).integers(-(2**14), 2**14, (num_channels, num_samples))
     return (steps / 2**15).astype(np.float32)
 
@@ -64,7 +64,7 @@ def make(
     """Write streams in the order given, videos first."""
     with av.open(str(path), "w", options=container or {}) as output:
         streams = [_add_video(output, video) for video in videos]
-        voices = [_add_track(output, track) for track in tracks]
+        audio_streams = [_add_track(output, track) for track in tracks]
         if cover is not None:
             output.add_attachment("cover.png", "image/png", cover)
         for stream, video in zip(streams, videos, strict=True):
@@ -76,7 +76,7 @@ def make(
                 frame.time_base = 1 / video.rate
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
-        for stream, track in zip(voices, tracks, strict=True):
+        for stream, track in zip(audio_streams, tracks, strict=True):
             encode(output, stream, track)
     return path
 
@@ -106,7 +106,7 @@ def _add_track(output: av.container.OutputContainer, track: Track) -> av.AudioSt
 def encode(
     output: av.container.OutputContainer, stream: av.AudioStream, track: Track, is_last: bool = True
 ) -> None:
-    """Encode a track's sound at its time, and end the stream after the last."""
+    """Encode a track from its start time on, and flush the encoder after the last piece."""
     # Interleaved, which the encoder changes to what it takes: PyAV cannot fill eight planes.
     is_float = stream.codec_context.format.name.startswith("flt")
     samples = track.waveform if is_float else track.waveform * 2**15

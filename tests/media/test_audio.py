@@ -1,4 +1,4 @@
-"""Sound comes out as it was put in, at its own rate and channels, at its own time."""
+"""Audio is read exactly as it was written, at its own rate, channels and time."""
 
 import io
 import tracemalloc
@@ -47,7 +47,7 @@ def test_lossless_sound_is_exact(
 def test_planar_sound_of_many_channels_is_exact(
     tmp_path: Path, layout: str, sample_format: str
 ) -> None:
-    """To look at eight planes or more with PyAV ends the process: 7.1 in AAC is enough."""
+    """Reading eight planes or more with PyAV crashes the process: 7.1 in AAC is enough."""
     waveform = noise(av.AudioLayout(layout).nb_channels, 4000)
     track = Track(waveform, 16000, layout, "wavpack", sample_format=sample_format)
     sound = read_audio(make(tmp_path / "a.mkv", tracks=[track]))
@@ -76,13 +76,13 @@ def test_priming_of_aac_is_cut_off(tmp_path: Path) -> None:
     tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.float32)[None]
     sound = read_audio(make(tmp_path / "a.mp4", tracks=[Track(tone, rate, codec="aac")]))
     assert sound.start_seconds == 0.0
-    heard = sound.waveform[:, 2048:14000]
+    decoded = sound.waveform[:, 2048:14000]
     # A shift by one sample would leave an error of 0.5 * 2 pi 440 / 16000 = 0.086.
-    assert np.abs(heard - tone[:, 2048:14000]).max() < 0.04
+    assert np.abs(decoded - tone[:, 2048:14000]).max() < 0.04
 
 
 def _with_gap(path: Path, gap_seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two pieces of a second each, the second stamped later by the gap; both as written."""
+    """Write two pieces of a second, the second stamped later by the gap; return both."""
     first, second = noise(1, 16000, seed=1), noise(1, 16000, seed=2)
     with av.open(str(path), "w") as output:
         stream = output.add_stream("pcm_s16le", rate=16000, layout="mono")

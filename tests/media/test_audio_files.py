@@ -1,4 +1,4 @@
-"""Sound files hold what was given, to the step, or are not written at all."""
+"""Audio files hold the samples to the step, or are not written at all."""
 
 import tempfile
 from pathlib import Path

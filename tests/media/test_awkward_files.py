@@ -1,4 +1,4 @@
-"""Torn and tampered files, full disks: read and written well, or one InputError, and no debris."""
+"""Truncated and tampered files, full disks: a result or one InputError, and no partial files."""
 
 import resource
 import signal
@@ -38,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def tamper(content: bytes, generator: np.random.Generator) -> bytes:
-    """Cut off, cut out, or with some bytes changed, in the header more often than not."""
+    """Truncate, cut bytes out, or change some, mostly in the header."""
     changed = bytearray(content)
     kind = generator.integers(4)
     if kind == 0:
@@ -71,11 +71,11 @@ def test_tampered_files_are_read_or_refused(
     ]
     for reader in readers:
         try:
-            found = reader()
+            result = reader()
         except InputError as error:
             assert "\n" not in str(error)
         else:
-            waveform = getattr(found, "waveform", np.zeros(1))
+            waveform = getattr(result, "waveform", np.zeros(1))
             assert np.isfinite(waveform).all()
     assert {path.name for path in tmp_path.iterdir()} <= {"a.mp4"}
 
@@ -103,20 +103,20 @@ def test_pictures_that_cannot_be_sought(tmp_path: Path) -> None:
     num_keys = int.from_bytes(content[table : table + 4], "big")
     content[table + 4 : table + 4 + 4 * num_keys] = b"\x00\x00\x77\x77" * num_keys
     assert len(read_frames(bytes(content), [0.0, 2.0]).pictures) == 2  # near enough to read on
-    with pytest.raises(InputError, match="the video cannot be sought; copy it to another contain"):
+    with pytest.raises(InputError, match="the video has a faulty index, seeking fails; copy it"):
         read_frames(bytes(content), [0.0, 14.0])
 
 
 @contextmanager
 def room_for(num_bytes: int) -> Iterator[None]:
-    """As on a full disk: no file may grow beyond this."""
-    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    """Simulate a full disk: no file may grow beyond this size."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, kept[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
 
 

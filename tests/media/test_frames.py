@@ -1,4 +1,4 @@
-"""The picture given for a time is the one on screen then, upright and in its true shape."""
+"""The picture read for a time is the one displayed then, upright and with square pixels."""
 
 import tracemalloc
 from fractions import Fraction
@@ -121,9 +121,9 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction, width: int) -> N
 
 def test_larger_pictures_are_shrunk_smaller_ones_left(clips: dict[str, Path]) -> None:
     for limit, shape in ((32, (24, 32)), (64, (48, 64)), (500, (48, 64))):
-        found = read_frames(clips["index"], [1.0], FrameSettings(longest_side_pixels=limit))
-        assert found.pictures.shape[1:3] == shape
-        assert number_of(found.pictures[0]) == 25
+        frames = read_frames(clips["index"], [1.0], FrameSettings(longest_side_pixels=limit))
+        assert frames.pictures.shape[1:3] == shape
+        assert number_of(frames.pictures[0]) == 25
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ def test_video_is_read_in_constant_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         num_pictures = sum(1 for _ in iterate_frames(path))
-        found = read_frames(path, [3.1])
+        frames = read_frames(path, [3.1])
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert num_pictures == 80
-    assert found.times_seconds.tolist() == pytest.approx([3.08], abs=0.001)
+    assert frames.times_seconds.tolist() == pytest.approx([3.08], abs=0.001)
     # All pictures are 18 MB, one is 0.23 MB; a handful is held at a time.
     assert peak_bytes < 3_000_000

@@ -1,4 +1,4 @@
-"""objects.json: there and back, and one clear line for each way it can be wrong."""
+"""objects.json: written and read back, and one clear line for each way it can be wrong."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avsep.errors import InputError
-from avsep.media.objects_file import objects_text, read_objects
+from avsep.media.objects_file import format_objects, read_objects
 from avsep.records import TimedBox, VisibleObject
 
 corner = st.floats(0, 0.49)
@@ -20,18 +20,18 @@ objects = st.builds(
     VisibleObject,
     label=st.none() | st.sampled_from(["violin", "a café's band"]),
     boxes=st.lists(boxes, max_size=4).map(
-        lambda found: tuple(sorted(found, key=lambda timed: timed.time_seconds))
+        lambda timed_boxes: tuple(sorted(timed_boxes, key=lambda timed: timed.time_seconds))
     ),
     confidence=st.floats(0, 1),
     azimuth_degrees=st.none() | st.floats(-90, 90),
 )
 
 
-@given(found=st.lists(objects, max_size=4))
-def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, found: list) -> None:
+@given(expected=st.lists(objects, max_size=4))
+def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, expected: list) -> None:
     path = tmp_path_factory.mktemp("objects") / "objects.json"
-    path.write_text(objects_text(found), encoding="utf-8")
-    assert list(read_objects(path)) == found
+    path.write_text(format_objects(expected), encoding="utf-8")
+    assert list(read_objects(path)) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, found: list) -
         ),
         (
             [{"boxes": [0, 0, 1, 1]}],
-            "1: boxes: must be .*; one box that holds all the time is called",
+            "1: boxes: must be .*; write a single box for the whole clip",
         ),
         ([{"box": [0, 0, 1, float("nan")]}], "object 1: .*must hold 0 <= x1 < x2 <= 1"),
         (

@@ -1,4 +1,4 @@
-"""Sources of every kind open; what is no media gives one clear line; no source opens another."""
+"""Sources of every kind open; other files give one clear error; no source opens another file."""
 
 import io
 import os
@@ -95,7 +95,7 @@ def test_missing_empty_folder_pipe_and_nul(tmp_path: Path) -> None:
         tmp_path / "gone.mp4": "gone.mp4' does not exist",
         empty: "empty.mp4' is empty",
         tmp_path: "is a folder",
-        pipe: "no ordinary file",
+        pipe: "not a regular file",
         "a\0b": "cannot be opened",
         b"": "the given 0 bytes is empty",
         io.BytesIO(): "the given file object is empty",

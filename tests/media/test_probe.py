@@ -1,4 +1,4 @@
-"""What a file holds is told as a player would show it."""
+"""Streams, sizes and times are reported as a player shows them."""
 
 import io
 from fractions import Fraction

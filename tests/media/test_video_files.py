@@ -1,4 +1,4 @@
-"""MP4 files play what was drawn, with every track titled, exact and in time."""
+"""MP4 files hold the pictures drawn, with every track titled, exact and in time."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -52,13 +52,13 @@ def test_aac_keeps_channels_apart(tmp_path: Path, num_channels: int) -> None:
     tones_hz = 300.0 * np.arange(1, num_channels + 1)
     waveform = (0.3 * np.sin(2 * np.pi * tones_hz[:, None] * t)).astype(np.float32)
     # The fourth of 5.1 and 7.1 is the low frequency channel, in which tones above 120 Hz get lost.
-    heard = [channel for channel in range(num_channels) if num_channels < 6 or channel != 3]
+    compared = [channel for channel in range(num_channels) if num_channels < 6 or channel != 3]
     settings = VideoSettings(audio_codec="aac")
     write_video(tmp_path / "a.mp4", numbered(2), 25, [AudioTrack("a", waveform, 48000)], settings)
-    found = read_audio(tmp_path / "a.mp4").waveform[:, :24000]
-    assert found.shape[0] == num_channels
-    loudest_hz = np.abs(np.fft.rfft(found)).argmax(axis=1) * 2.0
-    assert loudest_hz[heard] == pytest.approx(tones_hz[heard], abs=4)
+    decoded = read_audio(tmp_path / "a.mp4").waveform[:, :24000]
+    assert decoded.shape[0] == num_channels
+    loudest_hz = np.abs(np.fft.rfft(decoded)).argmax(axis=1) * 2.0
+    assert loudest_hz[compared] == pytest.approx(tones_hz[compared], abs=4)
 
 
 def test_aac_tracks_stay_in_time(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_aac_tracks_stay_in_time(tmp_path: Path) -> None:
         settings = VideoSettings(audio_codec="aac")
         write_video(tmp_path / "a.mp4", numbered(25), 25, tracks, settings)
         sound = read_audio(tmp_path / "a.mp4", stream=1)
-        heard = np.fft.rfft(sound.waveform[0], 131072)
-        lag = np.fft.irfft(heard * np.conj(np.fft.rfft(waveform[0], 131072))).argmax()
+        spectrum = np.fft.rfft(sound.waveform[0], 131072)
+        lag = np.fft.irfft(spectrum * np.conj(np.fft.rfft(waveform[0], 131072))).argmax()
         # Edit lists of MP4 count milliseconds.
         assert sound.start_seconds + lag / 44100 == pytest.approx(start, abs=0.001)
 

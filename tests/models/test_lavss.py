@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from avsep.cues.mirror import mirror_batch
 from avsep.errors import InputError
 from avsep.layers.binaural_unet import BinauralUNetSettings
-from avsep.layers.cross_modal import AttentionSettings
+from avsep.layers.cross_modal import CrossModalSettings
 from avsep.models.lavss import LAVSS
 from avsep.records import Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -124,10 +124,10 @@ def test_where_an_object_stands_decides_for_two_that_look_alike(network: dict) -
         {"position": False},
         {"spatial_cues": "none"},
         {"spatial_cues": "none", "position": False},
-        {"attention": AttentionSettings(num_heads=2, hidden_width=16, vision_position=False)},
-        {"attention": AttentionSettings(num_heads=2, hidden_width=16, audio=False)},
-        {"attention": AttentionSettings(num_heads=2, hidden_width=16, multi_scale=False)},
-        {"attention": AttentionSettings(num_heads=2, hidden_width=16, fusion="tile")},
+        {"attention": CrossModalSettings(num_heads=2, hidden_width=16, vision_position=False)},
+        {"attention": CrossModalSettings(num_heads=2, hidden_width=16, audio=False)},
+        {"attention": CrossModalSettings(num_heads=2, hidden_width=16, multi_scale=False)},
+        {"attention": CrossModalSettings(num_heads=2, hidden_width=16, fusion="tile")},
         {"masks": "binary"},
         {"time_stride": 2},
         {"random_ear_per_step": True},
@@ -194,7 +194,7 @@ def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
     ("changes", "words"),
     [
         ({"unet": BinauralUNetSettings(channels=(8, 16, 16, 8))}, "three equal numbers"),
-        ({"attention": AttentionSettings(num_heads=3)}, "multiple of attention.num_heads"),
+        ({"attention": CrossModalSettings(num_heads=3)}, "multiple of attention.num_heads"),
         ({"front_end": FRONT_END}, "need two channels"),
         ({"front_end": FrontEndSettings(num_channels=2, window_samples=9000)}, "multiples of 16"),
         ({"spatial_cues": "none"}, "num_templates needs spatial_cues"),

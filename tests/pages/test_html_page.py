@@ -48,7 +48,7 @@ def test_the_page_holds_everything_and_escapes_names() -> None:
     )  # fmt: skip
     HTMLParser().feed(page)
     assert "A &amp; B" in page and "&lt;b&gt;violin" in page and "<b>violin" not in page
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)  # nothing outside the file is asked for
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)  # nothing outside the file is loaded
     sounds = re.findall(r'data:audio/flac;base64,([^"]+)', page)
     decoded, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(sounds[1])))
     assert rate_hz == 11025

@@ -151,7 +151,7 @@ def test_a_clip_of_ave_is_430_frames_on_256_columns() -> None:
     front_end = model_settings(load_training("davis-ave"), "").front_end
     assert front_end.window_samples == 10 * front_end.sample_rate_hz == 110_000
     assert front_end.stft.num_frames(front_end.window_samples) == 430
-    assert front_end.columns_of(front_end.window_samples) == 256
+    assert front_end.count_columns(front_end.window_samples) == 256
 
 
 # A network for tests instead of the paper's, in as many steps as are watched.

@@ -1,4 +1,4 @@
-"""What two ears tell: equation 4, its signed form, levels, silence, and what a mirror does."""
+"""Spatial cues: equation 4, its signed form, levels, silence, and mirrored sources."""
 
 import math
 

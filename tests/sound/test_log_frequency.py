@@ -1,4 +1,4 @@
-"""The logarithmic axis: golden values with right and legacy corners, there and back."""
+"""The log-frequency axis: golden values with right and legacy corners, and the way back."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from avsep.sound.front_end import (
     FrontEnd,
     FrontEndSettings,
-    bins_of_rows,
-    rows_of_bins,
+    linear_axis_grid,
+    log_axis_grid,
     to_linear_frequency,
     to_log_frequency,
 )
@@ -37,8 +37,8 @@ def test_golden_image(golden: dict, legacy: bool, key: str) -> None:
     for name, value in values.items():
         if name[:2] in ("w[", "u["):
             row, column = (int(part) for part in name[2:-1].split(","))
-            found = (rows if name[0] == "w" else back)[row, column].item()
-            assert found == pytest.approx(value, abs=2e-5), name  # float32 grid positions
+            value_at = (rows if name[0] == "w" else back)[row, column].item()
+            assert value_at == pytest.approx(value, abs=2e-5), name  # float32 grid positions
     error = (back - image).abs().mean().item()
     assert error == pytest.approx(values["roundtrip_l1"], rel=1e-3)
 
@@ -48,20 +48,18 @@ def test_golden_ramp(golden: dict, legacy: bool, key: str) -> None:
     warp = golden["warp"]
     rows = to_log_frequency(ramp(), legacy_corners=legacy)
     back = to_linear_frequency(rows, legacy_corners=legacy)
-    found = rows[warp["rows"], 128].tolist()
-    assert found == pytest.approx(warp[key]["ramp_warp_col128"], abs=2e-4)
-    found = back[warp["inv_rows"], 128].tolist()
-    assert found == pytest.approx(warp[key]["ramp_roundtrip_col128"], abs=2e-4)
+    column = rows[warp["rows"], 128].tolist()
+    assert column == pytest.approx(warp[key]["ramp_warp_col128"], abs=2e-4)
+    column = back[warp["inv_rows"], 128].tolist()
+    assert column == pytest.approx(warp[key]["ramp_roundtrip_col128"], abs=2e-4)
 
 
 def test_golden_grids(golden: dict) -> None:
     warp = golden["warp"]
-    found = bins_of_rows(256)[warp["rows"]]
-    assert found.tolist() == pytest.approx(warp["grid_y"], abs=1e-7)  # kept as float32
-    assert ((found + 1) / 2 * 511).tolist() == pytest.approx(
-        warp["linear_bin_align_true"], abs=2e-5
-    )
-    assert rows_of_bins(512)[warp["inv_rows"]].tolist() == pytest.approx(
+    grid = log_axis_grid(256)[warp["rows"]]
+    assert grid.tolist() == pytest.approx(warp["grid_y"], abs=1e-7)  # kept as float32
+    assert ((grid + 1) / 2 * 511).tolist() == pytest.approx(warp["linear_bin_align_true"], abs=2e-5)
+    assert linear_axis_grid(512)[warp["inv_rows"]].tolist() == pytest.approx(
         warp["inv_grid_y"], abs=1e-7
     )
 
@@ -132,10 +130,10 @@ def test_frames_are_resized_and_come_back() -> None:
     # One column alone: it fades towards its neighbours.
     pulse = torch.zeros(256, 256)
     pulse[:, 100] = 1
-    found = to_linear_frequency(pulse, 512, num_frames=430)[200]
+    spread = to_linear_frequency(pulse, 512, num_frames=430)[200]
     middle = 100 * 429 / 255
     expected = (1 - (torch.arange(430) - middle).abs() * 255 / 429).clamp_min(0)
-    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(spread, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -156,11 +154,11 @@ def test_gradients_flow_through_resized_frames() -> None:
 
 
 def test_a_front_end_resizes_both_ways() -> None:
-    """Only the columns are told; how many frames there were is known to who goes back."""
+    """Settings hold the number of columns; the caller gives the number of frames to go back to."""
     ave = FrontEndSettings(sample_rate_hz=11_000, window_samples=110_000, num_columns=256)
     assert ave.stft.num_frames(ave.window_samples) == 430
-    assert ave.columns_of(110_000) == 256 and FrontEndSettings().columns_of(65_535) == 256
-    assert FrontEndSettings().columns_of(110_000) == 430
+    assert ave.count_columns(110_000) == 256 and FrontEndSettings().count_columns(65_535) == 256
+    assert FrontEndSettings().count_columns(110_000) == 430
     front_end = FrontEnd(ave)
     tone = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(110_000) / 11_000)
     magnitude = front_end.magnitude(tone)

@@ -1,4 +1,4 @@
-"""Masks and inputs: their definitions, bounds and what silence does."""
+"""Masks, network inputs and input level: definitions, bounds and silence."""
 
 import math
 
@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.magnitudes import binary_mask, log1p_input, log_input, loss_weight, ratio_mask
+from avsep.sound.magnitudes import (
+    binary_mask,
+    compress,
+    expand,
+    input_gain,
+    log1p_input,
+    log_input,
+    loss_weight,
+    ratio_mask,
+)
 
 
 def test_ratio_mask_is_the_share_held_at_five() -> None:
@@ -54,3 +63,38 @@ def test_front_end_gives_the_waveform_back(num_samples: int) -> None:
     back = front_end.waveform(magnitude, phase, num_samples)
     assert torch.allclose(back, waveform, atol=1e-10)
     assert front_end.to_bins(front_end.to_rows(magnitude)).shape == magnitude.shape
+
+
+def test_compressed_magnitudes_come_back() -> None:
+    """REFERENCE: 1 is reached at a magnitude of 784.77, a full-scale sine (255.5) gives 0.832."""
+    magnitude = torch.tensor([[0.0, 1e-3, 1.0, 255.5, 784.77, 2000.0]])
+    compressed = compress(magnitude)
+    assert compressed[0, [0, 3, 4, 5]].tolist() == pytest.approx([0, 0.83207, 1, 1], abs=1e-5)
+    torch.testing.assert_close(expand(compressed)[0, :5], magnitude[0, :5], rtol=1e-4, atol=1e-6)
+    assert torch.equal(expand(-compressed), expand(compressed))  # a sampler's overshoot below 0
+
+
+def mixtures(rms: float) -> torch.Tensor:
+    """One mixture of two channels, the left one twice as loud, of an RMS over both."""
+    generator = torch.Generator().manual_seed(0)
+    waveform = torch.randn(1, 2, 4000, generator=generator) * torch.tensor([2.0, 1.0])[:, None]
+    return waveform * (rms / waveform.square().mean().sqrt())
+
+
+def test_the_gain_brings_every_mixture_to_one_level() -> None:
+    batch = torch.cat([mixtures(0.5), mixtures(2e-3), mixtures(2e-5)])
+    gain = input_gain(batch, 0.1)
+    assert gain.shape == (3, 1)
+    levels = (batch * gain[..., None]).square().mean((1, 2)).sqrt()
+    torch.testing.assert_close(levels, torch.full((3,), 0.1))
+    assert input_gain(batch, None).tolist() == [[1.0]] * 3
+
+
+def test_silence_is_not_amplified_beyond_the_floor() -> None:
+    """At 1e-5, a third of a 16-bit step, the gain stays what it is there, and finite."""
+    at_floor = input_gain(mixtures(1e-5), 0.1)
+    assert at_floor.item() == pytest.approx(0.1 / 1e-5, rel=1e-5)
+    # Above the floor the gain still grows as the level falls.
+    assert input_gain(mixtures(1.1e-5), 0.1).item() == pytest.approx(0.1 / 1.1e-5, rel=1e-5)
+    for waveform in (mixtures(0.9e-5), mixtures(1e-7), torch.zeros(1, 2, 4000)):
+        assert input_gain(waveform, 0.1).item() == pytest.approx(1e4, rel=1e-6)

@@ -1,4 +1,4 @@
-"""Ratios keep their hertz and seconds at any rate, and sound its length, channels and phase."""
+"""Masks keep their hertz and seconds at any rate, and sound its length, channels and phase."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avsep.sound.front_end import FrontEndSettings, StftSettings
-from avsep.sound.resampling import MaskResampler, stft_at
+from avsep.sound.resampling import MaskResampler, scale_stft
 
 FRONT_END = FrontEndSettings()
 NUM_BINS, NUM_FRAMES = 512, 256
@@ -25,10 +25,10 @@ def level(sound: torch.Tensor) -> float:
 
 @given(rate_hz=st.integers(2000, 384_000))
 def test_window_and_hop_last_as_long_at_every_rate(rate_hz: int) -> None:
-    found = stft_at(StftSettings(), 11025, rate_hz)
-    StftSettings.model_validate(found.model_dump())  # as if given by hand: even, invertible
-    assert abs(found.hop_samples / rate_hz - 256 / 11025) <= 0.5 / rate_hz
-    assert abs(found.fft_samples / rate_hz - 1022 / 11025) <= 1.01 / rate_hz
+    scaled = scale_stft(StftSettings(), 11025, rate_hz)
+    StftSettings.model_validate(scaled.model_dump())  # as if given by hand: even, invertible
+    assert abs(scaled.hop_samples / rate_hz - 256 / 11025) <= 0.5 / rate_hz
+    assert abs(scaled.fft_samples / rate_hz - 1022 / 11025) <= 1.01 / rate_hz
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
@@ -58,8 +58,8 @@ def test_frequencies_count_in_hertz(rate_hz: int) -> None:
         sound = tone(frequency_hz, rate_hz)
         # The edge lies 18 bins from either tone. What leaks that far, mostly where the tone begins
         # and ends at once, is below a hundredth.
-        found = level(band.apply(sound[None], ratio)) / level(sound)
-        assert found == pytest.approx(share, abs=0.01), frequency_hz
+        gain = level(band.apply(sound[None], ratio)) / level(sound)
+        assert gain == pytest.approx(share, abs=0.01), frequency_hz
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 48000])

@@ -1,4 +1,4 @@
-"""Laws that hold for any sound: linearity, energy, shifts, monotone axes, bounds, resampling."""
+"""Properties of transforms of any sound: linearity, energy, shifts, axes, bounds, resampling."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from avsep.sound.front_end import (
     FrontEnd,
     FrontEndSettings,
     StftSettings,
-    bins_of_rows,
     istft,
-    rows_of_bins,
+    linear_axis_grid,
+    log_axis_grid,
     stft,
     to_linear_frequency,
     to_log_frequency,
@@ -35,8 +35,8 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 @given(a=st.floats(-10, 10), b=st.floats(-10, 10), num_samples=st.integers(1, 500))
 def test_spectrograms_are_linear(a: float, b: float, num_samples: int) -> None:
     x, y = noise(2, num_samples, seed=num_samples)
-    found = stft(a * x + b * y, SMALL)
-    assert torch.allclose(found, a * stft(x, SMALL) + b * stft(y, SMALL), atol=1e-10)
+    spectrum = stft(a * x + b * y, SMALL)
+    assert torch.allclose(spectrum, a * stft(x, SMALL) + b * stft(y, SMALL), atol=1e-10)
 
 
 @quick
@@ -59,10 +59,10 @@ def test_each_frame_has_the_energy_of_its_windowed_samples(num_samples: int) -> 
 def test_a_delay_of_whole_hops_delays_the_frames(num_hops: int, num_samples: int) -> None:
     x = noise(num_samples, seed=num_samples)
     delayed = torch.nn.functional.pad(x, (16 * num_hops, 64))
-    found = stft(delayed, SMALL)[:, num_hops:]
+    spectrum = stft(delayed, SMALL)[:, num_hops:]
     plain = stft(torch.nn.functional.pad(x, (0, 64)), SMALL)
     # Frames that saw the start of the file see zeros there either way.
-    assert torch.allclose(found, plain, atol=1e-12)
+    assert torch.allclose(spectrum, plain, atol=1e-12)
     early = stft(delayed, SMALL)[:, : max(0, num_hops - 2)]
     assert not early.any()  # before the sound, two hops of half a window ahead
 
@@ -70,14 +70,14 @@ def test_a_delay_of_whole_hops_delays_the_frames(num_hops: int, num_samples: int
 @quick
 @given(num_points=st.integers(2, 600))
 def test_both_axes_rise_from_end_to_end(num_points: int) -> None:
-    for axis in (bins_of_rows, rows_of_bins):
+    for axis in (log_axis_grid, linear_axis_grid):
         points = axis(num_points)
         assert (points.diff() > 0).all()
         assert points[[0, -1]].tolist() == pytest.approx([-1, 1], abs=1e-12)
-    steps = bins_of_rows(num_points).diff()
+    steps = log_axis_grid(num_points).diff()
     assert num_points < 3 or (steps.diff() > 0).all()  # ever coarser towards the top
     # The one axis undoes the other.
-    bins = (21 ** ((rows_of_bins(num_points) + 1) / 2) - 11) / 10
+    bins = (21 ** ((linear_axis_grid(num_points) + 1) / 2) - 11) / 10
     assert torch.allclose(bins, torch.linspace(-1, 1, num_points, dtype=torch.float64), atol=1e-12)
 
 
@@ -87,8 +87,8 @@ def test_axes_neither_invent_nor_sharpen(seed: int, legacy: bool) -> None:
     image = noise(2, 48, 7, seed=seed).abs()
     rows = to_log_frequency(image, 24, legacy_corners=legacy)
     back = to_linear_frequency(rows, 48, legacy_corners=legacy)
-    for found in (rows, back):
-        assert (found >= 0).all() and (found <= image.amax((-2, -1), keepdim=True)).all()
+    for resampled in (rows, back):
+        assert (resampled >= 0).all() and (resampled <= image.amax((-2, -1), keepdim=True)).all()
     double = to_log_frequency(2 * image[:1] + image[1:], 24, legacy_corners=legacy)
     assert torch.allclose(double, 2 * rows[:1] + rows[1:], atol=1e-12)  # linear
 
@@ -159,6 +159,8 @@ def test_what_has_no_spectrogram(waveform: torch.Tensor, message: str) -> None:
 
 def test_one_frame_needs_a_number_of_samples() -> None:
     spectrum = stft(torch.ones(100))
-    with pytest.raises(InputError, match="1 frames do not hold 0 samples: 1 to 255 can be asked"):
+    with pytest.raises(
+        InputError, match="1 frames do not hold 0 samples: num_samples must be 1 to 255"
+    ):
         istft(spectrum)
     assert torch.allclose(istft(spectrum, num_samples=100), torch.ones(100), atol=1e-5)

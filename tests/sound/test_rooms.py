@@ -1,11 +1,11 @@
-"""Rooms: images at their places, against what an empty box must do."""
+"""Rooms: image sources at the positions and levels of an empty box."""
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from avsep.sound.hrtf import LEAD_SECONDS, SPEED_OF_SOUND, Direction, Head, SphericalHead
-from avsep.sound.rooms import RoomHead, RoomSettings, arrivals
+from avsep.sound.rooms import RoomHead, RoomSettings, image_sources
 
 RATE_HZ = 44100
 HARD = RoomSettings(size_metres=(6, 8, 3), reflection=(0.9, 0.5, 0.7), order=1)
@@ -16,66 +16,67 @@ class Microphone:
     """Two ears at one point: a click for each direction."""
 
     def responses(self, direction: Direction, sample_rate_hz: int) -> np.ndarray:
-        found = np.zeros((2, 200))
-        found[:, round(LEAD_SECONDS * sample_rate_hz)] = 1.0
-        return found
+        response = np.zeros((2, 200))
+        response[:, round(LEAD_SECONDS * sample_rate_hz)] = 1.0
+        return response
 
 
 def places(direction: Direction, room: RoomSettings) -> np.ndarray:
-    """Where each arrival comes from, in the room's own metres."""
-    found = [
-        one.direction.unit * one.direction.distance_metres for one in arrivals(direction, room)
+    """Positions of the image sources, in the room's metres."""
+    positions = [
+        image.direction.unit * image.direction.distance_metres
+        for image in image_sources(direction, room)
     ]
-    return np.array(found) + room.listener_metres
+    return np.array(positions) + room.listener_metres
 
 
 def test_each_wall_mirrors_once() -> None:
-    found = places(SOURCE, HARD)
-    source = found[0]
+    positions = places(SOURCE, HARD)
+    source = positions[0]
     expected = [source]
     for axis, size in enumerate(HARD.size_metres):
         for mirrored in (-source[axis], 2 * size - source[axis]):
             expected.append(np.where(np.arange(3) == axis, mirrored, source))
-    assert len(found) == 7
+    assert len(positions) == 7
     for place in expected:
-        assert np.abs(found - place).max(axis=1).min() < 1e-9
+        assert np.abs(positions - place).max(axis=1).min() < 1e-9
     by_height = {
         round(z, 6): a.reflection
-        for (_, _, z), a in zip(found, arrivals(SOURCE, HARD), strict=True)
+        for (_, _, z), a in zip(positions, image_sources(SOURCE, HARD), strict=True)
     }
     assert by_height[round(-source[2], 6)] == 0.5 and by_height[round(6 - source[2], 6)] == 0.7
-    assert sum(one.reflection == 0.9 for one in arrivals(SOURCE, HARD)) == 4
+    assert sum(image.reflection == 0.9 for image in image_sources(SOURCE, HARD)) == 4
 
 
 @pytest.mark.parametrize(("order", "number"), [(0, 1), (1, 7), (2, 25), (3, 63), (6, 377)])
 def test_the_number_of_images_is_that_of_an_octahedron(order: int, number: int) -> None:
     room = HARD.model_copy(update={"order": order})
-    found = places(SOURCE, room)
-    assert len(found) == number == len(np.unique(found.round(6), axis=0))
+    positions = places(SOURCE, room)
+    assert len(positions) == number == len(np.unique(positions.round(6), axis=0))
 
 
 def test_images_mirror_each_other() -> None:
     """The image of an image is an image of one order more: the whole set maps onto itself."""
-    found = places(SOURCE, HARD.model_copy(update={"order": 4}))
+    positions = places(SOURCE, HARD.model_copy(update={"order": 4}))
     few = places(SOURCE, HARD.model_copy(update={"order": 3}))
     for axis, size in enumerate(HARD.size_metres):
         for wall in (0.0, size):
             mirrored = few.copy()
             mirrored[:, axis] = 2 * wall - mirrored[:, axis]
-            gaps = np.abs(mirrored[:, None] - found).max(axis=2).min(axis=1)
+            gaps = np.abs(mirrored[:, None] - positions).max(axis=2).min(axis=1)
             assert gaps.max() < 1e-9
 
 
 def test_reflections_come_later_and_softer() -> None:
-    found = RoomHead(Microphone(), HARD).responses(SOURCE, RATE_HZ)
-    expected = np.zeros_like(found)
-    for arrival in arrivals(SOURCE, HARD):
-        metres = arrival.direction.distance_metres
+    responses_of_room = RoomHead(Microphone(), HARD).responses(SOURCE, RATE_HZ)
+    expected = np.zeros_like(responses_of_room)
+    for image in image_sources(SOURCE, HARD):
+        metres = image.direction.distance_metres
         later = (metres - 2.5) / SPEED_OF_SOUND
         at = round(LEAD_SECONDS * RATE_HZ) + round(later * RATE_HZ)
-        expected[:, at] += arrival.reflection * 2.5 / metres
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert np.argmax(np.abs(found[0])) == round(LEAD_SECONDS * RATE_HZ)
+        expected[:, at] += image.reflection * 2.5 / metres
+    np.testing.assert_allclose(responses_of_room, expected, atol=1e-12)
+    assert np.argmax(np.abs(responses_of_room[0])) == round(LEAD_SECONDS * RATE_HZ)
 
 
 def test_without_reflection_a_room_is_no_room() -> None:
@@ -89,10 +90,10 @@ def test_the_direct_sound_is_untouched_and_what_follows_comes_from_the_walls() -
     head = SphericalHead()
     room = RoomSettings(size_metres=(20, 20, 20), reflection=(0.8, 0, 0), order=1)
     outdoors = head.responses(Direction(60, 0, 1.0), RATE_HZ)
-    found = RoomHead(head, room).responses(Direction(60, 0, 1.0), RATE_HZ)
+    responses_of_room = RoomHead(head, room).responses(Direction(60, 0, 1.0), RATE_HZ)
     taps = outdoors.shape[1]
-    assert np.array_equal(found[:, :taps], outdoors)
-    assert np.square(found[:, taps:]).sum() > 1e-4
+    assert np.array_equal(responses_of_room[:, :taps], outdoors)
+    assert np.square(responses_of_room[:, taps:]).sum() > 1e-4
     assert isinstance(RoomHead(head, room), Head)
     assert repr(RoomHead(head, room)).startswith("RoomHead(head=SphericalHead(radius_metres=0.0875")
 
@@ -101,7 +102,9 @@ def test_a_wall_at_the_side_is_heard_by_the_ear_at_that_side() -> None:
     """From ahead, the first reflection comes from the left wall, which is nearer."""
     room = RoomSettings(size_metres=(4, 30, 30), reflection=(0.9, 0, 0), order=1)
     source = Direction(0, 0, 3.0)
-    nearest = min(arrivals(source, room)[1:], key=lambda one: one.direction.distance_metres)
+    nearest = min(
+        image_sources(source, room)[1:], key=lambda image: image.direction.distance_metres
+    )
     assert nearest.direction.azimuth_degrees < -40
     responses = RoomHead(SphericalHead(), room).responses(source, RATE_HZ)
     after = responses - np.pad(
@@ -121,7 +124,7 @@ def test_what_stands_behind_a_wall_comes_before_it() -> None:
         assert room.within(far) == far and far.distance_metres >= room.free_metres
     assert room.within(Direction(10, 0, 0.3)) == Direction(10, 0, 0.3)
     with pytest.raises(AssertionError, match="the source is in the room"):
-        arrivals(Direction(0, 0, 50.0), room)
+        image_sources(Direction(0, 0, 50.0), room)
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,10 @@ def test_optional_fields_may_be_missing(sofa: Path) -> None:
         for name in ("Data.Delay", "ReceiverPosition"):
             del file[name]
         file["SourcePosition"].attrs["Units"] = "degree, degree, meter"  # text, not bytes
-    assert len(read_head(sofa).measured) == 4
+    assert len(read_head(sofa).impulse_responses) == 4
     with h5py.File(sofa, "r+") as file:
         file["Data.Delay"] = np.full((4, 2), 12.0)  # equal for all responses: ignored
-    assert len(read_head(sofa).measured) == 4
+    assert len(read_head(sofa).impulse_responses) == 4
 
 
 @pytest.mark.parametrize(

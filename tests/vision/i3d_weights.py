@@ -1,4 +1,4 @@
-"""I3D's weights as others publish them, random, under the names of either layout."""
+"""Random I3D weights under the names of either published layout."""
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ def first_letter(layout: str, name: str) -> str:
 
 
 def published(layout: str) -> State:
-    """A trunk with random weights under the names of a layout, as its authors' program saves it."""
+    """Make a trunk with random weights under the names of a layout."""
     generator = torch.Generator().manual_seed(0)
     state: State = {}
 

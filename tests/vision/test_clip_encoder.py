@@ -1,4 +1,4 @@
-"""CLIP: pictures and words embedded as transformers embeds them; what is wrong is one line."""
+"""CLIP: embeddings equal those of transformers; errors are one line."""
 
 import logging
 import math
@@ -40,9 +40,9 @@ def pictures(height: int, width: int) -> Tensor:
     return (255 * smooth).byte()
 
 
-def at_one_length(found: Any) -> Tensor:
-    """What a method of transformers found; up to version 4 it is the vectors themselves."""
-    vectors = getattr(found, "pooler_output", found)
+def rescaled(output: Any) -> Tensor:
+    """Scale embeddings of transformers; up to version 4 the output is the vectors themselves."""
+    vectors = getattr(output, "pooler_output", output)
     return vectors / vectors.norm(dim=1, keepdim=True) * math.sqrt(vectors.shape[1])
 
 
@@ -50,14 +50,16 @@ def at_one_length(found: Any) -> Tensor:
 def test_pictures_are_embedded_as_by_its_package(
     folder: Path, published: Any, height: int, width: int
 ) -> None:
-    seen = pictures(height, width)
+    images = pictures(height, width)
     processor = transformers.CLIPProcessor.from_pretrained(folder)
     with torch.no_grad():
-        expected = published.get_image_features(**processor(images=list(seen), return_tensors="pt"))
-    found = load_clip(str(folder))(seen)
-    assert found.shape == (3, 24)
-    torch.testing.assert_close(found, at_one_length(expected), rtol=1e-4, atol=1e-5)
-    assert (found[0] - found[1]).norm() > 100 * 1e-5  # pictures are told apart
+        expected = published.get_image_features(
+            **processor(images=list(images), return_tensors="pt")
+        )
+    embeddings = load_clip(str(folder))(images)
+    assert embeddings.shape == (3, 24)
+    torch.testing.assert_close(embeddings, rescaled(expected), rtol=1e-4, atol=1e-5)
+    assert (embeddings[0] - embeddings[1]).norm() > 100 * 1e-5  # pictures are distinguished
 
 
 def test_words_are_embedded_as_by_its_package(folder: Path, published: Any) -> None:
@@ -67,18 +69,18 @@ def test_words_are_embedded_as_by_its_package(folder: Path, published: Any) -> N
         expected = published.get_text_features(
             **processor(text=sentences, return_tensors="pt", padding=True)
         )
-    found = embed_words(WORDS, str(folder))
-    torch.testing.assert_close(found, at_one_length(expected), rtol=1e-4, atol=1e-5)
+    embeddings = embed_words(WORDS, str(folder))
+    torch.testing.assert_close(embeddings, rescaled(expected), rtol=1e-4, atol=1e-5)
     # One by one there is nothing to pad.
     alone = torch.cat([embed_words([word], str(folder)) for word in WORDS])
-    torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
-    assert (found[0] - found[2]).norm() > 1e-2
+    torch.testing.assert_close(embeddings, alone, rtol=1e-4, atol=1e-5)
+    assert (embeddings[0] - embeddings[2]).norm() > 1e-2
     bare = embed_words(["a photo of a violin."], str(folder), template="{}")
-    torch.testing.assert_close(bare, found[:1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(bare, embeddings[:1], rtol=1e-4, atol=1e-5)
 
 
 def test_words_with_the_end_token_of_openais_files(tmp_path: Path, folder: Path) -> None:
-    """Their config says 2 where the tokenizer says the last; both read the same vector."""
+    """Their config has 2 where the tokenizer has the last token; both read the same vector."""
     write_tiny_clip(tmp_path / "old", eos_token_id=2)
     torch.testing.assert_close(
         embed_words(WORDS, str(tmp_path / "old")), embed_words(WORDS, str(folder))
@@ -86,8 +88,8 @@ def test_words_with_the_end_token_of_openais_files(tmp_path: Path, folder: Path)
 
 
 def test_pictures_and_words_have_one_length(folder: Path) -> None:
-    seen = load_clip(str(folder))(pictures(40, 40))
-    for vectors in (seen, embed_words(WORDS, str(folder))):
+    images = load_clip(str(folder))(pictures(40, 40))
+    for vectors in (images, embed_words(WORDS, str(folder))):
         torch.testing.assert_close(vectors.square().mean(dim=1), torch.ones(3))
         assert vectors.dtype == torch.float32
 
@@ -102,12 +104,12 @@ def test_weights_in_half_precision_come_as_float32(tmp_path: Path, published: An
 
 
 def test_it_is_made_without_weights_and_filled_from_ours(folder: Path) -> None:
-    loaded, made = load_clip(str(folder)), ClipImageEncoder(TINY_IMAGE_SETTINGS)
+    loaded, built = load_clip(str(folder)), ClipImageEncoder(TINY_IMAGE_SETTINGS)
     assert loaded.settings == TINY_IMAGE_SETTINGS
-    seen = pictures(32, 32)
-    assert not torch.allclose(made(seen), loaded(seen), atol=1e-2)
-    made.load_state_dict(loaded.state_dict())
-    assert torch.equal(made(seen), loaded(seen))
+    images = pictures(32, 32)
+    assert not torch.allclose(built(images), loaded(images), atol=1e-2)
+    built.load_state_dict(loaded.state_dict())
+    assert torch.equal(built(images), loaded(images))
 
 
 def test_other_activations_are_the_files_own(tmp_path: Path) -> None:
@@ -153,21 +155,21 @@ def test_vit_b_32_has_as_many_parameters_as_openais() -> None:
 def test_it_loads_without_a_word(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = transformers.utils.logging
     before = log.get_verbosity(), log.is_progress_bar_enabled()
-    told: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())
+    handler.emit = lambda record: messages.append(record.getMessage())
     log.add_handler(handler)
     capfd.readouterr()
     embed_words(WORDS, str(folder))
     load_clip(str(folder))
-    assert capfd.readouterr() == ("", "") and told == []
+    assert capfd.readouterr() == ("", "") and messages == []
     assert (log.get_verbosity(), log.is_progress_bar_enabled()) == before
     transformers.CLIPVisionModelWithProjection.from_pretrained(folder)
-    assert told  # of the other half, which is left over
+    assert messages  # about the unused weights of the other network
     log.remove_handler(handler)
 
 
-# What is wrong is one line.
+# Errors of one line
 
 
 def refused(name: str | Path, match: str) -> None:
@@ -195,12 +197,14 @@ def test_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./folder/nowhere", "../nowhere", "imagenet"])
-def test_what_is_no_folder_and_no_id(name: str) -> None:
-    refused(name, rf"cannot load CLIP '{name}': it is no folder here and no id of a hub")
+def test_neither_a_folder_nor_a_hub_id(name: str) -> None:
+    refused(name, rf"cannot load CLIP '{name}': it is neither a folder nor a hub id")
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
-    refused(tmp_path, r"cannot load CLIP '.* an id of a hub in reach: openai/clip-vit-base-patch32")
+    refused(
+        tmp_path, r"cannot load CLIP '.* hub id that can be reached: openai/clip-vit-base-patch32"
+    )
 
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
@@ -233,7 +237,8 @@ def test_words_without_a_tokenizer(tmp_path: Path, folder: Path) -> None:
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (tmp_path / "mute" / name).unlink()
     with pytest.raises(
-        InputError, match=r"has no tokenizer of its own: 2 tokens, .* put its tokenizer\.json"
+        InputError,
+        match=r"has no tokenizer for its weights: it has 2 tokens .* put its tokenizer\.json",
     ) as stop:
         embed_words(WORDS, str(tmp_path / "mute"))
     assert "\n" not in str(stop.value)

@@ -1,4 +1,4 @@
-"""I3D: both published layouts load and give what a network written by their names gives."""
+"""I3D: both published layouts load and equal a network written from their names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ def states() -> dict[str, State]:
 
 @pytest.fixture(scope="module")
 def files(states: dict[str, State], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each layout in a file as its authors publish it."""
+    """Write each layout to a file as its authors publish it."""
     folder = tmp_path_factory.mktemp("i3d")
     torch.save(with_heads("pytorch-i3d", states["pytorch-i3d"]), folder / "rgb_imagenet.pt")
     query = with_heads("fame", states["fame"])
@@ -49,7 +49,7 @@ def files(states: dict[str, State], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def zeros_around(layout: str, num_cells: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and behind along one axis."""
+    """Return the zeros before and after along one axis."""
     if layout == "fame":
         total = max(kernel - stride, 0)
     else:  # as many as TensorFlow's SAME adds
@@ -64,7 +64,7 @@ def padded(layout: str, x: Tensor, kernel: tuple[int, ...], stride: tuple[int, .
 
 
 def by_names(layout: str, state: State, x: Tensor) -> Tensor:
-    """The network computed step by step from published names: the referee."""
+    """Compute the network step by step from published names, as a reference."""
 
     def unit(x: Tensor, name: str, stride: int = 1) -> Tensor:
         weight = state[f"{name}.conv3d.weight"]
@@ -108,18 +108,18 @@ def frames(num: int = 9, height: int = 40, width: int = 55) -> np.ndarray:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_published_weights_give_what_their_names_say(
+def test_published_weights_equal_a_network_from_their_names(
     layout: str, states: dict[str, State], files: dict[str, Path]
 ) -> None:
     model = load_i3d(files[layout])
     assert not model.training
     x = torch.randn(1, 3, 9, 33, 50, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        found, expected = model(x), by_names(layout, states[layout], x)
-    assert found.shape == expected.shape
+        result, expected = model(x), by_names(layout, states[layout], x)
+    assert result.shape == expected.shape
     assert expected.std() > 0.1  # the signal is alive, so that a wrong layer shows
     # The same operations; only memory layouts may differ.
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_numbers_of_the_reference(states: dict[str, State]) -> None:
@@ -141,18 +141,18 @@ def test_shapes_of_maps(num_frames: int, fixed: int, same: int) -> None:
             assert model(x).shape == (1, 1024, num_maps, 2, 3)
 
 
-def test_motion_features_are_the_strongest_of_all_places(files: dict[str, Path]) -> None:
+def test_motion_features_are_max_pooled_over_space(files: dict[str, Path]) -> None:
     model = load_i3d(files["fame"])
     pictures = frames(18, 24, 36)
-    found = motion_features(pictures, model)
+    result = motion_features(pictures, model)
     scaled = torch.from_numpy(pictures).permute(3, 0, 1, 2)[None] / 255
     mean, std = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
     scaled = (scaled - torch.tensor(mean).view(3, 1, 1, 1)) / torch.tensor(std).view(3, 1, 1, 1)
     with torch.no_grad():
         expected = model(scaled)[0].amax((2, 3))
-    torch.testing.assert_close(found, expected)
-    assert found.shape == (1024, 3) and not found.requires_grad
-    assert torch.equal(motion_features(pictures, model), found)  # nothing was learned meanwhile
+    torch.testing.assert_close(result, expected)
+    assert result.shape == (1024, 3) and not result.requires_grad
+    assert torch.equal(motion_features(pictures, model), result)  # nothing was learned meanwhile
     cut = motion_features(pictures, model, max_frames=8)
     assert torch.equal(cut, motion_features(pictures[:8], model))
 
@@ -189,17 +189,17 @@ def of_flow(state: State) -> State:
     return state | {name: state[name][:, :2]}
 
 
-def with_a_stranger(state: State) -> State:
+def with_unknown_name(state: State) -> State:
     return state | {"mixed_6a.weight": torch.ones(1)}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (renamed, r"is no I3D: it needs 'conv3d_1a_7x7\.conv3d\.weight' \(layout of FAME\) or "),
+        (renamed, r"none of its names is 'conv3d_1a_7x7\.conv3d\.weight' \(layout of FAME\) or "),
         (short_of_one, r"missing: layers\.mixed_4d\.branches\.2\.1\.conv\.weight$"),
         (of_flow, r"of another shape: layers\.conv_1a\.conv\.weight \(64 x 2 x .* 64 x 3 x"),
-        (with_a_stranger, r"unknown: layers\.mixed_6a\.weight"),
+        (with_unknown_name, r"unknown: layers\.mixed_6a\.weight"),
     ],
 )
 def test_other_files_are_one_clear_line(

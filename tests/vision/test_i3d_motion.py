@@ -1,4 +1,4 @@
-"""Motion features of a whole video: the pictures that I3D is shown, and how large."""
+"""Motion features of a video: the pictures that I3D receives, and their size."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avsep.vision.i3d import I3D, load_i3d, motion_features, motion_of_pictures
+from avsep.vision.i3d import I3D, load_i3d, motion_features, video_motion_features
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,11 @@ def noise(num: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num, height, width, 3), dtype=np.uint8)
 
 
-def test_small_pictures_are_shown_as_they_are(model: I3D) -> None:
+def test_small_pictures_are_not_resized(model: I3D) -> None:
     pictures = noise(9, 24, 36)
-    assert torch.equal(motion_of_pictures(iter(pictures), model), motion_features(pictures, model))
+    assert torch.equal(
+        video_motion_features(iter(pictures), model), motion_features(pictures, model)
+    )
 
 
 def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -33,24 +35,24 @@ def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 def test_the_longer_side_is_shrunk_to_320(model: I3D) -> None:
     pictures = noise(2, 20, 640)
     shrunk = np.stack([resized(picture, 320, 10) for picture in pictures])
-    assert torch.equal(motion_of_pictures(pictures, model), motion_features(shrunk, model))
+    assert torch.equal(video_motion_features(pictures, model), motion_features(shrunk, model))
 
 
 def test_pictures_of_other_sizes_are_brought_to_the_first(model: I3D) -> None:
     (first,), (second,) = noise(1, 20, 30), noise(1, 50, 40)
     expected = motion_features(np.stack([first, resized(second, 30, 20)]), model)
-    assert torch.equal(motion_of_pictures([first, second], model), expected)
+    assert torch.equal(video_motion_features([first, second], model), expected)
 
 
-def test_no_picture_is_taken_behind_the_160th(model: I3D) -> None:
+def test_no_picture_is_read_after_the_160th(model: I3D) -> None:
     def coming() -> Iterator[np.ndarray]:
         yield from noise(160, 2, 2)
-        raise AssertionError("a picture too many was asked for")
+        raise AssertionError("more pictures were read than needed")
 
-    assert motion_of_pictures(coming(), model).shape == (1024, 20)
+    assert video_motion_features(coming(), model).shape == (1024, 20)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 700)])
 def test_the_thinnest_picture_has_features(model: I3D, height: int, width: int) -> None:
-    found = motion_of_pictures(noise(1, height, width), model)
-    assert found.shape == (1024, 1) and found.isfinite().all()
+    features = video_motion_features(noise(1, height, width), model)
+    assert features.shape == (1024, 1) and features.isfinite().all()

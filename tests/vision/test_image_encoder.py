@@ -1,4 +1,4 @@
-"""The small image encoder: shapes, frozen for ever, files that come back, drawn musicians told."""
+"""The small image encoder: shapes, freezing, files, and categories of drawn musicians."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_crops_of_any_size_give_one_size_of_maps(height, width):
     assert encoder.logits(maps).shape == (3, SMALL.num_categories)
 
 
-def test_each_crop_is_seen_by_itself(shipped):
+def test_crops_do_not_depend_on_each_other(shipped):
     crops = some_crops(112, 112)
     torch.testing.assert_close(shipped(crops)[1:2], shipped(crops[1:2]))
 
@@ -104,7 +104,7 @@ def test_the_shipped_encoder_fits(shipped):
     assert shipped(some_crops(112, 112)).shape == (3, shipped.num_channels, 7, 7)
 
 
-def test_a_drawn_musician_is_told_by_the_instrument(shipped):
+def test_drawn_musicians_are_recognised_by_their_instrument(shipped):
     settings = StageSettings(width_pixels=448, height_pixels=252, duration_seconds=0.5)
     crops = []
     for number, category in enumerate(CATEGORIES):
@@ -115,7 +115,7 @@ def test_a_drawn_musician_is_told_by_the_instrument(shipped):
         crop = Image.fromarray(stage.frame(0.0)).crop(area).resize((112, 112))
         crops.append(np.array(crop))
     pictures = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-    told = shipped.logits(shipped(pictures)).argmax(dim=1).tolist()
-    right = [told[number] == number for number in range(len(CATEGORIES))]
+    predicted = shipped.logits(shipped(pictures)).argmax(dim=1).tolist()
+    right = [predicted[number] == number for number in range(len(CATEGORIES))]
     assert right[CATEGORIES.index("violin")]
     assert sum(right) >= len(CATEGORIES) - 1

@@ -1,4 +1,4 @@
-"""Published weights: every way they are saved is read, nothing in them is run, misfits are told."""
+"""Published weights: every layout is read, no code in them is run, mismatches are errors."""
 
 import pickle
 from pathlib import Path
@@ -27,9 +27,9 @@ def test_state_dicts_are_read_bare_or_wrapped(
         optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1).state_dict()
         saved = {"epoch": 3, "arch": "I3D", wrapper: saved, "optimizer": optimizer}
     torch.save(saved, tmp_path / "a.pth.tar")
-    found = read_weights(tmp_path / "a.pth.tar")
-    assert found.keys() == weights.keys()
-    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    loaded = read_weights(tmp_path / "a.pth.tar")
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
 
 
 def test_files_of_old_pytorch_and_safetensors_are_read(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_files_of_old_pytorch_and_safetensors_are_read(tmp_path: Path) -> None:
 
 
 class Trap:
-    """What a malicious file holds: unpickling it makes a file."""
+    """Payload of a malicious file: unpickling it creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +82,7 @@ def test_files_without_weights_and_missing_files(tmp_path: Path) -> None:
             read_weights(missing)
 
 
-def test_fit_tells_what_is_missing_unknown_and_misshapen() -> None:
+def test_fit_reports_missing_unknown_and_misshapen_names() -> None:
     weights = {name: w for name, w in tiny().state_dict().items() if name != "0.bias"}
     weights["1.weight"] = torch.ones(5)
     weights |= {f"head.{index}": torch.ones(1) for index in range(5)}
@@ -94,7 +94,7 @@ def test_fit_tells_what_is_missing_unknown_and_misshapen() -> None:
     )
 
 
-def test_fit_fills_the_model_and_forgives_missing_counters() -> None:
+def test_fit_loads_weights_without_batch_counters() -> None:
     model, weights = tiny(), tiny().state_dict()
     counters = [name for name in weights if name.endswith("num_batches_tracked")]
     assert counters

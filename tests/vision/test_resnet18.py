@@ -1,4 +1,4 @@
-"""ResNet-18: torchvision's network and weights at twice the resolution, frozen for good."""
+"""ResNet-18: torchvision's network and weights at twice the resolution, frozen."""
 
 import socket
 from pathlib import Path
@@ -14,7 +14,7 @@ from avsep.vision.resnet18 import IMAGENET_MEAN, IMAGENET_STD, ResNet18Dilated
 
 @pytest.fixture(scope="module")
 def published() -> ResNet:
-    """A network of torchvision's with weights and statistics of its own."""
+    """Make a network of torchvision with random weights and statistics."""
     torch.manual_seed(0)
     network = resnet18(weights=None)
     with torch.no_grad():
@@ -56,10 +56,10 @@ def test_every_second_cell_is_what_torchvision_computes(
         maps = published.maxpool(published.relu(published.bn1(published.conv1(maps))))
         for stage in (published.layer1, published.layer2, published.layer3, published.layer4):
             maps = stage(maps)
-    found = encoder(pictures)
-    assert found.shape[2:] == (4, 4) and maps.shape[2:] == (2, 2)
+    result = encoder(pictures)
+    assert result.shape[2:] == (4, 4) and maps.shape[2:] == (2, 2)
     # The same sums in another order: float32 over thousands of terms.
-    torch.testing.assert_close(found[..., ::2, ::2], maps, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result[..., ::2, ::2], maps, rtol=1e-4, atol=1e-4)
 
 
 def test_it_stays_frozen_in_training() -> None:
@@ -79,7 +79,7 @@ def test_a_file_that_does_not_fit(tmp_path: Path, published: ResNet) -> None:
         ResNet18Dilated().load_imagenet(tmp_path / "a.pth")
 
 
-def test_without_file_and_network_it_says_what_to_fetch(
+def test_without_file_and_network_the_error_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -101,6 +101,6 @@ def test_weights_fetched_before_are_found_without_network(
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / ResNet18_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]).symlink_to(weights_file)
-    found, expected = ResNet18Dilated().load_imagenet(), ResNet18Dilated()
+    cached, expected = ResNet18Dilated().load_imagenet(), ResNet18Dilated()
     expected.load_imagenet(weights_file)
-    assert torch.equal(found(crops()), expected(crops()))
+    assert torch.equal(cached(crops()), expected(crops()))

@@ -1,4 +1,4 @@
-"""Random weights of a tiny CLIP, in the form in which published ones come."""
+"""Random weights of a tiny CLIP in the layout of published ones."""
 
 import json
 import string
@@ -19,12 +19,12 @@ TINY_IMAGE_SETTINGS = ClipImageSettings(
     feed_forward_width=48,
     num_channels=24,
 )
-# As CLIP's own are made: letters, letters that end a word, merged pairs in the order of merging.
+# As in CLIP's vocabulary: letters, letters that end a word, then merged pairs in their order.
 MERGES = ("p h", "ph o", "t o</w>", "pho to</w>", "o f</w>", "i n</w>", "l in</w>", "v i")
 
 
 def write_tiny_clip(folder: Path, **text: Any) -> None:
-    """Weights and settings by their own package; the tokenizer's files as published ones are."""
+    """Write weights and settings by transformers, and tokenizer files like published ones."""
     tokens = write_tokenizer(folder)
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     shape |= {"intermediate_size": 48, "projection_dim": 24}
@@ -44,7 +44,7 @@ def write_tiny_clip(folder: Path, **text: Any) -> None:
 
 
 def write_tokenizer(folder: Path) -> list[str]:
-    """vocab.json, merges.txt and which class reads them; gives the tokens in order."""
+    """Write vocab.json, merges.txt and the tokenizer's class; return the tokens in order."""
     letters = [*string.ascii_lowercase, *string.digits, "."]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
     tokens += [pair.replace(" ", "") for pair in MERGES] + ["<|startoftext|>", "<|endoftext|>"]

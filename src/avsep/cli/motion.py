@@ -29,15 +29,15 @@ def motion(
 
     Example: `avsep motion music --weights I3D_pretrained.pth.tar`
     """
-    from avsep.cues.i3d_features import add_motion, open_for_motion
+    from avsep.cues.i3d_features import clips_with_pictures, write_motion_features
     from avsep.devices import find_device
     from avsep.vision.i3d import load_i3d
 
-    clips = open_for_motion(data)
+    clips = clips_with_pictures(data)
     missing = [clip for clip in clips if clip.i3d_features is None]
     model = load_i3d(weights).to(find_device(device))
     done = []
-    for outcome in track(add_motion(data, missing, model), len(missing), "clips"):
+    for outcome in track(write_motion_features(data, missing, model), len(missing), "clips"):
         if outcome.error:
             print_error(outcome.error)
         done.append(outcome)

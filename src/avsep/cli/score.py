@@ -96,11 +96,11 @@ def score(
     Example: `avsep score --reference truth --estimate out/duet other-tool/duet --metric si-sdr`
     """
     from avsep.evaluation.stems import score_tables
-    from avsep.evaluation.stems.file_scores import ScoreSettings, score_files
+    from avsep.evaluation.stems.file_scores import FileScoreSettings, score_files
     from avsep.evaluation.stems.folder_scores import score_songs
     from avsep.evaluation.stems.stem_folders import are_folders, match_folders
 
-    settings = ScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
+    settings = FileScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
     if out is not None:
         score_tables.check_output(out)
     references, estimates = reference or [], estimate or []
@@ -109,7 +109,7 @@ def score(
         scored = score_songs(songs, settings)
         done = tuple(track(scored, total=len(songs), what="songs scored"))
         answer, rows = score_tables.folder_json(done), score_tables.folder_rows(done)
-        tables, warnings = score_tables.folder_tables(done), score_tables.folder_remarks(done)
+        tables, warnings = score_tables.folder_tables(done), score_tables.folder_warnings(done)
     else:
         scores = score_files(references, estimates, settings)
         answer, rows = score_tables.file_json(scores), score_tables.file_rows(scores)

@@ -15,7 +15,7 @@ from torch import Tensor
 from avsep.data.clips import ClipFiles, frame_paths, read_picture
 from avsep.media.audio import AudioReader
 from avsep.media.frames import FrameSettings, iterate_frames
-from avsep.media.opening import Source, open_media
+from avsep.media.opening import MediaSource, open_media
 from avsep.media.streams import audio_streams
 from avsep.records import Box, VisibleObject
 
@@ -173,7 +173,7 @@ def extract_clip_crops(
 
 
 def extract_crops(
-    video: Source,
+    video: MediaSource,
     objects: Sequence[VisibleObject],
     settings: CropSettings | None = None,
     *,
@@ -337,7 +337,7 @@ def _spans(
     yield max(end, _SLACK_SECONDS), last
 
 
-def _sound_start_seconds(video: Source) -> float:
+def _sound_start_seconds(video: MediaSource) -> float:
     """Return when the sound of a file starts on its time line; 0 where it has none."""
     with open_media(video) as container:
         if not audio_streams(container):

@@ -1,4 +1,4 @@
-"""Motion features for the clips of a prepared folder that have none yet, a file each."""
+"""Compute I3D motion features of the clips of a prepared folder, one file each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,80 +13,98 @@ from avsep.data.clips import ClipFiles, frame_paths, read_picture
 from avsep.data.prepared import INDEX_NAME, i3d_features_path, read_prepared
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file, make_folder
-from avsep.vision.i3d import I3D, MOTION_RATE_HZ, motion_of_pictures
+from avsep.vision.i3d import I3D, MOTION_RATE_HZ, video_motion_features
 
-# A video of 3 seconds has no picture at 3 seconds, whatever the last bit of its length says.
+# A video of 3 seconds has no picture at 3 seconds, even if rounding makes it slightly longer.
 _SLACK_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
 class MotionOutcome:
-    """What became of one clip: a file of features, or the reason why there is none."""
+    """Result for one clip: its file of features, or an error.
+
+    Attributes:
+        clip: name of the clip.
+        file: the file that was written; None after an error.
+        error: the error message; empty on success.
+    """
 
     clip: str
     file: Path | None = None
     error: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """For a program to read."""
+        """Return the result as JSON values."""
         file = None if self.file is None else str(self.file)
         return {"clip": self.clip, "file": file, "error": self.error or None}
 
 
-def open_for_motion(folder: Path) -> tuple[ClipFiles, ...]:
-    """The clips of a prepared folder that are seen.
+def clips_with_pictures(folder: Path) -> tuple[ClipFiles, ...]:
+    """Return the clips of a prepared folder that have pictures.
 
-    An InputError for any other folder, toyband's among them, and for one of sounds alone.
+    Raises:
+        InputError: not a prepared folder (toyband folders are not), or no clip has pictures.
     """
     if not (folder / INDEX_NAME).is_file():
         raise InputError(
             f"'{folder}' holds no {INDEX_NAME}, the list of a prepared folder (docs/data.md): give "
-            "one; motion features have no place in toyband folders and others"
+            "a prepared folder; toyband and other folders cannot store motion features"
         )
     clips = tuple(clip for clip in read_prepared(folder) if clip.is_visible)
     if not clips:
         raise InputError(
-            f"'{folder}' holds clips that are heard and not seen: motion features are made of "
-            "pictures, give a folder that has some"
+            f"'{folder}' holds clips without pictures: motion features are computed from pictures, "
+            "give a folder that has some"
         )
     return clips
 
 
-def add_motion(folder: Path, clips: Sequence[ClipFiles], model: I3D) -> Iterator[MotionOutcome]:
-    """Compute and write the features of each clip in turn, [1024, k] float32, whole or not at all.
+def write_motion_features(
+    folder: Path, clips: Sequence[ClipFiles], model: I3D
+) -> Iterator[MotionOutcome]:
+    """Compute and write the features of each clip, [1024, k] float32, one file at a time.
 
-    A clip whose pictures cannot be read stops no other; a folder that takes no files is an
-    InputError.
+    A clip whose pictures cannot be read yields an error, and the next one follows.
+
+    Raises:
+        InputError: the folder is not writable.
     """
     for clip in clips:
         try:
-            features = motion_of_clip(clip, model)
+            features = clip_motion_features(clip, model)
         except InputError as error:
             yield MotionOutcome(clip.name, error=f"clip '{clip.name}': {error}")
             continue
         path = i3d_features_path(folder, clip.name)
+        # Outside the `try`: a folder that cannot be written fails for every clip.
         make_folder(path.parent)
         with atomic_file(path) as part, part.open("wb") as file:
             np.save(file, features.cpu().numpy())
         yield MotionOutcome(clip.name, path)
 
 
-def motion_of_clip(clip: ClipFiles, model: I3D) -> Float32[Tensor, "D k"]:
-    """Motion features of a clip that lies as a folder of pictures; InputError for a bad one."""
+def clip_motion_features(clip: ClipFiles, model: I3D) -> Float32[Tensor, "D k"]:
+    """Compute the motion features of a clip stored as a folder of pictures.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
     assert clip.frame_rate_hz is not None, "a folder of pictures has a frame rate"
     paths = frame_paths(clip)
-    numbers = pictures_each_second(len(paths), clip.frame_rate_hz)
-    return motion_of_pictures((read_picture(paths[number]) for number in numbers), model)
+    numbers = one_picture_a_second(len(paths), clip.frame_rate_hz)
+    # Read one at a time, so that only resized pictures are held in memory.
+    return video_motion_features((read_picture(paths[number]) for number in numbers), model)
 
 
-def pictures_each_second(num_pictures: int, frame_rate_hz: float) -> Int64[np.ndarray, " K"]:
-    """Which pictures are nearest to 0, 1, 2, ... seconds, as long as they last.
+def one_picture_a_second(num_pictures: int, frame_rate_hz: float) -> Int64[np.ndarray, " K"]:
+    """Return the indices of the pictures nearest to 0, 1, 2, ... seconds.
 
-    >>> pictures_each_second(20, 8.0).tolist()
+    >>> one_picture_a_second(20, 8.0).tolist()
     [0, 8, 16]
     """
     duration_seconds = num_pictures / frame_rate_hz
     num_times = max(1, ceil((duration_seconds - _SLACK_SECONDS) * MOTION_RATE_HZ))
     times_seconds = np.arange(num_times) / MOTION_RATE_HZ
+    # floor(x + 0.5) and not np.round, which rounds halves to even numbers.
     numbers = np.floor(times_seconds * frame_rate_hz + 0.5).astype(np.int64)
     return numbers.clip(0, num_pictures - 1)

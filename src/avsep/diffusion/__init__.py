@@ -1,1 +1,1 @@
-"""From noise to data: schedules, training targets, samplers, flow matching; tensors alone."""
+"""Diffusion and flow matching on plain tensors: probability paths, targets, samplers."""

@@ -10,29 +10,41 @@ from torch import Generator, Tensor
 
 from avsep.errors import InputError, unknown_name
 
-# How much noise each step of diffusion adds: the variances beta of three schedules, float64
-
-
-# No step takes away more than this part of the variance (Nichol and Dhariwal 2021, section 3.2).
+# Upper bound of a beta (Nichol and Dhariwal 2021, section 3.2). Without it the last beta of the
+# sigmoid and cosine schedules is 1 and the noisiest x contains no signal.
 MAXIMUM_BETA = 0.999
+
+# Smallest divisor when the data is recovered from a noise prediction. All schedules end above it
+# (sigmoid 5.5e-4, cosine 4.9e-5); a flow starts at signal 0, where noise determines no data.
+MINIMUM_SIGNAL = 1e-6
+
+Target = Literal["noise", "data", "mask", "velocity"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+
+# Noise schedules: the variances beta of the steps of a diffusion
+
+# All are computed in float64: in float32 their last entries differ in the fourth digit.
 
 
 def sigmoid_schedule(num_times: int) -> Float64[Tensor, " times"]:
-    """What DAVIS has: a sigmoid over 0 to 3 at temperature 1, turned down (Jabri et al. 2022)."""
-    passed = torch.linspace(0, 1, num_times + 1, dtype=torch.float64)
+    """Return the betas of DAVIS: a falling sigmoid over 0 to 3, temperature 1 (Jabri 2022)."""
+    progress = torch.linspace(0, 1, num_times + 1, dtype=torch.float64)
     start, end, temperature = 0.0, 3.0, 1.0
-    height = torch.sigmoid((start + (end - start) * passed) / temperature)
-    return _betas((height[-1] - height) / (height[-1] - height[0]))
+    curve = torch.sigmoid((start + (end - start) * progress) / temperature)
+    return _betas((curve[-1] - curve) / (curve[-1] - curve[0]))
 
 
 def cosine_schedule(num_times: int) -> Float64[Tensor, " times"]:
-    """The signal's part falls as a squared cosine (Nichol and Dhariwal 2021, equation 17)."""
-    passed = torch.linspace(0, 1, num_times + 1, dtype=torch.float64)
-    return _betas(torch.cos((passed + 0.008) / 1.008 * math.pi / 2) ** 2)
+    """Return betas whose alpha-bar is a squared cosine (Nichol and Dhariwal 2021, equation 17)."""
+    progress = torch.linspace(0, 1, num_times + 1, dtype=torch.float64)
+    # The offset 0.008 keeps the first betas from vanishing; the paper's value.
+    return _betas(torch.cos((progress + 0.008) / 1.008 * math.pi / 2) ** 2)
 
 
 def linear_schedule(num_times: int) -> Float64[Tensor, " times"]:
-    """Betas evenly from 1e-4 to 0.02 for 1000 times (Ho et al. 2020), larger for fewer."""
+    """Return evenly spaced betas, 1e-4 to 0.02 for 1000 times (Ho et al. 2020)."""
+    # Larger for fewer times, so that the sum of the betas stays the same.
     scale = 1000 / num_times
     betas = torch.linspace(1e-4 * scale, 0.02 * scale, num_times, dtype=torch.float64)
     return betas.clamp(max=MAXIMUM_BETA)
@@ -46,60 +58,64 @@ SCHEDULES: dict[str, Callable[[int], Tensor]] = {
 
 
 def _betas(alpha_bar: Float64[Tensor, " one_more"]) -> Float64[Tensor, " times"]:
-    """The variances after which alpha_bar, whose first value stands for clean data, is left."""
+    """Return the betas of an alpha-bar curve whose first value belongs to clean data."""
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(0, MAXIMUM_BETA)
+
+
+# Probability paths
 
 
 @runtime_checkable
 class ProbabilityPath(Protocol):
-    """x_t = signal(t) x_0 + spread(t) noise, at times that a sampler visits from noise to data.
+    """x_t = signal(t) x_0 + noise_scale(t) noise, for times between noise and data.
 
-    While data and noise are held, x divided by a scale is a straight line in the *noise level*.
-    Solvers step in it: it is spread / signal for diffusion (the sigma of EDM, Karras et al. 2022)
-    and the spread itself for a flow, where it is a straight line in time.
+    For fixed data and noise, x divided by a scale is linear in the *noise level*, the variable in
+    which the samplers step. It is noise_scale / signal for diffusion (the sigma of EDM, Karras et
+    al. 2022) and noise_scale for a flow, which is linear in time as well.
     """
 
     def signal(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
-        """The data's weight at each time, in the time's dtype."""
+        """Return the weight of the data at each time, in the time's dtype."""
         ...
 
     def noise_scale(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
-        """The noise's weight at each time, in the time's dtype."""
+        """Return the weight of the noise at each time, in the time's dtype."""
         ...
 
     def velocity_weights(
         self, time: Float[Tensor, "*times"]
     ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
-        """The weights of data and noise in the velocity that a network may be trained to say."""
+        """Return the weights of data and noise in the velocity target."""
         ...
 
     def noise_level(self, time: float) -> float:
-        """The variable in which solvers step; it falls from noise to data."""
+        """Return the noise level of a time; it falls from noise to data."""
         ...
 
     def time_at(self, noise_level: float) -> float:
-        """The time of a noise level."""
+        """Return the time of a noise level."""
         ...
 
     def times(self, num_steps: int) -> tuple[float, ...]:
-        """The num_steps + 1 times that a sampler visits, from noise to data.
+        """Return the num_steps + 1 times of a sampler, from noise to data.
 
-        Raises InputError where there are not so many steps.
+        Raises:
+            InputError: fewer or more steps than the path has.
         """
         ...
 
     def sample_times(
         self, num: int, generator: Generator, device: torch.device, timestep_power: float = 1.0
     ) -> Float[Tensor, " num"]:
-        """Times to train at; even at noisiness 1, more of them noisy above it.
+        """Draw times to train at: uniform for a timestep_power of 1, noisier above it.
 
-        A time lies u ** (1 / noisiness) of the way from data to noise, u even in 0..1: the share of
-        times in the noisier half is 1 - 0.5 ** noisiness.
+        The distance from data is u ** (1 / timestep_power) of the path, u uniform in 0..1; the
+        share of times in the noisier half is 1 - 0.5 ** timestep_power.
         """
         ...
 
     def weights(self, time: float) -> tuple[float, float]:
-        """Signal and spread at one time, as numbers."""
+        """Return signal and noise_scale at one time as Python floats."""
         at = torch.tensor(time, dtype=torch.float64)
         return float(self.signal(at)), float(self.noise_scale(at))
 
@@ -109,16 +125,18 @@ class ProbabilityPath(Protocol):
         noise: Float[Tensor, "B *rest"],
         time: Float[Tensor, " B"],
     ) -> Float[Tensor, "B *rest"]:
-        """x_t of a batch, each item at its own time."""
-        signal, noise_scale = over(self.signal(time), clean), over(self.noise_scale(time), clean)
+        """Return x_t of a batch (DAVIS equation 1), each item at its own time."""
+        signal = _expand_like(self.signal(time), clean)
+        noise_scale = _expand_like(self.noise_scale(time), clean)
         return signal * clean + noise_scale * noise
 
 
 class DiffusionPath(ProbabilityPath):
-    """The table of a discrete diffusion (Ho et al. 2020), where signal² + spread² = 1.
+    """Discrete variance-preserving diffusion (Ho et al. 2020): signal² + noise_scale² = 1.
 
-    Times are 0 to num_times - 1, and -1 for clean data. Between them the logarithm of signal to
-    noise runs straight; between -1 and 0, where it has no bound, the noise level itself.
+    Times are 0 to num_times - 1, and -1 for clean data. Between whole times the logarithm of the
+    noise level is interpolated linearly; between -1 and 0, where it has no lower bound, the noise
+    level itself.
     """
 
     def __init__(self, schedule: str = "sigmoid", num_times: int = 1000) -> None:
@@ -127,28 +145,32 @@ class DiffusionPath(ProbabilityPath):
         self.num_times = num_times
         self.beta = SCHEDULES[schedule](num_times)
         self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)
+        # log1p keeps the digits of 1 - alpha_bar at the clean end, where alpha_bar is close to 1.
         self._log_level = (torch.log1p(-self.alpha_bar) - torch.log(self.alpha_bar)) / 2
 
+    # With l the logarithm of the noise level, alpha_bar = sigmoid(-2 l) and
+    # 1 - alpha_bar = sigmoid(2 l): both are exact, where a difference from 1 would cancel.
+
     def signal(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
-        """The square root of alpha_bar."""
+        """Return the square root of alpha_bar (DAVIS equation 1)."""
         return torch.sigmoid(-2 * self._log_level_at(time)).sqrt().to(time.dtype)
 
     def noise_scale(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
-        """The square root of 1 - alpha_bar."""
+        """Return the square root of 1 - alpha_bar (DAVIS equation 1)."""
         return torch.sigmoid(2 * self._log_level_at(time)).sqrt().to(time.dtype)
 
     def velocity_weights(
         self, time: Float[Tensor, "*times"]
     ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
-        """The v of Salimans and Ho 2022: signal noise - spread data."""
+        """Return the weights of v = signal noise - noise_scale data (Salimans and Ho 2022)."""
         return -self.noise_scale(time), self.signal(time)
 
     def noise_level(self, time: float) -> float:
-        """Spread / signal."""
+        """Return noise_scale / signal."""
         return math.exp(self._log_level_at(torch.tensor(time, dtype=torch.float64)))
 
     def time_at(self, noise_level: float) -> float:
-        """The time of a noise level; those beyond the noisiest are held there."""
+        """Return the time of a noise level, at most the noisiest time."""
         table = self._log_level
         if noise_level <= math.exp(table[0]):
             return noise_level / math.exp(table[0]) - 1
@@ -158,12 +180,13 @@ class DiffusionPath(ProbabilityPath):
         return above - 1 + min((float(log_level) - low) / (high - low), 1.0)
 
     def times(self, num_steps: int) -> tuple[float, ...]:
-        """Evenly spaced whole times, rounded down, from num_times - 1 to -1."""
+        """Return evenly spaced whole times, rounded down, from num_times - 1 to -1."""
         if not 1 <= num_steps <= self.num_times:
             raise InputError(
                 f"{num_steps} sampling steps: this diffusion has 1 to {self.num_times}; "
-                f"take {min(max(num_steps, 1), self.num_times)}"
+                f"give {min(max(num_steps, 1), self.num_times)}"
             )
+        # The released DAVIS code truncates linspace(-1, 999, num_steps + 1) to the same times.
         return tuple(
             float(step * self.num_times // num_steps - 1) for step in range(num_steps, -1, -1)
         )
@@ -171,128 +194,137 @@ class DiffusionPath(ProbabilityPath):
     def sample_times(
         self, num: int, generator: Generator, device: torch.device, timestep_power: float = 1.0
     ) -> Float[Tensor, " num"]:
-        """Whole times from 0 to num_times - 1."""
-        ways = _ways_to_noise(num, generator, timestep_power)
-        return (ways * self.num_times).floor().clamp(max=self.num_times - 1).to(device)
+        """Draw whole times from 0 to num_times - 1."""
+        distance = _sample_distances(num, generator, timestep_power)
+        # Clamped because a float32 distance close to 1 can round to num_times.
+        return (distance * self.num_times).floor().clamp(max=self.num_times - 1).to(device)
 
     def _log_level_at(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
-        # Float64 wherever there is such a thing.
-        finest = torch.float32 if time.device.type == "mps" else torch.float64
-        table = self._log_level.to(time.device, finest)
-        time = time.to(finest).clamp(-1, self.num_times - 1)
+        # MPS devices have no float64.
+        dtype = torch.float32 if time.device.type == "mps" else torch.float64
+        table = self._log_level.to(time.device, dtype)
+        time = time.to(dtype).clamp(-1, self.num_times - 1)
         low = time.floor().clamp(min=0).long()
         high = (low + 1).clamp(max=self.num_times - 1)
         between = torch.lerp(table[low], table[high], (time - low).clamp(min=0))
+        # Below time 0 the level is (time + 1) times that of time 0, and 0 at clean data.
         return torch.where(time < 0, table[0] + torch.log(time + 1), between)
 
 
 class FlowPath(ProbabilityPath):
-    """Flow matching along straight lines (Lipman et al. 2023, section 4.1): 0 is noise, 1 data."""
+    """Flow matching on straight lines (Lipman et al. 2023, section 4.1); time 0 is noise, 1 data.
+
+    DAVIS-Flow uses it with sigma_min 1e-4.
+    """
 
     def __init__(self, sigma_min: float = 1e-4) -> None:
         self.sigma_min = sigma_min
 
     def signal(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
-        """The time itself."""
+        """Return the time itself."""
         return time
 
     def noise_scale(self, time: Float[Tensor, "*times"]) -> Float[Tensor, "*times"]:
-        """1 - (1 - sigma_min) t, written so that sigma_min is left at 1 in any precision."""
+        """Return 1 - (1 - sigma_min) t."""
+        # Written as a sum of positive terms, which gives sigma_min at t = 1 in any precision.
         return (1 - time) + self.sigma_min * time
 
     def velocity_weights(
         self, time: Float[Tensor, "*times"]
     ) -> tuple[Float[Tensor, "*times"], Float[Tensor, "*times"]]:
-        """The flow's velocity, the same at all times: data - (1 - sigma_min) noise."""
+        """Return the weights of the velocity data - (1 - sigma_min) noise, the same at any time."""
         return torch.ones_like(time), torch.full_like(time, self.sigma_min - 1)
 
     def noise_level(self, time: float) -> float:
-        """The spread."""
+        """Return the noise scale."""
         return self.weights(time)[1]
 
     def time_at(self, noise_level: float) -> float:
-        """The time of a noise level."""
+        """Return the time of a noise level."""
         return (1 - noise_level) / (1 - self.sigma_min)
 
     def times(self, num_steps: int) -> tuple[float, ...]:
-        """Evenly spaced times from 0 to 1."""
+        """Return evenly spaced times from 0 to 1."""
         if num_steps < 1:
-            raise InputError(f"{num_steps} sampling steps: a flow has 1 or more; take 2")
+            raise InputError(f"{num_steps} sampling steps: a flow has 1 or more; give 2")
         return tuple(step / num_steps for step in range(num_steps + 1))
 
     def sample_times(
         self, num: int, generator: Generator, device: torch.device, timestep_power: float = 1.0
     ) -> Float[Tensor, " num"]:
-        """Times in 0..1."""
-        return (1 - _ways_to_noise(num, generator, timestep_power)).to(device)
+        """Draw times in 0..1."""
+        return (1 - _sample_distances(num, generator, timestep_power)).to(device)
 
 
-def over(weights: Float[Tensor, " B"], like: Float[Tensor, "B *rest"]) -> Float[Tensor, "B *ones"]:
-    """One weight an item, shaped to multiply a batch and in its dtype."""
+def _expand_like(
+    weights: Float[Tensor, " B"], like: Float[Tensor, "B *rest"]
+) -> Float[Tensor, "B *ones"]:
+    """Return one weight per item, shaped to multiply a batch and in its dtype."""
     return weights.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _ways_to_noise(num: int, generator: Generator, timestep_power: float) -> Float[Tensor, " num"]:
+def _sample_distances(
+    num: int, generator: Generator, timestep_power: float
+) -> Float[Tensor, " num"]:
+    """Draw distances from data, 0..1 of the path."""
     if timestep_power <= 0:
-        raise InputError(f"noisiness {timestep_power} must be above 0; 1 draws times evenly")
-    even = torch.rand(num, generator=generator, device=generator.device)
-    return even ** (1 / timestep_power)
+        raise InputError(
+            f"timestep_power {timestep_power} must be above 0; give 1 to draw times uniformly"
+        )
+    uniform = torch.rand(num, generator=generator, device=generator.device)
+    return uniform ** (1 / timestep_power)
 
 
-# What a network may be trained to say, and the data that its answer stands for
-# Every answer is p data + q noise with known weights, as x_t = signal data + spread noise is; two
-# equations give the data:
+# Training targets, and the data that a prediction implies
 #
-# | target | p | q | |
+# A target is p data + q noise with known weights p and q, and so is x_t = signal data +
+# noise_scale noise. Two equations in two unknowns: given x_t, a prediction determines the data.
+#
+# | target | p | q | source |
 # |---|---|---|---|
-# | noise | 0 | 1 | Ho et al. 2020; the DAVIS paper's |
+# | noise | 0 | 1 | Ho et al. 2020; DAVIS |
 # | data | 1 | 0 | |
-# | bounded | 1 | 0 | data that the network itself keeps below the mixture |
-# | velocity | `path.velocity_weights` | | Salimans and Ho 2022; of a flow its own |
+# | mask | 1 | 0 | data that the network computes as a mask times the mixture |
+# | velocity | `path.velocity_weights` | | Salimans and Ho 2022; for a flow DAVIS-Flow |
 
 
-Target = Literal["noise", "data", "mask", "velocity"]
-TARGETS: tuple[Target, ...] = get_args(Target)
-
-# Where less of the data than this stands in x, noise tells nothing of it; schedules hold more of it
-# at their noisiest (sigmoid 5.5e-4, cosine 4.9e-5), a flow's start holds none.
-LEAST_SIGNAL = 1e-6
-
-
-def target_of(
+def compute_target(
     target: Target,
     clean: Float[Tensor, "B *rest"],
     noise: Float[Tensor, "B *rest"],
     time: Float[Tensor, " B"],
     path: ProbabilityPath,
 ) -> Float[Tensor, "B *rest"]:
-    """What a network of this target should say of x_t."""
-    of_data, of_noise = _weights(target, time, path)
-    return over(of_data, clean) * clean + over(of_noise, clean) * noise
+    """Return the training target of a network at x_t (for noise: DAVIS equation 4)."""
+    data_weight, noise_weight = _target_weights(target, time, path)
+    return _expand_like(data_weight, clean) * clean + _expand_like(noise_weight, clean) * noise
 
 
-def data_from(
+def recover_data(
     target: Target,
-    said: Float[Tensor, "B *rest"],
+    prediction: Float[Tensor, "B *rest"],
     noisy: Float[Tensor, "B *rest"],
     time: Float[Tensor, " B"],
     path: ProbabilityPath,
 ) -> Float[Tensor, "B *rest"]:
-    """The data that an answer stands for, given x_t; as large as it comes, not clamped."""
+    """Return the data that a prediction at x_t implies, not clamped."""
     if target in ("data", "mask"):
-        return said
-    of_data, of_noise = _weights(target, time, path)
-    # 1 or -1 for the velocity, the signal for noise.
-    divisor = path.signal(time) * of_noise - path.noise_scale(time) * of_data
-    divisor = torch.where(divisor.abs() < LEAST_SIGNAL, LEAST_SIGNAL, divisor)
-    of_noisy, of_said = of_noise / divisor, path.noise_scale(time) / divisor
-    return over(of_noisy, noisy) * noisy - over(of_said, noisy) * said
+        return prediction
+    data_weight, noise_weight = _target_weights(target, time, path)
+    # The determinant of the two equations: 1 or -1 for the velocity, the signal for noise.
+    divisor = path.signal(time) * noise_weight - path.noise_scale(time) * data_weight
+    divisor = torch.where(divisor.abs() < MINIMUM_SIGNAL, MINIMUM_SIGNAL, divisor)
+    noisy_weight, prediction_weight = noise_weight / divisor, path.noise_scale(time) / divisor
+    return _expand_like(noisy_weight, noisy) * noisy - (
+        _expand_like(prediction_weight, noisy) * prediction
+    )
 
 
-def _weights(
+def _target_weights(
     target: Target, time: Float[Tensor, " B"], path: ProbabilityPath
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Return the weights p of the data and q of the noise in a target."""
     if target == "velocity":
         return path.velocity_weights(time)
-    nothing, all_of_it = torch.zeros_like(time), torch.ones_like(time)
-    return (nothing, all_of_it) if target == "noise" else (all_of_it, nothing)
+    zeros, ones = torch.zeros_like(time), torch.ones_like(time)
+    return (zeros, ones) if target == "noise" else (ones, zeros)

@@ -1,4 +1,4 @@
-"""Sample from a diffusion or flow model: settings, noise, silence guidance and samplers."""
+"""Sample from a diffusion or flow model: settings, silence guidance, noise field, samplers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,266 +14,52 @@ from torch import Tensor
 from avsep.diffusion.paths import ProbabilityPath
 from avsep.errors import InputError, unknown_name
 
-# Silence mask-guided sampling (DAVIS, section 3.5): what is silent in the mixture stays silent
-
-
-def clamp_silence(
-    estimate: Float[Tensor, "*shape"], mixture: Float[Tensor, "*#shape"], threshold: float
-) -> Float[Tensor, "*shape"]:
-    """The estimate of the data with the mixture where that is below the threshold, held in 0..1.
-
-    Departure: equation 5 of DAVIS replaces cells of the noisy x after each step. The released code
-    replaces them in the estimate of the data at every look, by the clean mixture, as this does;
-    `equation_5` is the paper's.
-    """
-    return torch.where(mixture < threshold, mixture, estimate).clamp(0, 1)
-
-
-def equation_5(
-    noisy: Float[Tensor, "*shape"],
-    mixture: Float[Tensor, "*#shape"],
-    threshold: float,
-    path: ProbabilityPath,
-    time: float,
-    noise: Float[Tensor, "*shape"],
-) -> Float[Tensor, "*shape"]:
-    """A step's x, but the mixture noised to its time where the mixture is below the threshold.
-
-    The noise is to be drawn anew for each step. At the last time of diffusion it has no weight, and
-    silent cells become the mixture's.
-    """
-    signal, noise_scale = path.weights(time)
-    return torch.where(mixture < threshold, signal * mixture + noise_scale * noise, noisy)
-
-
-# Samplers of one signature: from noise to data in a few looks of a network A step takes an
-# estimate D of the data, reads off the noise that x and D imply, and puts both together at the
-# next time: signal' D + spread' noise. That is DDIM, and Euler's method in the noise level
-# (`avsep.diffusion.paths`). The others are this step with a better D. With x̂ the first look:
-#
-# | sampler | D | source |
-# |---|---|---|
-# | ddim, euler | x̂ | Song et al. 2021, equation 12 |
-# | ddpm | x̂, and as much of the noise drawn anew as DDPM's posterior does | Ho et al. 2020 |
-# | dpm-solver++ | x̂ + h / 2h₋ (x̂ - x̂₋), of the step before | Lu et al. 2022, algorithm 2 |
-# | heun | x̂ + ½ level / level' (x̂' - x̂), a 2nd look at the next time | Karras et al. 2022 |
-# | midpoint | x̂ + level / level' (x̂' - x̂), a second look half-way | |
-#
-# The last row but one follows from averaging the slopes (noise for diffusion, the velocity for a
-# flow) of both looks, the last from taking the second's alone: they differ by (x̂' - x̂) / level'.
-
-
+# Estimate of the data, given x and its time.
 Denoiser = Callable[[Tensor, float], Tensor]
 
+# The start has index -1 and the steps of a sampler count from 0. Silence guidance draws its own
+# noise at indices above those of any sampler.
+_START_INDEX = -1
+_FIRST_SILENCE_INDEX = 1_000_000
 
-@runtime_checkable
-class Sampler(Protocol):
-    """From x at the noisiest time to data."""
-
-    def __call__(
-        self,
-        denoise: Denoiser,
-        start: Float[Tensor, "*shape"],
-        path: ProbabilityPath,
-        num_steps: int,
-        *,
-        noise: Callable[[int], Tensor],
-        eta: float = 0.0,
-        after_step: Denoiser | None = None,
-    ) -> Float[Tensor, "*shape"]:
-        """The data at the end of a number of steps.
-
-        Departure: the last step lands on the data alone. A flow as released keeps the sigma_min of
-        the starting noise that its path has at 1, 80 dB below full scale.
-
-        Args:
-            denoise: the estimate of the data, given x and its time.
-            start: x at the noisiest time.
-            path: how data becomes noise.
-            num_steps: steps in all; `evaluations` tells how many looks they take.
-            noise: fresh normal noise of a step, 0 for the first; asked where it is used alone.
-            eta: the part of the noise that ddim draws anew, 0 to 1, which is ddpm's; others take
-                no notice.
-            after_step: what is done to x after each step but the last, given its time.
-
-        Raises InputError for an eta outside 0..1 and a number of steps that the path has not.
-        """
-        ...
-
-
-def evaluations(sampler: str, num_steps: int) -> int:
-    """How often a sampler asks the network in so many steps."""
-    if sampler not in SAMPLERS:
-        raise unknown_name("sampler", sampler, SAMPLERS)
-    return {"heun": 2 * num_steps - 1, "midpoint": 2 * num_steps}.get(sampler, num_steps)
-
-
-@dataclass(frozen=True)
-class _Evaluation:
-    """One step's first look: x, its estimate of the data, and the estimate of the step before."""
-
-    step: int
-    noisy: Float[Tensor, "*shape"]
-    data: Float[Tensor, "*shape"]
-    data_before: Float[Tensor, "*shape"] | None
-
-
-class _TimeGrid:
-    """The times of one sampling and the weights of data and noise there, with clean data last."""
-
-    def __init__(self, path: ProbabilityPath, num_steps: int) -> None:
-        self.path = path
-        self.num_steps = num_steps
-        self.times = path.times(num_steps)
-        noisy = torch.tensor(self.times[:-1], dtype=torch.float64)
-        signals, spreads = path.signal(noisy).tolist(), path.noise_scale(noisy).tolist()
-        self.weights = [*zip(signals, spreads, strict=True), (1.0, 0.0)]
-
-    def is_last(self, step: int) -> bool:
-        """Whether a step ends in clean data."""
-        return step == self.num_steps - 1
-
-
-def _single_look(
-    course: _TimeGrid, denoise: Denoiser, look: _Evaluation
-) -> Float[Tensor, "*shape"]:
-    return look.data
-
-
-def _extrapolated(
-    course: _TimeGrid, denoise: Denoiser, look: _Evaluation
-) -> Float[Tensor, "*shape"]:
-    """First order in the first step, with none before it, and in the last, which has no length."""
-    if look.data_before is None or course.is_last(look.step):
-        return look.data
-    before, here, there = map(_half_log_snr, course.weights[look.step - 1 : look.step + 2])
-    return look.data + (there - here) / (2 * (here - before)) * (look.data - look.data_before)
-
-
-def _heun(course: _TimeGrid, denoise: Denoiser, look: _Evaluation) -> Float[Tensor, "*shape"]:
-    """The last step is Euler's, as in EDM: there is no noise to read off clean data."""
-    if course.is_last(look.step):
-        return look.data
-    return _looked_twice(course, denoise, look, course.times[look.step + 1], weight=0.5)
-
-
-def _midpoint(course: _TimeGrid, denoise: Denoiser, look: _Evaluation) -> Float[Tensor, "*shape"]:
-    here, there = map(course.path.noise_level, course.times[look.step : look.step + 2])
-    halfway = course.path.time_at((here + there) / 2)
-    return _looked_twice(course, denoise, look, halfway, weight=1.0)
-
-
-def _looked_twice(
-    course: _TimeGrid, denoise: Denoiser, look: _Evaluation, time: float, weight: float
-) -> Float[Tensor, "*shape"]:
-    path, here = course.path, course.weights[look.step]
-    keep, take, _ = _mix(here, path.weights(time), eta=0.0)
-    second = denoise(keep * look.noisy + take * look.data, time)
-    ratio = path.noise_level(course.times[look.step]) / path.noise_level(time)
-    return look.data + weight * ratio * (second - look.data)
-
-
-def _sampler(
-    refine: Callable[[_TimeGrid, Denoiser, _Evaluation], Tensor], fixed_eta: float | None = 0.0
-) -> Sampler:
-    def sample(
-        denoise: Denoiser,
-        start: Float[Tensor, "*shape"],
-        path: ProbabilityPath,
-        num_steps: int,
-        *,
-        noise: Callable[[int], Tensor],
-        eta: float = 0.0,
-        after_step: Denoiser | None = None,
-    ) -> Float[Tensor, "*shape"]:
-        if not 0 <= eta <= 1:
-            raise InputError(f"eta {eta} must be 0 (no fresh noise) to 1 (as ddpm)")
-        course = _TimeGrid(path, num_steps)
-        noisy, data_before = start, None
-        for step in range(num_steps):
-            look = _Evaluation(step, noisy, denoise(noisy, course.times[step]), data_before)
-            data = refine(course, denoise, look)
-            keep, take, fresh = _mix(
-                *course.weights[step : step + 2], eta=eta if fixed_eta is None else fixed_eta
-            )
-            noisy = keep * noisy + take * data
-            if fresh > 0:
-                noisy = noisy + fresh * noise(step)
-            if after_step is not None and not course.is_last(step):
-                noisy = after_step(noisy, course.times[step + 1])
-            data_before = look.data
-        return noisy
-
-    return sample
-
-
-SAMPLERS: dict[str, Sampler] = {
-    "ddpm": _sampler(_single_look, fixed_eta=1.0),
-    "ddim": _sampler(_single_look, fixed_eta=None),
-    "dpm-solver++": _sampler(_extrapolated),
-    "heun": _sampler(_heun),
-    "euler": _sampler(_single_look),
-    "midpoint": _sampler(_midpoint),
-}
-
-
-def _mix(
-    here: tuple[float, float], there: tuple[float, float], eta: float
-) -> tuple[float, float, float]:
-    """How much of x, of the data's estimate and of fresh noise makes x at the next time.
-
-    Song et al. 2021, equations 12 and 16, for any signal and spread: of the noise that is there,
-    eta times the posterior's deviation is fresh; what is left keeps to the noise that x holds.
-    """
-    (signal, noise_scale), (next_signal, next_spread) = here, there
-    ratio = signal * next_spread / (next_signal * noise_scale)
-    fresh = eta * next_spread * math.sqrt(1 - ratio**2)
-    keep = next_spread * math.sqrt(1 - eta**2 + (eta * ratio) ** 2) / noise_scale
-    return keep, next_signal - signal * keep, fresh
-
-
-def _half_log_snr(weights: tuple[float, float]) -> float:
-    """The step variable of DPM-Solver, without bound at a flow's start."""
-    signal, noise_scale = weights
-    return math.log(signal / noise_scale) if signal > 0 else -math.inf
-
-
-# Numbers of steps that no sampler counts to: equation 5 draws noise of its own.
-_SILENCE_STEPS = 1_000_000
+# Noise is drawn in blocks of so many frames, so that a window draws only the blocks it overlaps.
+_BLOCK_FRAMES = 64
 
 
 class SamplingSettings(BaseModel):
-    """How an answer is drawn; the defaults are those of DAVIS' released code on MUSIC."""
+    """Sampling settings; the defaults are those of DAVIS' released code on MUSIC."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sampler: str = Field(default="ddim", description="a name of diffusion's SAMPLERS")
-    num_steps: int = Field(default=15, ge=1, description="from noise to sound")
+    num_steps: int = Field(default=15, ge=1, description="steps from noise to data")
     eta: float = Field(default=1.0, ge=0, le=1, description="fresh noise in the steps of ddim")
     silence: Literal["off", "released", "equation-5"] = Field(
         default="released",
         description="silent cells of the mixture take its value: in the estimate of the clean "
-        "sound, as released, or in what is still noisy (equation 5)",
+        "magnitude (released), or in the noisy magnitude (equation 5)",
     )
     silence_threshold: float = Field(
-        default=0.002, ge=0, description="a represented mixture below it is silent (Table 4)"
+        default=0.002,
+        ge=0,
+        description="a compressed mixture magnitude below it is silent (Table 4)",
     )
     reduced_precision: bool = Field(
         default=False,
-        description="most convolutions in bfloat16, and TF blocks' projections, on devices with "
-        "instructions for it",
+        description="most convolutions and the projections of TF blocks in bfloat16, on devices "
+        "with instructions for it",
     )
 
     @model_validator(mode="after")
-    def _known(self) -> "SamplingSettings":
+    def _sampler_exists(self) -> "SamplingSettings":
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler '{self.sampler}' is none of {', '.join(SAMPLERS)}")
         return self
 
     @property
     def evaluations(self) -> int:
-        """How often the network is asked."""
-        return evaluations(self.sampler, self.num_steps)
+        """Number of network evaluations."""
+        return count_evaluations(self.sampler, self.num_steps)
 
 
 def sample(
@@ -283,55 +69,84 @@ def sample(
     path: ProbabilityPath,
     noise: Callable[[int], Float[Tensor, "N R T"]],
 ) -> Float[Tensor, "N R T"]:
-    """Clean sounds as they are represented.
+    """Draw compressed clean magnitudes from noise (DAVIS, equation 2).
 
     Args:
-        settings: of the sampling.
-        estimate: the clean sounds, given noisy ones and their time.
-        mixture: as it is represented, once for each source.
-        path: from data to noise.
-        noise: normal noise of each step; -1 is the start.
+        settings: the sampler, its steps and the silence guidance.
+        estimate: the clean magnitudes, given noisy ones and their time.
+        mixture: compressed magnitude of the mixture, once for each source.
+        path: the path between data and noise.
+        noise: normal noise of an index: -1 for the start, 0 and up for steps.
     """
     threshold = settings.silence_threshold
 
     def denoise(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
-        found = estimate(noisy, time)
-        is_on = settings.silence == "released"
-        return clamp_silence(found, mixture, threshold) if is_on else found
+        data = estimate(noisy, time)
+        return clamp_silence(data, mixture, threshold) if settings.silence == "released" else data
 
-    steps = iter(range(_SILENCE_STEPS, 2 * _SILENCE_STEPS))
+    silence_indices = iter(range(_FIRST_SILENCE_INDEX, 2 * _FIRST_SILENCE_INDEX))
 
-    def silenced(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
-        return equation_5(noisy, mixture, threshold, path, time, noise(next(steps)))
+    def renoise(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
+        fresh = noise(next(silence_indices))
+        return renoise_silence(noisy, mixture, threshold, path, time, fresh)
 
     return SAMPLERS[settings.sampler](
         denoise,
-        noise(-1),
+        noise(_START_INDEX),
         path,
         settings.num_steps,
         noise=noise,
         eta=settings.eta,
-        after_step=silenced if settings.silence == "equation-5" else None,
+        after_step=renoise if settings.silence == "equation-5" else None,
     )
 
 
-# Noise for samplers: a field over time, which windows of one long sound share
+# Silence mask-guided sampling (DAVIS, section 3.5)
 
 
-_BLOCK_FRAMES = 64
+def clamp_silence(
+    estimate: Float[Tensor, "*shape"], mixture: Float[Tensor, "*#shape"], threshold: float
+) -> Float[Tensor, "*shape"]:
+    """Replace silent cells of the data estimate by the mixture and clamp it to 0..1.
+
+    Departure: equation 5 of DAVIS replaces cells of the noisy x after each step. The released code
+    replaces them in the estimate of the data at every evaluation, by the clean mixture, as this
+    does; `renoise_silence` is the paper's.
+    """
+    # Equations 5c and 5d, on the estimate of x_0.
+    return torch.where(mixture < threshold, mixture, estimate).clamp(0, 1)
+
+
+def renoise_silence(
+    noisy: Float[Tensor, "*shape"],
+    mixture: Float[Tensor, "*#shape"],
+    threshold: float,
+    path: ProbabilityPath,
+    time: float,
+    noise: Float[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    """Replace silent cells of x by the mixture, noised to the same time (DAVIS equation 5).
+
+    Each step needs fresh noise. At the last time of a diffusion its weight is zero, and silent
+    cells become the mixture's.
+    """
+    signal, noise_scale = path.weights(time)
+    # Equation 5a is the sum, 5c the comparison, 5d the choice.
+    return torch.where(mixture < threshold, signal * mixture + noise_scale * noise, noisy)
+
+
+# Noise field: noise over time that overlapping windows of one recording share
 
 
 @dataclass(frozen=True)
 class NoiseField:
-    """Normal noise over an endless spectrogram, the same from wherever it is looked at.
+    """Normal noise over an unbounded spectrogram, the same from whichever window it is read.
 
-    A cell hangs on seed, step, row and its frame from the start of the whole sound alone.
-    Windows that overlap therefore start from, and are given, the same noise where they do, and
-    separate it alike. NumPy makes it: PyTorch's generator for the CPU keeps 32 bits of a seed, too
-    few to tell all blocks of a long sound apart.
+    Each cell depends only on seed, step, row and absolute frame. Overlapping windows therefore
+    start from the same noise where they overlap, and are separated alike.
 
     Attributes:
-        seed: of the whole field, 0 or more.
+        seed: seed of the whole field, 0 or more.
     """
 
     seed: int
@@ -344,24 +159,241 @@ class NoiseField:
         step: int,
         device: torch.device,
     ) -> Float[Tensor, "B R T"]:
-        """The noise of a step (-1 for the start) in windows that begin at these frames.
+        """Return the noise of a step (-1 for the start) in windows at the given frames.
 
-        A window may begin before the sound does, at a negative frame.
+        A window may begin before the recording, at a negative frame.
         """
         blocks: dict[int, Float32[np.ndarray, "R 64"]] = {}
         windows = np.empty((len(start_frames), num_rows, num_frames), np.float32)
         for index, start in enumerate(start_frames):
-            first, skipped = divmod(start, _BLOCK_FRAMES)
-            places = range(first, -(-(start + num_frames) // _BLOCK_FRAMES))
-            for place in places:
-                if place not in blocks:
-                    blocks[place] = self._block(place, num_rows, step)
-            whole = np.concatenate([blocks[place] for place in places], axis=1)
-            windows[index] = whole[:, skipped : skipped + num_frames]
+            first, offset = divmod(start, _BLOCK_FRAMES)
+            numbers = range(first, -(-(start + num_frames) // _BLOCK_FRAMES))
+            for number in numbers:
+                if number not in blocks:
+                    blocks[number] = self._block(number, num_rows, step)
+            noise = np.concatenate([blocks[number] for number in numbers], axis=1)
+            windows[index] = noise[:, offset : offset + num_frames]
         return torch.from_numpy(windows).to(device)
 
-    def _block(self, place: int, num_rows: int, step: int) -> Float32[np.ndarray, "R 64"]:
-        # Row after row, so that a row is the same however many follow it.
-        key = (step + 1, place % 2**32)
+    def _block(self, number: int, num_rows: int, step: int) -> Float32[np.ndarray, "R 64"]:
+        # NumPy's seed sequence takes a key of several 32-bit words; PyTorch's CPU generator keeps
+        # 32 bits of a seed, too few for all steps and blocks of a long recording.
+        key = (step + 1, number % 2**32)
         generator = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+        # Row by row, so that a row does not depend on the number of rows.
         return generator.standard_normal((num_rows, _BLOCK_FRAMES), dtype=np.float32)
+
+
+# Samplers
+#
+# A step takes an estimate D of the data, derives the noise that x and D imply, and recombines both
+# at the next time: signal' D + noise_scale' noise. That is DDIM, and Euler's method in the noise
+# level (`avsep.diffusion.paths`). The other samplers are this step with a better D. With x̂ the
+# first estimate of a step, x̂₋ that of the step before, h and h₋ their lengths in log signal to
+# noise, and x̂' a second estimate at another time:
+#
+# | sampler | D | source |
+# |---|---|---|
+# | ddim, euler | x̂ | Song et al. 2021, equation 12 |
+# | ddpm | x̂, with the fresh noise of DDPM's posterior | Ho et al. 2020 |
+# | dpm-solver++ | x̂ + h / 2h₋ (x̂ - x̂₋) | Lu et al. 2022, algorithm 2 |
+# | heun | x̂ + ½ level / level' (x̂' - x̂), x̂' at the next time | Karras et al. 2022 |
+# | midpoint | x̂ + level / level' (x̂' - x̂), x̂' half-way to the next time | |
+#
+# Heun averages the slopes of both estimates (noise for a diffusion, velocity for a flow), midpoint
+# takes the second one; the slopes differ by (x̂' - x̂) / level'.
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A solver from x at the noisiest time to data."""
+
+    def __call__(
+        self,
+        denoise: Denoiser,
+        start: Float[Tensor, "*shape"],
+        path: ProbabilityPath,
+        num_steps: int,
+        *,
+        noise: Callable[[int], Tensor],
+        eta: float = 0.0,
+        after_step: Denoiser | None = None,
+    ) -> Float[Tensor, "*shape"]:
+        """Return the data after a number of steps.
+
+        Departure: the last step ends in the data alone. A flow as released keeps the sigma_min of
+        the starting noise that its path has at 1, 80 dB below full scale.
+
+        Args:
+            denoise: the estimate of the data, given x and its time.
+            start: x at the noisiest time.
+            path: the path between data and noise.
+            num_steps: number of steps; `count_evaluations` gives the evaluations they take.
+            noise: fresh normal noise of a step, 0 for the first; called only by samplers that
+                add noise.
+            eta: the fresh noise of ddim as a share of ddpm's, 0 to 1; ignored by the others.
+            after_step: applied to x after each step but the last, given its time.
+
+        Raises:
+            InputError: eta outside 0..1, or a number of steps that the path does not have.
+        """
+        ...
+
+
+def count_evaluations(sampler: str, num_steps: int) -> int:
+    """Return the number of network evaluations of a sampler.
+
+    >>> count_evaluations("heun", 4)
+    7
+    """
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
+    return {"heun": 2 * num_steps - 1, "midpoint": 2 * num_steps}.get(sampler, num_steps)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """First evaluation of a step: x, the data estimate, and the estimate of the step before."""
+
+    step: int
+    noisy: Float[Tensor, "*shape"]
+    data: Float[Tensor, "*shape"]
+    previous_data: Float[Tensor, "*shape"] | None
+
+
+class _TimeGrid:
+    """Times of a sampling run and the weights (signal, noise_scale) at each of them."""
+
+    def __init__(self, path: ProbabilityPath, num_steps: int) -> None:
+        self.path = path
+        self.num_steps = num_steps
+        self.times = path.times(num_steps)
+        noisy = torch.tensor(self.times[:-1], dtype=torch.float64)
+        signals, noise_scales = path.signal(noisy).tolist(), path.noise_scale(noisy).tolist()
+        # The last weights are those of clean data even where the path keeps some noise.
+        self.weights = [*zip(signals, noise_scales, strict=True), (1.0, 0.0)]
+
+    def is_last(self, step: int) -> bool:
+        """True if a step ends in clean data."""
+        return step == self.num_steps - 1
+
+
+# A refinement turns the first estimate of a step into the estimate D that the step uses.
+_Refinement = Callable[[_TimeGrid, Denoiser, _Evaluation], Tensor]
+
+
+def _first_estimate(
+    grid: _TimeGrid, denoise: Denoiser, evaluation: _Evaluation
+) -> Float[Tensor, "*shape"]:
+    return evaluation.data
+
+
+def _extrapolate(
+    grid: _TimeGrid, denoise: Denoiser, evaluation: _Evaluation
+) -> Float[Tensor, "*shape"]:
+    # First order in the first step, which has no estimate before it, and in the last, whose length
+    # in log signal to noise is infinite.
+    data = evaluation.data
+    if evaluation.previous_data is None or grid.is_last(evaluation.step):
+        return data
+    steps = slice(evaluation.step - 1, evaluation.step + 2)
+    previous, current, following = map(_half_log_snr, grid.weights[steps])
+    ratio = (following - current) / (2 * (current - previous))
+    return data + ratio * (data - evaluation.previous_data)
+
+
+def _heun(grid: _TimeGrid, denoise: Denoiser, evaluation: _Evaluation) -> Float[Tensor, "*shape"]:
+    # The last step is Euler's, as in EDM: at clean data there is no noise to derive.
+    if grid.is_last(evaluation.step):
+        return evaluation.data
+    time = grid.times[evaluation.step + 1]
+    return _evaluate_again(grid, denoise, evaluation, time, weight=0.5)
+
+
+def _midpoint(
+    grid: _TimeGrid, denoise: Denoiser, evaluation: _Evaluation
+) -> Float[Tensor, "*shape"]:
+    times = grid.times[evaluation.step : evaluation.step + 2]
+    current, following = map(grid.path.noise_level, times)
+    time = grid.path.time_at((current + following) / 2)
+    return _evaluate_again(grid, denoise, evaluation, time, weight=1.0)
+
+
+def _evaluate_again(
+    grid: _TimeGrid, denoise: Denoiser, evaluation: _Evaluation, time: float, weight: float
+) -> Float[Tensor, "*shape"]:
+    """Return D from a second evaluation at another time, with the table's factor as weight."""
+    path, data = grid.path, evaluation.data
+    weights = grid.weights[evaluation.step], path.weights(time)
+    noisy_weight, data_weight, _ = _step_weights(*weights, eta=0.0)
+    second = denoise(noisy_weight * evaluation.noisy + data_weight * data, time)
+    ratio = path.noise_level(grid.times[evaluation.step]) / path.noise_level(time)
+    return data + weight * ratio * (second - data)
+
+
+def _make_sampler(refine: _Refinement, fixed_eta: float | None = 0.0) -> Sampler:
+    """Build a sampler; with `fixed_eta` None it uses the caller's eta."""
+
+    def run(
+        denoise: Denoiser,
+        start: Float[Tensor, "*shape"],
+        path: ProbabilityPath,
+        num_steps: int,
+        *,
+        noise: Callable[[int], Tensor],
+        eta: float = 0.0,
+        after_step: Denoiser | None = None,
+    ) -> Float[Tensor, "*shape"]:
+        if not 0 <= eta <= 1:
+            raise InputError(f"eta {eta} must be 0 (no fresh noise) to 1 (as ddpm)")
+        grid = _TimeGrid(path, num_steps)
+        noisy, previous_data = start, None
+        for step in range(num_steps):
+            data = denoise(noisy, grid.times[step])
+            evaluation = _Evaluation(step, noisy, data, previous_data)
+            refined = refine(grid, denoise, evaluation)
+            noisy_weight, data_weight, noise_weight = _step_weights(
+                *grid.weights[step : step + 2], eta=eta if fixed_eta is None else fixed_eta
+            )
+            # Equation 3 of DAVIS: the mean, and the fresh noise of its variance.
+            noisy = noisy_weight * noisy + data_weight * refined
+            if noise_weight > 0:
+                noisy = noisy + noise_weight * noise(step)
+            if after_step is not None and not grid.is_last(step):
+                noisy = after_step(noisy, grid.times[step + 1])
+            previous_data = data
+        return noisy
+
+    return run
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddpm": _make_sampler(_first_estimate, fixed_eta=1.0),
+    "ddim": _make_sampler(_first_estimate, fixed_eta=None),
+    "dpm-solver++": _make_sampler(_extrapolate),
+    "heun": _make_sampler(_heun),
+    "euler": _make_sampler(_first_estimate),
+    "midpoint": _make_sampler(_midpoint),
+}
+
+
+def _step_weights(
+    current: tuple[float, float], following: tuple[float, float], eta: float
+) -> tuple[float, float, float]:
+    """Return the weights of x, the data estimate and fresh noise in x at the next time.
+
+    Song et al. 2021, equations 12 and 16, for any signal and noise scale: fresh noise has eta
+    times the deviation of DDPM's posterior, the rest of the noise is that contained in x.
+    """
+    (signal, noise_scale), (next_signal, next_noise_scale) = current, following
+    ratio = signal * next_noise_scale / (next_signal * noise_scale)
+    noise_weight = eta * next_noise_scale * math.sqrt(1 - ratio**2)
+    # 1 - eta² + (eta ratio)² is 1 - (eta sqrt(1 - ratio²))², written without cancellation.
+    noisy_weight = next_noise_scale * math.sqrt(1 - eta**2 + (eta * ratio) ** 2) / noise_scale
+    return noisy_weight, next_signal - signal * noisy_weight, noise_weight
+
+
+def _half_log_snr(weights: tuple[float, float]) -> float:
+    """Return the step variable of DPM-Solver; -inf at the start of a flow, where signal is 0."""
+    signal, noise_scale = weights
+    return math.log(signal / noise_scale) if signal > 0 else -math.inf

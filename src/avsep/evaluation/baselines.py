@@ -12,7 +12,7 @@ from scipy.fft import dct
 from torch import Generator, Tensor
 
 from avsep.errors import InputError
-from avsep.evaluation.bss_eval import assignments
+from avsep.evaluation.bss_eval import assign_estimates
 from avsep.models.base import SeparationMethod
 from avsep.records import Batch, Separation
 from avsep.sound.front_end import FrontEnd
@@ -181,7 +181,7 @@ def _order(
     shares = np.square(truth @ guess.T) / np.where(energies > 0, energies, 1)
     shares = shares.clip(_CLOSEST, 1 - _CLOSEST)
     sdr_db = 10 * np.log10(shares / (1 - shares))
-    return assignments(sdr_db)
+    return assign_estimates(sdr_db)
 
 
 class MixtureBaseline:

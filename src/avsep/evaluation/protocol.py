@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from avsep.data.clips import ClipFiles
 from avsep.errors import unknown_name
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.metrics.registry import mean_figures
+from avsep.evaluation.metrics.registry import mean_values
 from avsep.evaluation.mixtures import Mixture
 from avsep.toyband.folder import ClipPaths, read_record
 
@@ -95,7 +95,7 @@ def score_pairs(
     if counted.any():
         truth, guess = (x[..., counted, :].swapaxes(-2, -3) for x in (references, estimates))
         by_channel_db = bss_eval(truth, guess).table_db  # E C S 3
-        scores_db = mean_figures(by_channel_db.swapaxes(0, 1))
+        scores_db = mean_values(by_channel_db.swapaxes(0, 1))
     silent_references = np.asarray(quiet.any(axis=1)) & ~counted.any()
     heard = counted if counted.any() else ~counted
     silent_estimates = np.asarray(is_silent(estimates)[..., heard].any(axis=-1))
@@ -103,16 +103,6 @@ def score_pairs(
         PairScores(name, categories, scores, silent_references, silent)
         for scores, silent in zip(scores_db, silent_estimates, strict=True)
     )
-
-
-def score_pair(
-    name: str,
-    categories: tuple[str, ...],
-    references: Shaped[np.ndarray, "S N"],
-    estimates: Shaped[np.ndarray, "S N"],
-) -> PairScores:
-    """The scores of one separator's estimates in one channel; silence is noted, not an error."""
-    return score_pairs(name, categories, references[:, None], estimates[None, :, None])[0]
 
 
 def summarise(

@@ -1,4 +1,4 @@
-"""Waveforms to be scored: taken from arrays or tensors, and every fault of theirs told."""
+"""Convert and check the waveforms that metrics compare."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -12,79 +12,94 @@ from torch import Tensor
 from avsep.errors import InputError
 
 Waveforms = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."] | Sequence[object]
-Given = Shaped[Tensor, "..."]
-# Squares of what is smaller, or larger than one over it, might be lost.
-_LEAST_NORM = 1e-100
+AnyTensor = Shaped[Tensor, "..."]
+# Energies of norms below this, or above its inverse, may under- or overflow in float64.
+_MIN_NORM = 1e-100
 
 
-def as_tensors(references: Waveforms, estimates: Waveforms) -> tuple[Given, Given]:
-    """Both on one device: that of a CUDA tensor among them, else the CPU; nothing is copied."""
+def as_tensors(references: Waveforms, estimates: Waveforms) -> tuple[AnyTensor, AnyTensor]:
+    """Return both as tensors on one device: that of a CUDA tensor among them, else the CPU.
+
+    Nothing is copied that is there already.
+
+    Raises:
+        InputError: no array of real numbers, or a tensor without dense samples.
+    """
     truth, guess = _as_tensor(references, "references"), _as_tensor(estimates, "estimates")
     device = next((x.device for x in (guess, truth) if x.is_cuda), torch.device("cpu"))
     return truth.to(device), guess.to(device)
 
 
-def _as_tensor(given: Waveforms, name: str) -> Given:
-    """One of both as real numbers, still on its device unless that has no float64."""
+def _as_tensor(waveforms: Waveforms, name: str) -> AnyTensor:
+    """Return real numbers as a tensor, on their device unless it has no float64."""
     try:
-        if isinstance(given, list | tuple) and given and isinstance(given[0], Tensor):
-            given = torch.stack([cast(Tensor, row).detach() for row in given])
-        found = given.detach() if isinstance(given, Tensor) else _from_array(np.asarray(given))
+        if isinstance(waveforms, list | tuple) and waveforms and isinstance(waveforms[0], Tensor):
+            waveforms = torch.stack([cast(Tensor, row).detach() for row in waveforms])
+        if isinstance(waveforms, Tensor):
+            tensor = waveforms.detach()
+        else:
+            tensor = _from_array(np.asarray(waveforms))
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{name} are no array of numbers [..., sources, samples] ({error})"
         ) from error
-    if found.is_meta or found.is_quantized or found.layout is not torch.strided:
+    if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
         raise InputError(f"{name} are a tensor that is meta, quantized or sparse; give a dense one")
-    if found.is_complex():
+    if tensor.is_complex():
         raise InputError(f"{name} are complex numbers; BSS Eval takes real waveforms")
-    return found.cpu() if found.device.type == "mps" else found
+    return tensor.cpu() if tensor.device.type == "mps" else tensor  # Apple GPUs lack float64
 
 
-def _from_array(array: Shaped[np.ndarray, "..."]) -> Given:
-    """An array as a tensor; a view where PyTorch can have one."""
+def _from_array(array: Shaped[np.ndarray, "..."]) -> AnyTensor:
+    """Convert an array to a tensor, without a copy where PyTorch supports a view."""
+    # Dates and raw bytes: NumPy would convert them to floats without an error.
     if array.dtype.kind in "mMV":
         raise TypeError(f"{array.dtype} are no samples")
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         array = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
-    # What may not be written, or runs backwards, PyTorch takes as a copy alone.
+    # PyTorch has no views of read-only arrays or of negative strides.
     is_plain = array.flags.writeable and all(step >= 0 for step in array.strides)
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=not is_plain))
 
 
-class NoScoreError(Exception):
-    """Samples that have no score are among these; `check_values` says which."""
+class UndefinedScoreError(Exception):
+    """Error for samples without a defined score; `check_values` finds and names them."""
 
 
-def evened(waveforms: Float64[Tensor, "*B N"], *, may_be_silent: bool = True) -> Given:
-    """Waveforms that can be squared: those of extreme levels are divided by their peak.
+def rescale_extremes(
+    waveforms: Float64[Tensor, "*B N"], *, may_be_silent: bool = True
+) -> Float64[Tensor, "*B N"]:
+    """Divide all waveforms by their peaks if the square of one may under- or overflow.
 
-    Raises NoScoreError for NaN, infinite samples and, where there may be none, zeros throughout.
+    Raises:
+        UndefinedScoreError: samples are NaN or infinite, or, unless `may_be_silent`, all zeros.
     """
+    # The usual case costs one pass over the samples: a NaN fails both comparisons.
     norm = torch.linalg.vector_norm(waveforms, dim=-1)
-    if bool(((norm > _LEAST_NORM) & (norm < 1 / _LEAST_NORM)).all()):
+    if bool(((norm > _MIN_NORM) & (norm < 1 / _MIN_NORM)).all()):
         return waveforms
     peak = torch.linalg.vector_norm(waveforms, ord=torch.inf, dim=-1, keepdim=True)
     if not peak.isfinite().all() or not (may_be_silent or (peak > 0).all()):
-        raise NoScoreError
+        raise UndefinedScoreError
     return waveforms / torch.where(peak > 0, peak, 1.0)
 
 
 def unit_energy(waveforms: Float64[Tensor, "*B N"]) -> Float64[Tensor, "*B N"]:
-    """Each waveform scaled to energy 1, by its peak first lest squares underflow; zeros stay."""
+    """Scale each waveform to energy 1; zeros stay zeros."""
+    # By the peak first, so that squares of soft sound do not underflow.
     for order in (torch.inf, 2):
         norm = torch.linalg.vector_norm(waveforms, ord=order, dim=-1, keepdim=True)
         waveforms = waveforms / torch.where(norm > 0, norm, 1.0)
     return waveforms
 
 
-def check_shapes(references: Given, estimates: Given, axes: str, taps: int) -> None:
+def check_shapes(references: AnyTensor, estimates: AnyTensor, axes: str, taps: int) -> None:
     """Raise an InputError for shapes that cannot be scored.
 
     Args:
-        references, estimates: of these axes at the end, and any before that broadcast.
+        references, estimates: tensors whose last axes are `axes`, after any that broadcast.
         axes: "sources, samples" or "sources, channels, samples".
-        taps: of the filters.
+        taps: length of the filters of the score, 1 for none.
     """
     shape, other = list(references.shape), list(estimates.shape)
     num_axes = axes.count(",") + 1
@@ -107,6 +122,7 @@ def check_shapes(references: Given, estimates: Given, axes: str, taps: int) -> N
         raise InputError(
             f"filter_taps is {taps!r}; it must be a whole number, 1 or more (the field uses 512)"
         )
+    # From this many samples on, the projection cannot fit every estimate exactly.
     num_filtered = int(np.prod(shape[-num_axes:-1]))
     num_needed = (num_filtered - 1) * taps + 2 if num_filtered > 1 else 1
     if shape[-1] < num_needed:
@@ -116,30 +132,30 @@ def check_shapes(references: Given, estimates: Given, axes: str, taps: int) -> N
         )
 
 
-def check_values(references: Given, estimates: Given) -> None:
-    """Raise an InputError for samples that have no score: NaN, infinite, references of zeros."""
+def check_values(references: AnyTensor, estimates: AnyTensor) -> None:
+    """Raise an InputError for NaN or infinite samples, or a reference of zeros."""
     check_finite(references, estimates)
-    check_sounding(references)
+    check_not_silent(references)
 
 
-def check_finite(references: Given, estimates: Given) -> None:
+def check_finite(references: AnyTensor, estimates: AnyTensor) -> None:
     """Raise an InputError that names the first waveform with NaN or infinite samples."""
-    for name, given in (("reference", references), ("estimate", estimates)):
-        if given.is_floating_point() and not given.isfinite().all():
-            first = (~given.isfinite()).any(-1).nonzero()[0].tolist()
-            raise InputError(f"{name} {_index(first)} holds NaN or infinite samples; repair it")
+    for name, waveforms in (("reference", references), ("estimate", estimates)):
+        if waveforms.is_floating_point() and not waveforms.isfinite().all():
+            first = (~waveforms.isfinite()).any(-1).nonzero()[0].tolist()
+            raise InputError(f"{name} {_at(first)} holds NaN or infinite samples; repair it")
 
 
-def check_sounding(references: Given) -> None:
+def check_not_silent(references: AnyTensor) -> None:
     """Raise an InputError that names the first reference of zeros."""
     silent = (references == 0).all(-1)
     if silent.any():
         raise InputError(
-            f"reference {_index(silent.nonzero()[0].tolist())} is silent: no score is defined "
+            f"reference {_at(silent.nonzero()[0].tolist())} is silent: no score is defined "
             "against it; leave this mixture out"
         )
 
 
-def _index(index: list[int]) -> str:
-    """An index as it is typed, counted from 0: source 1, or [3, 1] in a batch."""
+def _at(index: list[int]) -> str:
+    """Return an index as text, counted from 0: 1 for a source, or [3, 1] in a batch."""
     return str(index[0]) if len(index) == 1 else str(index)

@@ -1,1 +1,1 @@
-"""Parts of networks drawn in more than one paper: U-Nets, attention, positions."""
+"""Network blocks shared by several systems: U-Nets, transformer layers, cross-modal fusion."""

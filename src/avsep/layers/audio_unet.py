@@ -1,6 +1,6 @@
-"""The audio U-Net shared since The Sound of Pixels, open in the middle or at the bottom.
+"""The audio U-Net of Sound of Pixels, iQuery and DGFNet, split at its middle or bottom.
 
-Axes beside those of records.py: Z maps that go in, D d E channels, f t rows and columns of maps,
+Axes beside those of records.py: Z input maps, D d E channels, f t rows and columns of maps,
 N the sources of all mixtures in a row (a multiple of B).
 """
 
@@ -14,7 +14,7 @@ from torch.nn.functional import conv2d, interpolate
 
 
 class UNetSettings(BaseModel):
-    """Sizes of the U-Net; the defaults are the paper's (64 channels, doubled up to 512)."""
+    """Sizes of the U-Net; the defaults are DGFNet's: 64 channels, doubled up to 512."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +29,7 @@ class UNetSettings(BaseModel):
         description="the last convolution has a bias (Sound of Pixels; iQuery and DGFNet: none)",
     )
     num_layers_after_middle: int = Field(
-        default=3, ge=1, description="upsampling layers behind the middle, whose stride is 2 to it"
+        default=3, ge=1, description="upsampling layers after the middle; its stride is 2 ** this"
     )
 
     @property
@@ -39,11 +39,11 @@ class UNetSettings(BaseModel):
 
 
 class AudioUNet(nn.Module):
-    """Spectrogram to features in two halves (DGFNet, section 3.2.2; REFERENCE 2.6).
+    """U-Net from a spectrogram to audio features (DGFNet, section 3.2.2; REFERENCE 2.6).
 
-    `to_middle` gives the intermediate features F_a^mid, `from_middle` the final ones F_a. Between
-    them a model may change what flows, differently for each source of a mixture. `to_bottom` and
-    `from_bottom` are the way down and the way up, for what fuses between them.
+    `to_middle` returns the intermediate features F_a^mid and `from_middle` continues from them to
+    the final features F_a, so that a model can fuse visual features in between, differently for
+    each source of a mixture. `to_bottom` and `from_bottom` do the same at the bottleneck.
     """
 
     def __init__(
@@ -55,28 +55,30 @@ class AudioUNet(nn.Module):
         make_attention: Callable[[int], nn.Module] | None = None,
         num_attention_layers: int | None = None,
     ) -> None:
-        """Build the two paths.
+        """Build the downsampling and upsampling layers.
 
         Args:
-            settings: sizes.
+            settings: sizes; None for the defaults.
             num_inputs: input maps Z.
-            bottom_channels: channels that enter the upsampling path; none: those of the last
+            bottom_channels: input channels of the upsampling path; None: those of the last
                 downsampling layer.
-            make_attention: number of channels -> the module behind an upsampling layer; none:
-                no attention.
-            num_attention_layers: the deepest layers that get one; none: all.
+            make_attention: number of channels -> attention module after an upsampling layer;
+                None: no attention.
+            num_attention_layers: number of deepest layers with attention; None: all.
         """
         super().__init__()
         self.settings = settings or UNetSettings()
         channels, depth = self.settings.channels, len(self.settings.channels)
-        below = (num_inputs, *channels)
+        inputs = (num_inputs, *channels)
         num_attended = num_attention_layers or depth
+        # Sound of Pixels normalises the spectrogram itself before the first convolution.
         self.input_norm = nn.BatchNorm2d(num_inputs)
         self.down = nn.ModuleList(
-            DownLayer(below[k], below[k + 1], first=k == 0, innermost=k == depth - 1)
+            DownLayer(inputs[k], inputs[k + 1], first=k == 0, innermost=k == depth - 1)
             for k in range(depth)
         )
-        # Layer k comes back to the resolution that downsampling layer k started from.
+        # Layer k restores the resolution of the input of downsampling layer k. All but the deepest
+        # read the skip connection beside the layer below: twice the channels.
         self.up = nn.ModuleList(
             UpLayer(
                 (bottom_channels or channels[k]) if k == depth - 1 else 2 * channels[k],
@@ -89,7 +91,7 @@ class AudioUNet(nn.Module):
         )
 
     def to_bottom(self, spectrogram: Float[Tensor, "B Z F T"]) -> list[Tensor]:
-        """The maps behind every layer on the way down, largest first."""
+        """Return the output of every downsampling layer, largest first."""
         maps = [self.input_norm(spectrogram)]
         for layer in self.down:
             maps.append(layer(maps[-1]))
@@ -98,31 +100,34 @@ class AudioUNet(nn.Module):
     def from_bottom(
         self, bottom: Float[Tensor, "N D f t"], maps: Sequence[Float[Tensor, "B ..."]]
     ) -> Float[Tensor, "N E F T"]:
-        """Final features, for one bottom a mixture (N = B) or one a source (N = B S)."""
+        """Return final features of one bottom per mixture (N = B) or per source (N = B S)."""
         return self.from_middle(self.up[-1](bottom), maps[:-1])
 
     def to_middle(
         self, spectrogram: Float[Tensor, "B Z F T"]
     ) -> tuple[Float[Tensor, "B D f t"], list[Tensor]]:
-        """Intermediate features, and the maps that skip over the middle, largest first."""
+        """Return the intermediate features F_a^mid and the skip connections, largest first."""
         maps = self.to_bottom(spectrogram)
         features = self.up[-1](maps[-1])
-        kept = self.settings.num_layers_after_middle
-        for k in range(len(self.up) - 2, kept - 1, -1):
+        num_skips = self.settings.num_layers_after_middle
+        for k in range(len(self.up) - 2, num_skips - 1, -1):
             features = self.up[k](features, maps[k])
-        return features, maps[:kept]
+        return features, maps[:num_skips]
 
     def from_middle(
         self, middle: Float[Tensor, "N D f t"], skips: Sequence[Tensor]
     ) -> Float[Tensor, "N E F T"]:
-        """Final features, for one middle a mixture (N = B) or one a source (N = B S)."""
+        """Return final features F_a of one middle per mixture (N = B) or per source (N = B S)."""
         for k in range(len(skips) - 1, -1, -1):
             middle = self.up[k](middle, skips[k])
         return middle
 
 
 class DownLayer(nn.Module):
-    """LeakyReLU, convolution of stride 2, batch norm; none of the first before the first layer."""
+    """LeakyReLU, convolution of stride 2, batch norm (REFERENCE 2.6).
+
+    The first layer has no activation in front; the first and the innermost have no batch norm.
+    """
 
     def __init__(self, num_in: int, num_out: int, *, first: bool, innermost: bool) -> None:
         super().__init__()
@@ -131,15 +136,15 @@ class DownLayer(nn.Module):
         self.norm = nn.Identity() if first or innermost else nn.BatchNorm2d(num_out)
 
     def forward(self, maps: Float[Tensor, "B D F T"]) -> Float[Tensor, "B E f t"]:
-        """Maps of half the height and width."""
+        """Return maps of half the height and width."""
         return self.norm(self.convolution(self.activation(maps)))
 
 
 class UpLayer(nn.Module):
-    """ReLU, bilinear upsampling, convolution, batch norm, and audio attention where asked for.
+    """ReLU, bilinear upsampling, convolution, batch norm, optional audio attention.
 
-    The convolution of [skip, below] is the sum of two: the skip's half, the same for all sources of
-    a mixture, is computed once for them.
+    The convolution of [skip, below] is a sum of two convolutions; that of the skip, the same for
+    all sources of a mixture, is computed once.
     """
 
     def __init__(
@@ -159,11 +164,12 @@ class UpLayer(nn.Module):
     def forward(
         self, below: Float[Tensor, "N D f t"], skip: Float[Tensor, "B d f t"] | None = None
     ) -> Float[Tensor, "N E F T"]:
-        """Maps of twice the height and width; N is B, or a multiple of it: sources of a mixture."""
+        """Return maps of twice the height and width; N is a multiple of B (sources)."""
         weight, bias = self.convolution.weight, self.convolution.bias
         if skip is None:
             features = conv2d(_upsample(below), weight, bias, padding=1)
         else:
+            # The first input channels belong to the skip, as in the released weights.
             num_skip = skip.shape[1]
             features = conv2d(_upsample(below), weight[:, num_skip:], bias, padding=1)
             shared = conv2d(_upsample(skip), weight[:, :num_skip], padding=1)
@@ -175,4 +181,5 @@ class UpLayer(nn.Module):
 
 
 def _upsample(maps: Float[Tensor, "B D f t"]) -> Float[Tensor, "B D F T"]:
+    # align_corners=True as Sound of Pixels has it (REFERENCE 2.6).
     return interpolate(torch.relu(maps), scale_factor=2, mode="bilinear", align_corners=True)

@@ -1,6 +1,7 @@
-"""The U-Net of Co-Separation, 2.5D Visual Sound and LAVSS, open at the bottom (REFERENCE 2.6).
+"""The U-Net of Co-Separation, 2.5D Visual Sound and LAVSS, split at the bottom (REFERENCE 2.6).
 
-Axes: Z maps that go in, E of one ear of one mixture each, N of one source at one ear each.
+Axes: Z input maps, E one ear of one mixture each, N one source at one ear each, D d channels,
+W width of the FiLM vector.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,11 @@ class BinauralUNetSettings(BaseModel):
 
 
 class BinauralUNet(nn.Module):
-    """Down: convolution, batch norm, LeakyReLU; up: transposed convolution, batch norm, ReLU."""
+    """U-Net whose bottom takes a guide: fused audio and visual features (LAVSS, section 3.3).
+
+    Down: convolution, batch norm, LeakyReLU; up: transposed convolution, batch norm, ReLU. The
+    last layer is a transposed convolution alone; the sigmoid of a mask is applied by the model.
+    """
 
     def __init__(
         self,
@@ -36,7 +41,14 @@ class BinauralUNet(nn.Module):
         guide_channels: int,
         film_width: int | None = None,
     ) -> None:
-        """`guide_channels` come in at the bottom; `film_width` is of a vector for every layer."""
+        """Build the layers.
+
+        Args:
+            settings: sizes.
+            num_inputs: input maps Z.
+            guide_channels: channels of the guide at the bottom.
+            film_width: width of a vector that scales and shifts every upsampling layer, or None.
+        """
         super().__init__()
         channels = settings.channels
         self.down = nn.ModuleList(
@@ -53,10 +65,10 @@ class BinauralUNet(nn.Module):
             )
             for k in range(len(channels))
         )
-        self.apply(_begin)
+        self.apply(_initialise)
 
     def to_bottom(self, inputs: Float[Tensor, "E Z R T"]) -> list[Tensor]:
-        """The maps behind every layer on the way down, largest first."""
+        """Return the output of every downsampling layer, largest first."""
         maps = [inputs]
         for layer in self.down:
             maps.append(layer(maps[-1]))
@@ -68,16 +80,20 @@ class BinauralUNet(nn.Module):
         maps: Sequence[Float[Tensor, "E ..."]],
         film: Float[Tensor, "N W"] | None = None,
     ) -> Float[Tensor, "N out R T"]:
-        """Back up to the input's size, past the maps above the bottom; N is a multiple of E."""
-        found = guide
+        """Return maps of the input's size from the guide and the skip connections.
+
+        N is a multiple of E: the sources of one ear follow each other.
+        """
+        features = guide
         for k in range(len(self.up) - 1, -1, -1):
+            # The guide replaces the deepest map, so the deepest layer has no skip connection.
             skip = None if k == len(self.up) - 1 else maps[k]
-            found = self.up[k](found, skip, film)
-        return found
+            features = self.up[k](features, skip, film)
+        return features
 
 
 class _Up(nn.Module):
-    """One layer up. The part of [below, skip] that all sources share is computed once for them."""
+    """Upsampling layer: transposed convolution, batch norm, optional FiLM, ReLU."""
 
     def __init__(self, num_in: int, num_out: int, *, is_last: bool, film_width: int | None) -> None:
         super().__init__()
@@ -92,7 +108,9 @@ class _Up(nn.Module):
         skip: Float[Tensor, "E d f t"] | None,
         film: Float[Tensor, "N W"] | None,
     ) -> Float[Tensor, "N out F T"]:
-        """Maps of twice the height and width."""
+        """Return maps of twice the height and width."""
+        # The convolution of [below, skip] is a sum of two; that of the skip is the same for all
+        # sources of one ear and is computed once.
         weight, bias = self.convolution.weight, self.convolution.bias
         num_below = below.shape[1]
         maps = conv_transpose2d(below, weight[:num_below], bias, stride=2, padding=1)
@@ -101,6 +119,8 @@ class _Up(nn.Module):
             maps = maps + shared.repeat_interleave(len(below) // len(skip), dim=0)
         maps = self.norm(maps)
         if self.film is not None and film is not None:
+            # FiLM (Dumoulin et al. 2018). One plus the scale: initial weights of zero change
+            # nothing.
             scale, shift = self.film(film)[:, :, None, None].chunk(2, dim=1)
             maps = maps * (1 + scale) + shift
         return self.activation(maps)
@@ -111,8 +131,8 @@ def _down(num_in: int, num_out: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(num_out), nn.LeakyReLU(0.2))
 
 
-def _begin(module: nn.Module) -> None:
-    """First weights: N(0, 0.02), scales of norms N(1, 0.02); at first nothing guides."""
+def _initialise(module: nn.Module) -> None:
+    """Draw initial weights as pix2pix does: N(0, 0.02), norm scales N(1, 0.02), FiLM zero."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

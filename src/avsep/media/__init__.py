@@ -1,1 +1,1 @@
-"""Files: read and write sound and video, streamed."""
+"""Media files: read and write audio and video, streamed."""

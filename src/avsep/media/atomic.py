@@ -11,10 +11,10 @@ from avsep.errors import InputError
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A name in the same folder to write to; it becomes `path` at the end, or vanishes on an error.
+    """Yield a temporary path in the folder of `path`; rename it at the end, delete it on an error.
 
     Raises:
-        InputError: the folder does not exist or takes no files, `path` is a folder, a full disk.
+        InputError: `path` is a folder, its folder is missing or not writable, the disk is full.
     """
     target = Path(path)
     if target.is_dir():
@@ -22,7 +22,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise InputError(f"'{target}' cannot be written: make the folder '{target.parent}' first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InputError(f"'{target}' cannot be written: no right to write in '{target.parent}'")
+        raise InputError(
+            f"'{target}' cannot be written: no permission to write in '{target.parent}'"
+        )
+    # In the same folder, because a rename is atomic only within one file system. The dot hides it
+    # from listings, the random name keeps two writers of one path apart.
     part = target.with_name(f".{secrets.token_hex(6)}.part")
     try:
         yield part
@@ -34,16 +38,20 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a text (UTF-8) or bytes, whole or not at all; errors are those of `atomic_file`."""
+    """Write text (as UTF-8) or bytes to a file atomically.
+
+    Raises:
+        InputError: as `atomic_file`.
+    """
     with atomic_file(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it where they are missing.
+    """Create a folder and its missing parents.
 
     Raises:
-        InputError: there is no place for it, or a file of that name.
+        InputError: no permission, no space, or a file of that name exists.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Decode one stream packet by packet, and keep account of what is damaged."""
+"""Decode one stream packet by packet and record damaged parts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,38 +16,39 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from avsep.errors import InputError
-from avsep.media.opening import reason
+from avsep.media.opening import ffmpeg_message
 from avsep.media.streams import zero_seconds
 
 OnDamage = Literal["raise", "skip"]
 
-# Containers whose header tells the true duration; others estimate it from the bit rate.
+# Containers whose header holds the exact duration; FFmpeg estimates it from the bit rate of others.
 _EXACT_DURATIONS = ("mov,", "wav", "flac")
-# A stream may end this much before its header says without being called cut off.
+# A stream may end this much before its stated duration without being called truncated: encoders
+# round durations, and edit lists of MP4 count milliseconds.
 _END_TOLERANCE_SECONDS = 1.0
-# FFmpeg's own VP8 and VP9 decoders drop transparency, these keep it.
+# FFmpeg's built-in VP8 and VP9 decoders drop the alpha channel, these keep it.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @dataclass
 class Damage:
-    """What could not be read of one stream.
+    """The damaged parts of one stream, raised as an error or recorded.
 
-    Damage is an error by default, so that nothing is lost unseen. With "skip" the undecodable is
-    left out and its times are kept here. Packets before the first that decodes are no damage:
-    a stream cut out of a longer one begins with some that refer to what is gone.
+    Raising is the default, so that no damage goes unnoticed. With "skip" undecodable packets are
+    dropped and their times are recorded. Packets before the first decodable one are not damage:
+    a stream cut out of a longer one begins with packets that refer to missing frames.
     """
 
-    what: str  # how messages begin: "'a.mp4': the sound"
+    stream_name: str  # the beginning of messages: "'a.mp4': the sound"
     on_damage: OnDamage = "raise"
     times_seconds: list[float] = field(default_factory=list)
 
-    def note(self, seconds: float, problem: str) -> None:
-        """Keep the time of a damage in mind, or raise InputError."""
+    def record(self, seconds: float, problem: str) -> None:
+        """Record a damaged time, or raise InputError."""
         if self.on_damage == "raise":
             raise InputError(
-                f"{self.what} is damaged after {seconds:.2f} s ({problem}); cut the file there, "
-                "repair it, or read on over the damage with on_damage='skip'"
+                f"{self.stream_name} is damaged after {seconds:.2f} s ({problem}); cut the file "
+                "there, repair it, or skip the damage with on_damage='skip'"
             )
         self.times_seconds.append(seconds)
 
@@ -55,65 +56,67 @@ class Damage:
 def decode(
     container: InputContainer, stream: AudioStream | VideoStream, damage: Damage
 ) -> Iterator[Frame]:
-    """Frames in order of presentation, from where the container stands to the end.
+    """Decode frames in presentation order, from the container's current position to the end.
 
     Raises:
-        InputError: at damage, unless it is skipped; also for a file that ends before its time.
+        InputError: damage or a truncated file, unless `damage` skips.
     """
-    to_frames, clock = _decoder(stream), _Clock(container, stream)
-    has_begun, demuxer = False, container.demux(stream)
+    decode_packet, progress = _packet_decoder(stream), _Progress(container, stream)
+    has_decoded, demuxer = False, container.demux(stream)
     while True:
+        # `next` by hand: a `for` loop would end at an error of the demuxer without its time.
         try:
             packet = next(demuxer, None)
         except FFmpegError as error:
-            damage.note(clock.reached_seconds, reason(error))
+            damage.record(progress.decoded_seconds, ffmpeg_message(error))
             return
         if packet is None:
             break
-        clock.see(packet)
+        progress.add_packet(packet)
         try:
-            frames = to_frames(packet)
+            frames = decode_packet(packet)
         except FFmpegError as error:
-            if has_begun:
-                damage.note(clock.reached_seconds, reason(error))
+            if has_decoded:
+                damage.record(progress.decoded_seconds, ffmpeg_message(error))
             continue
-        has_begun = has_begun or bool(frames)
+        has_decoded = has_decoded or bool(frames)
         for frame in frames:
-            clock.reach(frame)
+            progress.add_frame(frame)
             yield frame
-    if clock.missing_seconds > _END_TOLERANCE_SECONDS:
-        problem = f"the file is cut off, {clock.missing_seconds:.2f} s are missing"
-        damage.note(clock.reached_seconds, problem)
+    if progress.missing_seconds > _END_TOLERANCE_SECONDS:
+        problem = f"the file is cut off, {progress.missing_seconds:.2f} s are missing"
+        damage.record(progress.decoded_seconds, problem)
 
 
-class _Clock:
-    """How far the packets of a stream have come, and how far the header says they should."""
+class _Progress:
+    """The end of the packets read so far, against the end stated in the header."""
 
     def __init__(self, container: InputContainer, stream: AudioStream | VideoStream) -> None:
-        self._tick, self._zero = stream.time_base or Fraction(0), zero_seconds(container)
-        self._end = self._promised = stream.start_time or 0
-        self.reached_seconds = 0.0  # begin of the last frame that decoded, on the file's time line
+        self._tick_seconds = stream.time_base or Fraction(0)
+        self._zero_seconds = zero_seconds(container)
+        self._end_ticks = self._header_end_ticks = stream.start_time or 0
+        self.decoded_seconds = 0.0  # start of the last decoded frame, on the file's time line
         if container.format.name.startswith(_EXACT_DURATIONS):
-            self._promised += stream.duration or 0
+            self._header_end_ticks += stream.duration or 0
 
-    def see(self, packet: Packet) -> None:
-        """Move on to the end of a packet."""
+    def add_packet(self, packet: Packet) -> None:
+        """Advance to the end of a packet."""
         if packet.pts is not None:
-            self._end = max(self._end, packet.pts + (packet.duration or 0))
+            self._end_ticks = max(self._end_ticks, packet.pts + (packet.duration or 0))
 
-    def reach(self, frame: Frame) -> None:
-        """Move on to a frame that could be decoded."""
+    def add_frame(self, frame: Frame) -> None:
+        """Advance to the start of a decoded frame."""
         if frame.pts is not None and frame.time_base is not None:
-            self.reached_seconds = float(frame.pts * Fraction(frame.time_base) - self._zero)
+            self.decoded_seconds = float(frame.pts * Fraction(frame.time_base) - self._zero_seconds)
 
     @property
     def missing_seconds(self) -> float:
-        """What is missing at the end: FFmpeg ends a file that was cut off without a word."""
-        return float((self._promised - self._end) * self._tick)
+        """The stated end minus the end read; FFmpeg reports no error for a truncated file."""
+        return float((self._header_end_ticks - self._end_ticks) * self._tick_seconds)
 
 
-def _decoder(stream: AudioStream | VideoStream) -> Callable[[Packet], Sequence[Frame]]:
-    """What turns packets into frames: the stream's own decoder, or one that keeps transparency."""
+def _packet_decoder(stream: AudioStream | VideoStream) -> Callable[[Packet], Sequence[Frame]]:
+    """Return the stream's own decoder, or one that keeps the alpha channel of VP8 and VP9."""
     codec = stream.codec_context.codec.canonical_name
     if stream.metadata.get("alpha_mode") == "1" and codec in _ALPHA_DECODERS:
         decoder = _ALPHA_DECODERS[codec]
@@ -122,6 +125,7 @@ def _decoder(stream: AudioStream | VideoStream) -> Callable[[Packet], Sequence[F
             assert isinstance(context, VideoCodecContext), "VP8 and VP9 are video"
             context.extradata = stream.codec_context.extradata
             return context.decode
+    # The threading mode can only be set before the codec is opened by its first packet.
     if not stream.codec_context.is_open:
         stream.codec_context.thread_type = "AUTO"
     return lambda packet: packet.decode()

@@ -1,30 +1,38 @@
-"""Names of files and folders made of words from outside, which are never taken for paths."""
+"""Make safe names of files and folders from labels and titles."""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_MOST_CHARACTERS = 60
+# File systems allow 255 bytes a name; 60 characters leave room for numbers and endings even where
+# each takes four bytes in UTF-8.
+_LONGEST_NAME = 60
 
 
-def plain_name(words: str, otherwise: str) -> str:
-    """The words as a name that any file system takes: letters, digits, `_`, `-` and inner dots.
+def plain_name(text: str, default: str) -> str:
+    """Reduce a text to a portable file name: letters, digits, `_`, `-` and inner dots.
+
+    Path separators and leading dots are removed, so that a label never names another folder.
 
     >>> plain_name("../Acoustic guitar\\n", "object"), plain_name("..", "object")
     ('Acoustic-guitar', 'object')
     """
-    composed = unicodedata.normalize("NFC", readable(words))
+    # NFC: some systems store é as two code points, and the second is no letter for `\w`.
+    composed = unicodedata.normalize("NFC", readable(text))
     name = re.sub(r"[^\w.]+", "-", composed).strip("-._")
-    return name[:_MOST_CHARACTERS].rstrip("-._") or otherwise
+    return name[:_LONGEST_NAME].rstrip("-._") or default
 
 
-def readable(words: str) -> str:
-    """The words with a question mark for each byte or half sign that no text file can hold."""
-    return words.encode("utf-8", "replace").decode("utf-8")
+def readable(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 cannot encode, by question marks.
+
+    Python decodes bytes of file names that are not UTF-8 to such surrogates.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def stem_files(labels: Sequence[str]) -> list[str]:
-    """The file of each object's stem, numbered in the order given.
+    """Return the file name of each object's stem, numbered in the order given.
 
     >>> stem_files(["violin", "violin"])
     ['01-violin.wav', '02-violin.wav']
@@ -33,7 +41,7 @@ def stem_files(labels: Sequence[str]) -> list[str]:
 
 
 def distinct(labels: Iterable[str]) -> list[str]:
-    """Labels with a number behind those that were there before.
+    """Append numbers to repeated labels to make all of them different.
 
     >>> distinct(["violin", "harp", "violin", "violin-2"])
     ['violin', 'harp', 'violin-2', 'violin-2-2']

@@ -1,4 +1,4 @@
-"""objects.json: the visible objects of a video as people write them down and programs read them.
+"""Read and write objects.json: the labels and boxes of a video's visible objects.
 
 A list of `{label?, box: [x1, y1, x2, y2] | boxes: [{time_seconds, box}], confidence?,
 azimuth_degrees?}`; coordinates are normalised 0..1 with the origin top left.
@@ -19,7 +19,7 @@ _EXAMPLE = '[{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}]'
 
 
 class ObjectEntry(BaseModel):
-    """One entry of the file: a box for the whole clip, or boxes over time; neither: the picture."""
+    """One entry: `box` for the whole clip or `boxes` over time; neither: the whole picture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,30 +29,33 @@ class ObjectEntry(BaseModel):
     confidence: float = Field(default=1.0, ge=0, le=1)
     azimuth_degrees: float | None = Field(default=None, ge=-180, le=180)
 
+    # The two checks below run before pydantic's own, whose messages would name every field of the
+    # tuple or model that a wrong value lacks.
     @field_validator("box", mode="before")
     @classmethod
-    def _four_numbers(cls, box: object) -> object:
+    def _check_four_numbers(cls, box: object) -> object:
         if box is not None and not (isinstance(box, list | tuple) and len(box) == 4):
             raise ValueError("must be four numbers, [x1, y1, x2, y2]")
         return box
 
     @field_validator("boxes", mode="before")
     @classmethod
-    def _with_their_times(cls, boxes: object) -> object:
+    def _check_timed(cls, boxes: object) -> object:
         if not isinstance(boxes, list | tuple) or any(
-            not isinstance(one, dict | TimedBox) for one in boxes
+            not isinstance(box, dict | TimedBox) for box in boxes
         ):
-            raise ValueError('must be [{"time_seconds": 0, "box": [x1, y1, x2, y2]}, ...]; one '
-                             "box that holds all the time is called box")  # fmt: skip
+            raise ValueError('must be [{"time_seconds": 0, "box": [x1, y1, x2, y2]}, ...]; write a '
+                             "single box for the whole clip as box")  # fmt: skip
         return boxes
 
     @field_validator("box")
     @classmethod
-    def _inside_the_picture(cls, box: Box | None) -> Box | None:
+    def _check_inside_picture(cls, box: Box | None) -> Box | None:
+        # TimedBox checks order and range of the corners.
         return box and TimedBox(time_seconds=0, box=box).box
 
     @model_validator(mode="after")
-    def _one_way_to_give_boxes(self) -> "ObjectEntry":
+    def _check_boxes(self) -> "ObjectEntry":
         if self.box is not None and self.boxes:
             raise ValueError("give box or boxes, not both")
         times = [timed.time_seconds for timed in self.boxes]
@@ -62,9 +65,13 @@ class ObjectEntry(BaseModel):
 
 
 def read_objects(path: Path) -> tuple[VisibleObject, ...]:
-    """The objects of a file, in its order; anything not as described above is an InputError."""
+    """Read the objects of a file, in its order.
+
+    Raises:
+        InputError: the file is missing, is not JSON, or departs from the format described above.
+    """
     try:
-        # Some editors begin a file with a byte order mark, which "utf-8-sig" leaves out.
+        # Some editors begin a file with a byte order mark, which "utf-8-sig" removes.
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read objects from '{path}': {error.strerror}") from error
@@ -72,18 +79,18 @@ def read_objects(path: Path) -> tuple[VisibleObject, ...]:
         raise InputError(f"'{path}' is not JSON: {error}; write {_EXAMPLE}") from error
     if not isinstance(entries, list):
         raise InputError(f"'{path}' must hold a list of objects, such as {_EXAMPLE}")
-    found = []
+    objects = []
     for index, entry in enumerate(entries, 1):
         where = f"'{path}', object {index}"
         if not isinstance(entry, dict):
-            given = reprlib.repr(entry)
-            raise InputError(f"{where} is {given}, not a label and a box as in {_EXAMPLE}")
-        found.append(_visible_object(check_settings(entry, ObjectEntry, where, "field")))
-    return tuple(found)
+            shortened = reprlib.repr(entry)
+            raise InputError(f"{where} is {shortened}, not a label and a box as in {_EXAMPLE}")
+        objects.append(_visible_object(check_settings(entry, ObjectEntry, where, "field")))
+    return tuple(objects)
 
 
-def objects_text(objects: Sequence[VisibleObject]) -> str:
-    """The file's text for these objects; `read_objects` gives equal ones back."""
+def format_objects(objects: Sequence[VisibleObject]) -> str:
+    """Format objects as the text of a file; the inverse of `read_objects`."""
     entries = []
     for visible in objects:
         entry: dict[str, object] = {"label": visible.label} if visible.label else {}

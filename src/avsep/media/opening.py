@@ -1,4 +1,4 @@
-"""Open a path, bytes or a binary file so that FFmpeg sees this one source and nothing else."""
+"""Open a path, bytes or a binary file with FFmpeg, without access to any other file or address."""
 
 import io
 import os
@@ -17,56 +17,57 @@ from avsep.errors import InputError
 
 @runtime_checkable
 class BinaryFile(Protocol):
-    """What is asked of a file object: an open file, BytesIO, or anything alike that can seek."""
+    """A seekable binary file object: an open file, BytesIO or similar."""
 
     def read(self, num_bytes: int = -1, /) -> bytes:
-        """The next bytes."""
+        """Read the next bytes."""
         ...
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move, and tell the new position."""
+        """Move to a position and return it."""
         ...
 
     def seekable(self) -> bool:
-        """Whether `seek` works."""
+        """True if `seek` works."""
         ...
 
 
-Source = str | os.PathLike[str] | bytes | BinaryFile
+MediaSource = str | os.PathLike[str] | bytes | BinaryFile
 
-# "none" is no protocol at all: no playlist can make FFmpeg open another file or address.
+# No protocol is named "none", so that no playlist can make FFmpeg open another file or address.
 _OPTIONS = {"protocol_whitelist": "none"}
-# Demuxers that draw text as pictures or whose content is a list of other files.
+# Demuxers that render text as pictures, and playlists, whose content is a list of other files.
 _NOT_MEDIA = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "sdp", "rtsp", "imf"}
 
 
 @contextmanager
-def open_media(source: Source) -> Iterator[InputContainer]:
-    """An open container; the source may be opened again, also while it is still open.
+def open_media(source: MediaSource) -> Iterator[InputContainer]:
+    """Open a source as a container; it may be opened again while it is still open.
 
-    Names are never taken for protocols (`http:`, `concat:`), playlists are not followed.
+    Names are never interpreted as protocols (`http:`, `concat:`), playlists are not followed.
 
     Raises:
-        InputError: missing, empty, a folder, or nothing that FFmpeg can read.
+        InputError: missing, empty, a folder, or not readable by FFmpeg.
     """
     name = source_name(source)
     with _binary_file(source, name) as file:
         if file.seek(0, io.SEEK_END) == 0:
             raise InputError(f"{name} is empty (0 bytes); give a sound or video file")
         try:
+            # "replace": tags that are not UTF-8 would otherwise raise.
             container = av.open(
-                _Window(file, name), mode="r", options=_OPTIONS, metadata_errors="replace"
+                _FileView(file, name), mode="r", options=_OPTIONS, metadata_errors="replace"
             )
         except (FFmpegError, ValueError) as error:
-            raise _unreadable(name, reason(error)) from error
+            raise _unreadable(name, ffmpeg_message(error)) from error
         with container:
             if container.format.name in _NOT_MEDIA:
-                raise _unreadable(name, f"it looks like '{container.format.name}'")
+                raise _unreadable(name, f"FFmpeg detects '{container.format.name}'")
             yield container
 
 
-def source_name(source: Source) -> str:
-    """What to call a source in messages: its path in quotes, or what kind of object it is."""
+def source_name(source: MediaSource) -> str:
+    """Return the name of a source for messages: its quoted path, or its kind of object."""
     if isinstance(source, bytes):
         return f"the given {len(source)} bytes"
     if isinstance(source, str | os.PathLike):
@@ -75,43 +76,44 @@ def source_name(source: Source) -> str:
     return f"'{name}'" if isinstance(name, str) else "the given file object"
 
 
-def reason(error: Exception) -> str:
-    """What FFmpeg says is wrong, without number and file name."""
+def ffmpeg_message(error: Exception) -> str:
+    """Return the text of an error of FFmpeg, without its number and file name."""
     return str(getattr(error, "strerror", None) or error)
 
 
-class _Window:
-    """A file as FFmpeg may use it: its own position, no closing, no path but the ending."""
+class _FileView:
+    """A file object with its own position and without a path, for FFmpeg to read."""
 
     def __init__(self, file: BinaryFile, name: str) -> None:
         self._file = file
         self._position = 0
         ending = Path(name.strip("'")).suffix
-        # Some formats (raw ones) are told by their ending only; nothing else of the name gets in.
+        # FFmpeg detects some raw formats by the file ending only; it gets no other part of the
+        # name, which could be read as a protocol.
         self.name = "source" + (ending if ending[1:].isalnum() else "")
 
     def read(self, num_bytes: int) -> bytes:
-        """The next bytes, wherever others have moved the shared file to."""
+        """Read the next bytes of this view; other views may have moved the shared file."""
         self._file.seek(self._position)
         data = self._file.read(num_bytes)
         self._position += len(data)
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move, and tell the new position."""
+        """Move to a position and return it."""
         if whence == io.SEEK_CUR:
             offset, whence = self._position + offset, io.SEEK_SET
         self._position = self._file.seek(offset, whence)
         return self._position
 
     def tell(self) -> int:
-        """The position in the file."""
+        """Return the position in the file."""
         return self._position
 
 
 @contextmanager
-def _binary_file(source: Source, name: str) -> Iterator[BinaryFile]:
-    """A seekable binary file over any source; a file object that was given stays open."""
+def _binary_file(source: MediaSource, name: str) -> Iterator[BinaryFile]:
+    """Yield a seekable binary file for any source; file objects are left open at the end."""
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
@@ -126,14 +128,17 @@ def _binary_file(source: Source, name: str) -> Iterator[BinaryFile]:
 
 
 def _open_path(path: str, name: str) -> io.BufferedReader:
-    """An ordinary file opened by Python, so that no part of its name has a meaning to FFmpeg."""
+    """Open a regular file with Python, so that FFmpeg never interprets its name."""
     hint = "; download it first, addresses are not read" if "://" in path else ""
     try:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"{name} is a folder; give a sound or video file")
+        # A pipe would block until somebody writes to it, and cannot seek.
         if not stat.S_ISREG(mode):
-            raise InputError(f"{name} is no ordinary file (a pipe or device); give a file on disk")
+            raise InputError(
+                f"{name} is not a regular file but a pipe or device; give a file on disk"
+            )
         return Path(path).open("rb")
     except FileNotFoundError as error:
         raise InputError(
@@ -142,11 +147,11 @@ def _open_path(path: str, name: str) -> io.BufferedReader:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name} cannot be opened ({reason(error)}){hint}") from error
+        raise InputError(f"{name} cannot be opened ({ffmpeg_message(error)}){hint}") from error
 
 
-def _unreadable(name: str, why: str) -> InputError:
+def _unreadable(name: str, problem: str) -> InputError:
     return InputError(
-        f"{name} is no sound or video that can be read ({why}); give a media file, not text or a "
-        "playlist, or repair it"
+        f"{name} is no sound or video that can be read ({problem}); give a media file, not text "
+        "or a playlist, or repair it"
     )

@@ -1,4 +1,4 @@
-"""What a media file holds: its streams, rates, sizes as displayed, times and rotation."""
+"""Read the streams of a media file: codecs, rates, displayed sizes, times and rotation."""
 
 from fractions import Fraction
 from itertools import islice
@@ -12,15 +12,16 @@ from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict
 
 from avsep.media.frames import Geometry
-from avsep.media.opening import Source, open_media, source_name
+from avsep.media.opening import MediaSource, open_media, source_name
 from avsep.media.streams import audio_streams, picture_streams, video_streams, zero_seconds
 
-# Packets looked at to find the first picture, which carries the rotation.
-_PATIENCE_PACKETS = 500
+# Packets decoded in search of the first frame, which carries the rotation. A stream cut out of a
+# longer one begins with at most a few seconds of undecodable packets.
+_MAX_PACKETS = 500
 
 
 class VideoStreamInfo(BaseModel):
-    """One video stream. Width and height are as displayed: upright, with square pixels."""
+    """One video stream, its width and height as displayed: upright, with square pixels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,8 +31,8 @@ class VideoStreamInfo(BaseModel):
     coded_width: int
     coded_height: int
     frame_rate_hz: float | None  # mean over the stream
-    rotation_degrees: int  # clockwise turn that makes stored pictures upright
-    is_mirrored: bool  # stored pictures are flipped left to right before they are turned
+    rotation_degrees: int  # clockwise, from the stored to the upright picture
+    is_mirrored: bool  # stored pictures are flipped left to right before the rotation
     pixel_aspect: float  # width of a stored pixel over its height
     start_seconds: float | None  # on the file's time line, see `streams.zero_seconds`
     duration_seconds: float | None
@@ -54,7 +55,7 @@ class AudioStreamInfo(BaseModel):
 
 
 class MediaInfo(BaseModel):
-    """One media file; streams are in the order in which `stream=0, 1, ...` counts them."""
+    """One media file, its streams in the order of `stream=0, 1, ...`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,13 +64,16 @@ class MediaInfo(BaseModel):
     duration_seconds: float | None
     video: tuple[VideoStreamInfo, ...]
     audio: tuple[AudioStreamInfo, ...]
-    attached_pictures: tuple[str, ...]  # codec of each cover or thumbnail: no video
+    attached_pictures: tuple[str, ...]  # codec of each cover or thumbnail, which is not video
 
 
-def probe(source: Source) -> MediaInfo:
-    """What a source holds; nothing but the first picture of each video stream is decoded.
+def probe(source: MediaSource) -> MediaInfo:
+    """Read a source's headers and the first frame of each video stream.
 
-    A duration that the header does not tell is found by reading through the packets.
+    Reads all packets to find a duration that is not in the header.
+
+    Raises:
+        InputError: as `open_media`.
     """
     with open_media(source) as container:
         zero = zero_seconds(container)
@@ -84,13 +88,13 @@ def probe(source: Source) -> MediaInfo:
 
 
 def codec_name(stream: Stream) -> str:
-    """The format's name (`mp3`), not the decoder's (`mp3float`)."""
+    """Return the name of a stream's format (`mp3`), not of its decoder (`mp3float`)."""
     return stream.codec_context.codec.canonical_name
 
 
-def _video_info(source: Source, stream: VideoStream, zero: Fraction) -> VideoStreamInfo:
-    geometry = Geometry.of(stream, _first_frame(source, stream.index))
-    height, width = geometry.displayed
+def _video_info(source: MediaSource, stream: VideoStream, zero: Fraction) -> VideoStreamInfo:
+    geometry = Geometry.from_stream(stream, _first_frame(source, stream.index))
+    height, width = geometry.displayed_size
     return VideoStreamInfo(
         codec=codec_name(stream),
         width=width,
@@ -120,29 +124,32 @@ def _audio_info(stream: AudioStream, zero: Fraction) -> AudioStreamInfo:
     )
 
 
-def _first_frame(source: Source, index: int) -> av.VideoFrame | None:
-    """The first picture of a stream, read in a container of its own; none if it is too damaged."""
+def _first_frame(source: MediaSource, index: int) -> av.VideoFrame | None:
+    """Decode the first frame of a stream, or return None if its first packets are damaged.
+
+    Opens the source again, to leave the position of the caller's container alone.
+    """
     with open_media(source) as container:
         stream = container.streams[index]
-        for packet in islice(container.demux(stream), _PATIENCE_PACKETS):
+        for packet in islice(container.demux(stream), _MAX_PACKETS):
             try:
                 frames = packet.decode()
             except FFmpegError:
-                # A stream cut out of a longer one begins with packets that refer to what is gone.
+                # A stream cut out of a longer one begins with packets that refer to missing frames.
                 continue
             if frames and isinstance(frames[0], av.VideoFrame):
                 return frames[0]
     return None
 
 
-def _duration_seconds(source: Source, container: InputContainer) -> float | None:
-    """By the header, else the end of the last packet, from the start of the time line."""
+def _duration_seconds(source: MediaSource, container: InputContainer) -> float | None:
+    """Return the header's duration, else the last packet's end from the start of the time line."""
     if container.duration is not None:
         return container.duration / av.time_base
     zero, end = zero_seconds(container), Fraction(0)
-    with open_media(source) as fresh:
-        streams = [*video_streams(fresh), *audio_streams(fresh)]
-        for packet in fresh.demux(streams) if streams else ():
+    with open_media(source) as second:
+        streams = [*video_streams(second), *audio_streams(second)]
+        for packet in second.demux(streams) if streams else ():
             if packet.pts is not None:
                 end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
     return float(end - zero) if end > zero else None

@@ -1,4 +1,4 @@
-"""Which streams of a container count, which is chosen, and where its time line begins."""
+"""Select the video and audio streams of a container and find its time zero."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -15,9 +15,9 @@ MediaStream = TypeVar("MediaStream", AudioStream, VideoStream)
 
 
 def zero_seconds(container: InputContainer) -> Fraction:
-    """Where 0:00 lies in the container's own clock: the earliest start of a video or audio stream.
+    """Return time 0:00 on the container's clock: the earliest start of a video or audio stream.
 
-    Every time that avsep hands out counts from here, for pictures and sound alike, as in a player.
+    All times that avsep returns count from it, for frames and samples alike, as in a player.
     """
     starts = [
         stream.start_time * stream.time_base
@@ -28,63 +28,75 @@ def zero_seconds(container: InputContainer) -> Fraction:
 
 
 def video_streams(container: InputContainer) -> list[VideoStream]:
-    """Streams of moving pictures that can be decoded: no covers and thumbnails."""
+    """Return the decodable streams of moving pictures, without covers and thumbnails."""
     return [s for s in container.streams.video if _is_decodable(s) and not _is_attached(s)]
 
 
 def audio_streams(container: InputContainer) -> list[AudioStream]:
-    """Streams of sound that can be decoded."""
+    """Return the decodable audio streams."""
     return [s for s in container.streams.audio if _is_decodable(s)]
 
 
 def picture_streams(container: InputContainer) -> list[VideoStream]:
-    """Attached pictures: covers and thumbnails, which FFmpeg hands out as video."""
+    """Return the attached pictures, covers and thumbnails, which FFmpeg lists as video."""
     return [s for s in container.streams.video if _is_decodable(s) and _is_attached(s)]
 
 
 def choose_video(container: InputContainer, number: int | None, name: str) -> VideoStream:
-    """The video stream with a number, or the best: default, then most pixels, then first."""
+    """Return the video stream of a number, or the best: default, then most pixels, then first.
+
+    Raises:
+        InputError: no video stream, or none of that number.
+    """
     streams = video_streams(container)
     if not streams:
         raise InputError(
-            f"{name} has no video: streams: {describe(container)}. Give a file with a video stream"
+            f"{name} has no video: streams: {describe_streams(container)}. Give a file with a "
+            "video stream"
         )
     return _choose(streams, number, lambda s: s.width * s.height, f"{name}: video")
 
 
 def choose_audio(container: InputContainer, number: int | None, name: str) -> AudioStream:
-    """The audio stream with a number, or the best: default, then highest rate, then first."""
+    """Return the audio stream of a number, or the best: default, then highest rate, then first.
+
+    Raises:
+        InputError: no audio stream, or none of that number.
+    """
     streams = audio_streams(container)
     if not streams:
         raise InputError(
-            f"{name} has no sound: streams: {describe(container)}. Give a file with an audio stream"
+            f"{name} has no sound: streams: {describe_streams(container)}. Give a file with an "
+            "audio stream"
         )
     return _choose(streams, number, lambda s: s.codec_context.sample_rate, f"{name}: audio")
 
 
-def describe(container: InputContainer) -> str:
-    """Streams in words, for messages: `2 video (h264, vp9), 1 attached picture (png)`."""
-    kinds = {
+def describe_streams(container: InputContainer) -> str:
+    """Format the streams for messages: `2 video (h264, vp9), 1 attached picture (png)`."""
+    codecs = {
         "video": [_codec(s) for s in container.streams.video if not _is_attached(s)],
         "audio": [_codec(s) for s in container.streams.audio],
         "attached picture": [_codec(s) for s in container.streams.video if _is_attached(s)],
         "other": [s.type for s in container.streams if s.type not in ("video", "audio")],
     }
-    words = [f"{len(names)} {kind} ({', '.join(names)})" for kind, names in kinds.items() if names]
-    return ", ".join(words) or "none"
+    parts = [f"{len(names)} {kind} ({', '.join(names)})" for kind, names in codecs.items() if names]
+    return ", ".join(parts) or "none"
 
 
 def _choose(
     streams: Sequence[MediaStream],
     number: int | None,
     quality: Callable[[MediaStream], int],
-    what: str,
+    stream_name: str,
 ) -> MediaStream:
     if number is None:
+        # `max` returns the first of equals, so that ties follow the order of the file.
         return max(streams, key=lambda s: (bool(s.disposition & Disposition.default), quality(s)))
     if not 0 <= number < len(streams):
         raise InputError(
-            f"{what} stream {number} does not exist; there are {len(streams)}, counted from 0"
+            f"{stream_name} stream {number} does not exist; there are {len(streams)}, counted "
+            "from 0"
         )
     return streams[number]
 

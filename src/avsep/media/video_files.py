@@ -1,4 +1,4 @@
-"""Write MP4: H.264 or a copied video stream beside several titled audio tracks."""
+"""Write MP4: H.264 or a copied video stream with several titled audio tracks."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,11 +22,8 @@ from avsep.errors import InputError
 from avsep.media.atomic import atomic_file
 from avsep.media.audio import quantise
 from avsep.media.frames import FrameSettings, iterate_frames
-from avsep.media.opening import Source, open_media, reason, source_name
+from avsep.media.opening import MediaSource, ffmpeg_message, open_media, source_name
 from avsep.media.streams import choose_video, zero_seconds
-
-# Audio tracks of a video file: what they hold and how they are encoded
-
 
 AudioCodec = Literal["flac", "aac"]
 
@@ -41,20 +38,37 @@ _LAYOUTS = {
     7: "6.1",
     8: "7.1",
 }
-# What each encoder is fed with; FLAC: the 16-bit sound as it is, AAC: for players that know nothing
-# else. PyAV cannot fill the planes of eight channels, so channels are interleaved for both.
+# Sample formats of the encoders. FLAC gets 16-bit samples, which it keeps exactly; AAC is for
+# players without FLAC. Frames are interleaved for both, as PyAV cannot fill eight planes.
 _ENCODER_FORMATS: dict[AudioCodec, str] = {"flac": "s16", "aac": "fltp"}
 _FRAME_FORMATS: dict[AudioCodec, str] = {"flac": "s16", "aac": "flt"}
-_AAC_BITS_PER_SECOND_A_CHANNEL = 96_000
+# The rate at which stereo AAC-LC (192 kbit/s) is usually taken as transparent.
+_AAC_BITS_PER_SECOND_PER_CHANNEL = 96_000
 _BLOCK_SAMPLES = 16_384
+# Codecs that players support in MP4; others are re-encoded.
+_COPIED_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
+_BT709 = 1  # AVCOL_PRI_BT709, AVCOL_TRC_BT709 and AVCOL_SPC_BT709 alike
+_STUDIO_RANGE = 1  # AVCOL_RANGE_MPEG
+_LARGEST_DENOMINATOR = 1001  # of a frame rate: television's 30000/1001 Hz
+
+
+class VideoSettings(BaseModel):
+    """Codecs and quality of MP4 files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio_codec: AudioCodec = "flac"  # flac: exact 16 bits; aac: smaller, plays on more devices
+    preset: str = "veryfast"  # of x264, from ultrafast (large files) to veryslow
+    quality_crf: int = Field(default=23, ge=0, le=51)  # of x264; lower is better, 18 looks exact
+    num_threads: int = Field(default=1, ge=0)  # of the video encoder; 0: one per core
 
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """One titled audio track to be written.
+    """A titled audio track to write.
 
     Attributes:
-        waveform: whole, or in blocks one after the other, for sound that is too long to hold.
+        waveform: the whole, or an iterable of successive blocks for sound larger than memory.
         start_seconds: time of the first sample on the time line of the video, not below 0.
     """
 
@@ -64,109 +78,19 @@ class AudioTrack:
     start_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        whole = self.waveform if isinstance(self.waveform, np.ndarray) else None
-        assert whole is None or (whole.dtype == np.float32 and whole.ndim == 2), (
+        array = self.waveform if isinstance(self.waveform, np.ndarray) else None
+        assert array is None or (array.dtype == np.float32 and array.ndim == 2), (
             f"track '{self.title}': a waveform is float32 [C, N]"
         )
         assert self.start_seconds >= 0, f"track '{self.title}' starts at {self.start_seconds} s"
 
     def blocks(self) -> Iterator[Float32[np.ndarray, "C n"]]:
-        """The sound in pieces."""
+        """Return the waveform in blocks."""
         if not isinstance(self.waveform, np.ndarray):
             yield from self.waveform
             return
         for begin in range(0, max(1, self.waveform.shape[1]), _BLOCK_SAMPLES):
             yield self.waveform[:, begin : begin + _BLOCK_SAMPLES]
-
-
-class TrackEncoder:
-    """Encodes one track into an open file, as far as it is asked to at a time."""
-
-    def __init__(self, output: OutputContainer, track: AudioTrack, codec: AudioCodec) -> None:
-        self._output, self._track = output, track
-        self._codec: AudioCodec = codec
-        blocks = track.blocks()
-        first = next(blocks, None)
-        if first is None:
-            raise InputError(f"track '{track.title}' has no samples; give each track some sound")
-        self._blocks = chain([first], blocks)
-        self._position = round(track.start_seconds * track.sample_rate_hz)
-        self._stream = self._add_stream(first.shape[0])
-
-    def encode_until(self, seconds: float) -> None:
-        """Write blocks until the track reaches this time of the video, or ends."""
-        while self._position < seconds * self._track.sample_rate_hz:
-            block = next(self._blocks, None)
-            if block is None:
-                return
-            self._encode(block)
-
-    def finish(self) -> None:
-        """Write all that is left."""
-        for block in self._blocks:
-            self._encode(block)
-        self._output.mux(self._stream.encode(None))
-
-    def mark_default(self, is_default: bool) -> None:
-        """Say whether players should begin with this track."""
-        self._stream.disposition = Disposition.default if is_default else Disposition(0)
-
-    def _add_stream(self, num_channels: int) -> av.AudioStream:
-        """The stream with title, layout and sample format set."""
-        title, rate = self._track.title, self._track.sample_rate_hz
-        if num_channels not in _LAYOUTS:
-            raise InputError(
-                f"track '{title}' has {num_channels} channels; a video's track holds "
-                f"{min(_LAYOUTS)} to {max(_LAYOUTS)}"
-            )
-        self._layout = _LAYOUTS[num_channels]
-        try:
-            stream = self._output.add_stream(self._codec, rate=rate, layout=self._layout)
-            stream.codec_context.format = _ENCODER_FORMATS[self._codec]
-            if self._codec == "aac":
-                stream.codec_context.bit_rate = _AAC_BITS_PER_SECOND_A_CHANNEL * num_channels
-            stream.codec_context.time_base = Fraction(1, rate)
-            stream.codec_context.open()
-        except (FFmpegError, ValueError) as error:
-            raise InputError(
-                f"track '{title}': {self._codec} cannot hold {num_channels} channels at {rate} Hz "
-                "in MP4; choose flac, or resample first"
-            ) from error
-        # Players show one or the other.
-        stream.metadata.update(title=title, handler_name=title)
-        return stream
-
-    def _encode(self, block: Float32[np.ndarray, "C n"]) -> None:
-        if block.shape[1] == 0:
-            return
-        if self._codec == "flac":
-            block = quantise(block, 16, f"track '{self._track.title}'").astype(np.int16)
-        samples = np.ascontiguousarray(block.T.reshape(1, -1))
-        name = _FRAME_FORMATS[self._codec]
-        frame = av.AudioFrame.from_ndarray(samples, format=name, layout=self._layout)
-        frame.sample_rate = self._track.sample_rate_hz
-        frame.time_base = Fraction(1, self._track.sample_rate_hz)
-        frame.pts = self._position
-        self._position += block.shape[1]
-        self._output.mux(self._stream.encode(frame))
-
-
-# Video that MP4 holds and players show there; any other is encoded anew.
-_COPIED_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
-_BT709 = 1
-_STUDIO_RANGE = 1  # AVCOL_RANGE_MPEG
-_FINEST_RATE = 1001  # the denominator of television's 30000/1001 Hz
-
-
-class VideoSettings(BaseModel):
-    """How MP4 files are encoded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    audio_codec: AudioCodec = "flac"  # flac: exact 16-bit; aac: smaller, for old players
-    preset: str = "veryfast"  # of x264, from ultrafast (large files) to veryslow
-    quality_crf: int = Field(default=23, ge=0, le=51)  # of x264; lower is better, 18 looks exact
-    num_threads: int = Field(default=1, ge=0)  # of the video encoder; 0: as many as there are cores
 
 
 def write_video(
@@ -178,18 +102,18 @@ def write_video(
 ) -> None:
     """Write pictures and tracks as MP4 (H.264, yuv420p, BT.709), the first track marked default.
 
-    Pictures are taken one at a time, so they may be drawn while they are written. A width or height
-    that is odd, which yuv420p cannot hold, grows by one repeated pixel.
+    Pictures are consumed one at a time, so that a generator may render them. An odd width or
+    height, which yuv420p does not support, is padded by one repeated pixel.
 
     Raises:
-        InputError: no pictures or pictures of changing size; samples beyond -1..1 with flac.
+        InputError: no pictures, pictures of changing size, or samples beyond -1..1 with flac.
     """
     settings = settings or VideoSettings()
     pictures = iter(frames)
     first = next(pictures, None)
     if first is None:
         raise InputError(f"'{os.fspath(path)}': a video needs at least one picture, none was given")
-    rate = Fraction(frame_rate_hz).limit_denominator(_FINEST_RATE)
+    rate = Fraction(frame_rate_hz).limit_denominator(_LARGEST_DENOMINATOR)
     with _open_mp4(path) as output:
         stream = _add_h264(output, first, rate, settings)
         encoders = _add_tracks(output, tracks, settings.audio_codec)
@@ -197,9 +121,11 @@ def write_video(
             if picture.shape != first.shape:
                 raise InputError(
                     f"'{os.fspath(path)}': picture {index} is {picture.shape[1]}x{picture.shape[0]}"
-                    f", the first {first.shape[1]}x{first.shape[0]}; all must be of one size"
+                    f", the first {first.shape[1]}x{first.shape[0]}; give pictures of one size"
                 )
             output.mux(stream.encode(_to_frame(picture, index, rate)))
+            # Interleaved with the pictures: the muxer holds back what is ahead of the slowest
+            # stream, so that tracks written after the video would make it hold the whole video.
             for encoder in encoders:
                 encoder.encode_until(float((index + 1) / rate))
         output.mux(stream.encode(None))
@@ -209,17 +135,17 @@ def write_video(
 
 def write_tracks(
     path: str | os.PathLike[str],
-    video_source: Source,
+    video_source: MediaSource,
     tracks: Sequence[AudioTrack],
     settings: VideoSettings | None = None,
 ) -> None:
-    """Write a video's pictures as they are, rotation kept, with these tracks in place of its sound.
+    """Copy a source's video stream and rotation to MP4 and replace its audio by these tracks.
 
-    Track times count on the source's time line, so sound read at `start_seconds` lands where it
-    was. Pictures that MP4 cannot hold (VP8, ProRes, ...) are encoded anew at their mean rate.
+    Tracks start on the source's time line: sound read at `start_seconds` is written at the same
+    time. Video that MP4 does not support (VP8, ProRes, ...) is re-encoded at its mean rate.
 
     Raises:
-        InputError: no video in the source, or damaged; samples beyond -1..1 with flac.
+        InputError: no video in the source, damaged video, or samples beyond -1..1 with flac.
     """
     settings = settings or VideoSettings()
     with open_media(video_source) as source:
@@ -243,10 +169,10 @@ def _copy(
     tracks: Sequence[AudioTrack],
     settings: VideoSettings,
 ) -> None:
-    # Opaque: no encoder of that name is needed, none runs.
+    # Opaque: packets are copied, so that no encoder for the codec is needed.
     copied = output.add_stream_from_template(stream, opaque=True)
     encoders = _add_tracks(output, tracks, settings.audio_codec)
-    for seconds, packet in _from_zero(source, stream):
+    for seconds, packet in _packets_from_zero(source, stream):
         packet.stream = copied
         output.mux(packet)
         for encoder in encoders:
@@ -255,30 +181,33 @@ def _copy(
         encoder.finish()
 
 
-def _from_zero(source: InputContainer, stream: VideoStream) -> Iterator[tuple[float, Packet]]:
-    """Packets stamped from the start of the file's time line, each with the time to decode it."""
+def _packets_from_zero(
+    source: InputContainer, stream: VideoStream
+) -> Iterator[tuple[float, Packet]]:
+    """Shift packets to the start of the file's time line; yield their decoding times (s) too."""
     assert stream.time_base is not None, "a video stream has a time base"
     shift = round(zero_seconds(source) / stream.time_base)
     for packet in _with_decoding_times(source, stream):
-        assert packet.dts is not None, "filled in before"
+        assert packet.dts is not None, "`_with_decoding_times` fills it in"
         packet.dts -= shift
         packet.pts = None if packet.pts is None else packet.pts - shift
         yield float(packet.dts * stream.time_base), packet
 
 
 def _with_decoding_times(source: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Packets that all tell when to decode them, as MP4 needs; Matroska omits the first few."""
+    """Fill in missing decoding times, which MP4 requires and Matroska omits at the start."""
     assert stream.time_base is not None, "a video stream has a time base"
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     step = max(1, round(1 / (rate * stream.time_base)))
     waiting: list[Packet] = []
     for packet in _packets(source, stream):
-        if packet.size == 0:  # the empty packet that ends the stream
+        if packet.size == 0:  # the empty packet that flushes the decoder at the end
             continue
         waiting.append(packet)
         if packet.dts is not None:
-            for steps_before, early in enumerate(reversed(waiting[:-1]), start=1):
-                early.dts = packet.dts - steps_before * step
+            # Count back from the first known time, one frame period a packet.
+            for steps_before, earlier in enumerate(reversed(waiting[:-1]), start=1):
+                earlier.dts = packet.dts - steps_before * step
             yield from waiting
             waiting.clear()
     for packet in waiting:
@@ -292,34 +221,28 @@ def _packets(source: InputContainer, stream: VideoStream) -> Iterator[Packet]:
         yield from source.demux(stream)
     except FFmpegError as error:
         raise InputError(
-            f"the video that is copied is damaged ({reason(error)}); repair it first"
+            f"the video to copy is damaged ({ffmpeg_message(error)}); repair it first"
         ) from error
 
 
 @contextmanager
 def _open_mp4(path: str | os.PathLike[str]) -> Iterator[OutputContainer]:
-    """An MP4 file with its index at the front, so that players can begin before it is loaded."""
+    """Open an MP4 file for writing, atomically.
+
+    Its index is at the front (`faststart`), so that players can begin before it is loaded.
+    """
     options = {"movflags": "+faststart"}
     with atomic_file(path) as part:
         try:
-            # The prefix keeps FFmpeg from reading a protocol into the folder's name.
+            # The prefix keeps FFmpeg from interpreting the folder's name as a protocol.
             name = f"file:{part.absolute()}"
             with av.open(name, "w", format="mp4", options=options) as output:
                 yield output
         except FFmpegError as error:
             raise InputError(
-                f"'{os.fspath(path)}' cannot be written ({reason(error)}): the disk is full, or "
-                "the video that is copied has damaged time stamps"
+                f"'{os.fspath(path)}' cannot be written ({ffmpeg_message(error)}): the disk is "
+                "full, or the video to copy has damaged time stamps"
             ) from error
-
-
-def _add_tracks(
-    output: OutputContainer, tracks: Sequence[AudioTrack], codec: AudioCodec
-) -> list[TrackEncoder]:
-    encoders = [TrackEncoder(output, track, codec) for track in tracks]
-    for index, encoder in enumerate(encoders):
-        encoder.mark_default(index == 0)
-    return encoders
 
 
 def _add_h264(
@@ -332,8 +255,9 @@ def _add_h264(
     stream = output.add_stream("libx264", rate=rate, options=options)
     height, width = first.shape[:2]
     stream.height, stream.width = height + height % 2, width + width % 2
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = "yuv420p"  # the one format that every player decodes
     stream.codec_context.thread_count = settings.num_threads
+    # Tagged, because players guess the matrix of untagged video by its height.
     stream.codec_context.colorspace = _BT709
     stream.codec_context.color_primaries = _BT709
     stream.codec_context.color_trc = _BT709
@@ -349,3 +273,88 @@ def _to_frame(picture: UInt8[np.ndarray, "H W 3"], index: int, rate: Fraction) -
     frame = frame.reformat(format="yuv420p", dst_colorspace="itu709", interpolation="AREA")
     frame.pts, frame.time_base = index, 1 / rate
     return frame
+
+
+# Audio tracks
+
+
+def _add_tracks(
+    output: OutputContainer, tracks: Sequence[AudioTrack], codec: AudioCodec
+) -> list["_TrackEncoder"]:
+    encoders = [_TrackEncoder(output, track, codec) for track in tracks]
+    for index, encoder in enumerate(encoders):
+        encoder.mark_default(index == 0)
+    return encoders
+
+
+class _TrackEncoder:
+    """Encode one track into an open file, step by step."""
+
+    def __init__(self, output: OutputContainer, track: AudioTrack, codec: AudioCodec) -> None:
+        self._output, self._track = output, track
+        self._codec: AudioCodec = codec
+        blocks = track.blocks()
+        first = next(blocks, None)
+        if first is None:
+            raise InputError(f"track '{track.title}' has no samples; give each track at least one")
+        self._blocks = chain([first], blocks)
+        self._position = round(track.start_seconds * track.sample_rate_hz)
+        self._stream = self._add_stream(first.shape[0])
+
+    def encode_until(self, seconds: float) -> None:
+        """Encode blocks up to a time of the video, or the track's end."""
+        while self._position < seconds * self._track.sample_rate_hz:
+            block = next(self._blocks, None)
+            if block is None:
+                return
+            self._encode(block)
+
+    def finish(self) -> None:
+        """Encode the remaining blocks and flush the encoder."""
+        for block in self._blocks:
+            self._encode(block)
+        self._output.mux(self._stream.encode(None))
+
+    def mark_default(self, is_default: bool) -> None:
+        """Mark the track that players select at the start."""
+        self._stream.disposition = Disposition.default if is_default else Disposition(0)
+
+    def _add_stream(self, num_channels: int) -> av.AudioStream:
+        """Add an audio stream with title, layout and sample format to the file."""
+        title, rate = self._track.title, self._track.sample_rate_hz
+        if num_channels not in _LAYOUTS:
+            raise InputError(
+                f"track '{title}' has {num_channels} channels; a track of a video holds "
+                f"{min(_LAYOUTS)} to {max(_LAYOUTS)}: give fewer channels"
+            )
+        self._layout = _LAYOUTS[num_channels]
+        try:
+            stream = self._output.add_stream(self._codec, rate=rate, layout=self._layout)
+            stream.codec_context.format = _ENCODER_FORMATS[self._codec]
+            if self._codec == "aac":
+                stream.codec_context.bit_rate = _AAC_BITS_PER_SECOND_PER_CHANNEL * num_channels
+            stream.codec_context.time_base = Fraction(1, rate)
+            stream.codec_context.open()
+        except (FFmpegError, ValueError) as error:
+            raise InputError(
+                f"track '{title}': {self._codec} cannot hold {num_channels} channels at {rate} Hz "
+                "in MP4; choose flac, or resample first"
+            ) from error
+        # Some players show the title, others the handler name.
+        stream.metadata.update(title=title, handler_name=title)
+        return stream
+
+    def _encode(self, block: Float32[np.ndarray, "C n"]) -> None:
+        if block.shape[1] == 0:
+            return
+        if self._codec == "flac":
+            # Rounded here, not by FFmpeg, so that stems in the video equal those in 16-bit files.
+            block = quantise(block, 16, f"track '{self._track.title}'").astype(np.int16)
+        samples = np.ascontiguousarray(block.T.reshape(1, -1))
+        frame_format = _FRAME_FORMATS[self._codec]
+        frame = av.AudioFrame.from_ndarray(samples, format=frame_format, layout=self._layout)
+        frame.sample_rate = self._track.sample_rate_hz
+        frame.time_base = Fraction(1, self._track.sample_rate_hz)
+        frame.pts = self._position
+        self._position += block.shape[1]
+        self._output.mux(self._stream.encode(frame))

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from typing_extensions import TypeVar
 
 from avsep.errors import InputError
-from avsep.layers.cross_modal import AttentionSettings, PositionNetwork, VisionPosition
+from avsep.layers.cross_modal import CrossModalSettings, PositionNetwork, VisionPosition
 from avsep.models.base import (
     ModelSettings,
     SeparationModel,
@@ -79,7 +79,7 @@ class BinauralSettings(ModelSettings):
     )
     position_octaves: int = Field(default=16, ge=1, le=24, description="D of equation 1")
     position_width: int = Field(default=256, ge=1, description="hidden layer of the position MLP")
-    attention: AttentionSettings = AttentionSettings()
+    attention: CrossModalSettings = CrossModalSettings()
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
@@ -98,7 +98,7 @@ class BinauralSettings(ModelSettings):
     @property
     def input_size(self) -> tuple[int, int]:
         """Rows and columns of the network's input for a whole window."""
-        columns = self.front_end.columns_of(self.front_end.window_samples)
+        columns = self.front_end.count_columns(self.front_end.window_samples)
         return self.front_end.num_rows, -(-columns // self.time_stride)
 
     @property
@@ -221,7 +221,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
 
     def precompute(self, cues: Cues) -> Cues:
         """Replace the crops by maps of a frozen encoder; unchanged where the encoder is trained."""
-        maps = None if cues.appearance is not None else self.vision.look(cues)
+        maps = None if cues.appearance is not None else self.vision.encode(cues)
         return cues if maps is None else replace(cues, crops=None, appearance=maps)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

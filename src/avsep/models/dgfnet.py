@@ -29,7 +29,7 @@ from avsep.models.base import (
 )
 from avsep.records import Batch, Cues, Separation
 from avsep.sound.magnitudes import log1p_input, loss_weight, ratio_mask
-from avsep.vision.object_network import ImageEncoderName, ObjectNetwork
+from avsep.vision.object_network import ObjectEncoderName, ObjectNetwork
 
 # Width of I3D's features before its classifier.
 I3D_CHANNELS = 1024
@@ -63,7 +63,7 @@ class DGFNetSettings(ModelSettings):
         default=None, ge=1, description="deepest layers with audio attention; none: all (paper)"
     )
     crops: CropSettings = CropSettings(with_crop_motion=False)
-    image_encoder: ImageEncoderName = Field(
+    image_encoder: ObjectEncoderName = Field(
         default="resnet18", description="frozen encoder of the crops"
     )
     object_channels: int = Field(default=32, gt=0, description="C_O, of the object features F_O")
@@ -166,7 +166,7 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         """Replace the crops by the frozen encoder's feature maps."""
         if cues.appearance is not None or cues.crops is None:
             return cues
-        return replace(cues, crops=None, appearance=self.objects.look(cues.crops))
+        return replace(cues, crops=None, appearance=self.objects.encode(cues.crops))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Group the audio-visual transformer apart from the rest (section 4.1.4)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from avsep.cues.crops import CropSettings
 from avsep.layers.binaural_unet import BinauralUNet, BinauralUNetSettings
-from avsep.layers.cross_modal import SEEN_CELLS, AudioFusion
+from avsep.layers.cross_modal import VISUAL_CELLS, AudioFusion
 from avsep.models.binaural import BaselineSettings, BinauralSeparator
 from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
 
@@ -60,7 +60,7 @@ class Separation25D(BinauralSeparator[Separation25DSettings]):
             guide_channels = 2 * width
         else:
             self.fusion = TiledVisualFeatures(width, settings.visual_channels)
-            guide_channels = width + SEEN_CELLS**2 * settings.visual_channels
+            guide_channels = width + VISUAL_CELLS**2 * settings.visual_channels
         self.audio_network = BinauralUNet(settings.unet, settings.num_inputs, guide_channels)
 
     def predict_masks(

@@ -86,7 +86,7 @@ class SoundOfPixels(BinauralSeparator[SoundOfPixelsSettings]):
     def visual_features(self, cues: Cues) -> Float[Tensor, "B S K W h w"]:
         """Return maps of each crop as published; with position or fusion one for all crops."""
         if self.settings.is_as_published:
-            return self.vision.of_crops(cues)
+            return self.vision.crop_maps(cues)
         return super().visual_features(cues)[:, :, None]
 
     def predict_masks(

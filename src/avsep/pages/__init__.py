@@ -1,1 +1,1 @@
-"""What is looked at and listened to: self-contained pages, key frames, pictures of spectrograms."""
+"""Self-contained HTML pages, figures, key frames and spectrogram pictures."""

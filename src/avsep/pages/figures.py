@@ -1,4 +1,4 @@
-"""Draw figures without a display: charts as SVG, key frames with boxes."""
+"""Draw figures without a display: charts as SVG, and key frames with labelled boxes."""
 
 import html
 import io
@@ -17,79 +17,87 @@ from PIL import Image, ImageDraw, ImageFont
 
 from avsep.records import Clip
 
-# Okabe and Ito without black and yellow, which vanish on a dark or a light page.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without black and yellow,
+# which vanish on a dark or a light page.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# One colour per object, drawn on pictures: all of Okabe and Ito's but black.
+BOX_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#8c8c8c"
-# A colour that nothing has; in a page's SVG it becomes that of the page's text, light or dark.
+# A placeholder that nothing else has; `inline_svg` replaces it by the page's text colour, so that
+# charts follow the light or dark theme.
 INK = "#0a0b0c"
-_LOOK = {
+_STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, on every machine
-    "text.parse_math": False,  # names are names, dollars in them too
+    "text.parse_math": False,  # dollars in names are dollars
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
     "grid.color": GREY,
     "grid.alpha": 0.3,
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # text stays text
-    "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # embeds TrueType, so that text can be selected
+    "svg.fonttype": "none",  # writes text as text, not as outlines
 }
 
 
+# Charts
+
+
 @contextmanager
-def drawing(ink: str = "black", size_points: float = 9) -> Iterator[None]:
-    """Figures made within look as all of ours do; text and ticks are of the ink."""
+def figure_style(ink: str = "black", size_points: float = 9) -> Iterator[None]:
+    """Apply the common style to figures made within; `ink` colours text and ticks."""
     inks = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
-    own: dict[Any, Any] = {**_LOOK, **dict.fromkeys(inks, ink), "font.size": size_points}
-    with mpl.rc_context(own), warnings.catch_warnings():
-        # A letter that the font lacks is drawn as an empty box, and left to the reader's fonts.
+    style: dict[Any, Any] = {**_STYLE, **dict.fromkeys(inks, ink), "font.size": size_points}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # Letters that the font lacks are drawn as boxes; in SVG the reader's own fonts have them.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         yield
 
 
-def new_figure(width_inches: float, height_inches: float, *, laid_out: bool = True) -> Figure:
-    """An empty figure that needs no screen, and no other figure to be closed.
+def new_figure(
+    width_inches: float, height_inches: float, *, automatic_layout: bool = True
+) -> Figure:
+    """Create an empty figure outside pyplot, which needs no display and is never closed.
 
     Args:
-        laid_out: its parts find their places by themselves; else each is put into its own.
+        automatic_layout: axes are arranged by matplotlib; else the caller places each.
     """
-    layout = "constrained" if laid_out else None
+    layout = "constrained" if automatic_layout else None
     figure = Figure(figsize=(width_inches, height_inches), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
-def inline_svg(figure: Figure, name: str, words: str) -> str:
-    """A figure as a part of a page, in the ink of its text; call within `drawing(INK)`.
+def inline_svg(figure: Figure, name: str, alt_text: str) -> str:
+    """Render a figure as inline SVG in the page's text colour; call within `figure_style(INK)`.
 
     Args:
         name: unique in the page, of letters.
-        words: what it shows, for who does not see it.
+        alt_text: description for screen readers.
     """
     buffer = io.BytesIO()
+    # A fixed salt and no date: the same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    drawn = buffer.getvalue().decode("utf-8")
-    drawn = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
-    drawn = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{name}-", drawn)
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    svg = buffer.getvalue().decode("utf-8")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    # Identifiers are global in a page: prefixed, those of two charts do not collide.
+    svg = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{name}-", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     width = f"width:min(100%,{figure.get_figwidth():.1f}in)"
-    said = f'<svg class="chart" style="{width}" role="img" aria-label="{html.escape(words)}" '
-    opening, body = drawn.split(">", 1)
-    opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)  # as wide as the page lets it
-    return said + opening.removeprefix("<svg ") + ">" + body
+    start = f'<svg class="chart" style="{width}" role="img" aria-label="{html.escape(alt_text)}" '
+    opening, body = svg.split(">", 1)
+    # Without fixed width and height the chart scales with the page.
+    opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
+    return start + opening.removeprefix("<svg ") + ">" + body
 
 
-# A key frame: one picture of a clip with a labelled box around each object, as JPEG
-
-
-# One colour an object, told apart by colour-blind eyes too (Okabe and Ito).
-BOX_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+# Key frames
 
 
 def key_frame_jpeg(clip: Clip, index: int = 0) -> bytes:
-    """The clip's frame of that index with its objects, numbered as their stems are."""
+    """Draw the boxes of a clip's objects on one of its frames, as JPEG."""
     picture = draw_boxes(clip.frames[index], clip, float(clip.frame_times_seconds[index]))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90)
@@ -99,12 +107,12 @@ def key_frame_jpeg(clip: Clip, index: int = 0) -> bytes:
 def draw_boxes(
     frame: UInt8[np.ndarray, "H W 3"], clip: Clip, time_seconds: float, first_number: int = 0
 ) -> Image.Image:
-    """The frame with each object's box at a time; an object without boxes is the whole picture.
+    """Draw each object's box at a time on a frame; an object without boxes fills the picture.
 
-    One that is known by its word alone is drawn nowhere, and keeps its number.
+    Objects given by a text prompt alone are not drawn and keep their number.
 
-    Objects are numbered, and coloured, from `first_number` on: where those of one mixture stand in
-    different videos, each has its place in the mixture.
+    Numbers and colours count from `first_number`: the objects of one mixture may be in different
+    videos, and each has its position in the mixture.
     """
     picture = Image.fromarray(frame)
     pen = ImageDraw.Draw(picture)
@@ -117,7 +125,7 @@ def draw_boxes(
         colour = BOX_COLOURS[index % len(BOX_COLOURS)]
         x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))
         corner = (x1 * width, y1 * height)
-        # A box of less than a pixel is drawn as one.
+        # Boxes of less than a pixel are drawn as one: Pillow refuses corners in the wrong order.
         opposite = (max(corner[0], x2 * width - 1), max(corner[1], y2 * height - 1))
         pen.rectangle((*corner, *opposite), outline=colour, width=thickness)
         text = f" {index + 1:02d} {visible.label or ''} "

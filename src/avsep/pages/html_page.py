@@ -14,8 +14,9 @@ from jaxtyping import Float32
 from avsep.pages.spectrograms import peak_magnitude, spectrogram_png
 from avsep.sound.resampling import resample
 
-_LONGEST_EXACT_SECONDS = 60
-_HIGHEST_MP3_RATE_HZ = 48000
+# Longer sounds are MP3: a minute of stereo FLAC takes 5 to 10 MB, a third more in base64.
+_LONGEST_FLAC_SECONDS = 60
+_HIGHEST_MP3_RATE_HZ = 48000  # of MPEG-1 Layer III
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -26,78 +27,7 @@ td:first-child, th:first-child, .words { text-align: left; }
 tr { border-bottom: 1px solid var(--line); }
 footer { margin: 3rem 0 1rem; opacity: .7; font-size: .85rem; }
 """
-
-
-def page(title: str, body: Sequence[str], style: str, footer: str, *, script: str = "") -> str:
-    """A whole page of HTML: its parts, which are HTML themselves, between headline and footer.
-
-    Args:
-        title: words, escaped here, as is the footer.
-        style: CSS that is added to STYLE.
-        script: JavaScript that runs when all above it is there.
-    """
-    code = f"<script>\n{script}</script>\n" if script else ""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head>\n<body>\n"
-        + "\n".join([f"<h1>{html.escape(title)}</h1>", *body])
-        + f"\n<footer>{html.escape(footer)}</footer>\n{code}</body></html>\n"
-    )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """A table of words, which stand to the left, and of figures, which stand to the right."""
-    is_words = [
-        any(re.search("[A-Za-z]", row[place]) for row in rows) for place in range(len(head))
-    ]
-    sides = [' class="words"' if is_word else "" for is_word in is_words]
-    lines = [f"<caption>{html.escape(caption)}</caption>"] if caption else []
-    for cells, tag in ((head, 'th scope="col"'), *((row, "td") for row in rows)):
-        line = "".join(
-            f"<{tag}{side}>{html.escape(cell)}</{tag[:2]}>"
-            for cell, side in zip(cells, sides, strict=True)
-        )
-        lines.append(f"<tr>{line}</tr>")
-    return "<table>" + "".join(lines) + "</table>"
-
-
-def player(name: str, waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
-    """A sound to play, read out as its name."""
-    source = sound_uri(waveform, sample_rate_hz)
-    return (
-        f'<audio controls preload="metadata" aria-label="{html.escape(name)}" src="{source}">'
-        "</audio>"
-    )
-
-
-def picture(kind: str, content: bytes, words: str) -> str:
-    """A picture of a kind such as `png`; the words are for who does not see it."""
-    return f'<img alt="{html.escape(words)}" src="{data_uri(f"image/{kind}", content)}">'
-
-
-def sound_uri(waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
-    """The sound inside the page: FLAC, exact to 16 bits, or MP3 where that would be too large."""
-    sound = io.BytesIO()
-    if waveform.shape[1] <= _LONGEST_EXACT_SECONDS * sample_rate_hz:
-        soundfile.write(sound, waveform.T, sample_rate_hz, format="FLAC")
-        return data_uri("audio/flac", sound.getvalue())
-    if sample_rate_hz > _HIGHEST_MP3_RATE_HZ:
-        waveform = resample(waveform, sample_rate_hz, _HIGHEST_MP3_RATE_HZ)
-        sample_rate_hz = _HIGHEST_MP3_RATE_HZ
-    soundfile.write(sound, waveform.T, sample_rate_hz, format="MP3")
-    return data_uri("audio/mpeg", sound.getvalue())
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    """Bytes of a media type as an address that needs no file."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-# report.html: one self-contained page to look at a clip and listen to all that came out of it
-
-
-TRACK_STYLE = """
+REPORT_STYLE = """
 .pair { display: flex; flex-wrap: wrap; gap: 1rem; }
 .pair > * { flex: 1 1 20rem; min-width: 0; max-width: 100%; border-radius: .5rem; }
 .pair > :only-child { flex: 0 1 44rem; }
@@ -111,9 +41,12 @@ TRACK_STYLE = """
 
 @dataclass(frozen=True)
 class Track:
-    """One sound of the page; the remark stands small below its title.
+    """One sound of the report.
 
-    A second picture (PNG) may stand below the spectrogram, with a line of what it shows.
+    Attributes:
+        remark: small text below the title.
+        picture: a second picture (PNG) below the spectrogram, or none.
+        picture_text: its description.
     """
 
     title: str
@@ -126,7 +59,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Section:
-    """A headline and the tracks below it; all spectrograms of a page share one scale."""
+    """A heading of the report, a text, and tracks."""
 
     title: str
     tracks: Sequence[Track]
@@ -141,10 +74,10 @@ def report_html(
     sections: Sequence[Section],
     footer: str,
 ) -> str:
-    """The page: video (MP4), key frame (JPEG), summary (head, rows), every track with its picture.
+    """Build report.html: video (MP4), key frame (JPEG), summary table (head, rows), and tracks.
 
-    Video and summary may be left out. Everything is inside the page, so that one file can be sent
-    to somebody.
+    Video and summary may be None. Everything is embedded, so that one file can be sent on. All
+    spectrograms are on one scale, whose reference is the first track.
     """
     first = sections[0].tracks[0]
     reference = peak_magnitude(first.waveform, first.sample_rate_hz)
@@ -158,13 +91,13 @@ def report_html(
     for section in sections:
         body.append(f"<h2>{html.escape(section.title)}</h2>")
         body.append(f"<p>{html.escape(section.text)}</p>" if section.text else "")
-        body += [track_html(track, reference) for track in section.tracks]
-    return page(title, body, TRACK_STYLE, footer)
+        body += [_track_html(track, reference) for track in section.tracks]
+    return page(title, body, REPORT_STYLE, footer)
 
 
-def track_html(track: Track, reference: float) -> str:
-    """A track to play beside its spectrogram, on the scale of the reference's magnitude."""
-    drawn = spectrogram_png(track.waveform, track.sample_rate_hz, reference)
+def _track_html(track: Track, reference: float) -> str:
+    """Build a track: title and player beside the spectrogram, whose brightest is `reference`."""
+    spectrogram = spectrogram_png(track.waveform, track.sample_rate_hz, reference)
     below = ""
     if track.picture is not None:
         below = picture("png", track.picture, track.picture_text)
@@ -173,9 +106,78 @@ def track_html(track: Track, reference: float) -> str:
         f'<div class="track"><div><b>{html.escape(track.title)}</b>'
         f"<small>{html.escape(track.remark)}</small>"
         f"{player(track.title, track.waveform, track.sample_rate_hz)}</div>"
-        f"<div>{picture('png', drawn, f'spectrogram of {track.title}')}{below}</div></div>"
+        f"<div>{picture('png', spectrogram, f'spectrogram of {track.title}')}{below}</div></div>"
     )
 
 
 def _video(content: bytes) -> str:
     return f'<video controls playsinline src="{data_uri("video/mp4", content)}"></video>'
+
+
+# Page shell and elements
+
+
+def page(title: str, body: Sequence[str], style: str, footer: str, *, script: str = "") -> str:
+    """Build a page from parts of HTML, with title and footer.
+
+    Args:
+        title: plain text, escaped here, as is the footer.
+        style: CSS added to STYLE.
+        script: JavaScript, run after the body is loaded.
+    """
+    code = f"<script>\n{script}</script>\n" if script else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head>\n<body>\n"
+        + "\n".join([f"<h1>{html.escape(title)}</h1>", *body])
+        + f"\n<footer>{html.escape(footer)}</footer>\n{code}</body></html>\n"
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """Build a table; columns with letters are aligned left, columns of numbers right."""
+    is_text = [
+        any(re.search("[A-Za-z]", row[column]) for row in rows) for column in range(len(head))
+    ]
+    classes = [' class="words"' if is_left else "" for is_left in is_text]
+    lines = [f"<caption>{html.escape(caption)}</caption>"] if caption else []
+    for cells, tag in ((head, 'th scope="col"'), *((row, "td") for row in rows)):
+        line = "".join(
+            f"<{tag}{name}>{html.escape(cell)}</{tag[:2]}>"
+            for cell, name in zip(cells, classes, strict=True)
+        )
+        lines.append(f"<tr>{line}</tr>")
+    return "<table>" + "".join(lines) + "</table>"
+
+
+def player(name: str, waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
+    """Build an audio player; screen readers read its name."""
+    source = sound_uri(waveform, sample_rate_hz)
+    return (
+        f'<audio controls preload="metadata" aria-label="{html.escape(name)}" src="{source}">'
+        "</audio>"
+    )
+
+
+def picture(kind: str, content: bytes, alt_text: str) -> str:
+    """Build an embedded picture of a kind such as `png`."""
+    return f'<img alt="{html.escape(alt_text)}" src="{data_uri(f"image/{kind}", content)}">'
+
+
+def sound_uri(waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
+    """Encode a waveform as data URI: FLAC, exact to 16 bits, or MP3 for long sounds."""
+    buffer = io.BytesIO()
+    if waveform.shape[1] <= _LONGEST_FLAC_SECONDS * sample_rate_hz:
+        soundfile.write(buffer, waveform.T, sample_rate_hz, format="FLAC")
+        return data_uri("audio/flac", buffer.getvalue())
+    if sample_rate_hz > _HIGHEST_MP3_RATE_HZ:
+        waveform = resample(waveform, sample_rate_hz, _HIGHEST_MP3_RATE_HZ)
+        sample_rate_hz = _HIGHEST_MP3_RATE_HZ
+    soundfile.write(buffer, waveform.T, sample_rate_hz, format="MP3")
+    return data_uri("audio/mpeg", buffer.getvalue())
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Encode bytes of a media type as data URI, which needs no file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

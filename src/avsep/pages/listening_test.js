@@ -1,40 +1,45 @@
-// The voting of a listening test: one trial at a time, every vote kept at once in this browser.
-// What decides is plain functions of plain data; only `begin` touches the page.
+// Voting in a listening test: one trial at a time, each vote stored at once in this browser.
+// The logic is pure functions of plain data, so that tests run it without a browser; only `begin`
+// accesses the page.
 
+// Checked when votes are counted: change it with the fields of a record.
 const FORMAT = "avsep listening votes 1";
 
 function emptyRecord(test, listenerId) {
   return { format: FORMAT, test, listener: { id: listenerId, name: "" }, votes: [] };
 }
 
-// What was kept, if it is a record of this test; else an empty one.
+// Parse a stored record; return an empty one if it is missing or belongs to another test.
 function readRecord(text, test, listenerId) {
   try {
-    const found = JSON.parse(text);
-    if (found.format === FORMAT && found.test === test && Array.isArray(found.votes)) return found;
+    const record = JSON.parse(text);
+    if (record.format === FORMAT && record.test === test && Array.isArray(record.votes)) {
+      return record;
+    }
   } catch (error) {
-    console.warn("what was kept cannot be read, so the test begins anew", error);
+    console.warn("the stored votes cannot be read, so the test starts again", error);
   }
   return emptyRecord(test, listenerId);
 }
 
 function choiceOf(record, trial) {
-  const vote = record.votes.find((one) => one.trial === trial);
+  const vote = record.votes.find((other) => other.trial === trial);
   return vote ? vote.choice : null;
 }
 
-// The record with one vote, which takes the place of an earlier one on the same trial.
+// Return a copy of the record with a vote, which replaces an earlier one on the same trial.
 function withVote(record, trial, choice, time) {
-  const others = record.votes.filter((one) => one.trial !== trial);
+  const others = record.votes.filter((vote) => vote.trial !== trial);
   return { ...record, votes: [...others, { trial, choice, time }] };
 }
 
+// Return the index of the first trial without a vote, or of the last trial.
 function firstOpen(record, trials) {
-  const open = trials.findIndex((trial) => choiceOf(record, trial) === null);
-  return open < 0 ? trials.length - 1 : open;
+  const index = trials.findIndex((trial) => choiceOf(record, trial) === null);
+  return index < 0 ? trials.length - 1 : index;
 }
 
-// Which action a key stands for; none while a name is typed.
+// Return the action of a key; null while a name is typed.
 function actionOf(key, isTyping) {
   if (isTyping) return null;
   const actions = {
@@ -44,7 +49,9 @@ function actionOf(key, isTyping) {
   return actions[key.length === 1 ? key.toLowerCase() : key] ?? null;
 }
 
+// Name the file of a listener's votes. The identifier keeps two listeners of one name apart.
 function fileName(record) {
+  // NFKD splits accented letters, so that "é" becomes "e" and not "-".
   const safe = record.listener.name.normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-");
   const name = safe.replace(/^-+|-+$/g, "").toLowerCase() || "listener";
   return `votes-${name}-${record.listener.id.slice(0, 6)}.json`;
@@ -56,27 +63,27 @@ function newId() {
 }
 
 function begin(page, store) {
-  const one = (selector) => page.querySelector(selector);
+  const element = (selector) => page.querySelector(selector);
   const sections = [...page.querySelectorAll(".trial")];
   const trials = sections.map((section) => section.dataset.trial);
   const test = page.body.dataset.test;
-  const slot = `avsep-listening-${test}`;
-  let record = readRecord(store.getItem(slot) ?? "", test, newId());
+  const storageKey = `avsep-listening-${test}`;
+  let record = readRecord(store.getItem(storageKey) ?? "", test, newId());
   let current = firstOpen(record, trials);
 
-  function keep(changed) {
-    record = changed;
+  function save(changedRecord) {
+    record = changedRecord;
     try {
-      store.setItem(slot, JSON.stringify(record));
+      store.setItem(storageKey, JSON.stringify(record));
     } catch (error) {
-      console.warn("this browser keeps nothing for pages: save the votes before closing", error);
+      console.warn("this browser stores no data of pages: save the votes before closing it", error);
     }
     show();
   }
 
   function show() {
-    sections.forEach((section, place) => {
-      section.hidden = place !== current;
+    sections.forEach((section, index) => {
+      section.hidden = index !== current;
       const choice = choiceOf(record, section.dataset.trial);
       section.querySelectorAll("[data-choice]").forEach((box) => {
         const isChosen = box.dataset.choice === choice;
@@ -85,25 +92,26 @@ function begin(page, store) {
       });
     });
     const done = record.votes.length;
-    one("progress").value = done;
-    one("#state").textContent = `trial ${current + 1} of ${trials.length}, ${done} answered`;
-    one("#back").disabled = current === 0;
-    one("#next").disabled = current === trials.length - 1;
-    one("#name").value = record.listener.name;
-    one("#done").hidden = done < trials.length;
+    element("progress").value = done;
+    element("#state").textContent = `trial ${current + 1} of ${trials.length}, ${done} answered`;
+    element("#back").disabled = current === 0;
+    element("#next").disabled = current === trials.length - 1;
+    element("#name").value = record.listener.name;
+    element("#done").hidden = done < trials.length;
   }
 
-  function go(place) {
+  function go(index) {
     page.querySelectorAll("audio").forEach((sound) => sound.pause());
-    current = Math.min(Math.max(place, 0), trials.length - 1);
+    current = Math.min(Math.max(index, 0), trials.length - 1);
     show();
   }
 
-  function play(which) {
-    const wanted = sections[current].querySelector(`audio[data-sound="${which}"]`);
-    page.querySelectorAll("audio").forEach((sound) => sound.pause());
-    wanted.currentTime = 0;
-    wanted.play();
+  // Always from the start, for short comparisons of the same passage.
+  function play(name) {
+    const sound = sections[current].querySelector(`audio[data-sound="${name}"]`);
+    page.querySelectorAll("audio").forEach((other) => other.pause());
+    sound.currentTime = 0;
+    sound.play();
   }
 
   function act(action) {
@@ -111,7 +119,7 @@ function begin(page, store) {
     if (action === "next") go(current + 1);
     if (action.startsWith("play-")) play(action.slice(5));
     if (action.startsWith("choose-")) {
-      keep(withVote(record, trials[current], action.slice(7), new Date().toISOString()));
+      save(withVote(record, trials[current], action.slice(7), new Date().toISOString()));
     }
   }
 
@@ -121,12 +129,13 @@ function begin(page, store) {
       button.addEventListener("click", () => act(`choose-${choice}`));
     });
   });
+  // One sound at a time. Events of media elements do not bubble, hence the capture phase (true).
   page.addEventListener("play", (event) => {
     page.querySelectorAll("audio").forEach((sound) => sound !== event.target && sound.pause());
   }, true);
   page.addEventListener("keydown", (event) => {
     const isTyping = event.target.tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey;
-    // A player that has the focus keeps its arrows.
+    // A focused player uses the arrow keys to seek.
     if (event.target.tagName === "AUDIO" && event.key.startsWith("Arrow")) return;
     const action = actionOf(event.key, isTyping);
     if (action) {
@@ -134,12 +143,12 @@ function begin(page, store) {
       act(action);
     }
   });
-  one("#back").addEventListener("click", () => act("back"));
-  one("#next").addEventListener("click", () => act("next"));
-  one("#name").addEventListener("input", (event) => {
-    keep({ ...record, listener: { ...record.listener, name: event.target.value } });
+  element("#back").addEventListener("click", () => act("back"));
+  element("#next").addEventListener("click", () => act("next"));
+  element("#name").addEventListener("input", (event) => {
+    save({ ...record, listener: { ...record.listener, name: event.target.value } });
   });
-  one("#save").addEventListener("click", () => {
+  element("#save").addEventListener("click", () => {
     const link = page.createElement("a");
     link.href = URL.createObjectURL(
       new Blob([JSON.stringify(record, null, 1) + "\n"], { type: "application/json" })
@@ -148,14 +157,15 @@ function begin(page, store) {
     link.click();
     URL.revokeObjectURL(link.href);
   });
-  one("#anew").addEventListener("click", () => {
-    const question = "Begin as another listener? Votes that are not saved as a file are lost.";
+  element("#anew").addEventListener("click", () => {
+    const question = "Start as another listener? Votes that are not saved as a file are lost.";
     if (window.confirm(question)) {
       current = 0;
-      keep(emptyRecord(test, newId()));
+      save(emptyRecord(test, newId()));
     }
   });
-  one("#controls").hidden = false;
+  // The page hides its controls until this script runs.
+  element("#controls").hidden = false;
   show();
 }
 
@@ -164,9 +174,9 @@ if (typeof document !== "undefined") {
   try {
     store = window.localStorage;
   } catch (error) {
-    console.warn("this browser keeps nothing for pages: save the votes before closing", error);
+    console.warn("this browser stores no data of pages: save the votes before closing it", error);
   }
-  // Without a place to keep them, votes last until the page is closed.
+  // Without storage, as in private windows, votes last until the page is closed.
   begin(document, store ?? { getItem: () => null, setItem: () => undefined });
 }
 if (typeof module !== "undefined") {

@@ -1,23 +1,50 @@
-"""Spectrograms to look at: decibels over time and the logarithmic frequency axis, as PNG."""
+"""Draw spectrograms: decibels over time and log-frequency, as RGB arrays and PNG files."""
 
 import io
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from avsep.sound.front_end import FrontEnd, FrontEndSettings, bins_of_rows
+from avsep.sound.front_end import FrontEnd, FrontEndSettings, log_axis_grid
 from avsep.sound.resampling import resample
 
+# From the brightest to the darkest colour: about what is audible beside the loudest note.
 RANGE_DB = 70
+TICKS_HZ = (100, 250, 500, 1000, 2000, 4000)
+_GAP_PIXELS = 3
 _WIDTH_PIXELS, _HEIGHT_PIXELS, _DOTS_PER_INCH = 912, 204, 120
 _SMALL_PIXELS, _SMALL_COLOURS = (432, 168), 64
 _MARGINS_PIXELS = (52, 6, 12, 26)  # left, top, right, bottom
-_MOST_COLUMNS, _COLUMNS_AT_ONCE = 2000, 100
-TICKS_HZ = (100, 250, 500, 1000, 2000, 4000)
+# More columns than a picture has pixels only cost memory: 2000 are two to each of 912 pixels.
+_MAX_COLUMNS = 2000
+# Columns of one step through a long waveform, whose spectrogram is never held as a whole.
+_COLUMNS_PER_STEP = 100
+
+
+def spectrogram_rgb(
+    rows: Float32[np.ndarray, "sounds R T"], reference: float | None = None
+) -> UInt8[np.ndarray, "R W 3"]:
+    """Draw log-frequency magnitudes side by side as RGB on one dB scale, low frequencies below.
+
+    Args:
+        rows: magnitudes, as of `FrontEnd.to_rows`.
+        reference: magnitude of the brightest colour; none: the highest of all sounds. The darkest
+            colour is RANGE_DB below.
+
+    Returns:
+        pixels, one for each cell of each sound, with gaps of 3 bright columns between sounds.
+    """
+    decibels = to_decibels(rows, float(rows.max()) if reference is None else reference)
+    shares = np.clip(1 + decibels / RANGE_DB, 0, 1)[:, ::-1]  # of the colour range; top row first
+    gaps = np.ones((*shares.shape[:2], _GAP_PIXELS), shares.dtype)
+    strip = np.concatenate([shares, gaps], axis=2)  # S R T+gap
+    strip = np.concatenate(list(strip), axis=1)[:, :-_GAP_PIXELS]  # R W
+    return colormaps["magma"](strip, bytes=True)[..., :3]
 
 
 def spectrogram_png(
@@ -26,17 +53,17 @@ def spectrogram_png(
     reference: float | None = None,
     settings: FrontEndSettings | None = None,
 ) -> bytes:
-    """A PNG of what a network sees of a sound, channels averaged, without frame or margin text.
+    """Draw the log-frequency spectrogram of a waveform, channels averaged, as PNG.
 
-    `reference` is the magnitude shown brightest, by default the sound's own highest; give the
-    mixture's (`peak_magnitude`) so that the pictures of one clip can be compared.
+    `reference` is the magnitude of the brightest colour; none: the waveform's highest. Give the
+    mixture's (`peak_magnitude`) to make the pictures of one clip comparable.
     """
     front_end = FrontEnd(settings)
-    rows = _rows(waveform, sample_rate_hz, front_end)
+    rows = _log_frequency_rows(waveform, sample_rate_hz, front_end)
     seconds = waveform.shape[1] / sample_rate_hz
-    values = decibels_of(rows, reference or float(rows.max()))
-    size = (_WIDTH_PIXELS, _HEIGHT_PIXELS)
-    return _picture(values, (-RANGE_DB, 0), seconds, front_end, "magma", size)
+    # A reference of 0, that of a silent mixture, is replaced by the waveform's own.
+    picture = spectrogram_rgb(rows[None], reference or None)
+    return _draw_png(picture, seconds, front_end, (_WIDTH_PIXELS, _HEIGHT_PIXELS))
 
 
 def rows_png(
@@ -45,35 +72,16 @@ def rows_png(
     reference: float,
     settings: FrontEndSettings | None = None,
 ) -> bytes:
-    """The same of a magnitude that is on the logarithmic axis already, smaller in pixels and bytes.
+    """Draw a log-frequency magnitude as a small PNG of one byte a pixel.
 
-    It takes one byte a pixel, so that a page can hold a hundred.
+    A page of results holds a hundred of them.
     """
-    values = decibels_of(rows, reference)
-    drawn = _picture(
-        values, (-RANGE_DB, 0), duration_seconds, FrontEnd(settings), "magma", _SMALL_PIXELS
-    )
+    picture = spectrogram_rgb(rows[None], reference)
+    png = _draw_png(picture, duration_seconds, FrontEnd(settings), _SMALL_PIXELS)
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(drawn)) as picture:
-        picture.convert("RGB").quantize(_SMALL_COLOURS).save(buffer, "PNG", optimize=True)
+    with Image.open(io.BytesIO(png)) as drawn:
+        drawn.convert("RGB").quantize(_SMALL_COLOURS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def decibels_of(
-    rows: Float32[np.ndarray, "*sounds R T"], reference: float
-) -> Float32[np.ndarray, "*sounds R T"]:
-    """Magnitudes in decibels below the reference's; silence is far below, not at minus infinity."""
-    ceiling = np.float32(max(reference, 1e-6))
-    return 20 * np.log10(np.maximum(rows, np.float32(1e-9)) / ceiling)
-
-
-def row_ticks(settings: FrontEndSettings) -> tuple[Float64[np.ndarray, " ticks"], list[str]]:
-    """Where round frequencies stand on the rows of the logarithmic axis, and their names."""
-    nyquist_hz = settings.sample_rate_hz / 2
-    hertz_of_rows = (bins_of_rows(settings.num_rows).numpy() + 1) / 2 * nyquist_hz
-    ticks = [hertz for hertz in TICKS_HZ if hertz < nyquist_hz]
-    names = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
-    return np.interp(ticks, hertz_of_rows, np.arange(settings.num_rows)), names
 
 
 def gate_png(
@@ -81,12 +89,12 @@ def gate_png(
     duration_seconds: float,
     settings: FrontEndSettings | None = None,
 ) -> bytes:
-    """A PNG of a gate over time and frequency, on the axes of `spectrogram_png`: dark 0, bright 1.
+    """Draw a gate over time and frequency, on the axes of `spectrogram_png`: dark 0, bright 1.
 
-    The rows of a gate share the logarithmic axis out evenly, the lowest first.
+    The rows of the gate divide the log-frequency axis evenly, the lowest first.
     """
-    size = (_WIDTH_PIXELS, _HEIGHT_PIXELS * 2 // 3)
-    return _picture(gate, (0, 1), duration_seconds, FrontEnd(settings), "viridis", size)
+    size_pixels = (_WIDTH_PIXELS, _HEIGHT_PIXELS * 2 // 3)
+    return _draw_png(gate[::-1], duration_seconds, FrontEnd(settings), size_pixels)
 
 
 def peak_magnitude(
@@ -94,55 +102,77 @@ def peak_magnitude(
     sample_rate_hz: int,
     settings: FrontEndSettings | None = None,
 ) -> float:
-    """The highest magnitude in a sound's spectrogram."""
-    return float(_rows(waveform, sample_rate_hz, FrontEnd(settings)).max())
+    """Return the highest magnitude in a waveform's log-frequency spectrogram."""
+    return float(_log_frequency_rows(waveform, sample_rate_hz, FrontEnd(settings)).max())
 
 
-def _rows(
+def to_decibels(
+    rows: Float32[np.ndarray, "*sounds R T"], reference: float
+) -> Float32[np.ndarray, "*sounds R T"]:
+    """Convert magnitudes to decibels relative to a reference; silence stays finite."""
+    # The two floors keep silence finite; that of the reference is the higher one, so that a wholly
+    # silent sound is drawn dark, 60 dB below its reference.
+    ceiling = np.float32(max(reference, 1e-6))
+    return 20 * np.log10(np.maximum(rows, np.float32(1e-9)) / ceiling)
+
+
+def frequency_ticks(settings: FrontEndSettings) -> tuple[Float64[np.ndarray, " ticks"], list[str]]:
+    """Return the rows of round frequencies on the log-frequency axis, and their labels."""
+    nyquist_hz = settings.sample_rate_hz / 2
+    hertz_of_rows = (log_axis_grid(settings.num_rows).numpy() + 1) / 2 * nyquist_hz
+    ticks = [hertz for hertz in TICKS_HZ if hertz < nyquist_hz]
+    labels = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
+    return np.interp(ticks, hertz_of_rows, np.arange(settings.num_rows)), labels
+
+
+def _log_frequency_rows(
     waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int, front_end: FrontEnd
 ) -> Float32[np.ndarray, "R T"]:
-    """The magnitude on the logarithmic axis; of long sounds the highest of several frames."""
+    """Compute the log-frequency magnitude, in long sounds the maximum of several frames each."""
     mono = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
     mono = resample(mono, sample_rate_hz, front_end.settings.sample_rate_hz)[0]
-    at_once = -(-front_end.settings.stft.num_frames(len(mono)) // _MOST_COLUMNS)
-    if at_once == 1:
+    frames_per_column = -(-front_end.settings.stft.num_frames(len(mono)) // _MAX_COLUMNS)
+    if frames_per_column == 1:
         return front_end.to_rows(front_end.spectrogram(torch.from_numpy(mono))[0]).numpy()
     columns = []
-    # A multiple of the hop, so that each piece's last frame is the first of the next.
-    piece_samples = front_end.settings.stft.hop_samples * at_once * _COLUMNS_AT_ONCE
-    for begin in range(0, len(mono), piece_samples):
-        magnitude, _ = front_end.spectrogram(torch.from_numpy(mono[begin : begin + piece_samples]))
-        rows = front_end.to_rows(magnitude).numpy()[:, : at_once * _COLUMNS_AT_ONCE]
-        columns.append(np.maximum.reduceat(rows, np.arange(0, rows.shape[1], at_once), axis=1))
+    frames_per_step = frames_per_column * _COLUMNS_PER_STEP
+    # A multiple of the hop, so that each step's last frame is the first of the next.
+    step_samples = front_end.settings.stft.hop_samples * frames_per_step
+    for begin in range(0, len(mono), step_samples):
+        magnitude, _ = front_end.spectrogram(torch.from_numpy(mono[begin : begin + step_samples]))
+        rows = front_end.to_rows(magnitude).numpy()[:, :frames_per_step]
+        # The maximum, not the mean: short notes keep their brightness.
+        starts = np.arange(0, rows.shape[1], frames_per_column)
+        columns.append(np.maximum.reduceat(rows, starts, axis=1))
     return np.concatenate(columns, axis=1)
 
 
-def _picture(
-    values: Float32[np.ndarray, "rows columns"],
-    limits: tuple[float, float],
+def _draw_png(
+    picture: UInt8[np.ndarray, "rows columns 3"] | Float32[np.ndarray, "rows columns"],
     seconds: float,
     front_end: FrontEnd,
-    colours: str,
     size_pixels: tuple[int, int],
 ) -> bytes:
-    """Values over time and the front end's logarithmic axis, drawn as PNG."""
+    """Draw RGB, or values of 0 to 1, on axes of time and log-frequency, as PNG."""
     width_pixels, height_pixels = size_pixels
     size = (width_pixels / _DOTS_PER_INCH, height_pixels / _DOTS_PER_INCH)
     figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
     left, top, right, bottom = _MARGINS_PIXELS
-    # Fixed margins: to lay a figure out takes longer than to draw it.
+    # Fixed margins: an automatic layout takes longer than the drawing.
     axes = figure.add_axes(
         (left / width_pixels, bottom / height_pixels, 1 - (left + right) / width_pixels,
          1 - (top + bottom) / height_pixels)
     )  # fmt: skip
+    # Colour map and limits apply to values only, which are interpolated before they are coloured.
+    # The map differs from that of magnitudes, so that a gate is not mistaken for a spectrogram.
     axes.imshow(
-        values, origin="lower", aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1],
+        picture, cmap="viridis", vmin=0, vmax=1, origin="upper", aspect="auto",
         extent=(0, seconds, 0, front_end.settings.num_rows), interpolation="bilinear",
     )  # fmt: skip
-    ticks, names = row_ticks(front_end.settings)
-    # On a low picture every second one, so that they do not touch.
+    ticks, labels = frequency_ticks(front_end.settings)
+    # On low pictures every second tick, so that labels do not overlap.
     every = 1 if height_pixels >= _HEIGHT_PIXELS else 2
-    axes.set_yticks(ticks[::every], names[::every], fontsize=7)
+    axes.set_yticks(ticks[::every], labels[::every], fontsize=7)
     axes.tick_params(axis="x", labelsize=7)
     axes.set_ylabel("Hz", fontsize=7, labelpad=1)
     buffer = io.BytesIO()

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from avsep.cues.crops import ObjectCrops
 from avsep.devices import find_device
 from avsep.errors import InputError
-from avsep.media.opening import Source, source_name
+from avsep.media.opening import MediaSource, source_name
 from avsep.models.base import SeparationModel
 from avsep.recipe import check_settings
 from avsep.records import Clip, Quality, VisibleObject
@@ -56,7 +56,7 @@ class Choices(TypedDict, total=False):
 
 
 def separate(
-    video: Source | Clip,
+    video: MediaSource | Clip,
     objects: Objects | None = None,
     *,
     text: Sequence[str] | str = (),
@@ -108,7 +108,7 @@ class Separator:
 
     def separate(
         self,
-        video: Source | Clip,
+        video: MediaSource | Clip,
         objects: Objects | None = None,
         *,
         text: Sequence[str] | str = (),

@@ -24,13 +24,13 @@ from avsep.cues.crops import (
     extract_crops_from_frames,
 )
 from avsep.errors import InputError
-from avsep.media.audio import Sound, read_audio
+from avsep.media.audio import Audio, read_audio
 from avsep.media.frames import FrameSettings, iterate_frames, read_frames
 from avsep.media.names import readable
-from avsep.media.opening import Source, open_media, source_name
+from avsep.media.opening import MediaSource, open_media, source_name
 from avsep.media.streams import choose_audio, choose_video
 from avsep.records import Clip, VisibleObject
-from avsep.vision.i3d import I3D, MOTION_RATE_HZ, motion_of_pictures
+from avsep.vision.i3d import I3D, MOTION_RATE_HZ, video_motion_features
 
 # Arrays of a clip as they come from outside: converted where it is plain, else told
 
@@ -171,12 +171,12 @@ class VideoInput:
     """
 
     file_name: str
-    pictures: Source | Clip
-    sound: Sound
+    pictures: MediaSource | Clip
+    sound: Audio
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, video: Source | Clip) -> "VideoInput":
+    def open(cls, video: MediaSource | Clip) -> "VideoInput":
         """The scene of a file, its bytes, a file object or a clip.
 
         Raises:
@@ -255,7 +255,7 @@ class VideoInput:
             settings = FrameSettings(on_damage="skip")
             shown = iterate_frames(self.pictures, MOTION_RATE_HZ, settings)
             pictures = (picture for _, picture in shown)
-        return motion_of_pictures(pictures, model).cpu()
+        return video_motion_features(pictures, model).cpu()
 
     def key_frame(self, time_seconds: float) -> tuple[UInt8[np.ndarray, "H W 3"], float]:
         """The picture on screen at a time of the sound, and that time."""
@@ -291,10 +291,10 @@ def _index_at(clip: Clip, time_seconds: float) -> int:
 
 def _scene_of_clip(given: Clip) -> VideoInput:
     clip = checked_clip(given)
-    return VideoInput(clip.name, clip, Sound(clip.waveform, clip.sample_rate_hz, 0.0))
+    return VideoInput(clip.name, clip, Audio(clip.waveform, clip.sample_rate_hz, 0.0))
 
 
-def _without_padding(sound: Sound, video: Source) -> Sound:
+def _without_padding(sound: Audio, video: MediaSource) -> Audio:
     """The sound up to where the container says it ends.
 
     Codecs that work in frames fill the last one up, and decoders hand the filling out. MP4 tells
@@ -327,7 +327,7 @@ def _told_seconds(container: InputContainer, stream: AudioStream) -> Fraction:
     return (min(end, max(ends, default=end)) - begin) * stream.time_base
 
 
-def _file_name(video: Source) -> str:
+def _file_name(video: MediaSource) -> str:
     """The name of a file, also of a file object that tells it."""
     if isinstance(video, str | os.PathLike):
         return readable(Path(video).name)

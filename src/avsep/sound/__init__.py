@@ -1,1 +1,1 @@
-"""Waveforms and spectrograms: no learning, no files."""
+"""Signal processing of waveforms and spectrograms, without learning and files."""

@@ -1,6 +1,6 @@
-"""What the two ears of a spectrogram tell of direction: differences of phase and of level.
+"""Compute spatial cues of binaural spectrograms: interaural phase and level differences.
 
-Both are left minus right, whichever ear is asked for.
+Both are left minus right, whichever ear is to be separated.
 """
 
 from typing import Literal
@@ -10,20 +10,22 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 SpatialCues = Literal["none", "paper", "signed"]
-# Maps that each choice gives.
+# Number of maps D of each choice.
 NUM_MAPS: dict[str, int] = {"none": 0, "paper": 1, "signed": 3}
-# Keeps the level difference of silence at zero; that of sound is held within e^3, 26 dB.
-_QUIET = 1e-4
-_MOST_NEPER = 3.0
+# Added to both magnitudes, so that the level difference of silence is zero.
+_LEVEL_FLOOR = 1e-4
+# Limit of the level difference: e^3 is 26 dB, about the most that a head causes. Cells in which
+# the sound of one ear cancels would exceed it without bound.
+_MAX_LEVEL_NEPER = 3.0
 
 
 def spatial_maps(
     kind: SpatialCues, magnitude: Float[Tensor, "B 2 F T"], phase: Complex[Tensor, "B 2 F T"]
 ) -> Float[Tensor, "B D F T"]:
-    """The maps of a choice, D of them: cos IPD; with `signed`, sin IPD and ILD in neper too.
+    """Compute the D maps of a choice: cos IPD; with `signed` also sin IPD and ILD in neper.
 
-    Equation 4 of LAVSS is the cosine alone. It is even: two sources as far to the left as to the
-    right have the same, so that `paper` cannot tell which of them is which.
+    Equation 4 of LAVSS is the cosine alone. It is even: sources at mirrored azimuths have the same
+    maps, so that `paper` cannot distinguish left from right.
     """
     if kind == "none":
         return magnitude[:, :0]
@@ -36,17 +38,20 @@ def spatial_maps(
 def phase_difference(
     phase: Complex[Tensor, "*batch 2 F T"],
 ) -> tuple[Float[Tensor, "*batch F T"], Float[Tensor, "*batch F T"]]:
-    """Cosine and sine of the interaural phase difference (IPD) of unit phases (equation 4).
+    """Compute cosine and sine of the interaural phase difference (IPD, LAVSS equation 4).
+
+    Takes unit phases, as of `front_end.unit_phase`.
 
     Departure: the released code divides by magnitudes, which makes a silent cell's cosine 0; by
     the equation it is 1, as the phase of silence is taken as zero.
     """
     left, right = phase.unbind(dim=-3)
-    turned = left * right.conj()
-    return turned.real, turned.imag
+    # e^(i l) conj(e^(i r)) = e^(i (l - r)): no unwrapping, no angles.
+    difference = left * right.conj()
+    return difference.real, difference.imag
 
 
 def level_difference(magnitude: Float[Tensor, "*batch 2 F T"]) -> Float[Tensor, "*batch F T"]:
-    """The interaural level difference (ILD) of each cell, ln(left / right), within 26 dB."""
-    left, right = (magnitude + _QUIET).log().unbind(dim=-3)
-    return (left - right).clamp(-_MOST_NEPER, _MOST_NEPER)
+    """Compute the interaural level difference (ILD), ln(left / right), clamped to 26 dB."""
+    left, right = (magnitude + _LEVEL_FLOOR).log().unbind(dim=-3)
+    return (left - right).clamp(-_MAX_LEVEL_NEPER, _MAX_LEVEL_NEPER)

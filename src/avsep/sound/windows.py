@@ -1,4 +1,4 @@
-"""Windows over a sound of any length, and the overlap-add that joins them again."""
+"""Cut a waveform of any length into windows, and join windows by overlap-add."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,10 +7,10 @@ from jaxtyping import Float32
 
 
 def window_starts(num_samples: int, window_samples: int, overlap: float = 0.5) -> tuple[int, ...]:
-    """Where windows begin that cover a sound, in order.
+    """Compute the start sample of each window, in order.
 
-    They lie one step apart, neighbours sharing the fraction `overlap`; the last is pulled back to
-    end with the sound. A sound of up to one window has a single one that reaches beyond its end.
+    Neighbours share the fraction `overlap`; the last window is moved back to end with the
+    waveform. A waveform of at most one window gets a single window, which exceeds its end.
 
     >>> window_starts(25, 10), window_starts(7, 10)
     ((0, 5, 10, 15), (0,))
@@ -24,15 +24,17 @@ def window_starts(num_samples: int, window_samples: int, overlap: float = 0.5) -
 def cut_window(
     waveform: Float32[np.ndarray, "*axes N"], start: int, window_samples: int
 ) -> Float32[np.ndarray, "*axes M"]:
-    """One window of a sound, with zeros where it reaches beyond the end."""
-    assert start >= 0, f"a window starts at {start}, before the sound"
+    """Cut one window of a waveform, zero-padded beyond its end."""
+    assert start >= 0, f"a window starts at {start}, before the waveform"
     piece = waveform[..., start : start + window_samples]
-    beyond = [(0, 0)] * (piece.ndim - 1) + [(0, window_samples - piece.shape[-1])]
-    return np.pad(piece, beyond)
+    padding = [(0, 0)] * (piece.ndim - 1) + [(0, window_samples - piece.shape[-1])]
+    return np.pad(piece, padding)
 
 
 def fade(window_samples: int) -> Float32[np.ndarray, " M"]:
-    """The weight of each sample of a window: a raised cosine that touches no zero."""
+    """Return the weights of a window's samples: a raised cosine (Hann) without zeros."""
+    # Half a sample off the usual Hann window: its first weight of 0 would be a division by zero
+    # at the ends of the waveform, where a single window is divided by its own weight.
     phase = (np.arange(window_samples) + 0.5) / window_samples
     return np.square(np.sin(np.pi * phase)).astype(np.float32)
 
@@ -40,37 +42,38 @@ def fade(window_samples: int) -> Float32[np.ndarray, " M"]:
 def overlap_add(
     windows: Iterable[tuple[int, Float32[np.ndarray, "*axes M"]]], num_samples: int
 ) -> Iterator[Float32[np.ndarray, "*axes n"]]:
-    """The sound of windows, given with their starts, in blocks: each as soon as it is final.
+    """Join windows, given with their starts, and return each block of samples once it is final.
 
-    Where windows overlap the sound is their mean, weighted by `fade`; windows cut from one sound
-    therefore give that sound back. No more than one window is held. Starts must rise and leave
-    nothing uncovered; what reaches beyond `num_samples` is left out.
+    Overlapping windows are averaged with the weights of `fade`; windows cut from one waveform
+    therefore reproduce it. Memory holds one window. Starts must increase and windows must cover
+    every sample; samples beyond `num_samples` are dropped.
     """
     begin = 0
-    held = weight = None
+    total = weight = None
     for start, window in windows:
-        fading = fade(window.shape[-1])
-        if held is None or weight is None:
+        window_weight = fade(window.shape[-1])
+        if total is None or weight is None:
             assert start == 0, f"the first window starts at {start}"
-            held, weight = np.zeros_like(window), np.zeros_like(fading)
+            total, weight = np.zeros_like(window), np.zeros_like(window_weight)
         assert begin <= start <= begin + len(weight), "starts rise, and windows leave no gap"
+        # No later window starts before this one, so that samples up to its start are final.
         num_final = start - begin
         if num_final:
-            yield held[..., :num_final] / weight[:num_final]
-        held = _moved_on(held, num_final, window.shape[-1])
-        weight = _moved_on(weight, num_final, window.shape[-1])
-        held += fading * window
-        weight += fading
+            yield total[..., :num_final] / weight[:num_final]
+        total = _advance(total, num_final, window.shape[-1])
+        weight = _advance(weight, num_final, window.shape[-1])
+        total += window_weight * window
+        weight += window_weight
         begin = start
-    assert held is not None and weight is not None, "there is at least one window"
+    assert total is not None and weight is not None, "there is at least one window"
     num_left = num_samples - begin
     assert num_left <= len(weight), f"windows end {num_left - len(weight)} samples too early"
-    yield held[..., :num_left] / weight[:num_left]
+    yield total[..., :num_left] / weight[:num_left]
 
 
-def _moved_on(
-    held: Float32[np.ndarray, "*axes N"], num_final: int, num_samples: int
+def _advance(
+    buffer: Float32[np.ndarray, "*axes N"], num_final: int, num_samples: int
 ) -> Float32[np.ndarray, "*axes M"]:
-    """What is held without the part that is final, filled up with zeros."""
-    rest = held[..., num_final:]
+    """Drop the final samples of a buffer and zero-pad the rest."""
+    rest = buffer[..., num_final:]
     return np.pad(rest, [(0, 0)] * (rest.ndim - 1) + [(0, num_samples - rest.shape[-1])])

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from avsep.errors import InputError
 from avsep.media.atomic import write_atomic
 from avsep.media.audio import write_audio
-from avsep.media.objects_file import objects_text
+from avsep.media.objects_file import format_objects
 from avsep.media.video_files import AudioTrack, VideoSettings, write_video
 from avsep.records import VisibleObject
 from avsep.toyband.binaural import (
@@ -160,7 +160,7 @@ def make_clip(
     paths.stems.mkdir(parents=True)
     for name, stem in zip(music.stem_names(cast), music.stems, strict=True):
         write_audio(paths.stems / name, _as_float(stem), SAMPLE_RATE_HZ, "pcm16")
-    write_atomic(paths.objects, objects_text(objects))
+    write_atomic(paths.objects, format_objects(objects))
     write_atomic(paths.score, record.model_dump_json(indent=1) + "\n")
     track = AudioTrack("mixture", _as_float(music.mixture), SAMPLE_RATE_HZ)
     rate_hz = settings.pictures.frame_rate_hz

@@ -1,1 +1,1 @@
-"""From pictures to cues: what each visible object looks like and how it moves."""
+"""Vision networks: image encoders, object features and motion features."""

@@ -1,7 +1,7 @@
-"""CLIP: pictures and words as vectors in one space, by networks and weights that others published.
+"""CLIP: embed pictures and words in one vector space with published networks and weights.
 
 Radford et al., Learning transferable visual models from natural language supervision (2021). The
-networks and the tokenizer are those of transformers, which is needed only where CLIP is used.
+networks and the tokenizer come from the package transformers, imported only when CLIP is used.
 """
 
 import math
@@ -22,13 +22,13 @@ from avsep.errors import InputError, require_package
 from avsep.recipe import check_settings
 
 CLIP_WEIGHTS = "openai/clip-vit-base-patch32"
-# What the paper asks words in, section 3.1.4.
+# Prompt template of the CLIP paper, section 3.1.4.
 TEMPLATE = "a photo of a {}."
-# Of the pictures that CLIP learned from, 0..1, red, green, blue.
+# Mean and deviation of CLIP's training pictures, pixels 0..1, red, green, blue.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-# Our settings -> what transformers calls them.
-_THEIR_NAMES = {
+# Fields of ClipImageSettings -> fields of transformers' CLIPVisionConfig.
+_CONFIG_FIELDS = {
     "picture_pixels": "image_size",
     "patch_pixels": "patch_size",
     "num_layers": "num_hidden_layers",
@@ -42,28 +42,28 @@ _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 class ClipImageSettings(BaseModel):
-    """The shape of CLIP's image network; what stands here is ViT-B/32."""
+    """Size of CLIP's image network; the defaults are ViT-B/32."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    picture_pixels: int = Field(default=224, ge=1, description="side of the pictures it sees")
-    patch_pixels: int = Field(default=32, ge=1, description="side of the patches they are cut into")
+    picture_pixels: int = Field(default=224, ge=1, description="side of its input pictures")
+    patch_pixels: int = Field(default=32, ge=1, description="side of the patches of a picture")
     num_layers: int = Field(default=12, ge=1, description="layers of the transformer")
     width: int = Field(default=768, ge=1, description="channels of the transformer")
     num_heads: int = Field(default=12, ge=1, description="heads of its attention")
     feed_forward_width: int = Field(default=3072, ge=1, description="channels between its layers")
     activation: Literal["quick_gelu", "gelu"] = Field(
-        default="quick_gelu", description="OpenAI's own, or GELU as most retrained ones have"
+        default="quick_gelu", description="OpenAI's, or GELU as in most retrained CLIPs"
     )
-    num_channels: int = Field(default=512, ge=1, description="of the space shared with words")
+    num_channels: int = Field(default=512, ge=1, description="of the embedding space")
 
 
 class ClipImageEncoder(nn.Module):
-    """One vector a picture by CLIP's image network, frozen for good.
+    """CLIP's image network: one embedding a picture, frozen.
 
-    Departure: DAVIS hands the embeddings on as long as they come. CLIP is trained on their
-    directions alone, and nothing makes those of pictures as long as those of words; here both have
-    the length sqrt(D), a mean square of 1, so that a word can stand where pictures were learned.
+    Departure: DAVIS does not normalise the embeddings. CLIP is trained on their directions alone,
+    and nothing makes those of pictures as long as those of words; here both have the length
+    sqrt(D), a mean square of 1, so that the embedding of a word can replace those of pictures.
 
     Raises:
         InputError: the package transformers is not installed.
@@ -84,25 +84,28 @@ class ClipImageEncoder(nn.Module):
         self.eval()
 
     def forward(self, pictures: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """Embeddings of length sqrt(D); of a picture that is not square the middle is seen."""
-        pixels = _middle_square(pictures, self.settings.picture_pixels).to(self.mean.dtype)
-        return _at_one_length(self.network((pixels / 255 - self.mean) / self.std).image_embeds)
+        """Return embeddings of length sqrt(D) of the central square of each picture."""
+        pixels = _center_crop(pictures, self.settings.picture_pixels).to(self.mean.dtype)
+        return _rescale(self.network((pixels / 255 - self.mean) / self.std).image_embeds)
 
     def train(self, mode: bool = True) -> Self:
-        """Itself, unchanged: it is frozen for good."""
+        """Stay in eval mode: the encoder is frozen."""
         return super().train(False)
 
 
 def load_clip(name_or_path: str = CLIP_WEIGHTS) -> ClipImageEncoder:
-    """The image half of a CLIP: an id of the hub, or a folder in its form; safetensors only.
+    """Load the image network of a CLIP from a hub or a folder in its layout; safetensors only.
+
+    Args:
+        name_or_path: `owner/name` on the hub, or a folder.
 
     Raises:
-        InputError: transformers is not installed, no such folder, not a CLIP, the hub cannot be
-            reached and did not send these weights before.
+        InputError: transformers is not installed, no such folder, not a CLIP, or the hub cannot be
+            reached and the weights are not in its local cache.
     """
     published = _load("CLIPVisionModelWithProjection", name_or_path)
-    shape = {ours: getattr(published.config, theirs) for ours, theirs in _THEIR_NAMES.items()}
-    settings = check_settings(shape, ClipImageSettings, f"CLIP '{name_or_path}'")
+    sizes = {ours: getattr(published.config, theirs) for ours, theirs in _CONFIG_FIELDS.items()}
+    settings = check_settings(sizes, ClipImageSettings, f"CLIP '{name_or_path}'")
     encoder = ClipImageEncoder(settings)
     encoder.network.load_state_dict(published.state_dict())
     return encoder
@@ -111,15 +114,15 @@ def load_clip(name_or_path: str = CLIP_WEIGHTS) -> ClipImageEncoder:
 def embed_words(
     words: Sequence[str], name_or_path: str = CLIP_WEIGHTS, template: str = TEMPLATE
 ) -> Float[Tensor, "words D"]:
-    """Embeddings of words, each put into the template, in the space of `ClipImageEncoder`.
+    """Embed words, each in the template, in the space of `ClipImageEncoder`.
 
     Args:
-        words: such as the names of categories.
-        name_or_path: as `load_clip` takes it; it must be that of the pictures.
-        template: a sentence with `{}` where the word goes.
+        words: words, such as the names of categories.
+        name_or_path: as in `load_clip`; it must be the CLIP of the pictures.
+        template: a sentence with `{}` in place of the word.
 
     Raises:
-        InputError: as `load_clip`; also no words, or more of them than CLIP reads.
+        InputError: as `load_clip`; also no words, or a sentence longer than CLIP's context.
     """
     if not words:
         raise InputError("no words to embed; give one or more, such as 'violin'")
@@ -134,13 +137,13 @@ def embed_words(
             f"'{sentence[:40]}…' makes {num_tokens} tokens and CLIP reads {longest}: shorten it"
         )
     with torch.no_grad():
-        found = network(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
-    return _at_one_length(found.text_embeds)
+        output = network(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+    return _rescale(output.text_embeds)
 
 
-def _middle_square(pictures: UInt8[Tensor, "N 3 H W"], side: int) -> UInt8[Tensor, "N 3 P P"]:
-    """The shorter side resized to that many pixels and the middle cut out, as CLIP was trained."""
-    # Takes half a second, which those who never use CLIP should not wait for.
+def _center_crop(pictures: UInt8[Tensor, "N 3 H W"], side: int) -> UInt8[Tensor, "N 3 P P"]:
+    """Resize the shorter side to `side` pixels and crop the centre, as CLIP's preprocessing."""
+    # Imported here because it takes half a second, also for users who never load CLIP.
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2.functional import resize
 
@@ -149,27 +152,29 @@ def _middle_square(pictures: UInt8[Tensor, "N 3 H W"], side: int) -> UInt8[Tenso
     return resized[..., top : top + side, left : left + side]
 
 
-def _at_one_length(vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+def _rescale(vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+    """Scale vectors to length sqrt(D)."""
     return normalize(vectors, dim=-1) * math.sqrt(vectors.shape[-1])
 
 
-# What transformers does for us.
+# Loading through transformers
 
 
 def _image_network(settings: ClipImageSettings) -> Any:
     transformers = require_package("transformers", "CLIP")
-    shape = {theirs: getattr(settings, ours) for ours, theirs in _THEIR_NAMES.items()}
-    return transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**shape))
+    sizes = {theirs: getattr(settings, ours) for ours, theirs in _CONFIG_FIELDS.items()}
+    return transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**sizes))
 
 
 def _load(kind: str, name_or_path: str) -> Any:
-    """One half of a CLIP, frozen, in float32; whatever code lies beside the weights is not run."""
+    """Load the image or text network of a CLIP, frozen, in float32."""
     if not Path(name_or_path).is_dir() and not _HUB_ID.fullmatch(name_or_path):
         raise InputError(
-            f"cannot load CLIP '{name_or_path}': it is no folder here and no id of a hub, which is "
+            f"cannot load CLIP '{name_or_path}': it is neither a folder nor a hub id of the form "
             f"'owner/name'; give one of them, such as {CLIP_WEIGHTS}"
         )
-    with _no_weights_is_one_line(name_or_path) as transformers:
+    with _transformers_errors(name_or_path) as transformers:
+        # Only safetensors, and no trust_remote_code: no code beside the weights is run.
         network, report = getattr(transformers, kind).from_pretrained(
             name_or_path, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
@@ -181,35 +186,36 @@ def _load(kind: str, name_or_path: str) -> Any:
     return network.requires_grad_(False).eval()
 
 
-def _load_tokenizer(name_or_path: str, num_known: int) -> Any:
-    with _no_weights_is_one_line(name_or_path) as transformers:
+def _load_tokenizer(name_or_path: str, vocabulary_size: int) -> Any:
+    with _transformers_errors(name_or_path) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name_or_path)
-    # Without its files transformers makes a tokenizer that knows nothing, and says nothing.
-    if len(tokenizer) != num_known:
+    # Without its files transformers silently returns a tokenizer with an empty vocabulary.
+    if len(tokenizer) != vocabulary_size:
         raise InputError(
-            f"'{name_or_path}' has no tokenizer of its own: {len(tokenizer)} tokens, its weights "
-            f"know {num_known}; put its tokenizer.json, or vocab.json and merges.txt, beside them"
+            f"'{name_or_path}' has no tokenizer for its weights: it has {len(tokenizer)} tokens "
+            f"instead of {vocabulary_size}; put its tokenizer.json, or vocab.json and merges.txt, "
+            "beside the weights"
         )
     return tokenizer
 
 
 @contextmanager
-def _no_weights_is_one_line(name_or_path: str) -> Iterator[ModuleType]:
-    """Give transformers, kept quiet; whatever fails inside becomes an InputError."""
+def _transformers_errors(name_or_path: str) -> Iterator[ModuleType]:
+    """Yield transformers with its log silenced; turn any error inside into an InputError."""
     transformers = require_package("transformers", "CLIP")
     log = transformers.utils.logging
     verbosity, shows_progress = log.get_verbosity(), log.is_progress_bar_enabled()
-    # It reports the other half of CLIP as left over.
+    # It warns that the weights of CLIP's other network are unused.
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
         yield transformers
-    # A folder, file or hub that is not as it should be fails in whatever way it is read.
+    # Broken folders, files and connections raise errors of many libraries, with no common base.
     except Exception as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .")
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .")
         raise InputError(
-            f"cannot load CLIP '{name_or_path}' ({why}); give a folder that holds config.json, "
-            f"model.safetensors and tokenizer.json, or an id of a hub in reach: {CLIP_WEIGHTS}"
+            f"cannot load CLIP '{name_or_path}' ({reason}); give a folder with config.json, "
+            f"model.safetensors and tokenizer.json, or a hub id that can be reached: {CLIP_WEIGHTS}"
         ) from error
     finally:
         log.set_verbosity(verbosity)

@@ -1,6 +1,6 @@
-"""Inception I3D: motion features of a video, with published weights.
+"""Inception I3D: the network, published weights and motion features of a video.
 
-Carreira, Zisserman, Quo vadis, action recognition? (2017), Figure 3. iQuery and DGFNet take its
+Carreira, Zisserman, Quo vadis, action recognition? (2017), Figure 3. iQuery and DGFNet use its
 last maps, with weights that FAME (Ding et al. 2022) learned without labels.
 """
 
@@ -26,13 +26,22 @@ from avsep.vision.published_weights import StateDict, fit, read_weights, without
 Pixels = Literal["unit", "signed", "kinetics"]
 Triple = tuple[int, int, int]
 
-# Mean and standard deviation taken off pixels of 0..1, red, green, blue.
+# One picture a second, and no more than 160 of a video (REFERENCE 3.1).
+MOTION_RATE_HZ = 1.0
+MAX_FRAMES = 160
+# I3D is trained on 224 x 224; 160 square pictures of this side take 1.6 GB.
+LONGEST_SIDE_PIXELS = 320
+SMALLEST_SIDE_PIXELS = 2
+# The first layer halves time, rounding down.
+_FEWEST_FRAMES = 2
+
+# Mean and standard deviation of each pixel scaling, for pixels 0..1, red, green, blue.
 _PIXELS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "kinetics": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
 }
-# Figure 3: channels of 1x1, of 1x1 then 3x3x3, of 1x1 then 3x3x3, of 1x1 behind the pooling.
+# Figure 3, channels of the four branches: 1x1; 1x1, 3x3x3; 1x1, 3x3x3; 1x1 after the pooling.
 _MIXED = {
     "3b": (64, 96, 128, 16, 32, 32),
     "3c": (128, 128, 192, 32, 96, 64),
@@ -44,25 +53,24 @@ _MIXED = {
     "5b": (256, 160, 320, 32, 128, 128),
     "5c": (384, 192, 384, 48, 128, 128),
 }
-MAX_FRAMES = 160  # iQuery's
-SMALLEST_SIDE_PIXELS = 2
-_FEWEST_FRAMES = 2  # the first layer halves time, rounding down
+# Prefix of the trained encoder in a FAME file; the other one is its momentum encoder.
+_FAME_ENCODER = "encoder_q."
 
 
 class I3DSettings(BaseModel):
-    """How the weights in use were trained; `load_i3d` chooses."""
+    """Conventions under which weights were trained; `load_i3d` chooses them by the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Padding in all: kernel less stride whatever the size (FAME), or what makes the output
-    # ceil(size / stride) (TensorFlow's SAME). They differ where a size is odd.
+    # Total padding: kernel - stride for any size (FAME), or as much as makes the output
+    # ceil(size / stride) (TensorFlow's SAME). They differ for odd sizes.
     padding: Literal["fixed", "same"] = "fixed"
     norm_epsilon: float = Field(default=1e-5, gt=0)  # of the batch norms
-    pixels: Pixels = "kinetics"  # scale: 0..1, -1..1, or less Kinetics' mean and by its deviation
+    pixels: Pixels = "kinetics"  # 0..1 (unit), -1..1 (signed), or normalised as Kinetics
 
 
 class I3D(nn.Module):
-    """The convolutional part of Figure 3, up to the maps that its average pooling takes."""
+    """The convolutional trunk of Figure 3, up to the average pooling."""
 
     def __init__(self, settings: I3DSettings | None = None) -> None:
         super().__init__()
@@ -83,30 +91,33 @@ class I3D(nn.Module):
                 layers["pool_5a"] = _Pool((2, 2, 2), (2, 2, 2), settings)
             layers[f"mixed_{name}"] = _Mixed(num_channels, widths, settings)
             num_channels = widths[0] + widths[2] + widths[4] + widths[5]
-        assert num_channels == self.num_channels, "the last maps are as wide as promised"
+        assert num_channels == self.num_channels, "the last block has num_channels channels"
         self.layers = nn.Sequential(OrderedDict(layers))
 
     def forward(self, frames: Float[Tensor, "N 3 K H W"]) -> Float[Tensor, "N D k h w"]:
-        """Maps of an eighth of the frames, a 32nd as high and wide; pixels already scaled."""
+        """Return maps of 1/8 of the frames, 1/32 of height and width; pixels already scaled."""
         return self.layers(frames)
 
 
 def load_i3d(path: str | os.PathLike[str]) -> I3D:
-    """I3D in eval mode with published weights: FAME's, or in the layout of pytorch-i3d.
+    """Load I3D in eval mode with published weights: FAME's, or in the layout of pytorch-i3d.
 
-    Heads and the second encoder of FAME's training are left out.
+    Heads and the second encoder of FAME's training are ignored.
 
     Raises:
         InputError: no such file, neither layout, or names and shapes that do not fit.
     """
     weights = read_weights(path)
     if any(name.startswith(_FAME_ENCODER) for name in weights):
-        own = (name for name in weights if name.startswith(_FAME_ENCODER))
-        weights = {name.removeprefix(_FAME_ENCODER): weights[name] for name in own}
+        names = [name for name in weights if name.startswith(_FAME_ENCODER)]
+        weights = {name.removeprefix(_FAME_ENCODER): weights[name] for name in names}
     layout = next((layout for layout in _LAYOUTS if layout.first in weights), None)
     if layout is None:
-        wanted = " or ".join(f"'{layout.first}' ({layout.name})" for layout in _LAYOUTS)
-        raise InputError(f"'{os.fspath(path)}' is no I3D: it needs {wanted} among its names")
+        required = " or ".join(f"'{layout.first}' ({layout.name})" for layout in _LAYOUTS)
+        raise InputError(
+            f"'{os.fspath(path)}' is no I3D: none of its names is {required}; give FAME's or "
+            "pytorch-i3d's weights"
+        )
     model = I3D(layout.settings)
     fit(model, layout.renamed(weights), f"'{os.fspath(path)}' ({layout.name})")
     return model.eval()
@@ -119,34 +130,84 @@ def motion_features(
     pixels: Pixels | None = None,
     max_frames: int = MAX_FRAMES,
 ) -> Float32[Tensor, "D k"]:
-    """Motion features of a video, one vector about every eight frames, the strongest of all places.
+    """Compute the motion features F_M of frames, max-pooled over space (DGFNet, section 3.2.1).
 
-    Takes some 100 bytes of memory for each pixel of each frame, so shrink large pictures first.
+    Takes about 100 bytes of memory per pixel and frame, so shrink large pictures first.
 
-    Departure: iQuery runs I3D in training mode on pixels of 0..1, so that its batch norms take
-    statistics of the one video at hand. Here they use the learned ones, for which pixels are scaled
-    as in training; a video's features no longer depend on how it is cut.
+    Departure: iQuery runs I3D in training mode on pixels of 0..1, so that its batch norms use the
+    statistics of the current video. Here they use the learned statistics, with pixels scaled as in
+    training, and features do not depend on how a video is cut.
 
     Args:
-        frames: one picture a second, as iQuery does; a single one is repeated.
-        model: from `load_i3d`.
-        pixels: their scale, if not the one that belongs to the model's weights.
-        max_frames: what comes later is not looked at.
+        frames: one picture a second, as in iQuery; a single one is repeated.
+        model: network of `load_i3d`.
+        pixels: pixel scaling, if not that of the model's weights.
+        max_frames: later frames are ignored.
+
+    Returns:
+        One vector for about every eight frames.
     """
     assert frames.shape[0] >= 1 and max_frames >= 1, "give at least one frame"
     assert min(frames.shape[1:3]) >= SMALLEST_SIDE_PIXELS, "frames are at least 2 x 2 pixels"
     assert not model.training, "call model.eval() first: features come from learned statistics"
-    kept = torch.from_numpy(np.ascontiguousarray(frames[:max_frames]))
-    if len(kept) < _FEWEST_FRAMES:
-        kept = kept.expand(_FEWEST_FRAMES, -1, -1, -1)
+    clip = torch.from_numpy(np.ascontiguousarray(frames[:max_frames]))
+    if len(clip) < _FEWEST_FRAMES:
+        clip = clip.expand(_FEWEST_FRAMES, -1, -1, -1)
     device = next(model.parameters()).device
     mean, std = (
         torch.tensor(values, device=device) for values in _PIXELS[pixels or model.settings.pixels]
     )
-    scaled = (kept.to(device).float() / 255 - mean) / std
+    scaled = (clip.to(device).float() / 255 - mean) / std
     with torch.inference_mode():
         maps = model(scaled.permute(3, 0, 1, 2)[None])[0]  # D k h w
+    # The copy, made outside inference mode, can be used where gradients are computed.
     return maps.amax((2, 3)).clone()
+
+
+def video_motion_features(
+    pictures: Iterable[UInt8[np.ndarray, "_ _ 3"]], model: I3D
+) -> Float32[Tensor, "D k"]:
+    """Compute the motion features of a video from one picture a second.
+
+    Pictures are consumed one at a time, and none after the 160th, so they may come from a decoder;
+    they are resized to the first one. The result is on the model's device.
+
+    Departure: iQuery does not resize pictures. Here a longer side of more than 320 pixels is shrunk
+    to 320, which bounds the memory and is closer to the size in I3D's training.
+
+    Args:
+        pictures: RGB pictures of any size, at least one.
+        model: network of `load_i3d`.
+    """
+    return motion_features(np.stack(list(_resized(islice(pictures, MAX_FRAMES)))), model)
+
+
+def _resized(
+    pictures: Iterable[UInt8[np.ndarray, "_ _ 3"]],
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Resize pictures to the size of the first one, itself shrunk if it is too large."""
+    size = None
+    for picture in pictures:
+        size = size or _bounded_size(*picture.shape[:2])
+        if picture.shape[:2] == size:
+            yield picture
+            continue
+        height, width = size
+        # Pillow widens its bilinear filter when it shrinks, so nothing aliases.
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        yield np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _bounded_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width scaled down to the longest side that is allowed."""
+    scale = min(1.0, LONGEST_SIDE_PIXELS / max(height, width))
+    return (
+        max(SMALLEST_SIDE_PIXELS, round(scale * height)),
+        max(SMALLEST_SIDE_PIXELS, round(scale * width)),
+    )
+
+
+# Layers of I3D
 
 
 class _Unit(nn.Module):
@@ -163,13 +224,13 @@ class _Unit(nn.Module):
         self.norm = nn.BatchNorm3d(num_after, eps=settings.norm_epsilon)
 
     def forward(self, maps: Float[Tensor, "N C K H W"]) -> Float[Tensor, "N D k h w"]:
-        """Maps, a stride smaller, never negative."""
+        """Return maps divided in size by the stride, never negative."""
         padded = _pad(maps, self.kernel, self.stride, self.fits_size)
         return relu(self.norm(self.conv(padded)), inplace=True)
 
 
 class _Pool(nn.Module):
-    """The largest of each neighbourhood; what lies outside counts as 0."""
+    """Max pooling; padding counts as 0."""
 
     def __init__(self, kernel: Triple, stride: Triple, settings: I3DSettings) -> None:
         super().__init__()
@@ -177,7 +238,7 @@ class _Pool(nn.Module):
         self.fits_size = settings.padding == "same"
 
     def forward(self, maps: Float[Tensor, "N C K H W"]) -> Float[Tensor, "N C k h w"]:
-        """Maps, a stride smaller, rounded up."""
+        """Return maps divided in size by the stride, rounded up."""
         padded = _pad(maps, self.kernel, self.stride, self.fits_size)
         return max_pool3d(padded, self.kernel, self.stride, ceil_mode=True)
 
@@ -207,14 +268,14 @@ class _Mixed(nn.Module):
         )
 
     def forward(self, maps: Float[Tensor, "N C K H W"]) -> Float[Tensor, "N D K H W"]:
-        """The maps of all branches, in their order."""
+        """Return the maps of all branches, concatenated in order."""
         return torch.cat([branch(maps) for branch in self.branches], dim=1)
 
 
 def _pad(
     maps: Float[Tensor, "N C K H W"], kernel: Triple, stride: Triple, fits_size: bool
 ) -> Float[Tensor, "N C k h w"]:
-    """Zeros around the maps, the odd one behind."""
+    """Pad with zeros on both sides, an odd one at the end."""
     amounts = []
     for num_cells, width, step in zip(maps.shape[2:], kernel, stride, strict=True):
         last_step = (num_cells % step or step) if fits_size else step
@@ -223,14 +284,19 @@ def _pad(
     return pad(maps, amounts) if any(amounts) else maps
 
 
+# Layouts of published weight files
+
+
 @dataclass(frozen=True)
 class _Layout:
-    """How a published file names the layers, and what its weights expect.
+    """Layer names of a published weight file, and the settings of its weights.
 
     Attributes:
-        first: a name that tells the layout.
-        heads: what its names begin with that is no part of the trunk.
-        renames: patterns and what becomes of them, one after the other.
+        name: description for messages.
+        first: weight name that identifies the layout.
+        heads: prefixes of weights outside the trunk.
+        renames: patterns and replacements, applied in order, from its names to those of `I3D`.
+        settings: conventions under which the weights were trained.
     """
 
     name: str
@@ -240,16 +306,15 @@ class _Layout:
     settings: I3DSettings
 
     def renamed(self, weights: Mapping[str, Shaped[Tensor, "..."]]) -> StateDict:
-        """The trunk's weights under the names of `I3D`."""
-        found = {}
+        """Return the weights of the trunk under the names of `I3D`."""
+        trunk = {}
         for name, weight in without(weights, self.heads).items():
             for pattern, replacement in self.renames:
                 name = re.sub(pattern, replacement, name)
-            found[f"layers.{name}"] = weight
-        return found
+            trunk[f"layers.{name}"] = weight
+        return trunk
 
 
-_FAME_ENCODER = "encoder_q."
 _LAYOUTS = (
     _Layout(
         name="layout of FAME",
@@ -280,54 +345,3 @@ _LAYOUTS = (
         settings=I3DSettings(padding="same", norm_epsilon=1e-3, pixels="signed"),
     ),
 )
-
-
-# Motion features of a whole video: a picture a second, shrunk, through I3D
-
-
-MOTION_RATE_HZ = 1.0
-# I3D learned from pictures of 224 x 224, and 160 square ones of this side take 1.6 GB.
-LONGEST_SIDE_PIXELS = 320
-
-
-def motion_of_pictures(
-    pictures: Iterable[UInt8[np.ndarray, "_ _ 3"]], model: I3D
-) -> Float32[Tensor, "D k"]:
-    """Motion features of the pictures of a whole video, one a second from its start.
-
-    Pictures are taken one at a time and none after the 160th, so they may be read meanwhile; they
-    are brought to the size of the first. The answer lies on the model's device.
-
-    Departure: iQuery hands I3D the pictures as large as they are. Here a longer side of more than
-    320 pixels is shrunk to that, which bounds the memory and is nearer to what I3D learned from.
-
-    Args:
-        pictures: RGB, of any size, one at least.
-        model: from `load_i3d`.
-    """
-    return motion_features(np.stack(list(_alike(islice(pictures, MAX_FRAMES)))), model)
-
-
-def _alike(
-    pictures: Iterable[UInt8[np.ndarray, "_ _ 3"]],
-) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """The pictures in one size: that of the first, or what it is shrunk to."""
-    size = None
-    for picture in pictures:
-        size = size or _size_for(*picture.shape[:2])
-        if picture.shape[:2] == size:
-            yield picture
-            continue
-        height, width = size
-        # Pillow widens its triangle when it shrinks, so nothing aliases.
-        image = Image.fromarray(np.ascontiguousarray(picture))
-        yield np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _size_for(height: int, width: int) -> tuple[int, int]:
-    """Height and width of a picture once it is no longer than it may be."""
-    scale = min(1.0, LONGEST_SIDE_PIXELS / max(height, width))
-    return (
-        max(SMALLEST_SIDE_PIXELS, round(scale * height)),
-        max(SMALLEST_SIDE_PIXELS, round(scale * width)),
-    )

@@ -1,4 +1,4 @@
-"""A small residual image encoder with a category head: crops of objects become feature maps."""
+"""The small image encoder: a residual network with a category head, shipped with weights."""
 
 import json
 from itertools import pairwise
@@ -17,13 +17,14 @@ from avsep.errors import InputError
 from avsep.media.atomic import write_atomic
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "image-encoder-mini.safetensors"
-# About the mean and the spread of photographs' colours, 0..255.
+# Roughly the mean and the deviation of pixels in photographs, 0..255; the shipped weights were
+# trained with these values.
 COLOUR_MEAN = 118.0
 COLOUR_SPREAD = 64.0
 
 
 class ImageEncoderSettings(BaseModel):
-    """The size of the encoder, and which categories its head tells apart."""
+    """Size of the encoder and the categories of its head."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,21 +32,21 @@ class ImageEncoderSettings(BaseModel):
     widths: tuple[int, ...] = Field(
         default=(32, 48, 96, 192),
         min_length=2,
-        description="channels after the stem and after each stage; each halves the picture",
+        description="channels of the stem and of each stage; each halves the maps",
     )
     picture_pixels: int = Field(default=112, ge=16, description="side that crops are resized to")
 
     @property
     def num_categories(self) -> int:
-        """How many categories the head tells apart."""
+        """Number of categories of the head."""
         return len(self.categories)
 
 
 class SmallImageEncoder(nn.Module):
-    """Maps of a crop, 7 x 7 as shipped, and from their mean the category.
+    """Encoder of crops: maps, 7 x 7 as shipped, and category logits from their mean.
 
     Basic blocks as in He et al., Deep residual learning for image recognition (2015), section 3.3,
-    two a stage; the shortcut of a halving block averages before its 1 x 1 convolution.
+    two a stage.
     """
 
     Settings = ImageEncoderSettings
@@ -65,7 +66,7 @@ class SmallImageEncoder(nn.Module):
         self._is_frozen = False
 
     def forward(self, crops: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N D h w"]:
-        """Maps of crops of any size, never negative; resizing and normalisation are done here."""
+        """Return maps of crops of any size, never negative; crops are resized and normalised."""
         side = self.settings.picture_pixels
         pictures = crops.to(self.head.weight.dtype)
         if crops.shape[-2:] != (side, side):
@@ -73,26 +74,28 @@ class SmallImageEncoder(nn.Module):
                 pictures, size=(side, side), mode="bilinear", antialias=True, align_corners=False
             )
         pictures = (pictures - COLOUR_MEAN) / COLOUR_SPREAD
+        # Convolutions of a CPU are faster with channels last.
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         return self.stages(relu(self.stem(pictures)))
 
     def logits(self, maps: Float[Tensor, "N D h w"]) -> Float[Tensor, "N categories"]:
-        """How much each category is spoken for, in the order of `settings.categories`."""
+        """Return category logits of maps, in the order of `settings.categories`."""
         return self.head(maps.mean(dim=(2, 3)))
 
     def freeze(self) -> Self:
-        """Itself, in eval mode and without gradients for ever: `train()` changes nothing more."""
+        """Set eval mode and disable gradients for good, and return itself."""
         self._is_frozen = True
         self.requires_grad_(False)
         return self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Itself in training mode, or unchanged once frozen."""
+        """Set the training mode, or stay in eval mode once frozen."""
+        # A model that contains a frozen encoder calls this when it starts to train.
         return super().train(mode and not self._is_frozen)
 
 
 def save_image_encoder(encoder: SmallImageEncoder, path: Path, metadata: dict[str, str]) -> None:
-    """Write weights in float16 with their settings; `metadata` tell how they were made."""
+    """Write weights in float16 with their settings and metadata of the training."""
     weights = {
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in encoder.state_dict().items()
@@ -102,7 +105,7 @@ def save_image_encoder(encoder: SmallImageEncoder, path: Path, metadata: dict[st
 
 
 def load_image_encoder(path: Path | None = None) -> SmallImageEncoder:
-    """The encoder of a weights file, the shipped one unless told: frozen, in float32.
+    """Load an encoder from a weights file, by default the shipped one; frozen, in float32.
 
     Raises:
         InputError: no such file, or not one that `save_image_encoder` wrote.
@@ -126,7 +129,7 @@ def load_image_encoder(path: Path | None = None) -> SmallImageEncoder:
 
 
 class _Block(nn.Module):
-    """Two convolutions and a shortcut past them."""
+    """Two convolutions and a shortcut."""
 
     def __init__(self, num_before: int, num_after: int, stride: int = 1) -> None:
         super().__init__()
@@ -134,16 +137,17 @@ class _Block(nn.Module):
         self.second = _convolution(num_after, num_after, 3)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1:
+            # Averaging before the 1 x 1 convolution, which would skip three of four cells.
             self.shortcut = nn.Sequential(
                 nn.AvgPool2d(stride, ceil_mode=True), _convolution(num_before, num_after, 1)
             )
 
     def forward(self, maps: Float[Tensor, "N D H W"]) -> Float[Tensor, "N E h w"]:
-        """Maps after the block, rectified."""
+        """Return maps after the block, never negative."""
         return relu(self.second(relu(self.first(maps))) + self.shortcut(maps))
 
 
 def _convolution(num_before: int, num_after: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size (or divides it by the stride), then batch norm."""
+    """Build a convolution that divides the size by the stride, and a batch norm."""
     convolution = nn.Conv2d(num_before, num_after, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(num_after))

@@ -1,4 +1,4 @@
-"""Weights that others published: read without running anything in them, fitted name by name."""
+"""Read published weight files without running code in them and load them into a model."""
 
 import os
 import warnings
@@ -15,20 +15,20 @@ from avsep.errors import InputError
 
 StateDict = dict[str, Shaped[Tensor, "..."]]
 
-# Under these names a training program keeps the weights beside its optimizer.
+# Keys under which training programs store the weights beside the optimizer state.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-# Put before every name when training ran on several GPUs.
+# DataParallel puts this before every name.
 _PARALLEL_PREFIX = "module."
 _NUM_NAMES_SHOWN = 3
 
 
 def read_weights(path: str | os.PathLike[str]) -> StateDict:
-    """Names and tensors of a file: .safetensors, or a PyTorch state dict, bare or wrapped.
+    """Read the tensors of a file: .safetensors, or a PyTorch state dict, bare or wrapped.
 
-    PyTorch files are read with `weights_only=True`: what would run code is refused.
+    PyTorch files are read with `weights_only=True`: files that would run code are refused.
 
     Raises:
-        InputError: missing, damaged, holding more than weights, or no weights at all.
+        InputError: the file is missing or damaged, holds other objects, or no weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,57 +57,58 @@ def read_weights(path: str | os.PathLike[str]) -> StateDict:
 
 
 def fit(model: nn.Module, weights: Mapping[str, Shaped[Tensor, "..."]], origin: str) -> None:
-    """Put weights into a model that has just these names and shapes.
-
-    Counters of batches may be missing: PyTorch below 0.4.1 had none.
+    """Load weights into a model with exactly these names and shapes.
 
     Raises:
-        InputError: names missing or unknown, or of another shape; it begins with `origin`.
+        InputError: names missing or unknown, or of another shape; the message begins with
+            `origin`.
     """
-    wanted = model.state_dict()
-    complaints = {
+    expected = model.state_dict()
+    # Batch counters may be missing: batch norms of PyTorch below 0.4.1 had none.
+    problems = {
         "missing": [
             name
-            for name in wanted
+            for name in expected
             if name not in weights and not name.endswith("num_batches_tracked")
         ],
-        "unknown": [name for name in weights if name not in wanted],
+        "unknown": [name for name in weights if name not in expected],
         "of another shape": [
-            f"{name} ({_shape(weights[name])}, needed {_shape(wanted[name])})"
-            for name in wanted
-            if name in weights and weights[name].shape != wanted[name].shape
+            f"{name} ({_shape(weights[name])}, needed {_shape(expected[name])})"
+            for name in expected
+            if name in weights and weights[name].shape != expected[name].shape
         ],
     }
-    found = [f"{what}: {_some(names)}" for what, names in complaints.items() if names]
-    if found:
-        raise InputError(f"{origin} does not fit {type(model).__name__}; {'; '.join(found)}")
+    parts = [f"{problem}: {_shorten(names)}" for problem, names in problems.items() if names]
+    if parts:
+        raise InputError(f"{origin} does not fit {type(model).__name__}; {'; '.join(parts)}")
     model.load_state_dict(weights, strict=False)
 
 
 def without(weights: Mapping[str, Shaped[Tensor, "..."]], prefixes: Sequence[str]) -> StateDict:
-    """The weights but for those whose names begin so: heads and what only training needed."""
+    """Return the weights except names with a prefix, such as heads and training-only parts."""
     return {name: w for name, w in weights.items() if not name.startswith(tuple(prefixes))}
 
 
 def _load_safely(path: Path) -> object:
     try:
         with warnings.catch_warnings():
-            # PyTorch warns of files that it may not read; whether it can is told right after.
+            # PyTorch warns about old formats before it reads them; a failure is reported below.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
-    # Bytes that are no weights fail in whatever way they happen to be read.
+    # Arbitrary bytes raise many kinds of errors, depending on which reader they resemble.
     except Exception as error:
         raise InputError(
-            f"'{path}' cannot be read as weights: it is damaged, not PyTorch's, or holds objects "
-            "beside tensors, which are never run; download it again, or save its state dict alone"
+            f"'{path}' cannot be read as weights: it is damaged, not a PyTorch file, or holds "
+            "objects beside tensors, which are never run; download it again, or save its state "
+            "dict alone"
         ) from error
 
 
-def _some(names: Sequence[str]) -> str:
+def _shorten(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NUM_NAMES_SHOWN])
     rest = len(names) - _NUM_NAMES_SHOWN
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def _shape(tensor: Shaped[Tensor, "..."]) -> str:
-    return " x ".join(map(str, tensor.shape)) or "one number"
+    return " x ".join(map(str, tensor.shape)) or "a scalar"

@@ -1,4 +1,4 @@
-"""The listening test: what is asked, what the page gives away, how votes are counted."""
+"""Test the listening test: trials, anonymity of the page, and the count of votes."""
 
 import base64
 import io
@@ -24,8 +24,8 @@ from avsep.evaluation.listening.design import (
     QUESTION,
     ListeningKey,
     ListeningTest,
-    equally_loud,
     make_listening_test,
+    match_loudness,
 )
 from avsep.evaluation.listening.page import listening_html, write_listening_test
 from avsep.evaluation.listening.votes import Votes, tally, tally_files, tally_table
@@ -36,18 +36,18 @@ NAMES = ("finch", "heron")
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ListeningTest]:
-    """Tests of two separators that answer as `made_examples` has it, without asking anybody."""
+    """Return a function that makes tests of two separators from `made_examples`, without models."""
 
-    def made(num_mixtures: int = 3, seed: int = 0, num_channels: int = 1) -> ListeningTest:
-        def answer(given, reader: ClipReader, index: int, seed: int, device: object):
-            names = tuple(one.name for one in given)
+    def make_test(num_mixtures: int = 3, seed: int = 0, num_channels: int = 1) -> ListeningTest:
+        def make_example(chosen, reader: ClipReader, index: int, seed: int, device: object):
+            names = tuple(method.name for method in chosen)
             return example(reader.mixtures[index].name, names, num_channels)
 
-        monkeypatch.setattr(design, "make_example", answer)
+        monkeypatch.setattr(design, "make_example", make_example)
         reader = reader_of_duets(5)
         return make_listening_test(methods(NAMES), reader, "band", num_mixtures, seed)
 
-    return made
+    return make_test
 
 
 def test_every_source_of_so_many_mixtures_is_asked_and_a_is_each_in_half(make) -> None:
@@ -75,7 +75,7 @@ def test_sounds_of_a_trial_are_equally_loud_and_do_not_clip(make) -> None:
             assert level_db == pytest.approx(LOUDNESS_DB, abs=0.01)
     click = np.zeros((1, 8000), np.float32)
     click[0, 5] = 1  # at -23 dB it would reach 6.3
-    quiet, loud, silent = equally_loud([click, tone(300), np.zeros((1, 8000), np.float32)])
+    quiet, loud, silent = match_loudness([click, tone(300), np.zeros((1, 8000), np.float32)])
     assert np.abs(quiet).max() == pytest.approx(0.98, abs=1e-6) and not silent.any()
     levels = [np.sqrt(np.mean(sound.astype(float) ** 2)) for sound in (quiet, loud)]
     assert levels[0] == pytest.approx(levels[1], rel=1e-5)
@@ -98,7 +98,7 @@ def test_the_page_plays_everything_and_names_no_separator(make) -> None:
 
 
 def test_what_cannot_be_told_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def alike(given, reader, index, seed, device):
+    def alike(chosen, reader, index, seed, device):
         made = example(reader.mixtures[index].name, NAMES)
         made.answers["heron"].waveforms[0] = made.answers["finch"].waveforms[0]
         made.sources[1] = 0
@@ -137,8 +137,8 @@ def test_the_key_of_another_test_is_not_overwritten(make, tmp_path: Path) -> Non
 
 
 def votes(key: ListeningKey, chosen: list[str | None], listener: str = "aa11", **more) -> dict:
-    """A file of votes for the separators named, trial by trial; none: not voted."""
-    given = [
+    """Return a file of votes for the separators named, trial by trial; None is no vote."""
+    cast = [
         {
             "trial": trial.trial,
             "choice": "first" if trial.first == name else "second",
@@ -151,7 +151,7 @@ def votes(key: ListeningKey, chosen: list[str | None], listener: str = "aa11", *
         "format": "avsep listening votes 1",
         "test": key.test,
         "listener": {"id": listener, "name": "Ann"},
-        "votes": given,
+        "votes": cast,
         **more,
     }
 
@@ -162,7 +162,7 @@ def write(path: Path, content: dict) -> Path:
 
 
 def count(key: ListeningKey, *files: dict):
-    return tally(key, [(f"{n}.json", Votes.model_validate(one)) for n, one in enumerate(files)])
+    return tally(key, [(f"{n}.json", Votes.model_validate(file)) for n, file in enumerate(files)])
 
 
 def test_rates_are_those_of_the_separator_whatever_letter_it_had(make) -> None:
@@ -192,7 +192,7 @@ def test_listeners_of_one_mind_widen_the_interval_and_one_alone_has_none(make) -
     assert split.overall.low > 0.2  # what the votes alone would say
     alone = count(key, votes(key, ["finch"] * 10))
     assert alone.by_listener_low is None
-    assert "one listener: nothing is known of others" in tally_table(alone)[2]
+    assert "one listener: no interval over listeners" in tally_table(alone)[2]
 
 
 def test_the_last_of_a_listeners_votes_on_a_trial_counts(make) -> None:
@@ -207,23 +207,25 @@ def test_the_last_of_a_listeners_votes_on_a_trial_counts(make) -> None:
 
 
 BROKEN: dict[str, Callable[[dict], object]] = {
-    "of test ffff, and the key is of test": lambda given: given | {"test": "ffff"},
+    "of test ffff, and the key is of test": lambda content: content | {"test": "ffff"},
     "is not votes of a listening test: votes.0.choice: Input should be 'first' or 'second'": (
-        lambda given: given | {"votes": [{**given["votes"][0], "choice": "finch"}]}
+        lambda content: content | {"votes": [{**content["votes"][0], "choice": "finch"}]}
     ),
-    "has a vote on trial 'x', which is not there": (
-        lambda given: given | {"votes": [{**given["votes"][0], "trial": "x"}]}
+    "has a vote on trial 'x', which the key does not have: give the key of this page, or": (
+        lambda content: content | {"votes": [{**content["votes"][0], "trial": "x"}]}
     ),
     "votes.0.time: Input should have timezone info": (
-        lambda given: given | {"votes": [{**given["votes"][0], "time": "2026-01-01T00:00:00"}]}
+        lambda content: (
+            content | {"votes": [{**content["votes"][0], "time": "2026-01-01T00:00:00"}]}
+        )
     ),
-    "there are no votes to count": lambda given: given | {"votes": []},
+    "there are no votes to count": lambda content: content | {"votes": []},
     "listener.id: String should match pattern": (
-        lambda given: given | {"listener": {"id": "\x1b[31m", "name": ""}}
+        lambda content: content | {"listener": {"id": "\x1b[31m", "name": ""}}
     ),
-    "format: Input should be 'avsep listening votes 1'": lambda given: given | {"format": "2"},
-    "extra: Extra inputs are not permitted": lambda given: given | {"extra": 1},
-    "Input should be an object": lambda given: [given],
+    "format: Input should be 'avsep listening votes 1'": lambda content: content | {"format": "2"},
+    "extra: Extra inputs are not permitted": lambda content: content | {"extra": 1},
+    "Input should be an object": lambda content: [content],
 }
 
 
@@ -265,9 +267,9 @@ def test_a_key_that_contradicts_itself_is_refused(make) -> None:
 
 def test_names_of_listeners_cannot_move_a_terminals_cursor(make) -> None:
     key = make().key
-    given = votes(key, ["finch"], listener="aa11")
-    given["listener"]["name"] = "Ann\x1b[2J\n\u202ebob"
-    (name,) = count(key, given).listeners
+    content = votes(key, ["finch"], listener="aa11")
+    content["listener"]["name"] = "Ann\x1b[2J\n\u202ebob"
+    (name,) = count(key, content).listeners
     assert name.isprintable() and name.startswith("Ann")
 
 

@@ -1,4 +1,4 @@
-"""Level and time between the ears: made by hand and found again, whole and between samples."""
+"""Test ILD and ITD errors on delays of whole and fractional samples."""
 
 import numpy as np
 import pytest

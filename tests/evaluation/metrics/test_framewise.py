@@ -1,4 +1,4 @@
-"""BSS Eval by frames: mir_eval as referee, its edge rules, medians, what is silent."""
+"""Test framewise BSS Eval against mir_eval, with medians and silence."""
 
 import warnings
 

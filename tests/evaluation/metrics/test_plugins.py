@@ -1,4 +1,4 @@
-"""Optional scores: Fréchet distances by formula, PESQ, CLAP of tiny random weights, no package."""
+"""Test optional metrics: Fréchet distance, PESQ, CLAP with tiny weights, missing packages."""
 
 import sys
 from pathlib import Path

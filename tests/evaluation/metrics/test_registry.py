@@ -1,4 +1,4 @@
-"""Scores by name: what each is, how channels are averaged, what they need, unknown names."""
+"""Test the registry of metrics: contract, averaging over channels, inputs, unknown names."""
 
 import re
 
@@ -8,7 +8,7 @@ import pytest
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.metrics.binaural_errors import ild_error_db, itd_error_us
-from avsep.evaluation.metrics.registry import METRICS, choose_metrics, mean_figures, measure
+from avsep.evaluation.metrics.registry import METRICS, choose_metrics, mean_values, measure
 from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, si_bss_eval
 from avsep.evaluation.metrics.spectral_distance import spectral_distance
 
@@ -28,8 +28,8 @@ def test_the_registry_describes_itself() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name and re.fullmatch(r"[a-z-]+", name)
         assert re.fullmatch(r"[a-z_]+", metric.key)
-        assert metric.unit in ("dB", "µs", "") and metric.label and metric.what
-        assert len(metric.what.splitlines()) == 1
+        assert metric.unit in ("dB", "µs", "") and metric.label and metric.formula
+        assert len(metric.formula.splitlines()) == 1
     assert len({metric.key for metric in METRICS.values()}) == len(METRICS)
     assert METRICS["itd-error"].key == "itd_error_us" and METRICS["si-sdr"].key == "si_sdr_db"
 
@@ -95,14 +95,14 @@ def test_a_channel_with_a_silent_reference_is_left_out() -> None:
 
 def test_what_a_metric_needs() -> None:
     truth, guess = stereo()
-    with pytest.raises(InputError, match="ild-error is of 2 channels, the sound has 1; leave"):
+    with pytest.raises(InputError, match="ild-error needs 2 channels, the sound has 1; leave"):
         measure(["ild-error"], truth[:, :1], guess[:, :1], None, RATE_HZ)
     with pytest.raises(InputError, match="sdri needs the mixture: give it, by --mixture FILE"):
         measure(["sdri"], truth, guess, None, RATE_HZ)
     with pytest.raises(InputError, match="unknown metric 'si-sdrr'; did you mean 'si-sdr'"):
         choose_metrics(["si-sdrr"])
     with pytest.raises(
-        InputError, match="fad compares sets of sounds: it is a figure of avsep score"
+        InputError, match="fad compares sets of sounds: use avsep score with a folder"
     ):
         choose_metrics(["fad"])
     assert [metric.name for metric in choose_metrics(["sa-sdr", "sdri", "sa-sdr"])] == [
@@ -113,4 +113,4 @@ def test_what_a_metric_needs() -> None:
 
 def test_means_of_what_is_no_number() -> None:
     figures = np.array([[1.0, np.inf, np.nan, np.nan], [3.0, -np.inf, 5.0, np.nan]])
-    np.testing.assert_array_equal(mean_figures(figures), [2.0, -np.inf, 5.0, np.nan])
+    np.testing.assert_array_equal(mean_values(figures), [2.0, -np.inf, 5.0, np.nan])

@@ -1,4 +1,4 @@
-"""SI-SDR and its kin: fast_bss_eval and torchmetrics as referees, formulas by hand, bad input."""
+"""Test SI-SDR, SA-SDR and improvements against fast_bss_eval, torchmetrics and formulas."""
 
 import fast_bss_eval
 import numpy as np

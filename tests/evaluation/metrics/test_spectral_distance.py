@@ -1,4 +1,4 @@
-"""Distance of spectrograms: another way to compute it, what it forgives, bad input."""
+"""Test the spectral distance against a second implementation, with gains and bad input."""
 
 import numpy as np
 import pytest

@@ -20,7 +20,7 @@ from avsep.evaluation.results.qualitative import (
     figures_of,
     write_figures,
 )
-from avsep.pages.figures import drawing
+from avsep.pages.figures import figure_style
 from evaluation.made_examples import SETTINGS, evaluation, example, reader_of_duets
 
 
@@ -66,7 +66,7 @@ def test_a_figure_holds_mixture_truth_and_every_model(num_channels: int) -> None
         example("first", num_channels=num_channels),
         example("other", num_channels=num_channels),
     ]
-    with drawing():
+    with figure_style():
         spectrograms, masks = (draw_figure(made, kind) for kind in KINDS)
     # Of each example: one mixture; of each of two sources the truth and two models.
     assert len(panels(spectrograms)) == 2 * (1 + 2 * 3) * num_channels
@@ -83,7 +83,7 @@ def test_a_figure_holds_mixture_truth_and_every_model(num_channels: int) -> None
 def test_all_panels_of_a_figure_share_one_scale_below_the_mixtures_peak() -> None:
     quiet = example("quiet")
     quiet = replace(quiet, sources=quiet.sources / np.float32(10))
-    with drawing():
+    with figure_style():
         figure = draw_figure([quiet], "spectrograms")
     drawn = panels(figure)
     assert {panel.images[0].get_clim() for panel in drawn} == {(-70, 0)}
@@ -93,7 +93,7 @@ def test_all_panels_of_a_figure_share_one_scale_below_the_mixtures_peak() -> Non
 
 
 def test_masks_are_shares_of_the_mixture() -> None:
-    with drawing():
+    with figure_style():
         figure = draw_figure([example()], "masks")
     for panel in panels(figure):
         values = panel.images[0].get_array()
@@ -133,7 +133,7 @@ def test_what_cannot_stand_in_one_figure_stands_in_two(tmp_path: Path) -> None:
 def test_odd_names_and_missing_pictures_are_drawn() -> None:
     odd = example("$x$ 漢 " * 20, ("a_b $y$" * 4,), categories=("a_b", "c" * 40))
     odd = replace(odd, pictures=(None, odd.pictures[1]))
-    with drawing():
+    with figure_style():
         figure = draw_figure([odd], "spectrograms")
         figure.canvas.draw()
     assert "a b" in words(figure)

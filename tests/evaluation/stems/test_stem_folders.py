@@ -1,4 +1,4 @@
-"""Names of stems: what belongs together, what is refused, songs and their mixtures."""
+"""Test matching of stems by name, refusals, songs and their mixtures."""
 
 import unicodedata
 from pathlib import Path
@@ -65,8 +65,8 @@ def test_two_of_one_kind_go_by_their_numbers() -> None:
     assert song.sources == ("violin", "violin-2")
     touch("one/violin.wav")
     assert refusal("one", "out") == (
-        "'violin.wav' may be '01-violin.wav', '02-violin.wav' in 'out': names must tell which "
-        "belong together; rename them alike, or give files in order by --reference and --estimate"
+        "'violin.wav' may be '01-violin.wav', '02-violin.wav' in 'out': each name must match "
+        "one file only; rename them alike, or give files in order by --reference and --estimate"
     )
     touch("other/violin.wav")
     assert "'01-violin.wav', '02-violin.wav' may be 'violin.wav'" in refusal("true", "other")
@@ -167,10 +167,10 @@ def test_folders_or_files_and_no_mixture_of_both() -> None:
         [Path("a.wav")], [Path("out")]
     )
     assert not are_folders([Path("a.wav")], [Path("x.wav")]) and not are_folders([], [])
-    with pytest.raises(InputError, match=r"'out' is a folder, 'x.wav' is none; give"):
+    with pytest.raises(InputError, match=r"'out' is a folder, 'x.wav' is not; give"):
         are_folders([Path("true")], [Path("out"), Path("x.wav")])
     with pytest.raises(
-        InputError, match="'true' is a folder of references, and 'no' is none; give"
+        InputError, match="'true' is a folder of references, and 'no' is not a folder; give"
     ):
         are_folders([Path("true")], [Path("no")])
     with pytest.raises(

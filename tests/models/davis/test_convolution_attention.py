@@ -1,11 +1,11 @@
-"""Blocks of the Separation U-Net: sizes as released, and what each lets look at what."""
+"""Blocks of the Separation U-Net: sizes as released, and attention written out by hand."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from avsep.models.davis.convolution_attention import (
-    AttentionSettings,
+    ConvolutionAttentionSettings,
     ResNetBlock,
     StandardisedConvolution,
     TimeAttention,
@@ -16,8 +16,8 @@ from avsep.models.davis.convolution_attention import (
 LEVELS = [(64, 256), (64, 128), (128, 64), (256, 32), (256, 16)]
 LEVELS += [(512, 16), (256, 32), (256, 64), (128, 128), (64, 256)]
 TIME_WIDTH = 256
-PAPER = AttentionSettings()
-SMALL = AttentionSettings(num_heads=2, head_width=4, column_width=24)
+PAPER = ConvolutionAttentionSettings()
+SMALL = ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=24)
 NUM_CHANNELS, NUM_ROWS, NUM_FRAMES = 16, 6, 10
 
 
@@ -34,22 +34,22 @@ def num_parameters(module: nn.Module) -> int:
     ],
 )
 def test_sizes_of_the_blocks(make: object, released: int) -> None:
-    """REFERENCE 8.3: what each block holds over all levels, to the last parameter."""
+    """REFERENCE 8.3: parameters of each block over all levels."""
     with torch.device("meta"):
         assert sum(num_parameters(make(*level)) for level in LEVELS) == released  # type: ignore[operator]
 
 
 def block(kind: str) -> nn.Module:
-    """One of the blocks, small, none of its parameters as it was made."""
+    """Build a small block with every parameter drawn at random."""
     torch.manual_seed(0)
-    made = {
+    layer = {
         "R": lambda: ResNetBlock(NUM_CHANNELS, NUM_CHANNELS, 8),
         "TF": lambda: TimeFrequencyAttention(NUM_CHANNELS, 8, SMALL),
         "T": lambda: TimeAttention(NUM_CHANNELS, NUM_ROWS, 8, SMALL),
     }[kind]()
-    for parameter in made.parameters():
+    for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
-    return made.double()
+    return layer.double()
 
 
 def inputs() -> tuple[Tensor, Tensor]:
@@ -61,11 +61,11 @@ def inputs() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("kind", ["R", "TF", "T"])
 def test_the_timestep_and_the_memory_format(kind: str) -> None:
     layer, (maps, time) = block(kind), inputs()
-    answer = layer(maps, time)
-    assert answer.shape == maps.shape
-    assert not torch.allclose(answer, layer(maps, time + 1), atol=1e-3)
+    output = layer(maps, time)
+    assert output.shape == maps.shape
+    assert not torch.allclose(output, layer(maps, time + 1), atol=1e-3)
     last = layer(maps.contiguous(memory_format=torch.channels_last), time)
-    torch.testing.assert_close(last, answer)
+    torch.testing.assert_close(last, output)
 
 
 def test_kernels_are_standardised() -> None:
@@ -93,8 +93,8 @@ def test_time_frequency_attention_in_words() -> None:
     for query, key, value in zip(queries, keys, values, strict=True):
         context = torch.einsum("bck,bcv->bkv", key.softmax(1), value)
         heads.append(torch.einsum("bck,bkv->bcv", query.softmax(2) / 2, context))  # sqrt(4)
-    answer = layer.last_norm(layer.from_heads(torch.cat(heads, 2)))
-    expected = maps + answer.unflatten(1, maps.shape[2:]).permute(0, 3, 1, 2)
+    output = layer.last_norm(layer.from_heads(torch.cat(heads, 2)))
+    expected = maps + output.unflatten(1, maps.shape[2:]).permute(0, 3, 1, 2)
     torch.testing.assert_close(layer(maps, time), expected)
 
 
@@ -116,12 +116,12 @@ def test_time_attention_in_words() -> None:
         spread = (centred.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
         return (centred / spread * part.gain[head, 0] + part.bias[head, 0]).flatten(2)  # type: ignore[index]
 
-    answers = []
+    outputs = []
     for head in range(2):
         query, key, value = (project(p, head) for p in (layer.queries, layer.keys, layer.values))
         weights = (query @ key.mT / query.shape[2] ** 0.5).softmax(-1)
-        answers.append((weights @ value).unflatten(2, (NUM_ROWS, -1)))
-    conditioned = torch.cat(answers, dim=3).permute(0, 3, 2, 1)  # read by `project` below
+        outputs.append((weights @ value).unflatten(2, (NUM_ROWS, -1)))
+    conditioned = torch.cat(outputs, dim=3).permute(0, 3, 2, 1)  # read by `project` below
     joined = project(layer.join, 0).unflatten(2, (NUM_ROWS, -1)).permute(0, 3, 2, 1)
     torch.testing.assert_close(layer(maps, time), maps + joined)
 
@@ -131,27 +131,27 @@ def test_time_attention_in_words() -> None:
 def test_portions_change_nothing(
     monkeypatch: pytest.MonkeyPatch, kind: str, num_cells: int
 ) -> None:
-    """Neither the answer, in place or not, nor the gradients, of one portion or many."""
+    """Neither the output, in place or not, nor the gradients, of one portion or many."""
     layer, (maps, time) = block(kind), inputs()
     maps = maps.contiguous(memory_format=torch.channels_last)
 
-    def asked() -> tuple[Tensor, list[Tensor]]:
-        answer = layer(maps, time)
-        return answer, list(torch.autograd.grad(answer.sin().sum(), list(layer.parameters())))
+    def run() -> tuple[Tensor, list[Tensor]]:
+        output = layer(maps, time)
+        return output, list(torch.autograd.grad(output.sin().sum(), list(layer.parameters())))
 
-    answer, gradients = asked()
+    output, gradients = run()
     monkeypatch.setattr("avsep.models.davis.convolution_attention._PORTION_CELLS", num_cells)
-    again, others = asked()
-    torch.testing.assert_close(again, answer)
+    again, others = run()
+    torch.testing.assert_close(again, output)
     torch.testing.assert_close(others, gradients)
     with torch.no_grad():
-        given = maps.clone(memory_format=torch.channels_last)
-        torch.testing.assert_close(layer(given, time), answer)
-        assert not torch.equal(given, maps)  # written over
+        copy = maps.clone(memory_format=torch.channels_last)
+        torch.testing.assert_close(layer(copy, time), output)
+        assert not torch.equal(copy, maps)  # overwritten
 
 
 def test_keys_as_large_as_they_may_be_do_not_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The softmax over cells is carried on from portion to portion at the largest key so far."""
+    """The softmax over cells is accumulated over portions at the largest key so far."""
     layer, (maps, time) = block("TF").float(), inputs()
     maps, time = maps.float(), time.float()
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_keys_as_large_as_they_may_be_do_not_overflow(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("kind", ["TF", "T"])
-def test_attention_knows_no_order_of_frames(kind: str) -> None:
+def test_attention_does_not_depend_on_the_order_of_frames(kind: str) -> None:
     layer, (maps, time) = block(kind), inputs()
     order = torch.randperm(NUM_FRAMES)
     torch.testing.assert_close(layer(maps[..., order], time), layer(maps, time)[..., order])

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from torch import Generator, Tensor, nn
 
 from avsep.cues.crops import CropSettings
-from avsep.diffusion.paths import target_of
+from avsep.diffusion.paths import compute_target
 from avsep.diffusion.sampling import SAMPLERS, SamplingSettings
 from avsep.errors import InputError
-from avsep.models.davis.convolution_attention import AttentionSettings
+from avsep.models.davis.convolution_attention import ConvolutionAttentionSettings
 from avsep.models.davis.frame_network import TemporalTransformerSettings
 from avsep.models.davis.model import DAVIS, DAVISFlow
 from avsep.models.davis.separation_unet import SeparationUNetSettings
@@ -31,7 +31,8 @@ SMALL = {
     "front_end": FRONT_END,
     "crops": CropSettings(crop_pixels=20, num_crops=2, with_crop_motion=False),
     "unet": SeparationUNetSettings(
-        channels=(8, 8), attention=AttentionSettings(num_heads=2, head_width=4, column_width=64)
+        channels=(8, 8),
+        attention=ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=64),
     ),
     "image_encoder": "small",
     "encoder_categories": ("harp", "tuba"),
@@ -75,7 +76,7 @@ class Oracle(nn.Module):
             w[:, None, None] for w in (path.signal(time), path.noise_scale(time))
         )
         noise = (noisy - signal * self.clean) / noise_scale
-        return target_of(self.model.settings.target, self.clean, noise, time, path)
+        return compute_target(self.model.settings.target, self.clean, noise, time, path)
 
 
 CASES = [
@@ -252,7 +253,7 @@ def test_words() -> None:
             Cues(
                 is_visible=torch.zeros(2, 2, dtype=torch.bool), category=torch.tensor([[0, -1]] * 2)
             ),
-            "a word that this model knows: harp, tuba, rain",
+            "a word of this model's vocabulary: harp, tuba, rain",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""One vector a picture: of CLIP's image half, and of the mean over places of the others' maps."""
+"""Frame encoders: CLIP's embeddings, and the mean of the other encoders' maps."""
 
 from typing import get_args
 
@@ -25,7 +25,7 @@ TINY = ClipImageEncoder.Settings(
 
 @pytest.fixture(autouse=True)
 def _tiny_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CLIP with few layers, but as many channels at its end; ViT-B/32 takes seconds to make."""
+    """Replace CLIP by a small one with the same channels; ViT-B/32 takes seconds to build."""
     monkeypatch.setattr(frame_network, "ClipImageEncoder", lambda: ClipImageEncoder(TINY))
 
 
@@ -37,11 +37,11 @@ def pictures(num: int = 3) -> Tensor:
 @pytest.mark.parametrize("name", NAMES)
 def test_one_vector_a_picture(name: FrameEncoderName) -> None:
     encoder = FrameEncoder(name, CATEGORIES)
-    found = encoder(pictures())
-    assert found.shape == (3, encoder.num_channels)
+    vectors = encoder(pictures())
+    assert vectors.shape == (3, encoder.num_channels)
     assert encoder.num_channels == {"clip": 512, "resnet18": 512, "small": 192}[name]
-    torch.testing.assert_close(encoder(pictures()[1:2]), found[1:2], rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(found[0], found[1], rtol=1e-3)
+    torch.testing.assert_close(encoder(pictures()[1:2]), vectors[1:2], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(vectors[0], vectors[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from avsep.models.davis.convolution_attention import AttentionSettings, Convolution
+from avsep.models.davis.convolution_attention import Convolution, ConvolutionAttentionSettings
 from avsep.models.davis.separation_unet import (
     SeparationUNet,
     SeparationUNetSettings,
@@ -16,12 +16,13 @@ from avsep.models.davis.separation_unet import (
     unfold,
 )
 
-# Scales and shifts by the timestep that the released interaction module holds and never uses.
+# Scales and shifts by the timestep that the released interaction module has and never uses.
 NEVER_USED = 3 * (256 * 1024 + 1024)
 SMALL = SeparationUNetSettings(
-    channels=(8, 16, 16), attention=AttentionSettings(num_heads=2, head_width=4, column_width=32)
+    channels=(8, 16, 16),
+    attention=ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=32),
 )
-NUM_ROWS, SEEN = 16, 6
+NUM_ROWS, VISUAL_CHANNELS = 16, 6
 
 
 def num_parameters(module: nn.Module) -> int:
@@ -30,13 +31,13 @@ def num_parameters(module: nn.Module) -> int:
 
 def small(**changes: object) -> SeparationUNet:
     torch.manual_seed(0)
-    return SeparationUNet(SMALL.model_copy(update=changes), NUM_ROWS, SEEN)
+    return SeparationUNet(SMALL.model_copy(update=changes), NUM_ROWS, VISUAL_CHANNELS)
 
 
 def inputs(num_frames: int = 16, batch: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     torch.manual_seed(1)
     noisy, mixture = torch.randn(2, batch, NUM_ROWS, num_frames)
-    return noisy, mixture, torch.tensor([3.0, 500.0][:batch]), torch.randn(batch, SEEN)
+    return noisy, mixture, torch.tensor([3.0, 500.0][:batch]), torch.randn(batch, VISUAL_CHANNELS)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +50,14 @@ def inputs(num_frames: int = 16, batch: int = 2) -> tuple[Tensor, Tensor, Tensor
     ],
 )
 def test_sizes_of_table_2(blocks: tuple, released: int) -> None:
-    """REFERENCE 8.3: as released, less what is never used; the differences are Table 2's."""
+    """REFERENCE 8.3: as released without unused weights; the differences are Table 2's."""
     with torch.device("meta"):
         network = SeparationUNet(SeparationUNetSettings(blocks=blocks), 256, 512)
     assert num_parameters(network) == released - NEVER_USED
 
 
 def test_sizes_line_by_line() -> None:
-    """REFERENCE 8.1: the parts whose sum the released network is."""
+    """REFERENCE 8.1: the parts of the released network."""
     with torch.device("meta"):
         network = SeparationUNet(SeparationUNetSettings(), 256, 512)
     first, attention, second = network.interaction.layers
@@ -75,13 +76,13 @@ def test_the_middle_is_a_sixteenth() -> None:
     """REFERENCE 8.2: 512 x 16 x 16 between encoder and decoder, at the paper's size."""
     with torch.device("meta"):
         network = SeparationUNet(SeparationUNetSettings(), 256, 512)
-        seen = {}
+        shapes = []
         network.interaction.register_forward_hook(
-            lambda module, given, answer: seen.update(shape=answer.shape)
+            lambda module, arguments, output: shapes.append(output.shape)
         )
         maps = torch.zeros(1, 256, 256)
         answer = network(maps, maps, torch.zeros(1), torch.zeros(1, 512))
-    assert seen["shape"] == (1, 512, 16, 16)
+    assert shapes == [(1, 512, 16, 16)]
     assert answer.shape == (1, 256, 256)
 
 
@@ -95,16 +96,16 @@ def test_the_middle_is_a_sixteenth() -> None:
     ],
 )
 def test_every_switch(changes: dict) -> None:
-    """The answer hangs on all that is given, and every parameter on the answer."""
-    network, given = small(**changes), list(inputs())
-    answer = network(*given)
-    assert answer.shape == given[0].shape
-    answer.square().sum().backward()
-    silent = [name for name, value in network.named_parameters() if not value.grad.any()]  # type: ignore[union-attr]
-    assert not silent
-    for place, value in enumerate(given):
-        other = [*given[:place], value + 1, *given[place + 1 :]]
-        assert not torch.allclose(network(*other), answer, atol=1e-6), place
+    """The output depends on every input and on every parameter."""
+    network, values = small(**changes), list(inputs())
+    output = network(*values)
+    assert output.shape == values[0].shape
+    output.square().sum().backward()
+    unused = [name for name, value in network.named_parameters() if not value.grad.any()]  # type: ignore[union-attr]
+    assert not unused
+    for index, value in enumerate(values):
+        other = [*values[:index], value + 1, *values[index + 1 :]]
+        assert not torch.allclose(network(*other), output, atol=1e-6), index
 
 
 @pytest.mark.parametrize("num_frames", [4, 12, 40])
@@ -114,15 +115,15 @@ def test_any_number_of_frames(num_frames: int) -> None:
 
 def test_rows_that_cannot_be_halved() -> None:
     with pytest.raises(ValueError, match="18 rows are no multiple of 4"):
-        SeparationUNet(SMALL, 18, SEEN)
+        SeparationUNet(SMALL, 18, VISUAL_CHANNELS)
     with pytest.raises(ValidationError, match="first block must be R"):
         SeparationUNetSettings(blocks=("TF", "R", "T"))
 
 
-def test_items_of_a_batch_know_nothing_of_each_other() -> None:
-    network, given = small().eval(), inputs()
-    alone = network(*(value[1:] for value in given))
-    torch.testing.assert_close(network(*given)[1:], alone, atol=1e-5, rtol=1e-5)
+def test_items_of_a_batch_do_not_depend_on_each_other() -> None:
+    network, values = small().eval(), inputs()
+    alone = network(*(value[1:] for value in values))
+    torch.testing.assert_close(network(*values)[1:], alone, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("cell", [(1, 1), (2, 4), (4, 1)])
@@ -139,44 +140,44 @@ def test_fold_and_unfold(cell: tuple[int, int]) -> None:
 COMPILED = """
 import torch
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
-from avsep.models.davis.convolution_attention import AttentionSettings, Convolution
+from avsep.models.davis.convolution_attention import ConvolutionAttentionSettings, Convolution
 torch.manual_seed(0)
-small = AttentionSettings(num_heads=2, head_width=4, column_width=32)
+small = ConvolutionAttentionSettings(num_heads=2, head_width=4, column_width=32)
 network = SeparationUNet(SeparationUNetSettings(channels=(8, 16), attention=small), 8, 6).eval()
-given = torch.randn(2, 8, 8), torch.randn(2, 8, 8), torch.tensor([3.0, 500.0]), torch.randn(2, 6)
-told = torch._dynamo.explain(network)(*given)
+values = torch.randn(2, 8, 8), torch.randn(2, 8, 8), torch.tensor([3.0, 500.0]), torch.randn(2, 6)
+explained = torch._dynamo.explain(network)(*values)
 whole = torch.compile(network, backend="eager", fullgraph=True)
-torch.testing.assert_close(whole(*given), network(*given))
-print(told.graph_count, told.graph_break_count)
+torch.testing.assert_close(whole(*values), network(*values))
+print(explained.graph_count, explained.graph_break_count)
 """
 
 
 def test_it_compiles_as_one_graph() -> None:
-    """In a process of its own: here every call is wrapped to check shapes, which breaks graphs."""
+    """In a subprocess: in tests every call is wrapped to check shapes, which breaks graphs."""
     done = subprocess.run(
         [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["1", "0"]
 
 
-# Reduced precision.
+# Reduced precision
 
 
-def snr_db(expected: Tensor, found: Tensor) -> float:
-    error = (found - expected).square().sum()
+def snr_db(expected: Tensor, output: Tensor) -> float:
+    error = (output - expected).square().sum()
     return float(10 * torch.log10(expected.square().sum() / error))
 
 
 def test_reduced_precision_is_more_than_40_db_from_float32() -> None:
-    network, given = small().eval(), inputs()
+    network, values = small().eval(), inputs()
     with torch.inference_mode():
-        exact = network(*given)
+        exact = network(*values)
         network.reduce_precision(reduced=True)
-        reduced = network(*given)
+        reduced = network(*values)
         with torch.autocast("cpu", torch.bfloat16):
-            autocast = network(*given)
+            autocast = network(*values)
         network.reduce_precision(reduced=False)
-        again = network(*given)
+        again = network(*values)
     assert reduced.dtype == torch.float32
     assert not torch.equal(reduced, exact) and torch.equal(again, exact)
     assert snr_db(exact, reduced) > max(40.0, snr_db(exact, autocast.float()))

@@ -1,1 +1,1 @@
-"""The listening test: a page of hidden pairs, and the votes counted."""
+"""Listening tests: blind A/B trials on one page, and the count of their votes."""

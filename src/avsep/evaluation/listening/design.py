@@ -1,7 +1,7 @@
-"""A listening test of two separators: trials in a drawn order, and the key that names them.
+"""Design a blind listening test of two separators: trials in random order and their key.
 
-Source: DAVIS, section 4.3: listeners hear the true sound and see the frame, and say which of two
-results is closer.
+Source: DAVIS, section 4.3: listeners compare two results with the true sound and the frame, and
+choose the closer one.
 """
 
 import hashlib
@@ -20,18 +20,20 @@ from avsep.evaluation.methods import CPU, Method
 from avsep.evaluation.protocol import is_silent
 from avsep.evaluation.results.examples import Example, make_example
 
-# The paper's own words.
+# Quoted from DAVIS, section 4.3.
 QUESTION = (
     "Which separation result is closer to the ground truth audio and better matches the frame "
     "content?"
 )
-LOUDNESS_DB = -23.0  # of every sound's root mean square, full scale 0; less where it would clip
-_HIGHEST_PEAK = 0.98
+# RMS of every sound, in dB of full scale: the level of EBU R 128, which leaves room for most peaks.
+# Lower for all sounds of a trial where one would clip.
+LOUDNESS_DB = -23.0
+_MAX_PEAK = 0.98  # below full scale, so that 16-bit rounding cannot clip
 KEY_FORMAT = "avsep listening key 1"
 
 
 class TrialKey(BaseModel):
-    """What stands behind one trial."""
+    """The mixture, source and separators of one trial."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +46,7 @@ class TrialKey(BaseModel):
 
 
 class ListeningKey(BaseModel):
-    """Which separator is which, for the organiser alone."""
+    """The key of a listening test: the separators behind A and B, for the organiser only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +58,7 @@ class ListeningKey(BaseModel):
     trials: tuple[TrialKey, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> "ListeningKey":
+    def _is_consistent(self) -> "ListeningKey":
         if len({trial.trial for trial in self.trials}) < len(self.trials):
             raise ValueError("two trials have the same id")
         for trial in self.trials:
@@ -67,10 +69,11 @@ class ListeningKey(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """One question: the truth, and two estimates of which nothing says whose they are.
+    """One question: the true sound and two anonymous estimates.
 
     Attributes:
-        picture: JPEG with the object marked; none where none can be read.
+        identifier: random id, which does not reveal the separators.
+        picture: JPEG with the object marked; None if no frame can be decoded.
     """
 
     identifier: str
@@ -83,7 +86,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class ListeningTest:
-    """Trials for the listeners, the key for the organiser."""
+    """A listening test: trials for the listeners, the key for the organiser."""
 
     key: ListeningKey
     trials: tuple[Trial, ...]
@@ -97,62 +100,65 @@ def make_listening_test(
     seed: int = 0,
     device: torch.device = CPU,
 ) -> ListeningTest:
-    """A trial for every source of so many mixtures, drawn from those with two sources and more.
+    """Make a trial for every source of `num_mixtures` mixtures of two or more sources.
 
-    Mixtures, order of trials and which separator is A are drawn from the seed; each is A in half
-    of the trials. All sounds of a trial have the same root mean square. No trial is made of a
-    source that is silent, or that both answer alike to the last bit.
+    Mixtures, order of trials and assignment of A and B are drawn from the seed; each separator is A
+    in half of the trials. All sounds of a trial have the same root mean square. Sources that are
+    silent, or of which both estimates are equal to the last bit, get no trial.
 
     Raises:
-        InputError: not two contenders; nothing to compare.
+        InputError: not two methods; no source to compare.
     """
     if len(methods) != 2:
-        names = ", ".join(one.name for one in methods) or "none"
+        names = ", ".join(method.name for method in methods) or "none"
         raise InputError(
             f"a listening test compares two separators, and this is {len(methods)} ({names}); "
             "give two names, or one model with --labels both"
         )
     generator = np.random.default_rng(seed)
-    asked: list[tuple[Example, int]] = []
-    num_asked = 0
+    pool: list[tuple[Example, int]] = []
+    num_used = 0
     for index in generator.permutation(len(reader.mixtures)).tolist():
         if len(reader.mixtures[index].parts) < 2:
             continue
         example = make_example(methods, reader, index, seed, device)
-        found = [place for place in range(len(example.categories)) if _can_be_told(example, place)]
-        asked += [(example, place) for place in found]
-        num_asked += bool(found)
-        if num_asked == num_mixtures:
+        places = [i for i in range(len(example.categories)) if _is_comparable(example, i)]
+        pool += [(example, place) for place in places]
+        num_used += bool(places)
+        if num_used == num_mixtures:
             break
-    if not asked:
+    if not pool:
         raise InputError(
             "there is nothing to compare: no mixture of these data has two sources that sound and "
-            "that the two separators answer differently; give other data or separators"
+            "that the two separators estimate differently; give other data or separators"
         )
-    return _as_test(asked, data_name, seed, generator)
+    return _build_test(pool, data_name, seed, generator)
 
 
-def _can_be_told(example: Example, place: int) -> bool:
-    """Whether there is a truth to hear, and a difference between the two answers."""
-    one, other = (answer.waveforms[place] for answer in example.answers.values())
-    return not is_silent(example.sources[place]).all() and not np.array_equal(one, other)
+def _is_comparable(example: Example, place: int) -> bool:
+    """Return True if a source sounds and the two estimates of it differ."""
+    first, second = (answer.waveforms[place] for answer in example.answers.values())
+    return not is_silent(example.sources[place]).all() and not np.array_equal(first, second)
 
 
-def _as_test(
-    asked: Sequence[tuple[Example, int]],
+def _build_test(
+    pool: Sequence[tuple[Example, int]],
     data_name: str,
     seed: int,
     generator: np.random.Generator,
 ) -> ListeningTest:
-    names = list(asked[0][0].answers)
-    asked = [asked[number] for number in generator.permutation(len(asked))]
-    swapped = generator.permutation(np.arange(len(asked)) % 2).astype(bool)
+    """Draw the order of the trials and which separator is A in each."""
+    names = list(pool[0][0].answers)
+    pool = [pool[number] for number in generator.permutation(len(pool))]
+    # A permutation of 0, 1, 0, 1, ... instead of coin tosses: each separator is A in half of them.
+    swapped = generator.permutation(np.arange(len(pool)) % 2).astype(bool)
     trials, keys = [], []
-    for (example, place), is_swapped in zip(asked, swapped.tolist(), strict=True):
+    for (example, place), is_swapped in zip(pool, swapped.tolist(), strict=True):
         first, second = reversed(names) if is_swapped else names
+        # Drawn from the seed too: the same command gives the same page to the byte.
         identifier = generator.bytes(6).hex()
         estimates = [example.answers[name].waveforms[place] for name in (first, second)]
-        truth, sound_a, sound_b = equally_loud([example.sources[place], *estimates])
+        truth, sound_a, sound_b = match_loudness([example.sources[place], *estimates])
         rate_hz, picture = example.sample_rate_hz, example.pictures[place]
         trials.append(Trial(identifier, truth, sound_a, sound_b, rate_hz, picture))
         keys.append(
@@ -168,25 +174,25 @@ def _as_test(
     return ListeningTest(key, tuple(trials))
 
 
-def equally_loud(
+def match_loudness(
     sounds: Sequence[Float32[np.ndarray, "C N"]],
 ) -> list[Float32[np.ndarray, "C N"]]:
-    """The sounds at one root mean square, -23 dB, or lower for all where one would clip.
+    """Scale sounds to one root mean square, -23 dB, or lower for all if one would clip.
 
     Silence stays silence.
     """
-    wanted = 10 ** (LOUDNESS_DB / 20)
+    target_rms = 10 ** (LOUDNESS_DB / 20)
     matched = []
     for sound in sounds:
-        effective = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
-        matched.append(sound if is_silent(sound).all() else sound * (wanted / effective))
+        rms = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
+        matched.append(sound if is_silent(sound).all() else sound * (target_rms / rms))
     peak = max(float(np.abs(sound).max(initial=0)) for sound in matched)
-    gain = min(1.0, _HIGHEST_PEAK / peak) if peak > 0 else 1.0
+    gain = min(1.0, _MAX_PEAK / peak) if peak > 0 else 1.0
     return [(sound * gain).astype(np.float32) for sound in matched]
 
 
 def _digest(trials: Sequence[Trial]) -> str:
-    """The test's name: the same sounds in the same order are the same test."""
+    """Return the test's id, a digest of its sounds in their order."""
     digest = hashlib.sha256()
     for trial in trials:
         digest.update(trial.identifier.encode())

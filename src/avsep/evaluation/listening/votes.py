@@ -1,4 +1,4 @@
-"""Votes of a listening test counted: winning rates, with intervals, and what chance would give."""
+"""Count the votes of a listening test: winning rates, intervals and a binomial test."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,19 @@ from avsep.errors import InputError
 from avsep.evaluation.listening.design import ListeningKey
 
 _CONFIDENCE = 0.95
+# Enough that the ends of the interval, each cutting off 2.5 %, rest on 250 resamples.
 _NUM_RESAMPLES = 10_000
-_MOST_BYTES = 10_000_000
+# Files come from strangers: larger ones are refused before they are parsed. 100,000 votes fit.
+_MAX_BYTES = 10_000_000
 
 
 def _on_one_line(name: str) -> str:
-    """A name as it can be printed: nothing in it moves the cursor of a terminal."""
+    """Replace characters of a name that would move the cursor of a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 class Vote(BaseModel):
-    """What one listener answered to one trial."""
+    """One listener's answer to one trial."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +37,7 @@ class Vote(BaseModel):
 
 
 class Listener(BaseModel):
-    """Who voted: an id that the page drew, and the name that was typed."""
+    """A listener: a random id from the page, and the name typed there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +46,7 @@ class Listener(BaseModel):
 
 
 class Votes(BaseModel):
-    """A file as the page saves it."""
+    """A file of votes as the page saves it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,12 +57,13 @@ class Votes(BaseModel):
 
 
 @dataclass(frozen=True)
-class Rate:
-    """How often the first separator won.
+class WinningRate:
+    """Share of votes for the first separator.
 
     Attributes:
-        num_won, num_votes: of the first separator, and all.
-        low, high: the 95 % interval of the share after Wilson, as if votes were independent.
+        num_won: votes for the first separator.
+        num_votes: all votes.
+        low, high: Wilson's 95 % interval of the share, as if votes were independent.
     """
 
     num_won: int
@@ -70,11 +73,11 @@ class Rate:
 
     @property
     def share(self) -> float:
-        """Between 0 and 1; one half is what chance gives."""
+        """The share of votes won, 0 to 1; 0.5 by chance."""
         return self.num_won / self.num_votes
 
     def as_json(self) -> dict[str, float | int]:
-        """All of it, for a program."""
+        """Return the rates as JSON values."""
         return {
             "winning_rate": self.share, "low": self.low, "high": self.high,
             "num_won": self.num_won, "num_votes": self.num_votes,
@@ -83,27 +86,28 @@ class Rate:
 
 @dataclass(frozen=True)
 class Tally:
-    """The outcome of a listening test, every rate that of the first of two separators.
+    """The outcome of a listening test; all rates are those of the first of two separators.
 
     Attributes:
-        by_listener_low, by_listener_high: the 95 % interval of the overall rate when listeners
-            are drawn again (bootstrap), which a few of one mind do not narrow; none of one alone.
-        p_value: of the exact binomial test, two-sided, against one half.
-        num_replaced: votes that a later one of the same listener on the same trial replaced.
+        by_listener_low, by_listener_high: 95 % interval of the overall rate with listeners
+            resampled (bootstrap), which many votes of few listeners do not narrow; None for a
+            single listener.
+        p_value: p of the exact two-sided binomial test against one half.
+        num_replaced: votes replaced by a later one of the same listener on the same trial.
     """
 
     separators: tuple[str, str]
-    overall: Rate
+    overall: WinningRate
     by_listener_low: float | None
     by_listener_high: float | None
     p_value: float
-    listeners: Mapping[str, Rate]
-    mixtures: Mapping[str, Rate]
-    categories: Mapping[str, Rate]
+    listeners: Mapping[str, WinningRate]
+    mixtures: Mapping[str, WinningRate]
+    categories: Mapping[str, WinningRate]
     num_replaced: int
 
     def as_json(self) -> dict[str, object]:
-        """All of it, for a program."""
+        """Return the rates as JSON values."""
         return {
             "separators": list(self.separators),
             "rates_are_of": self.separators[0],
@@ -118,22 +122,25 @@ class Tally:
 
 
 def tally_files(paths: Sequence[Path], key_path: Path) -> Tally:
-    """The votes of several files counted with the organiser's key.
+    """Count the votes of several files with the organiser's key.
 
     Raises:
-        InputError: a file that cannot be read or is no such file, votes of another test or on a
-            trial it does not have, no vote at all; with the file's name.
+        InputError: a file that cannot be read or is not a file of votes, votes of another test or
+            on an unknown trial, or no vote at all; with the file's name.
     """
     key = read_key(key_path)
     return tally(key, [(str(path), read_votes(path)) for path in paths])
 
 
 def tally(key: ListeningKey, files: Sequence[tuple[str, Votes]]) -> Tally:
-    """Votes counted; each file after its name. Of votes on one trial a listener's last counts."""
+    """Count votes, given as pairs of file name and content.
+
+    Of several votes of a listener on a trial the last counts.
+    """
     trials = {trial.trial: trial for trial in key.trials}
     last: dict[tuple[str, str], Vote] = {}
     names: dict[str, tuple[datetime, str]] = {}
-    num_given = 0
+    num_read = 0
     for name, votes in files:
         if votes.test != key.test:
             raise InputError(
@@ -142,38 +149,42 @@ def tally(key: ListeningKey, files: Sequence[tuple[str, Votes]]) -> Tally:
             )
         for vote in votes.votes:
             if vote.trial not in trials:
-                raise InputError(f"'{name}' has a vote on trial '{vote.trial}', which is not there")
-            num_given += 1
-            place = (votes.listener.id, vote.trial)
-            if place not in last or last[place].time <= vote.time:
-                last[place] = vote
+                raise InputError(
+                    f"'{name}' has a vote on trial '{vote.trial}', which the key does not have: "
+                    "give the key of this page, or leave the file out"
+                )
+            num_read += 1
+            # By time, not by the order of files: a listener may send two versions of a file.
+            slot = (votes.listener.id, vote.trial)
+            if slot not in last or last[slot].time <= vote.time:
+                last[slot] = vote
             if votes.listener.id not in names or names[votes.listener.id][0] <= vote.time:
                 names[votes.listener.id] = (vote.time, votes.listener.name)
     if not last:
-        raise InputError("there are no votes to count: give files that the test's page has saved")
-    won: list[tuple[str, str, str, bool]] = []  # listener, mixture, category, by the first
+        raise InputError("there are no votes to count: give files that the test's page saved")
+    won: list[tuple[str, str, str, bool]] = []  # listener, mixture, category, won
     for (listener, identifier), vote in sorted(last.items()):
         trial = trials[identifier]
         chosen = trial.first if vote.choice == "first" else trial.second
-        known = _listener(listener, names[listener][1])
-        won.append((known, trial.mixture, trial.category, chosen == key.separators[0]))
-    overall = _rate([one[-1] for one in won])
-    low, high = _over_listeners([(one[0], one[-1]) for one in won])
+        label = _listener_label(listener, names[listener][1])
+        won.append((label, trial.mixture, trial.category, chosen == key.separators[0]))
+    overall = _rate([is_won for *_, is_won in won])
+    low, high = _bootstrap_interval([(label, is_won) for label, *_, is_won in won])
     return Tally(
         separators=key.separators,
         overall=overall,
         by_listener_low=low,
         by_listener_high=high,
         p_value=float(binomtest(overall.num_won, overall.num_votes).pvalue),
-        listeners=_rates(won, lambda one: one[0]),
-        mixtures=_rates(won, lambda one: one[1]),
-        categories=_rates(won, lambda one: one[2]),
-        num_replaced=num_given - len(last),
+        listeners=_group_rates(won, lambda vote: vote[0]),
+        mixtures=_group_rates(won, lambda vote: vote[1]),
+        categories=_group_rates(won, lambda vote: vote[2]),
+        num_replaced=num_read - len(last),
     )
 
 
 def tally_table(result: Tally) -> tuple[list[str], list[list[str]], list[str]]:
-    """Head and rows of a table of the rates, and lines that say how sure they are."""
+    """Return head and rows of a table of the rates, and lines on their uncertainty."""
     rows = [["all votes", "", *_cells(result.overall)]]
     for kind, rates in (
         ("listener", result.listeners),
@@ -186,7 +197,7 @@ def tally_table(result: Tally) -> tuple[list[str], list[list[str]], list[str]]:
         low, high = 100 * result.by_listener_low, 100 * result.by_listener_high
         warnings.append(f"95 % interval over listeners (bootstrap): {low:.1f} to {high:.1f} %")
     else:
-        warnings.append("one listener: nothing is known of others")
+        warnings.append("one listener: no interval over listeners")
     if result.num_replaced:
         warnings.append(
             f"{result.num_replaced} votes were replaced by later ones on the same trial"
@@ -195,22 +206,30 @@ def tally_table(result: Tally) -> tuple[list[str], list[list[str]], list[str]]:
 
 
 def read_votes(path: Path) -> Votes:
-    """A file of votes; InputError in one line for anything else."""
+    """Read a file of votes.
+
+    Raises:
+        InputError: not a readable file of votes.
+    """
     return _read(path, Votes, "votes of a listening test")
 
 
 def read_key(path: Path) -> ListeningKey:
-    """The organiser's file; InputError in one line for anything else."""
+    """Read the organiser's key.
+
+    Raises:
+        InputError: not a readable key.
+    """
     return _read(path, ListeningKey, "the key of a listening test")
 
 
-Model = TypeVar("Model", bound=BaseModel)
+FileModel = TypeVar("FileModel", bound=BaseModel)
 
 
-def _read(path: Path, model: type[Model], what: str) -> Model:
+def _read(path: Path, model: type[FileModel], kind: str) -> FileModel:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"'{path}' is not {what}: it is larger than {_MOST_BYTES:,} bytes")
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"'{path}' is not {kind}: it is larger than {_MAX_BYTES:,} bytes")
         return model.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
@@ -218,40 +237,45 @@ def _read(path: Path, model: type[Model], what: str) -> Model:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         where = f"{place}: " if place else ""
-        raise InputError(f"'{path}' is not {what}: {where}{first['msg']}") from error
+        raise InputError(f"'{path}' is not {kind}: {where}{first['msg']}") from error
 
 
-def _listener(identifier: str, name: str) -> str:
-    """As tables call a listener; two of one name stay two."""
+def _listener_label(identifier: str, name: str) -> str:
+    """Return a listener's name in tables, with the id, since names may be equal."""
+    # Six digits, as in the name of the file of votes.
     return f"{name} ({identifier[:6]})" if name else identifier
 
 
-def _rates(
+def _group_rates(
     won: Sequence[tuple[str, str, str, bool]],
     group_of: Callable[[tuple[str, str, str, bool]], str],
-) -> dict[str, Rate]:
+) -> dict[str, WinningRate]:
     groups: dict[str, list[bool]] = defaultdict(list)
-    for one in won:
-        groups[group_of(one)].append(one[-1])
+    for vote in won:
+        groups[group_of(vote)].append(vote[-1])
     return {name: _rate(groups[name]) for name in sorted(groups)}
 
 
-def _rate(won: Sequence[bool]) -> Rate:
-    found = binomtest(sum(won), len(won)).proportion_ci(_CONFIDENCE, method="wilson")
-    return Rate(sum(won), len(won), float(found.low), float(found.high))
+def _rate(won: Sequence[bool]) -> WinningRate:
+    interval = binomtest(sum(won), len(won)).proportion_ci(_CONFIDENCE, method="wilson")
+    return WinningRate(sum(won), len(won), float(interval.low), float(interval.high))
 
 
-def _over_listeners(
+def _bootstrap_interval(
     won: Sequence[tuple[str, bool]],
 ) -> tuple[float, float] | tuple[None, None]:
-    """The interval of the overall rate with listeners drawn again, each with all their votes."""
+    """Return the interval of the overall rate with listeners resampled, each with all votes."""
+    # Votes of one person are not independent: resampling votes would give too narrow an interval.
     listeners = sorted({name for name, _ in won})
     if len(listeners) < 2:
         return None, None
     counts = np.array(
         [
-            [sum(is_won for name, is_won in won if name == one), sum(n == one for n, _ in won)]
-            for one in listeners
+            [
+                sum(is_won for name, is_won in won if name == listener),
+                sum(name == listener for name, _ in won),
+            ]
+            for listener in listeners
         ]
     )
     generator = np.random.default_rng(0)
@@ -262,7 +286,7 @@ def _over_listeners(
     return float(low), float(high)
 
 
-def _cells(rate: Rate) -> list[str]:
+def _cells(rate: WinningRate) -> list[str]:
     return [
         str(rate.num_won),
         str(rate.num_votes),

@@ -1,1 +1,1 @@
-"""Scores beside SDR, SIR and SAR, each by its name."""
+"""Separation metrics beside SDR, SIR and SAR."""

@@ -1,4 +1,4 @@
-"""Every score beside SDR, SIR and SAR, by name: one signature, whatever it measures."""
+"""The registry of metrics beside SDR, SIR and SAR, all with one signature."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from avsep.evaluation.metrics.scale_invariant import sa_sdr_db, sdr_improvement_
 from avsep.evaluation.metrics.spectral_distance import spectral_distance
 
 Sources = Float64[np.ndarray, "S C N"]
-Figures = Float64[np.ndarray, " S"]
+SourceValues = Float64[np.ndarray, " S"]
 Channels = Float64[np.ndarray, "C S N"]
-# References, estimates, mixture and the sampling rate in Hz, to a figure a channel and source.
+# From references, estimates, mixture and the sampling rate in Hz to a value per channel and source.
 ByChannel = Callable[
     [Channels, Channels, Float64[np.ndarray, "C N"], int], Float64[np.ndarray, "C S"]
 ]
 
 
 @dataclass(frozen=True)
-class Sounds:
-    """What is compared, and what several metrics need of it, which is found once."""
+class MetricInputs:
+    """Waveforms to compare, and intermediate results that several metrics share."""
 
     references: Sources
     estimates: Sources
@@ -35,39 +35,39 @@ class Sounds:
     @cached_property
     def by_channel_db(self) -> Float64[np.ndarray, "C S 3"]:
         """SDR, SIR, SAR of each channel alone; NaN where a reference is silent in it."""
-        found = np.full((*self.references.shape[1::-1], 3), np.nan)
+        table_db = np.full((*self.references.shape[1::-1], 3), np.nan)
         sounding = self.references.any(axis=-1).all(axis=0)
         for channel in np.flatnonzero(sounding):
             truth, guess = self.references[:, channel], self.estimates[:, channel]
-            found[channel] = bss_eval(truth, guess).table_db
-        return found
+            table_db[channel] = bss_eval(truth, guess).table_db
+        return table_db
 
 
-Compute = Callable[[Sounds], Figures]
+Compute = Callable[[MetricInputs], SourceValues]
 
-# These compare sets of sounds, so they are no figures of a source, and folders alone have them.
+# FAD compares distributions of many sounds, so that only folders have it, not single sources.
 SET_METRICS = ("fad",)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of every source of a mixture.
+    """A metric with one value for every source of a mixture.
 
     Attributes:
-        label: head of a column.
-        unit: "dB", "µs", or "" where there is none.
-        what: the formula in words, and its source.
-        compute: from sounds to a figure a source.
-        needs_mixture: the mixture enters the figure.
-        channels: the only number of channels it is defined for; none: any.
-        package: of an optional plug-in, what to install.
+        label: head of its column in tables.
+        unit: "dB", "µs", or "" without a unit.
+        formula: the formula in words, and its source.
+        compute: function from waveforms to a value per source.
+        needs_mixture: True if the mixture enters the formula.
+        channels: the only number of channels it is defined for; None for any.
+        package: package to install; None if avsep installs it.
     """
 
     name: str
     label: str
     unit: str
     higher_is_better: bool
-    what: str
+    formula: str
     compute: Compute
     needs_mixture: bool = False
     channels: int | None = None
@@ -75,13 +75,13 @@ class Metric:
 
     @property
     def key(self) -> str:
-        """Its name in JSON and CSV, with the unit: `si_sdr_db`."""
+        """The name in JSON and CSV, with the unit: `si_sdr_db`."""
         words = [*self.name.split("-"), self.unit.lower().replace("µ", "u")]
         return "_".join(word for word in words if word)
 
     @property
     def is_score(self) -> bool:
-        """Whether it has a floor and a height above which there is only rounding."""
+        """True if it is a ratio in dB, with a floor and rounding only above 100 dB."""
         return self.unit == "dB" and self.higher_is_better
 
 
@@ -91,14 +91,14 @@ def measure(
     estimates: Shaped[np.ndarray, "S C N"],
     mixture: Shaped[np.ndarray, "C N"] | None,
     sample_rate_hz: int,
-) -> dict[str, Figures]:
-    """The figures of each source by the metrics named, in the order of their names.
+) -> dict[str, SourceValues]:
+    """Compute the named metrics of each source, in the order of the names.
 
-    Scores of one channel are taken channel by channel and averaged; a channel in which a reference
-    is silent is left out, as by `avsep score`.
+    Metrics of one channel are computed channel by channel and averaged; a channel in which a
+    reference is silent is left out, as by `avsep score`.
 
     Args:
-        mixture: what was separated; none will do unless a metric needs it.
+        mixture: sound before separation; may be None unless a metric needs it.
 
     Raises:
         InputError: an unknown name, a missing package, a metric that needs a mixture or another
@@ -109,28 +109,30 @@ def measure(
     for metric in chosen:
         if metric.channels not in (None, num_channels):
             raise InputError(
-                f"{metric.name} is of {metric.channels} channels, the sound has {num_channels}; "
+                f"{metric.name} needs {metric.channels} channels, the sound has {num_channels}; "
                 f"leave {metric.name} out, or give sound of {metric.channels} channels"
             )
         if metric.needs_mixture and mixture is None:
             raise InputError(f"{metric.name} needs the mixture: give it, by --mixture FILE")
-    truth, guess = (given.astype(np.float64) for given in (references, estimates))
-    heard = truth.sum(axis=0) if mixture is None else mixture.astype(np.float64)
-    sounds = Sounds(truth, guess, heard, sample_rate_hz)
-    return {metric.name: metric.compute(sounds) for metric in chosen}
+    # float64 for all: float32 rounding of sums over minutes of sound would show in the dB.
+    truth, guess = (waveforms.astype(np.float64) for waveforms in (references, estimates))
+    sound = truth.sum(axis=0) if mixture is None else mixture.astype(np.float64)
+    inputs = MetricInputs(truth, guess, sound, sample_rate_hz)
+    return {metric.name: metric.compute(inputs) for metric in chosen}
 
 
 def choose_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
-    """The metrics of these names, each once.
+    """Return the metrics of these names, each once.
 
     Raises:
-        InputError: there is none of that name, and known ones are listed; its package is missing.
+        InputError: unknown name (the error lists the known ones), or a missing package.
     """
     for name in names:
+        # Checked before any file is read or scored, packages included.
         if name in SET_METRICS:
             raise InputError(
-                f"{name} compares sets of sounds: it is a figure of avsep score, with a folder for "
-                "--reference and one for --estimate"
+                f"{name} compares sets of sounds: use avsep score with a folder for --reference "
+                "and one for --estimate"
             )
         if name not in METRICS:
             raise unknown_name("metric", name, [*METRICS, *SET_METRICS])
@@ -140,65 +142,69 @@ def choose_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     return tuple(METRICS[name] for name in dict.fromkeys(names))
 
 
-def mean_figures(
-    figures: Float64[np.ndarray, "first *rest"],
+def mean_values(
+    values: Float64[np.ndarray, "first *rest"],
 ) -> Float64[np.ndarray, "*rest"]:
-    """The mean over the first axis of those that are numbers, NaN where none is.
+    """Return the mean over the first axis without NaN; NaN where all are NaN.
 
-    -inf where any is -inf, since one source has an SIR of inf beside it.
+    -inf where any value is -inf, even beside inf, the SIR of a single source.
 
-    >>> mean_figures(np.array([[1.0, np.inf, np.nan], [2.0, -np.inf, 4.0]]))
+    >>> mean_values(np.array([[1.0, np.inf, np.nan], [2.0, -np.inf, 4.0]]))
     array([ 1.5, -inf,  4. ])
     """
-    lowest = np.isneginf(figures).any(axis=0)
-    counted = ~np.isnan(figures)
-    total = np.where(counted & ~lowest, figures, 0.0).sum(axis=0)
+    # inf - inf would be NaN: silence in one channel must not become "no value".
+    lowest = np.isneginf(values).any(axis=0)
+    counted = ~np.isnan(values)
+    total = np.where(counted & ~lowest, values, 0.0).sum(axis=0)
     count = counted.sum(axis=0)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return np.where(lowest, -np.inf, mean)
 
 
 def _by_channel(score: ByChannel) -> Compute:
-    """A score of one channel as one of all that sound in every reference: their mean."""
+    """Average a single-channel metric over the channels in which every reference sounds."""
 
-    def compute(sounds: Sounds) -> Figures:
-        sounding = np.asarray(sounds.references.any(axis=-1).all(axis=0))
+    def compute(inputs: MetricInputs) -> SourceValues:
+        sounding = np.asarray(inputs.references.any(axis=-1).all(axis=0))
         if not sounding.any():
-            sounding = ~sounding  # so that the error names the silent reference
+            sounding = ~sounding  # so that the metric's own error names the silent reference
         truth, guess = (
-            given[:, sounding].swapaxes(0, 1) for given in (sounds.references, sounds.estimates)
+            waveforms[:, sounding].swapaxes(0, 1)
+            for waveforms in (inputs.references, inputs.estimates)
         )
-        return mean_figures(score(truth, guess, sounds.mixture[sounding], sounds.sample_rate_hz))
+        return mean_values(score(truth, guess, inputs.mixture[sounding], inputs.sample_rate_hz))
 
     return compute
 
 
-def _sa_sdr(sounds: Sounds) -> Figures:
-    """One figure of the mixture, all channels together, beside every source."""
-    num_sources = len(sounds.references)
-    pooled = (given.reshape(num_sources, -1) for given in (sounds.references, sounds.estimates))
+def _sa_sdr(inputs: MetricInputs) -> SourceValues:
+    """Return one value of the mixture, over all channels, repeated for every source."""
+    num_sources = len(inputs.references)
+    pooled = (
+        waveforms.reshape(num_sources, -1) for waveforms in (inputs.references, inputs.estimates)
+    )
     return np.full(num_sources, sa_sdr_db(*pooled))
 
 
-def _ild_error(sounds: Sounds) -> Figures:
-    return ild_error_db(sounds.references, sounds.estimates)
+def _ild_error(inputs: MetricInputs) -> SourceValues:
+    return ild_error_db(inputs.references, inputs.estimates)
 
 
-def _itd_error(sounds: Sounds) -> Figures:
-    return itd_error_us(sounds.references, sounds.estimates, sounds.sample_rate_hz)
+def _itd_error(inputs: MetricInputs) -> SourceValues:
+    return itd_error_us(inputs.references, inputs.estimates, inputs.sample_rate_hz)
 
 
-def _at_one_ear(ear: int, figure: int) -> Compute:
-    """SDR, SIR or SAR of BSS Eval v3 at one ear alone; NaN where a reference is silent there."""
-    return lambda sounds: sounds.by_channel_db[ear, :, figure]
+def _at_one_ear(ear: int, column: int) -> Compute:
+    """Select SDR, SIR or SAR of BSS Eval v3 at one ear; NaN where a reference is silent there."""
+    return lambda inputs: inputs.by_channel_db[ear, :, column]
 
 
-def _clap(sounds: Sounds) -> Figures:
+def _clap(inputs: MetricInputs) -> SourceValues:
     embedder = ClapEmbedder.load()
-    pairs = zip(sounds.references, sounds.estimates, strict=True)
+    pairs = zip(inputs.references, inputs.estimates, strict=True)
     return np.array(
         [
-            clap_score(*(embedder.embed(waveform, sounds.sample_rate_hz) for waveform in pair))
+            clap_score(*(embedder.embed(waveform, inputs.sample_rate_hz) for waveform in pair))
             for pair in pairs
         ]
     )
@@ -230,7 +236,7 @@ _ALL = (
         "SI-SIR",
         "dB",
         True,
-        "that projection against what other references add (Le Roux et al., ICASSP 2019)",
+        "that projection against what the other references add (Le Roux et al., ICASSP 2019)",
         _by_channel(lambda truth, guess, *_: si_bss_eval(truth, guess).sir_db),
     ),
     Metric(
@@ -247,7 +253,7 @@ _ALL = (
         "dB",
         True,
         "SDR of BSS Eval v3 minus that of the mixture as the estimate",
-        _by_channel(lambda truth, guess, heard, _: sdr_improvement_db(truth, guess, heard)),
+        _by_channel(lambda truth, guess, mixture, _: sdr_improvement_db(truth, guess, mixture)),
         needs_mixture=True,
     ),
     Metric(
@@ -257,8 +263,8 @@ _ALL = (
         True,
         "SI-SDR minus that of the mixture as the estimate",
         _by_channel(
-            lambda truth, guess, heard, _: sdr_improvement_db(
-                truth, guess, heard, scale_invariant=True
+            lambda truth, guess, mixture, _: sdr_improvement_db(
+                truth, guess, mixture, scale_invariant=True
             )
         ),
         needs_mixture=True,
@@ -268,29 +274,29 @@ _ALL = (
         "SA-SDR",
         "dB",
         True,
-        "energy of all sources against that of all errors, one figure a mixture (von Neumann et "
+        "energy of all sources against that of all errors, one value a mixture (von Neumann et "
         "al., ICASSP 2022)",
         _sa_sdr,
     ),
     *(
         Metric(
-            f"{figure}-{side}",
-            f"{figure.upper()} {side}",
+            f"{ratio}-{side}",
+            f"{ratio.upper()} {side}",
             "dB",
             True,
-            f"{figure.upper()} of BSS Eval v3 at the {side} ear alone",
+            f"{ratio.upper()} of BSS Eval v3 at the {side} ear alone",
             _at_one_ear(ear, column),
             channels=2,
         )
         for ear, side in enumerate(("left", "right"))
-        for column, figure in enumerate(("sdr", "sir"))
+        for column, ratio in enumerate(("sdr", "sir"))
     ),
     Metric(
         "ild-error",
         "ILD error",
         "dB",
         False,
-        "how far 10 log10(energy left / right) is from the reference's (Veluri et al., UIST 2023)",
+        "distance of 10 log10(energy left / right) from the reference's (Veluri et al., UIST 2023)",
         _ild_error,
         channels=2,
     ),
@@ -299,7 +305,7 @@ _ALL = (
         "ITD error",
         "µs",
         False,
-        "how far the delay between the ears, by GCC-PHAT within 1 ms, is from the reference's "
+        "distance of the delay between the ears, by GCC-PHAT within 1 ms, from the reference's "
         "(Veluri et al., UIST 2023)",
         _itd_error,
         channels=2,
@@ -332,4 +338,5 @@ _ALL = (
         package="transformers",
     ),
 )
+# In the order in which help and errors list them.
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

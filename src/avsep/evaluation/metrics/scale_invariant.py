@@ -1,4 +1,4 @@
-"""Scores that forgive a gain at most: SI-SDR, SI-SIR, SI-SAR, SA-SDR, and what separation gains."""
+"""Compute SI-SDR, SI-SIR, SI-SAR, SA-SDR, and improvements over the mixture."""
 
 import numpy as np
 import torch
@@ -6,19 +6,19 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from avsep.errors import InputError
-from avsep.evaluation.bss_eval import BssScores, assignments, best_orders, bss_eval
+from avsep.evaluation.bss_eval import BssScores, assign_estimates, best_order_by_sir, bss_eval
 from avsep.evaluation.waveforms import (
     Waveforms,
     as_tensors,
     check_finite,
+    check_not_silent,
     check_shapes,
-    check_sounding,
     unit_energy,
 )
 
-# Directions among references of energy 1 that are weaker than this are rounding.
+# Singular values of unit-energy references below this share of the largest are rounding.
 _RANK_TOLERANCE = 1e-12
-# What rounding leaves of a constant when its mean is taken away, relative to it.
+# Rounding that subtracting the mean leaves of a constant, relative to the constant.
 _MEAN_ROUNDING = 1e-12
 
 
@@ -29,20 +29,20 @@ def si_bss_eval(
     permute: bool = False,
     zero_mean: bool = False,
 ) -> BssScores:
-    """SI-SDR, SI-SIR, SI-SAR of estimates [..., sources, samples] in dB, in float64.
+    """Return SI-SDR, SI-SIR, SI-SAR of estimates [..., sources, samples] in dB, in float64.
 
     BSS Eval with filters of one tap: an estimate is split into its projection on its own reference,
     what the span of all references explains beyond that, and the rest (Le Roux, Wisdom, Erdogan,
     Hershey, "SDR - half-baked or well done?", ICASSP 2019). So a gain is forgiven, a
-    delay is not. Leading axes broadcast. With `zero_mean` the mean of each waveform is taken away
+    delay is not. Leading axes broadcast. With `zero_mean` the mean of each waveform is subtracted
     first; the paper does not, some toolkits do.
 
-    Departure: the paper's SI-SAR has the target alone above the line; ours has all that references
-    explain, as BSS Eval v3 and fast_bss_eval have. With one source both are the same.
+    Departure: the numerator of the paper's SI-SAR is the target alone; ours is all that references
+    explain, as in BSS Eval v3 and fast_bss_eval. With one source both are the same.
 
-    With `permute` each reference gets the estimate that the assignment of best mean SI-SIR gives
-    it. An estimate of zeros scores -inf throughout; one source has an SI-SIR of inf. References
-    that are multiples of one another span what one of them spans.
+    With `permute` estimates are assigned to references by the best mean SI-SIR. An estimate of
+    zeros scores -inf throughout; one source has an SI-SIR of inf. References that are multiples of
+    one another span one dimension.
 
     Raises:
         InputError: unequal shapes, NaN, too few samples, a reference of zeros (with `zero_mean`, of
@@ -52,15 +52,15 @@ def si_bss_eval(
     >>> si_bss_eval(noise, noise + 0.1 * noise[::-1]).sdr_db.round()
     array([20., 20.])
     """
-    truth, guess = _checked(references, estimates)
+    truth, guess = _check_and_convert(references, estimates)
     if zero_mean:
-        truth, guess = _without_mean(truth), _without_mean(guess)
-    check_sounding(truth)
+        truth, guess = _subtract_mean(truth), _subtract_mean(guess)
+    check_not_silent(truth)
     table = _pairs_db(unit_energy(truth), unit_energy(guess))
     num_sources = truth.shape[-2]
     order = np.broadcast_to(np.arange(num_sources), truth.shape[:-1])
     if permute:
-        order = best_orders(table[..., 1])
+        order = best_order_by_sir(table[..., 1])
     scores = np.take_along_axis(table, order[..., None, None], axis=-2)[..., 0, :]
     return BssScores(
         sdr_db=scores[..., 0],
@@ -73,13 +73,13 @@ def si_bss_eval(
 def sa_sdr_db(
     references: Waveforms, estimates: Waveforms, *, permute: bool = False
 ) -> Float64[np.ndarray, "*batch"]:
-    """Source-aggregated SDR of each mixture in dB, estimates [..., sources, samples].
+    """Return the source-aggregated SDR of each mixture in dB, estimates [..., sources, samples].
 
     The energy of all sources together against that of all errors together (von Neumann, Kinoshita,
     Boeddeker, Delcroix, Haeb-Umbach, "SA-SDR: a novel loss function for separation of meeting style
-    data", ICASSP 2022). So a source may be silent: what is heard in its estimate still counts as
-    error. A gain is not forgiven. With `permute` the order of best SA-SDR is scored. Estimates of
-    zeros score 0, a perfect answer inf.
+    data", ICASSP 2022). So a source may be silent: sound in its estimate still counts as error. A
+    gain is not forgiven. With `permute` the order of best SA-SDR is scored. Estimates of zeros
+    score 0, perfect ones inf.
 
     Raises:
         InputError: unequal shapes, NaN, a mixture in which all references are zeros.
@@ -88,7 +88,7 @@ def sa_sdr_db(
     >>> float(sa_sdr_db(noise, 0.9 * noise).round(6))
     20.0
     """
-    truth, guess = _checked(references, estimates)
+    truth, guess = _check_and_convert(references, estimates)
     silent = (truth == 0).all(-1).all(-1)
     if silent.any():
         where = f" of mixture {silent.nonzero()[0].tolist()}" if silent.ndim else ""
@@ -96,13 +96,13 @@ def sa_sdr_db(
             f"all references{where} are silent: no score is defined against them; leave this "
             "mixture out"
         )
-    # Squares of what is very soft would become zero.
+    # Squares of very soft sound would underflow to zero.
     peak = truth.abs().amax(dim=(-2, -1), keepdim=True)
     truth, guess = truth / peak, guess / peak
     if permute:
-        # In any order the energies are the same: the products decide.
+        # |r - e|^2 = |r|^2 - 2 <r, e> + |e|^2: only the products depend on the order.
         products = torch.einsum("...sn,...en->...se", truth, guess)
-        order = torch.as_tensor(assignments(products.cpu().numpy()), device=guess.device)
+        order = torch.as_tensor(assign_estimates(products.cpu().numpy()), device=guess.device)
         guess = torch.take_along_dim(guess, order[..., None], dim=-2)
     error = (truth - guess).square().sum((-2, -1))
     return _decibels(truth.square().sum((-2, -1)), error).cpu().numpy()
@@ -116,39 +116,40 @@ def sdr_improvement_db(
     scale_invariant: bool = False,
     filter_taps: int = 512,
 ) -> Float64[np.ndarray, "*batch S"]:
-    """How far the SDR of each estimate lies above the mixture's, in dB: SDRi, or SI-SDRi.
+    """Return the SDR of each estimate minus the mixture's, in dB: SDRi, or SI-SDRi.
 
-    SDRi by BSS Eval v3 with filters of `filter_taps` taps, SI-SDRi by `si_bss_eval` when
+    SDRi by BSS Eval v3 with filters of `filter_taps` taps, or SI-SDRi by `si_bss_eval` if
     `scale_invariant`. NaN where the mixture is perfect already (one source and no noise): there is
     nothing to improve. An estimate of zeros has -inf.
 
     Args:
         references, estimates: [..., sources, samples].
-        mixture: [..., samples], the sound that was separated.
+        mixture: [..., samples], the sound before separation.
 
     Raises:
         InputError: as `bss_eval`, or a mixture of another shape.
     """
-    truth, guess = _checked(references, estimates)
-    heard, _ = as_tensors(mixture, mixture)
-    if list(heard.shape) != [*truth.shape[:-2], truth.shape[-1]]:
+    truth, guess = _check_and_convert(references, estimates)
+    sound, _ = as_tensors(mixture, mixture)
+    if list(sound.shape) != [*truth.shape[:-2], truth.shape[-1]]:
         raise InputError(
-            f"the mixture has shape {list(heard.shape)}, references {list(truth.shape)}; it must "
+            f"the mixture has shape {list(sound.shape)}, references {list(truth.shape)}; it must "
             "have theirs without the axis of sources: cut the longer one"
         )
-    as_estimates = heard.to(truth)[..., None, :].expand(truth.shape)
-    answers = torch.stack([guess, as_estimates])  # of one mixture, which share its references
+    as_estimates = sound.to(truth)[..., None, :].expand(truth.shape)
+    # Stacked, both share the work on the references.
+    pair = torch.stack([guess, as_estimates])
     if scale_invariant:
-        after, before = si_bss_eval(truth, answers).sdr_db
+        after, before = si_bss_eval(truth, pair).sdr_db
     else:
-        after, before = bss_eval(truth, answers, filter_taps=filter_taps).sdr_db
+        after, before = bss_eval(truth, pair, filter_taps=filter_taps).sdr_db
     return after - np.where(np.isposinf(before), np.nan, before)
 
 
-def _checked(
+def _check_and_convert(
     references: Waveforms, estimates: Waveforms
 ) -> tuple[Float64[Tensor, "*batch S N"], Float64[Tensor, "*batch S N"]]:
-    """Both as finite float64 of one shape."""
+    """Return both as finite float64 tensors of one shape."""
     truth, guess = as_tensors(references, estimates)
     check_shapes(truth, guess, "sources, samples", taps=1)
     check_finite(truth, guess)
@@ -159,24 +160,27 @@ def _checked(
 def _pairs_db(
     references: Float64[Tensor, "*batch S N"], estimates: Float64[Tensor, "*batch S N"]
 ) -> Float64[np.ndarray, "*batch S estimates 3"]:
-    """SI-SDR, SI-SIR and SI-SAR of every estimate against every reference, all of energy 1 or 0."""
-    own_gain = torch.einsum("...sn,...en->...se", references, estimates)
+    """Return SI-SDR, SI-SIR, SI-SAR of every estimate against every reference.
+
+    All waveforms have energy 1 or 0.
+    """
+    gain = torch.einsum("...sn,...en->...se", references, estimates)
     num_sources = references.shape[-2]
-    whole = _explained(references, estimates) if num_sources > 1 else None
+    explained = _project_on_span(references, estimates) if num_sources > 1 else None
     ratios = []
     for index in range(num_sources):
-        own = own_gain[..., index, :, None] * references[..., index, None, :]
-        whole = own if whole is None else whole
-        own_energy, whole_energy = own.square().sum(-1), whole.square().sum(-1)
-        distortion = (estimates - own).square().sum(-1)
-        interference = (whole - own).square().sum(-1)
-        artifacts = (estimates - whole).square().sum(-1)
+        target = gain[..., index, :, None] * references[..., index, None, :]
+        explained = target if explained is None else explained
+        target_energy, explained_energy = target.square().sum(-1), explained.square().sum(-1)
+        distortion = (estimates - target).square().sum(-1)
+        interference = (explained - target).square().sum(-1)
+        artifacts = (estimates - explained).square().sum(-1)
         ratios.append(
             torch.stack(
                 [
-                    _decibels(own_energy, distortion),
-                    _decibels(own_energy, interference),
-                    _decibels(whole_energy, artifacts),
+                    _decibels(target_energy, distortion),
+                    _decibels(target_energy, interference),
+                    _decibels(explained_energy, artifacts),
                 ],
                 dim=-1,
             )
@@ -184,27 +188,27 @@ def _pairs_db(
     return torch.stack(ratios, dim=-3).cpu().numpy()
 
 
-def _explained(
+def _project_on_span(
     references: Float64[Tensor, "*batch S N"], estimates: Float64[Tensor, "*batch S N"]
 ) -> Float64[Tensor, "*batch S N"]:
-    """What the references together make of each estimate: its projection on their span."""
+    """Return the projection of each estimate on the span of the references."""
     # Singular values of the waveforms themselves: Gram matrices would square the condition.
     basis, strength, _ = torch.linalg.svd(references.mT, full_matrices=False)
     basis = basis * (strength > _RANK_TOLERANCE * strength[..., :1])[..., None, :]  # ... N S
     first = (estimates @ basis) @ basis.mT
-    # Once more on what is left takes the rounding of the first away.
+    # Projecting the residual once more removes the rounding of the first projection.
     return first + ((estimates - first) @ basis) @ basis.mT
 
 
 def _decibels(
     up: Float64[Tensor, "*batch"], down: Float64[Tensor, "*batch"]
 ) -> Float64[Tensor, "*batch"]:
-    """The ratio in dB; -inf where there is nothing above, and nothing below either."""
+    """Return the ratio in dB; -inf for 0 / 0, an estimate of zeros."""
     return 10 * torch.log10((up / down).nan_to_num(nan=0.0, posinf=torch.inf))
 
 
-def _without_mean(waveforms: Float64[Tensor, "*batch N"]) -> Float64[Tensor, "*batch N"]:
-    """Each waveform less its mean; of a constant nothing is left, not even rounding."""
+def _subtract_mean(waveforms: Float64[Tensor, "*batch N"]) -> Float64[Tensor, "*batch N"]:
+    """Subtract the mean of each waveform; a constant becomes exactly 0."""
     centred = waveforms - waveforms.mean(-1, keepdim=True)
     rounding = centred.abs().amax(-1) <= _MEAN_ROUNDING * waveforms.abs().amax(-1)
     return torch.where(rounding[..., None], 0.0, centred)

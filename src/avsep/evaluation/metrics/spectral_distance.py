@@ -1,4 +1,4 @@
-"""Distance of magnitude spectrograms at several resolutions, for sounds whose phase is new."""
+"""Compute the multi-resolution STFT distance of magnitude spectrograms."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from avsep.evaluation.waveforms import Waveforms, as_tensors, check_shapes, check_values
 
-# FFT, hop and window in samples: those of Parallel WaveGAN, which most that came later use.
+# FFT, hop and window in samples: those of Parallel WaveGAN, and of most later work.
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
-# Squared magnitudes below this count as this, lest silence be infinitely far from near silence.
+# Squared magnitudes are clamped to this, so that the logarithm of silence is finite.
 _FLOOR = 1e-7
 
 
@@ -21,15 +21,16 @@ def spectral_distance(
     *,
     resolutions: Sequence[tuple[int, int, int]] = RESOLUTIONS,
 ) -> Float64[np.ndarray, "*batch S"]:
-    """Multi-resolution STFT distance of estimates [..., sources, samples], 0 is best.
+    """Return the multi-resolution STFT distance of estimates [..., sources, samples], 0 is best.
 
     The mean over the resolutions of spectral convergence and log magnitude distance (Yamamoto,
     Song, Kim, "Parallel WaveGAN", ICASSP 2020, its auxiliary loss), with Hann windows:
 
         || |X| - |Y| ||_F / || |X| ||_F  +  mean | ln |X| - ln |Y| |
 
-    It knows nothing of phase and everything of gain: an estimate of half the level is 0.5 + ln 2
-    away, one of zeros 1 and more. Magnitudes below 3.2e-4 count as that, samples being -1..1.
+    Phase is ignored, so that it suits models that generate new phases; gain is not: an estimate of
+    half the level has a distance of 0.5 + ln 2, one of zeros 1 and more. Magnitudes below 3.2e-4
+    count as that, for samples in -1..1.
 
     Raises:
         InputError: unequal shapes, NaN, a reference of zeros.
@@ -54,7 +55,7 @@ def _distance(
     hop_samples: int,
     window_samples: int,
 ) -> Float64[Tensor, " B"]:
-    """Spectral convergence and log magnitude distance at one resolution, added."""
+    """Return the sum of spectral convergence and log magnitude distance at one resolution."""
     window = torch.hann_window(window_samples, dtype=torch.float64, device=truth.device)
     X, Y = (
         torch.stft(
@@ -63,7 +64,7 @@ def _distance(
             hop_samples,
             window_samples,
             window,
-            pad_mode="constant",  # mirrored ends need longer sounds
+            pad_mode="constant",  # reflection needs sounds longer than half the FFT
             return_complex=True,
         )
         .abs()

@@ -1,1 +1,1 @@
-"""How much of a signal delayed references explain: least squares over their filters."""
+"""Least-squares projection of signals onto delayed references."""

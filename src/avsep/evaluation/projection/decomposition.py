@@ -1,4 +1,4 @@
-"""Decomposition of an estimate by energies, and the error bounds of projected energies."""
+"""Decompose an estimate's energy into its BSS Eval parts, within error bounds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,47 +7,45 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-# What is known of how much references explain: energies, and how far off they may be
-
-
 AnyEnergies = Float64[Tensor, "..."]
+Energies = Float64[Tensor, "*B Q"]
+
+# Each energy may be off by this share of the smallest part: 10 log10(1 + 1e-7) is 4e-7 dB, below
+# the 1e-6 dB to which scores agree with mir_eval.
+_MAX_RELATIVE_ERROR = 1e-7
+# Artifacts below this share of the explained energy count as none: their ratio is beyond 100 dB,
+# where scores only mean "perfect".
+_NEGLIGIBLE_ARTIFACTS = 1e-11
+_ROUNDING = 2.0**-52  # float64 epsilon, the rounding of an energy of 1
 
 
 @dataclass(frozen=True)
 class ProjectedEnergy:
-    """Energies that references explain of signals of energy 1.
+    """Energies of projections of unit-energy signals onto delayed references.
 
     Attributes:
-        energy: what they explain.
-        error: how far off that may be; inf where nobody knows.
+        energy: squared norm of each projection.
+        error: bound of its rounding error; inf if unknown.
     """
 
     energy: AnyEnergies
     error: AnyEnergies
 
-    def shaped(self, change: Callable[[AnyEnergies], AnyEnergies]) -> "ProjectedEnergy":
-        """Both with their axes changed alike."""
+    def map(self, change: Callable[[AnyEnergies], AnyEnergies]) -> "ProjectedEnergy":
+        """Return a copy with the same change of axes applied to energies and errors."""
         return ProjectedEnergy(change(self.energy), change(self.error))
-
-
-Energies = Float64[Tensor, "*B Q"]
-# Each energy is off by this share of any part at most, 4e-7 dB.
-_SHARE = 1e-7
-# Artifacts of this share of what is explained are none: their ratio is beyond 100 dB in any case.
-_NOTHING = 1e-11
-_ROUNDING = 2.0**-52
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Energies of the parts of Q signals, each compared with a source.
+    """Energies of the parts of Q signals, each compared with one source.
 
     Attributes:
-        target: what the source's own delayed references explain.
-        distortion: all the rest.
-        interference: what those of all sources explain beyond the target.
-        explained: what those of all sources explain.
-        artifacts: what none of them explains.
+        target: energy explained by the source's own delayed references.
+        distortion: the rest of the signal.
+        interference: energy explained by the references of all sources beyond the target.
+        explained: energy explained by the references of all sources.
+        artifacts: energy that no reference explains.
     """
 
     target: Energies
@@ -57,44 +55,53 @@ class Decomposition:
     artifacts: Energies
 
 
-def parts_of(
-    whole: Energies, own: ProjectedEnergy, by_all: ProjectedEnergy | None
+def subtract_energies(
+    signal_energy: Energies, by_source: ProjectedEnergy, by_all: ProjectedEnergy | None
 ) -> Decomposition:
-    """The parts of signals of energy 1, or 0, from what a source's own references explain, and all.
+    """Compute the parts of signals as differences of projected energies.
 
-    With one source these are one and the same (none is given), and interference is none.
+    Projections are orthogonal, so that energies of parts are differences of energies.
+
+    Args:
+        signal_energy: 1, or 0 for silent signals, whose parts are all 0.
+        by_source: energy explained by the references of the compared source.
+        by_all: energy explained by the references of all sources; None with a single source, whose
+            interference is 0.
     """
-    target, explained = own.energy, (by_all or own).energy
-    artifacts = (whole - explained).clamp(min=_ROUNDING)
-    parts = (target, whole - target, explained - target, explained, artifacts)
-    return Decomposition(*(torch.where(whole > 0, part, 0.0) for part in parts))
+    target, explained = by_source.energy, (by_all or by_source).energy
+    # A perfect estimate has no artifacts but rounding, and rounding may be negative.
+    artifacts = (signal_energy - explained).clamp(min=_ROUNDING)
+    parts = (target, signal_energy - target, explained - target, explained, artifacts)
+    return Decomposition(*(torch.where(signal_energy > 0, part, 0.0) for part in parts))
 
 
 def error_limits(
-    whole: Energies, own: ProjectedEnergy, by_all: ProjectedEnergy | None
+    signal_energy: Energies, by_source: ProjectedEnergy, by_all: ProjectedEnergy | None
 ) -> tuple[Energies, Energies]:
-    """How far off explained energies of own references, and of all, may be to tell the parts.
+    """Return the largest acceptable errors of `by_source` and `by_all`.
 
-    Silence tells them in any case: its limits are inf.
+    An error within its limit changes no part by more than 1e-7 of it. Silent signals have limits of
+    inf, since all their parts are 0.
     """
-    target = own.energy
-    least = torch.minimum(target, whole - target)
-    least_of_all = least
+    target = by_source.energy
+    smallest = torch.minimum(target, signal_energy - target)
+    smallest_of_all = smallest
     if by_all is not None:
-        artifacts = whole - by_all.energy
-        has_none = artifacts + by_all.error < _NOTHING * by_all.energy
+        artifacts = signal_energy - by_all.energy
+        has_none = artifacts + by_all.error < _NEGLIGIBLE_ARTIFACTS * by_all.energy
         artifacts = torch.where(has_none, torch.inf, artifacts)
+        # Interference is a difference of both energies, and limits the error of either.
         shared = torch.minimum(by_all.energy - target, artifacts)
-        # What is not known at all says nothing about the other.
-        least_of_all = torch.where(own.error.isfinite(), shared, artifacts)
-        least = torch.where(by_all.error.isfinite(), torch.minimum(least, shared), least)
-    sounds = whole > 0
+        # An energy of unknown error gives no meaningful interference: do not limit the other by it.
+        smallest_of_all = torch.where(by_source.error.isfinite(), shared, artifacts)
+        smallest = torch.where(by_all.error.isfinite(), torch.minimum(smallest, shared), smallest)
+    sounds = signal_energy > 0
     return (
-        torch.where(sounds, _SHARE * least, torch.inf),
-        torch.where(sounds, _SHARE * least_of_all, torch.inf),
+        torch.where(sounds, _MAX_RELATIVE_ERROR * smallest, torch.inf),
+        torch.where(sounds, _MAX_RELATIVE_ERROR * smallest_of_all, torch.inf),
     )
 
 
-def are_wrong(answer: ProjectedEnergy, limit: Energies) -> Bool[Tensor, "*B Q"]:
-    """Where energies are not known to a limit; NaN is wrong."""
-    return ~(answer.error <= limit)
+def exceeds_limit(energies: ProjectedEnergy, limit: Energies) -> Bool[Tensor, "*B Q"]:
+    """Mark energies whose error may exceed the limit; NaN is marked too."""
+    return ~(energies.error <= limit)  # not `>`, which is False for NaN

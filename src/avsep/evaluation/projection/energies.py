@@ -1,4 +1,4 @@
-"""Compute the energies of target, interference and artefacts of many estimates, in batches."""
+"""Compute BSS Eval decompositions of many estimates by correlations, in batches."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,119 +12,130 @@ from torch import Tensor
 
 from avsep.evaluation.projection.decomposition import (
     Decomposition,
-    are_wrong,
     error_limits,
-    parts_of,
+    exceeds_limit,
+    subtract_energies,
 )
-from avsep.evaluation.projection.least_squares import correlate, explained_by_recursion, lags_of
-from avsep.evaluation.projection.refinement import Mixture, refine_decomposition
+from avsep.evaluation.projection.least_squares import (
+    compute_autocorrelations,
+    correlate,
+    project_energies,
+)
+from avsep.evaluation.projection.refinement import MixtureSystem, refine_decomposition
+
+References = Float64[Tensor, "B S C N"]
+Estimates = Float64[Tensor, "B M S C N"]
+ScoreTable = Float64[np.ndarray, "B M ..."]
+
+# 32 mixtures keep all threads busy; larger batches only leave the cache.
+_MAX_MIXTURES = 32
+_MAX_SIGNALS = 64  # estimates of one mixture per call, times sources and channels
+_MAX_BYTES = 2**28  # float64 copies of a batch's waveforms stay below 256 MiB
 
 
-def energies_of_parts(
+def decompose_signals(
     references: Float64[Tensor, "B S C N"],
     signals: Float64[Tensor, "B R N"],
-    asked: Int64[Tensor, "S Q"],
+    compared: Int64[Tensor, "S Q"],
     taps: int,
 ) -> Decomposition:
-    """Energies [B, S, Q] of the parts of signals, as shares of each signal's own energy.
+    """Return the energies [B, S, Q] of the parts of signals, as shares of each signal's energy.
 
     Departure: mir_eval filters the references and subtracts; here no waveform is made as long as
-    two energies from correlations tell the parts to 4e-7 dB, which an estimate of their error
-    decides. Where it does not, as for references that are near singular or parts that are tiny, the
-    mixture is done again with care.
+    two energies from correlations give the parts to 4e-7 dB, which an estimate of their error
+    decides. Where they do not, as for near-singular references or tiny parts, the mixture's
+    decomposition is refined on waveforms.
 
     Args:
-        references: of S sources, C channels each; none is silent.
-        signals: silent ones have parts of 0.
-        asked: which signals each source is compared with.
-        taps: of the filters that a reference may go through.
+        references: S sources of C channels each; none is silent.
+        signals: estimates to decompose; silent ones have parts of 0.
+        compared: indices of the signals that each source is compared with.
+        taps: length of the filters that a reference may pass through.
     """
     _, S, C, _ = references.shape
     channels = references.flatten(1, 2)
-    # Levels are evened out in the correlations: that spares a copy of every waveform.
+    # Normalising the correlations instead of the waveforms saves a copy of every waveform.
     norms = [torch.linalg.vector_norm(x, dim=-1) for x in (channels, signals)]
     scales = torch.cat([torch.where(norm > 0, norm, 1.0) for norm in norms], dim=1)  # B G+R
     correlations = correlate(channels, [channels, signals], taps)
     correlations /= (scales[:, : S * C, None] * scales[:, None])[..., None]
-    lags = lags_of(correlations[:, :, : S * C])
-    sides = correlations[:, :, S * C :].transpose(1, 2)  # B R G taps
-    own_lags = [lags[:, i : i + C, i : i + C] for i in range(0, S * C, C)]
-    own_sides = [sides[:, asked[i], i * C : (i + 1) * C] for i in range(S)]
-    own = explained_by_recursion(torch.cat(own_lags), torch.cat(own_sides))
-    own = own.shaped(lambda values: values.unflatten(0, (S, -1)).transpose(0, 1))  # B S Q
+    autocorrelations = compute_autocorrelations(correlations[:, :, : S * C])
+    cross_correlations = correlations[:, :, S * C :].transpose(1, 2)  # B R G taps
+    # All sources' own systems have one size, so that one call solves them as one batch.
+    own_blocks = [autocorrelations[:, i : i + C, i : i + C] for i in range(0, S * C, C)]
+    own_sides = [cross_correlations[:, compared[i], i * C : (i + 1) * C] for i in range(S)]
+    by_source = project_energies(torch.cat(own_blocks), torch.cat(own_sides))
+    by_source = by_source.map(lambda values: values.unflatten(0, (S, -1)).transpose(0, 1))  # B S Q
     by_all = None
     if S > 1:
-        found = explained_by_recursion(lags, sides)
-        by_all = found.shaped(lambda values: values[:, asked])
-    whole = (norms[1] > 0).to(lags.dtype)[:, asked]
-    parts = parts_of(whole, own, by_all)
-    limits = error_limits(whole, own, by_all)
-    wrong = are_wrong(own, limits[0]) | are_wrong(by_all or own, limits[1])
-    for index in wrong.flatten(1).any(1).nonzero()[:, 0].tolist():
+        by_signal = project_energies(autocorrelations, cross_correlations)
+        by_all = by_signal.map(lambda values: values[:, compared])
+    signal_energy = (norms[1] > 0).to(autocorrelations.dtype)[:, compared]
+    parts = subtract_energies(signal_energy, by_source, by_all)
+    limits = error_limits(signal_energy, by_source, by_all)
+    inexact = exceeds_limit(by_source, limits[0]) | exceeds_limit(by_all or by_source, limits[1])
+    for index in inexact.flatten(1).any(1).nonzero()[:, 0].tolist():
         pick = itemgetter(index)
-        mixture = Mixture(pick(references), pick(signals), pick(lags), pick(sides), asked)
-        careful = refine_decomposition(mixture, own.shaped(pick), by_all and by_all.shaped(pick))
+        system = MixtureSystem(
+            pick(references),
+            pick(signals),
+            pick(autocorrelations),
+            pick(cross_correlations),
+            compared,
+        )
+        refined = refine_decomposition(system, by_source.map(pick), by_all and by_all.map(pick))
         for field in fields(Decomposition):
-            getattr(parts, field.name)[index] = getattr(careful, field.name)
+            getattr(parts, field.name)[index] = getattr(refined, field.name)
     return parts
 
 
-# Many mixtures, each with one estimate or several, in batches of bounded size
-
-
-References = Float64[Tensor, "B S C N"]
-Estimates = Float64[Tensor, "B M S C N"]
-Table = Float64[np.ndarray, "B M ..."]
-# So many mixtures at once keep the threads busy; more of them only leave the cache.
-_MOST_MIXTURES = 32
-_MOST_SIGNALS = 64
-_MOST_BYTES = 2**28
-
-
-def in_batches(
+def score_in_batches(
     references: Shaped[Tensor, "... S C N"],
     estimates: Shaped[Tensor, "... S C N"],
-    score: Callable[[References, Estimates], Table],
-) -> Table:
-    """What `score` gives for every mixture, in the shape that the leading axes broadcast to.
+    score: Callable[[References, Estimates], ScoreTable],
+) -> ScoreTable:
+    """Apply `score` to all mixtures in batches; return its table over the broadcast leading axes.
 
-    Axes that only the estimates have are several answers to one mixture, which `score` gets
-    together. PyTorch's threads share the mixtures of a batch.
+    Leading axes that only the estimates have hold M estimates of one mixture, which `score` gets
+    together, so that they share the work on its references. PyTorch's threads share the mixtures of
+    a batch.
     """
-    own, shared, batch = _split_axes(references.shape[:-3], estimates.shape[:-3])
+    mixture_axes, estimate_axes, batch = _split_axes(references.shape[:-3], estimates.shape[:-3])
+    axes = (*mixture_axes, *estimate_axes)
     tail = references.shape[-3:]
-    truth = _leading(references, len(batch)).permute(*own, *shared, -3, -2, -1)
+    truth = _add_leading_axes(references, len(batch)).permute(*axes, -3, -2, -1)
     truth = truth.reshape(-1, *tail)
-    guess = _leading(estimates, len(batch)).expand(*batch, *tail)
-    guess = guess.permute(*own, *shared, -3, -2, -1).reshape(len(truth), -1, *tail)
-    num_mixtures, num_answers = guess.shape[:2]
-    answers = max(1, _MOST_SIGNALS // prod(tail[:2]))
-    num_signals = prod(tail[:2]) * (1 + min(answers, num_answers))
-    mixtures = max(1, min(_MOST_MIXTURES, _MOST_BYTES // (8 * num_signals * tail[2])))
+    guess = _add_leading_axes(estimates, len(batch)).expand(*batch, *tail)
+    guess = guess.permute(*axes, -3, -2, -1).reshape(len(truth), -1, *tail)
+    num_mixtures, num_estimates = guess.shape[:2]
+    estimates_per_call = max(1, _MAX_SIGNALS // prod(tail[:2]))
+    num_signals = prod(tail[:2]) * (1 + min(estimates_per_call, num_estimates))
+    batch_size = max(1, min(_MAX_MIXTURES, _MAX_BYTES // (8 * num_signals * tail[2])))
     rows = []
-    for first in range(0, num_mixtures, mixtures):
-        sources = truth[first : first + mixtures].to(torch.float64)
-        columns = guess[first : first + mixtures].split(answers, dim=1)
+    for first in range(0, num_mixtures, batch_size):
+        sources = truth[first : first + batch_size].to(torch.float64)
+        chunks = guess[first : first + batch_size].split(estimates_per_call, dim=1)
         rows.append(
-            np.concatenate([score(sources, some.to(torch.float64)) for some in columns], axis=1)
+            np.concatenate([score(sources, chunk.to(torch.float64)) for chunk in chunks], axis=1)
         )
     table = np.concatenate(rows)
-    order = (*own, *shared)
-    table = table.reshape(*(batch[axis] for axis in order), *table.shape[2:])
-    places = [order.index(axis) for axis in range(len(batch))]
+    # Undo the permutation: restore the leading axes in the order in which they broadcast.
+    table = table.reshape(*(batch[axis] for axis in axes), *table.shape[2:])
+    places = [axes.index(axis) for axis in range(len(batch))]
     return table.transpose(*places, *range(len(batch), table.ndim))
 
 
 def _split_axes(
     truth: tuple[int, ...], guess: tuple[int, ...]
 ) -> tuple[list[int], list[int], tuple[int, ...]]:
-    """Leading axes along which the references change, those along which they do not, and all."""
+    """Return the leading axes of mixtures, those of estimates alone, and the broadcast shape."""
     batch = tuple(torch.broadcast_shapes(truth, guess))
     truth = (1,) * (len(batch) - len(truth)) + truth
-    own = [axis for axis, size in enumerate(truth) if size == batch[axis]]
-    return own, [axis for axis in range(len(batch)) if axis not in own], batch
+    mixture_axes = [axis for axis, size in enumerate(truth) if size == batch[axis]]
+    estimate_axes = [axis for axis in range(len(batch)) if axis not in mixture_axes]
+    return mixture_axes, estimate_axes, batch
 
 
-def _leading(waveforms: Shaped[Tensor, "..."], num_axes: int) -> Shaped[Tensor, "..."]:
-    """With axes of one at the front until there are so many beside the last three."""
+def _add_leading_axes(waveforms: Shaped[Tensor, "..."], num_axes: int) -> Shaped[Tensor, "..."]:
+    """Prepend axes of size 1 until there are `num_axes` before the last three."""
     return waveforms[(None,) * (num_axes + 3 - waveforms.ndim)]

@@ -11,31 +11,144 @@ from torch.nn.functional import pad
 from avsep.evaluation.projection.decomposition import (
     Decomposition,
     ProjectedEnergy,
-    are_wrong,
     error_limits,
-    parts_of,
+    exceeds_limit,
+    subtract_energies,
 )
 from avsep.evaluation.projection.least_squares import DenseInverse, correlate, filter_and_add
 from avsep.evaluation.waveforms import unit_energy
 
-# What filtered references cannot make of signals, as waveforms, right to the last digit
+# References without energy in part of the band need the most steps; beyond these the problem is
+# ill-posed.
+_MAX_STEPS = 16
+# The gains of steps need not fall monotonically: on the low-passed noise of the tests a gain rose
+# to at most twice the last while converging, and to 4 and 10 times where only rounding was left.
+_MAX_GAIN_RISE = 4.0
+# Steps end when the next would gain less than this share of the acceptable error of the energy,
+_SHARE_OF_LIMIT = 0.3
+# or less than this, far below the last bit of an energy of 1.
+_MIN_GAIN = 1e-17
+# Energies near 1 are sums of many squares: their differences are known no better than this.
+_ROUNDING = 2 * 2.0**-52
+# Residual waveforms must give tiny parts too. Their steps end when the next would change the energy
+# by less than this: an amplitude of 3e-13, which moves an SIR of 90 dB by less than 1e-7 dB.
+_WAVEFORM_GAIN = 1e-25
+# A step whose waveform has less than this share of its expected energy is filters that cancel.
+_CANCELLED = 1e-4
 
 
-# References without energy in part of the band need the most steps; what is left is ill-posed.
-_MOST_STEPS = 16
-# Steps' gains need not fall evenly: on their way down they rose to twice the last at most on the
-# low-passed noise of the tests, and to 4 and 10 times where nothing but rounding was left.
-_MOST_RISE = 4.0
+@dataclass(frozen=True)
+class MixtureSystem:
+    """The least-squares systems of one mixture: S sources of C channels, G = S C, and R signals.
+
+    Attributes:
+        references: waveforms at any level.
+        signals: waveforms at any level; silent ones have parts of 0.
+        autocorrelations: inner products of the references, at energy 1, at every lag.
+        cross_correlations: inner products of the signals and the delayed references, at energy 1.
+        compared: indices of the signals that each source is compared with.
+    """
+
+    references: Float64[Tensor, "S C N"]
+    signals: Float64[Tensor, "R N"]
+    autocorrelations: Float64[Tensor, "G G lags"]
+    cross_correlations: Float64[Tensor, "R G taps"]
+    compared: Int64[Tensor, "S Q"]
+
+
+def refine_decomposition(
+    system: MixtureSystem, by_source: ProjectedEnergy, by_all: ProjectedEnergy | None
+) -> Decomposition:
+    """Return the parts [S, Q] of the signals as shares of their energies, within their limits.
+
+    Args:
+        system: waveforms and correlations of the mixture.
+        by_source, by_all: [S, Q], energies explained by each source's references and by all (None
+            for one source); some exceed their error limits.
+    """
+    num_sources, num_channels, _ = system.references.shape
+    compared = system.compared
+    signal_energy = (system.signals != 0).any(-1).to(system.signals.dtype)[compared]
+    by_source, by_all = by_source.map(torch.clone), by_all and by_all.map(torch.clone)
+    projections = [
+        _Projection(system, slice(i * num_channels, (i + 1) * num_channels))
+        for i in range(num_sources)
+    ]
+    projection_by_all = _Projection(system, slice(None))
+    limit, limit_of_all = error_limits(signal_energy, by_source, by_all)
+    for index, inexact in enumerate(exceeds_limit(by_source, limit)):
+        if inexact.any():
+            refined = projections[index].by_residual(
+                compared[index, inexact], limit[index, inexact]
+            )
+            by_source.energy[index, inexact], by_source.error[index, inexact] = refined
+    if by_all is not None and (inexact := exceeds_limit(by_all, limit_of_all)).any():
+        # Several sources may be compared with one signal: the lowest of their limits holds.
+        rows, places = compared[inexact].unique(return_inverse=True)
+        lowest = limit.new_full((len(rows),), torch.inf)
+        lowest.scatter_reduce_(0, places, limit_of_all[inexact].nan_to_num(nan=0.0), "amin")
+        energy, error = projection_by_all.by_residual(rows, lowest)
+        by_all.energy[inexact], by_all.error[inexact] = energy[places], error[places]
+    # Refined energies have other limits. Parts so tiny that they still exceed them are differences
+    # of nearly equal energies, and only their waveforms give them exactly.
+    limits = error_limits(signal_energy, by_source, by_all)
+    if (exceeds_limit(by_source, limits[0]) | exceeds_limit(by_all or by_source, limits[1])).any():
+        return _decompose_waveforms(
+            system, projections, projection_by_all if num_sources > 1 else None
+        )
+    return subtract_energies(signal_energy, by_source, by_all)
+
+
+class _Projection:
+    """Projection of a mixture's signals onto the references of one source, or of all sources.
+
+    More exact than correlations alone, and slower.
+    """
+
+    def __init__(self, system: MixtureSystem, channels: slice) -> None:
+        self._references = unit_energy(system.references.flatten(0, 1)[channels])
+        self._signals = system.signals
+        self._cross_correlations = system.cross_correlations[:, channels]
+        self._autocorrelations = system.autocorrelations[channels, channels]
+
+    def by_residual(
+        self, rows: Int64[Tensor, " K"], limit: Float64[Tensor, " K"]
+    ) -> tuple[Float64[Tensor, " K"], Float64[Tensor, " K"]]:
+        """Return explained energies of some signals, accurate to a limit, and their error bounds.
+
+        They are the energies of the signals less those of their residuals.
+        """
+        settled_gain = (_SHARE_OF_LIMIT * limit.nan_to_num(nan=0.0)).clamp(min=_MIN_GAIN)
+        residuals, error = self._project(rows, settled_gain)
+        energy = unit_energy(self._signals[rows]).square().sum(-1)
+        return energy - residuals.square().sum(-1), error + _ROUNDING
+
+    def residuals(self, rows: Int64[Tensor, " K"]) -> Float64[Tensor, "K longer"]:
+        """Return the residual waveforms of some signals, in full precision."""
+        settled_gain = self._cross_correlations.new_full((len(rows),), _WAVEFORM_GAIN)
+        return self._project(rows, settled_gain)[0]
+
+    def _project(
+        self, rows: Int64[Tensor, " K"], settled_gain: Float64[Tensor, " K"]
+    ) -> tuple[Float64[Tensor, "K longer"], Float64[Tensor, " K"]]:
+        signals = unit_energy(self._signals[rows])
+        return projection_residual(
+            self._inverse, self._references, signals, self._cross_correlations[rows], settled_gain
+        )
+
+    @cached_property
+    def _inverse(self) -> DenseInverse:
+        return DenseInverse(self._autocorrelations)
 
 
 def projection_residual(
     inverse: DenseInverse,
     references: Float64[Tensor, "G N"],
     signals: Float64[Tensor, "R N"],
-    sides: Float64[Tensor, "R G taps"],
+    cross_correlations: Float64[Tensor, "R G taps"],
     settled_gain: Float64[Tensor, " R"],
 ) -> tuple[Float64[Tensor, "R longer"], Float64[Tensor, " R"]]:
-    """What filtered references cannot make of signals, as waveforms, and how much may be too much.
+    """Compute residual waveforms after the projection, and bounds of their excess energy.
 
     The normal equations square the condition of the problem, and sound without energy in part of
     the band leaves them near singular. So they only precondition conjugate gradients on the
@@ -46,20 +159,20 @@ def projection_residual(
     singular to the last bit. On sound low-passed by 8th-order filters it is off by up to 1 dB.
 
     Args:
-        inverse: of the references' inner products.
-        references, signals: of energy 1, or signals of zeros.
-        sides: inner products of signals and delayed references.
-        settled_gain: a step that would lessen the rest's energy by less is not made.
+        inverse: inverse of the references' inner products.
+        references, signals: waveforms of energy 1; signals may be zeros.
+        cross_correlations: inner products of signals and delayed references.
+        settled_gain: iteration ends when a step would lower the residual's energy by less.
     """
-    rest = pad(signals, (0, inverse.taps - 1))
+    residual = pad(signals, (0, inverse.taps - 1))
     settled = torch.zeros(len(signals), dtype=torch.bool, device=signals.device)
-    gradient, direction = sides, None
-    gain = rest.new_full((len(signals),), torch.inf)
-    for _ in range(_MOST_STEPS):
+    gradient, direction = cross_correlations, None
+    gain = residual.new_full((len(signals),), torch.inf)
+    for _ in range(_MAX_STEPS):
         step = inverse.solve(gradient)
         last_gain, gain = gain, (gradient * step).sum((-2, -1))
-        # A gain that rises much is rounding: to follow it would add up to noise.
-        settled = settled | (gain <= settled_gain) | (gain >= _MOST_RISE * last_gain)
+        # A gain that rises much is rounding: following it would add up to noise.
+        settled = settled | (gain <= settled_gain) | (gain >= _MAX_GAIN_RISE * last_gain)
         if settled.all():
             break
         if direction is not None:
@@ -68,138 +181,33 @@ def projection_residual(
         change = filter_and_add(references, direction)
         change_energy = change.square().sum(-1)
         # Filters that cancel out (equal references) leave only rounding to follow.
-        settled = settled | (change_energy < 1e-4 * gain)
-        rest = rest - torch.where(settled, 0.0, gain / change_energy)[:, None] * change
-        gradient = correlate(references, [rest], inverse.taps).transpose(0, 1)
-    return rest, gain.abs()
+        settled = settled | (change_energy < _CANCELLED * gain)
+        residual = residual - torch.where(settled, 0.0, gain / change_energy)[:, None] * change
+        # Recomputed from the residual, not updated: errors of the correlations do not accumulate.
+        gradient = correlate(references, [residual], inverse.taps).transpose(0, 1)
+    return residual, gain.abs()
 
 
-# Steps end when the next would gain this share of what an energy may be off.
-_OF_LIMIT = 0.3
-_LEAST_GAIN = 1e-17
-# Energies of about 1 are sums of many squares: differences of them are no better known than this.
-_ROUNDING = 2 * 2.0**-52
-# As waveforms parts are told however small they are. A projection is settled when the next step
-# would change its energy by less than this: an amplitude of 3e-13, which moves even an SIR of
-# 90 dB by less than 1e-7 dB.
-_WAVEFORM_GAIN = 1e-25
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """One mixture: S sources of C channels each, all G of them together, and R signals.
-
-    Attributes:
-        references: at any level.
-        signals: at any level; silent ones have parts of 0.
-        lags: inner products of the references, at energy 1, at every lag.
-        sides: inner products of the signals and the delayed references, all at energy 1.
-        asked: which signals each source is compared with.
-    """
-
-    references: Float64[Tensor, "S C N"]
-    signals: Float64[Tensor, "R N"]
-    lags: Float64[Tensor, "G G lags"]
-    sides: Float64[Tensor, "R G taps"]
-    asked: Int64[Tensor, "S Q"]
-
-
-class _System:
-    """The references of one source, or all, before signals compared with them.
-
-    Its answers are more exact than those of correlations, and slower.
-    """
-
-    def __init__(self, mixture: Mixture, channels: slice) -> None:
-        self._references = unit_energy(mixture.references.flatten(0, 1)[channels])
-        self._signals, self._sides = mixture.signals, mixture.sides[:, channels]
-        self._lags = mixture.lags[channels, channels]
-
-    def by_rests(
-        self, rows: Int64[Tensor, " K"], limit: Float64[Tensor, " K"]
-    ) -> tuple[Float64[Tensor, " K"], Float64[Tensor, " K"]]:
-        """Energies explained of some signals, known to a limit, and how far off they may be.
-
-        They are the energies of the signals less those of what is left of them.
-        """
-        settled = (_OF_LIMIT * limit.nan_to_num(nan=0.0)).clamp(min=_LEAST_GAIN)
-        rests, error = self._after(rows, settled)
-        whole = unit_energy(self._signals[rows]).square().sum(-1)
-        return whole - rests.square().sum(-1), error + _ROUNDING
-
-    def rests(self, rows: Int64[Tensor, " K"]) -> Float64[Tensor, "K longer"]:
-        """What the references cannot make of some signals, to the last digit."""
-        return self._after(rows, self._sides.new_full((len(rows),), _WAVEFORM_GAIN))[0]
-
-    def _after(
-        self, rows: Int64[Tensor, " K"], settled: Float64[Tensor, " K"]
-    ) -> tuple[Float64[Tensor, "K longer"], Float64[Tensor, " K"]]:
-        signals = unit_energy(self._signals[rows])
-        return projection_residual(
-            self._inverse, self._references, signals, self._sides[rows], settled
-        )
-
-    @cached_property
-    def _inverse(self) -> DenseInverse:
-        return DenseInverse(self._lags)
-
-
-def refine_decomposition(
-    mixture: Mixture, own: ProjectedEnergy, by_all: ProjectedEnergy | None
+def _decompose_waveforms(
+    system: MixtureSystem, projections: list[_Projection], projection_by_all: _Projection | None
 ) -> Decomposition:
-    """The parts [S, Q] of the signals, as shares of their energies.
-
-    Args:
-        mixture: waveforms and correlations.
-        own, by_all: [S, Q], what each source's references explain, and all (none for one source);
-            some of it is not known well enough.
-    """
-    num_sources, num_channels, _ = mixture.references.shape
-    asked = mixture.asked
-    whole = (mixture.signals != 0).any(-1).to(mixture.signals.dtype)[asked]
-    own, by_all = own.shaped(torch.clone), by_all and by_all.shaped(torch.clone)
-    systems = [
-        _System(mixture, slice(i * num_channels, (i + 1) * num_channels))
-        for i in range(num_sources)
-    ]
-    everything = _System(mixture, slice(None))
-    limit, limit_of_all = error_limits(whole, own, by_all)
-    for index, wrong in enumerate(are_wrong(own, limit)):
-        if wrong.any():
-            answer = systems[index].by_rests(asked[index, wrong], limit[index, wrong])
-            own.energy[index, wrong], own.error[index, wrong] = answer
-    if by_all is not None and (wrong := are_wrong(by_all, limit_of_all)).any():
-        # A signal may be asked about by several sources: the lowest of their limits is kept to.
-        rows, places = asked[wrong].unique(return_inverse=True)
-        lowest = limit.new_full((len(rows),), torch.inf)
-        lowest.scatter_reduce_(0, places, limit_of_all[wrong].nan_to_num(nan=0.0), "amin")
-        energy, error = everything.by_rests(rows, lowest)
-        by_all.energy[wrong], by_all.error[wrong] = energy[places], error[places]
-    limits = error_limits(whole, own, by_all)
-    if (are_wrong(own, limits[0]) | are_wrong(by_all or own, limits[1])).any():
-        return _parts_as_waveforms(mixture, systems, everything if num_sources > 1 else None)
-    return parts_of(whole, own, by_all)
-
-
-def _parts_as_waveforms(
-    mixture: Mixture, systems: list[_System], everything: _System | None
-) -> Decomposition:
-    """Each part made and its energy measured: exact where differences of energies are rounding."""
-    signals = unit_energy(mixture.signals)
-    rests_of_all = None
-    if everything is not None:
-        rests_of_all = everything.rests(torch.arange(len(signals), device=signals.device))
-    found: list[list[Tensor]] = []
-    for rows, system in zip(mixture.asked, systems, strict=True):
-        distortion = system.rests(rows)
-        artifacts = distortion if rests_of_all is None else rests_of_all[rows]
+    """Compute the waveform of each part and its energy: exact where differences are rounding."""
+    signals = unit_energy(system.signals)
+    residuals_of_all = None
+    if projection_by_all is not None:
+        all_rows = torch.arange(len(signals), device=signals.device)
+        residuals_of_all = projection_by_all.residuals(all_rows)
+    energies: list[list[Tensor]] = []
+    for rows, projection in zip(system.compared, projections, strict=True):
+        distortion = projection.residuals(rows)
+        artifacts = distortion if residuals_of_all is None else residuals_of_all[rows]
         estimates = pad(signals[rows], (0, distortion.shape[1] - signals.shape[1]))
-        waves = (
+        waveforms = (
             estimates - distortion,
             distortion,
             distortion - artifacts,
             estimates - artifacts,
             artifacts,
         )
-        found.append([wave.square().sum(-1) for wave in waves])
-    return Decomposition(*(torch.stack(energies) for energies in zip(*found, strict=True)))
+        energies.append([waveform.square().sum(-1) for waveform in waveforms])
+    return Decomposition(*(torch.stack(parts) for parts in zip(*energies, strict=True)))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.protocol import by_category
 from avsep.evaluation.results.tables import PERFECT_DB
-from avsep.pages.figures import COLOURS, GREY, INK, MARKERS, drawing, inline_svg, new_figure
+from avsep.pages.figures import COLOURS, GREY, INK, MARKERS, figure_style, inline_svg, new_figure
 
 METRICS = ("SDR", "SIR", "SAR")
 MIXTURE = "mixture"
@@ -45,7 +45,7 @@ def box_plots(evaluation: Evaluation) -> str:
     """SVG: the spread of SDR, SIR and SAR over the mixtures, a box a separator, by `strict`."""
     names = [one.name for one in evaluation.methods]
     looks = _looks(evaluation)
-    with drawing(INK):
+    with figure_style(INK):
         figure = new_figure(_WIDTH_INCHES, 1.2 + 0.36 * len(names))
         panels = figure.subplots(1, 3, sharey=True)
         for column, (axes, metric) in enumerate(zip(panels, METRICS, strict=True)):
@@ -73,7 +73,7 @@ def category_chart(evaluation: Evaluation) -> str:
     counts = {category: len(rows) for marks in found.values() for category, rows in marks.items()}
     categories = sorted(counts)
     looks = _looks(evaluation)
-    with drawing(INK):
+    with figure_style(INK):
         row_inches = max(0.3, 0.07 * len(found))
         figure = new_figure(_WIDTH_INCHES, 1.4 + row_inches * max(1, len(categories)))
         axes = figure.subplots()
@@ -109,7 +109,7 @@ def improvement_chart(evaluation: Evaluation) -> str | None:
     looks = _looks(evaluation)
     num_columns = min(_PANELS_A_ROW, len(names))
     num_rows = -(-len(names) // num_columns)
-    with drawing(INK):
+    with figure_style(INK):
         figure = new_figure(0.5 + 2.6 * num_columns, 0.3 + 3.1 * num_rows)
         panels = figure.subplots(
             num_rows, num_columns, sharex=True, sharey=True, squeeze=False

@@ -30,8 +30,8 @@ from avsep.evaluation.results.charts import models_of, pair_means_db
 from avsep.evaluation.results.examples import Example, make_example, mask_of
 from avsep.evaluation.results.tables import decibels
 from avsep.media.atomic import atomic_file, make_folder
-from avsep.pages.figures import drawing, new_figure
-from avsep.pages.spectrograms import RANGE_DB, decibels_of, row_ticks
+from avsep.pages.figures import figure_style, new_figure
+from avsep.pages.spectrograms import RANGE_DB, frequency_ticks, to_decibels
 
 # Where the parts of a qualitative figure stand, in inches, as a printed page has them
 
@@ -205,7 +205,7 @@ def write_figures(examples: Sequence[Example], folder: Path) -> tuple[Path, ...]
     written = []
     for number, group in enumerate(_pages(examples), 1):
         for kind in KINDS:
-            with drawing(size_points=_SIZE_POINTS):
+            with figure_style(size_points=_SIZE_POINTS):
                 figure = draw_figure(group, kind)
                 for suffix, metadata in _METADATA.items():
                     target = folder / f"{kind}-{number}.{suffix}"
@@ -222,7 +222,7 @@ def draw_figure(examples: Sequence[Example], kind: Kind) -> Figure:
     grid = Grid(len(titles), len(examples[0].mixture), num_sources)
     titles = [_wrapped(title, grid.panel_width) for title in titles]
     grid = replace(grid, num_title_lines=max(title.count("\n") + 1 for title in titles))
-    figure = new_figure(*grid.size, laid_out=False)
+    figure = new_figure(*grid.size, automatic_layout=False)
     drawn = [
         _draw_example(figure, grid, number, example, kind)
         for number, example in enumerate(examples)
@@ -285,7 +285,7 @@ def _shown(example: Example, kind: Kind) -> dict[str, Float32[np.ndarray, "_ C R
     if kind == "masks":
         return {name: mask_of(rows, mixture) for name, rows in sounds.items()}
     sounds = {MIXTURE: mixture[None], **sounds}
-    return {name: decibels_of(rows, float(mixture.max())) for name, rows in sounds.items()}
+    return {name: to_decibels(rows, float(mixture.max())) for name, rows in sounds.items()}
 
 
 def _pages(examples: Sequence[Example]) -> Iterator[list[Example]]:
@@ -326,7 +326,7 @@ def _draw_panel(
 ) -> AxesImage:
     _bare(axes)
     colours, limits = ("magma", (-RANGE_DB, 0)) if kind == "spectrograms" else ("viridis", (0, 1))
-    ticks, names = row_ticks(example.front_end)
+    ticks, names = frequency_ticks(example.front_end)
     axes.set_yticks(ticks[1::2], names[1::2])
     axes.xaxis.set_major_locator(MaxNLocator(3, prune="upper"))  # its number is the next panel's
     return axes.imshow(

@@ -1,1 +1,1 @@
-"""Scores of sound files, whoever made them: pairs of files, folders of stems, several tools."""
+"""Score sound files of any tool: pairs of files and folders of stems."""

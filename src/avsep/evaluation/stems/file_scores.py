@@ -1,4 +1,4 @@
-"""Scores of sound files: read, checked against one another, cut to one length, scored."""
+"""Score sound files: read them, check that they match, cut them to one length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
 from avsep.evaluation.metrics.framewise import FramewiseScores, bss_eval_framewise
-from avsep.evaluation.metrics.registry import Metric, choose_metrics, mean_figures, measure
-from avsep.media.audio import Sound, read_audio
+from avsep.evaluation.metrics.registry import Metric, choose_metrics, mean_values, measure
+from avsep.media.audio import Audio, read_audio
 
-# What a mixture adds where no metric is asked for that compares with it.
+# Metrics that a mixture adds where the user named none that needs it.
 _IMPROVEMENTS = ("sdri", "si-sdri")
 
 
 @dataclass(frozen=True)
 class Column:
-    """What stands in one column of a table of scores; `key` is its name in JSON and CSV."""
+    """One column of a table of scores; `key` is its name in JSON and CSV."""
 
     key: str
     label: str
@@ -28,8 +28,8 @@ class Column:
     higher_is_better: bool
 
     @classmethod
-    def of(cls, metric: Metric) -> "Column":
-        """The column of a metric."""
+    def from_metric(cls, metric: Metric) -> "Column":
+        """Make the column of a metric."""
         return cls(metric.key, metric.label, metric.unit, metric.higher_is_better)
 
 
@@ -39,17 +39,17 @@ SDR, SIR, SAR, ISR = (
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
-    """How files are scored.
+class FileScoreSettings:
+    """Settings for scoring files.
 
     Attributes:
         permute: find one order of the estimates for all channels, by best mean SIR.
-        metrics: names of METRICS, a column each beside SDR, SIR and SAR.
-        frames_seconds: SDR, SIR, SAR as medians over frames of so long; none: of the whole.
-        hop_seconds: from one frame to the next; none: frames do not overlap.
-        image: BSS Eval of images, which has ISR as well and compares all channels together.
-        mixture: the file that was separated, for metrics that compare with it; where none of those
-            was asked for, SDRi and SI-SDRi are. For songs, the folder of their mixtures.
+        metrics: names of METRICS, each a column beside SDR, SIR and SAR.
+        frames_seconds: frame length; SDR, SIR, SAR are medians over frames. None scores the whole.
+        hop_seconds: hop from one frame to the next; None for frames that do not overlap.
+        image: BSS Eval of images, which adds ISR and compares all channels together.
+        mixture: the file before separation, for metrics that need it; if `metrics` has none of
+            those, SDRi and SI-SDRi are added. For songs, the folder of their mixtures.
     """
 
     permute: bool = False
@@ -60,7 +60,7 @@ class ScoreSettings:
     mixture: Path | None = None
 
     def chosen_metrics(self) -> tuple[Metric, ...]:
-        """The metrics asked for, and those that the mixture adds.
+        """Return the metrics named, and those that the mixture adds.
 
         Raises:
             InputError: as `choose_metrics`.
@@ -71,7 +71,7 @@ class ScoreSettings:
         return chosen
 
     def check(self) -> None:
-        """Raise an InputError for settings that do not go together, before files are read."""
+        """Raise an InputError for settings that exclude one another, before files are read."""
         self.chosen_metrics()
         for name, value in (("--frames", self.frames_seconds), ("--hop", self.hop_seconds)):
             if value is not None and not 0 < value < float("inf"):
@@ -84,19 +84,19 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class FileScores:
-    """The scores of files, with what was done to them.
+    """Scores of files, and how the files were changed for scoring.
 
     Attributes:
-        references, estimates: the files, those scored against each other side by side.
-        figures: of each, column by column; mean over the channels that count.
-        num_samples: of what was scored, per channel.
-        warnings: what the reader of the figures has to know: cut lengths, silent channels.
+        references, estimates: paths, in pairs that were scored against each other.
+        values: scores of each source, mean over the channels that count.
+        num_samples: length that was scored, per channel.
+        warnings: cut lengths and silent channels, which affect the scores.
     """
 
     references: tuple[Path, ...]
     estimates: tuple[Path, ...]
     columns: tuple[Column, ...]
-    figures: Float64[np.ndarray, "S columns"]
+    values: Float64[np.ndarray, "S columns"]
     sample_rate_hz: int
     num_channels: int
     num_samples: int
@@ -104,26 +104,26 @@ class FileScores:
 
     @property
     def mean(self) -> Float64[np.ndarray, " columns"]:
-        """Each column, mean over the sources that have a figure."""
-        return mean_figures(self.figures)
+        """The mean of each column over the sources that have a value."""
+        return mean_values(self.values)
 
 
 def score_files(
     references: Sequence[Path],
     estimates: Sequence[Path],
-    settings: ScoreSettings = ScoreSettings(),
+    settings: FileScoreSettings = FileScoreSettings(),
     *,
     leave_out_silent: bool = False,
 ) -> FileScores:
-    """BSS Eval of sound files and what else is asked for, each channel by itself, then their mean.
+    """Return BSS Eval scores and chosen metrics of sound files, as means over channels.
 
     Longer files are cut to the shortest. A channel in which a reference is silent has no score and
     does not enter the mean. With `leave_out_silent` a reference that is silent in all channels is
-    no error: the others are scored without it, and it has NaN.
+    no error: the others are scored without it, and its values are NaN.
 
     Raises:
         InputError: unequal numbers of files, rates or channels; no channel that can be scored; as
-            `measure` and `ScoreSettings.check`.
+            `measure` and `FileScoreSettings.check`.
     """
     settings.check()
     if not references or len(references) != len(estimates):
@@ -142,44 +142,45 @@ def score_files(
     for index in np.flatnonzero(~sounding).tolist():
         warnings.append(f"reference '{paths[index]}' is silent, and left out")
     with_mixture = np.ones(len(paths) - 2 * num_sources, bool)
-    kept = np.flatnonzero(np.concatenate([sounding, sounding, with_mixture]))
-    order, columns, figures, more_remarks = _scored(
-        [paths[index] for index in kept.tolist()],
-        waveforms[:, kept],
+    # The order is references, estimates and perhaps the mixture: leave out pairs, not the mixture.
+    scored = np.flatnonzero(np.concatenate([sounding, sounding, with_mixture]))
+    order, columns, values, more_warnings = _score_waveforms(
+        [paths[index] for index in scored.tolist()],
+        waveforms[:, scored],
         settings,
         sounds[0].sample_rate_hz,
     )
-    whole = np.full((num_sources, len(columns)), np.nan)
-    whole[sounding] = figures
+    table = np.full((num_sources, len(columns)), np.nan)
+    table[sounding] = values
     if sounding.sum() == 1 < num_sources:
-        # All interference is silent: no figure, rather than one that is infinite in every mean.
-        whole[:, [column.key.endswith("sir_db") for column in columns]] = np.nan
+        # All interference is silent: no SIR, rather than inf, which would make every mean inf.
+        table[:, [column.key.endswith("sir_db") for column in columns]] = np.nan
     places = np.arange(num_sources)
     places[sounding] = places[sounding][order]
     return FileScores(
         references=tuple(references),
         estimates=tuple(estimates[index] for index in places.tolist()),
         columns=columns,
-        figures=whole,
+        values=table,
         sample_rate_hz=sounds[0].sample_rate_hz,
         num_channels=waveforms.shape[0],
         num_samples=waveforms.shape[-1],
-        warnings=(*warnings, *more_remarks),
+        warnings=(*warnings, *more_warnings),
     )
 
 
-def _scored(
+def _score_waveforms(
     paths: Sequence[Path],
     waveforms: Float32[np.ndarray, "C files N"],
-    settings: ScoreSettings,
+    settings: FileScoreSettings,
     sample_rate_hz: int,
 ) -> tuple[
     Int64[np.ndarray, " S"], tuple[Column, ...], Float64[np.ndarray, "S columns"], list[str]
 ]:
-    """The order of the estimates, columns and figures of references that sound, and remarks.
+    """Return the order of the estimates, columns, values and warnings; all references sound.
 
     Args:
-        paths, waveforms: references, their estimates, and the mixture if there is one.
+        paths, waveforms: references, their estimates, and the mixture if given.
     """
     num_sources, metrics = len(paths) // 2, settings.chosen_metrics()
     truth, guess = waveforms[:, :num_sources], waveforms[:, num_sources : 2 * num_sources]
@@ -188,24 +189,25 @@ def _scored(
         scored, warnings = np.ones(len(waveforms), bool), list[str]()
     else:
         scored, warnings = _scored_channels(paths[: 2 * num_sources], waveforms == 0)
+    # One order for all channels: a tool that swaps stems swaps them in both channels.
     order = np.arange(num_sources)
     if settings.permute:
         order = _best_order(truth[scored], guess[scored])
     guess = guess[:, order]
-    columns, figures, more_remarks = _bss_eval(truth, guess, scored, settings, sample_rate_hz)
-    measured = measure(
+    columns, values, more_warnings = _bss_eval(truth, guess, scored, settings, sample_rate_hz)
+    further_values = measure(
         [metric.name for metric in metrics],
         truth.swapaxes(0, 1),
         guess.swapaxes(0, 1),
         waveforms[:, -1] if settings.mixture else None,
         sample_rate_hz,
     )
-    columns = (*columns, *(Column.of(metric) for metric in metrics))
+    columns = (*columns, *(Column.from_metric(metric) for metric in metrics))
     return (
         order,
         columns,
-        np.column_stack([figures, *measured.values()]),
-        [*warnings, *more_remarks],
+        np.column_stack([values, *further_values.values()]),
+        [*warnings, *more_warnings],
     )
 
 
@@ -213,45 +215,45 @@ def _bss_eval(
     truth: Float32[np.ndarray, "C S N"],
     guess: Float32[np.ndarray, "C S N"],
     scored: Bool[np.ndarray, " C"],
-    settings: ScoreSettings,
+    settings: FileScoreSettings,
     sample_rate_hz: int,
 ) -> tuple[tuple[Column, ...], Float64[np.ndarray, "S columns"], list[str]]:
-    """SDR, SIR, SAR of each source the way asked for, and remarks on how that was."""
+    """Return SDR, SIR, SAR of each source by the settings, and warnings about frames."""
     if settings.image:
-        found = bss_eval_images(truth.swapaxes(0, 1), guess.swapaxes(0, 1))
-        table_db = np.stack([found.sdr_db, found.isr_db, found.sir_db, found.sar_db], axis=-1)
+        scores = bss_eval_images(truth.swapaxes(0, 1), guess.swapaxes(0, 1))
+        table_db = np.stack([scores.sdr_db, scores.isr_db, scores.sir_db, scores.sar_db], axis=-1)
         return (SDR, ISR, SIR, SAR), table_db, []
     truth, guess = truth[scored], guess[scored]
     if settings.frames_seconds is None:
-        return (SDR, SIR, SAR), mean_figures(bss_eval(truth, guess).table_db), []
+        return (SDR, SIR, SAR), mean_values(bss_eval(truth, guess).table_db), []
     seconds = settings.frames_seconds, settings.hop_seconds or settings.frames_seconds
     window_samples, hop_samples = (max(1, round(x * sample_rate_hz)) for x in seconds)
     frames = bss_eval_framewise(truth, guess, window_samples, hop_samples)
-    return (SDR, SIR, SAR), mean_figures(frames.median_db), [_frames_remark(frames, *seconds)]
+    return (SDR, SIR, SAR), mean_values(frames.median_db), [_frames_warning(frames, *seconds)]
 
 
-def _frames_remark(frames: FramewiseScores, window_seconds: float, hop_seconds: float) -> str:
+def _frames_warning(frames: FramewiseScores, window_seconds: float, hop_seconds: float) -> str:
     num_frames, num_left_out = len(frames.start_samples), int(frames.num_left_out.max())
     if num_frames == 1:
         return f"fewer than two frames of {window_seconds:g} s fit: the whole is scored as one"
-    remark = (
+    warning = (
         f"SDR, SIR and SAR are medians over {num_frames} frames of {window_seconds:g} s, one every "
         f"{hop_seconds:g} s"
     )
     if num_left_out:
-        remark += f"; {num_left_out} are left out, in which a reference or an estimate is silent"
-    return remark
+        warning += f"; {num_left_out} are left out, in which a reference or an estimate is silent"
+    return warning
 
 
 def _best_order(
     truth: Float32[np.ndarray, "C S N"], guess: Float32[np.ndarray, "C S N"]
 ) -> Int64[np.ndarray, " S"]:
-    """The order of best mean SIR of all channels one after the other, compared as one sound."""
+    """Return the order of best mean SIR; channels are concatenated, so that all share one order."""
     truth_whole, guess_whole = (np.concatenate(list(x), axis=-1) for x in (truth, guess))
     return bss_eval(truth_whole, guess_whole, permute=True).permutation
 
 
-def _check_alike(paths: Sequence[Path], sounds: Sequence[Sound]) -> None:
+def _check_alike(paths: Sequence[Path], sounds: Sequence[Audio]) -> None:
     """Raise an InputError that names two files of different rates or channels."""
     first = sounds[0]
     for path, sound in zip(paths, sounds, strict=True):
@@ -270,18 +272,19 @@ def _check_alike(paths: Sequence[Path], sounds: Sequence[Sound]) -> None:
 def _cut_to_shortest(
     paths: Sequence[Path], waveforms: Sequence[Float32[np.ndarray, "C _"]]
 ) -> tuple[Float32[np.ndarray, "C files N"], list[str]]:
-    """All files cut at their end to the shortest, and a remark if any was."""
+    """Cut all files at their end to the shortest; return a warning if any was cut."""
+    # Encoders pad the end by up to a frame, so that unequal lengths are usual and harmless.
     lengths = [waveform.shape[1] for waveform in waveforms]
     shortest, longest = int(np.argmin(lengths)), int(np.argmax(lengths))
     num_samples = lengths[shortest]
-    together = np.stack([waveform[:, :num_samples] for waveform in waveforms], axis=1)
+    stacked = np.stack([waveform[:, :num_samples] for waveform in waveforms], axis=1)
     if num_samples == lengths[longest]:
-        return together, []
-    remark = (
+        return stacked, []
+    warning = (
         f"cut to the {num_samples} samples of '{paths[shortest]}', the shortest file "
         f"(the longest, '{paths[longest]}', has {lengths[longest]})"
     )
-    return together, [remark]
+    return stacked, [warning]
 
 
 def _check_images(paths: Sequence[Path], truth: Float32[np.ndarray, "C S N"]) -> None:
@@ -296,20 +299,20 @@ def _check_images(paths: Sequence[Path], truth: Float32[np.ndarray, "C S N"]) ->
 def _scored_channels(
     paths: Sequence[Path], is_zero: Bool[np.ndarray, "C files N"]
 ) -> tuple[Bool[np.ndarray, " C"], list[str]]:
-    """The channels in which every reference sounds, and remarks on all that is silent in a file."""
+    """Return the channels in which every reference sounds, and warnings about silent channels."""
     silent = np.asarray(is_zero.all(axis=-1))[:, : len(paths)]
     num_references = len(paths) // 2
     scored = np.asarray(~silent[:, :num_references].any(axis=1))
     warnings = []
     for channel, index in np.argwhere(silent):
-        what = f"'{paths[index]}' is silent in channel {channel + 1} of {len(silent)}"
+        fault = f"'{paths[index]}' is silent in channel {channel + 1} of {len(silent)}"
         if index < num_references and not scored.any():
             raise InputError(
-                f"reference {what}: no score is defined against silence; "
+                f"reference {fault}: no score is defined against silence; "
                 "give a reference that sounds, or leave it out with its estimate"
             )
         if index < num_references:
-            warnings.append(f"reference {what}, which is left out of the mean")
+            warnings.append(f"reference {fault}, which is left out of the mean")
         elif scored[channel]:
-            warnings.append(f"estimate {what}, which scores -inf")
+            warnings.append(f"estimate {fault}, which scores -inf")
     return scored, warnings

@@ -1,4 +1,4 @@
-"""Scores of files and folders as people and programs read them: tables, JSON, CSV."""
+"""Format scores of files and folders as tables, JSON and CSV."""
 
 import csv
 import io
@@ -13,45 +13,45 @@ from avsep.evaluation.stems.file_scores import Column, FileScores
 from avsep.evaluation.stems.folder_scores import SongScores, SourceSummary, summarise
 from avsep.media.atomic import write_atomic
 
-# Title, heads of columns, rows.
+# Title, column heads, rows.
 Table = tuple[str, list[str], list[list[str]]]
 _FORMATS = (".json", ".csv")
 
 
 def file_table(scores: FileScores) -> Table:
-    """A row a file, then their mean."""
+    """Return a table with a row per file, then their mean."""
     pairs = zip(scores.estimates, scores.references, strict=True)
     labels = [*(f"{guess} against {truth}" for guess, truth in pairs), "mean"]
-    figures = [*scores.figures.tolist(), scores.mean.tolist()]
+    values = [*scores.values.tolist(), scores.mean.tolist()]
     rows = [
-        [label, *cells(row, scores.columns)] for label, row in zip(labels, figures, strict=True)
+        [label, *format_row(row, scores.columns)] for label, row in zip(labels, values, strict=True)
     ]
-    head = ["estimate against reference", *heads(scores.columns)]
-    return title("Scores", scores.columns), head, rows
+    head = ["estimate against reference", *column_heads(scores.columns)]
+    return table_title("Scores", scores.columns), head, rows
 
 
-def folder_tables(done: Sequence[SongScores]) -> list[Table]:
-    """A row a tool and source: one table, or mean and median where there are several songs."""
-    columns, summaries = summarise(done)
-    head = ["estimates", "source", *heads(columns)]
-    num_songs = len({each.song.name for each in done})
+def folder_tables(songs: Sequence[SongScores]) -> list[Table]:
+    """Return tables with a row per tool and source: means and medians if there are many songs."""
+    columns, summaries = summarise(songs)
+    head = ["estimates", "source", *column_heads(columns)]
+    num_songs = len({scored.song.name for scored in songs})
     if num_songs == 1:
         rows = [
-            [row.tool, row.source or "mean", *cells(row.mean.tolist(), columns)]
+            [row.tool, row.source or "mean", *format_row(row.mean.tolist(), columns)]
             for row in summaries
         ]
-        return [(title("Scores", columns), head, rows)]
+        return [(table_title("Scores", columns), head, rows)]
     head.insert(2, "songs")
     return [
         (
-            title(f"{name} over {num_songs} songs", columns),
+            table_title(f"{name} over {num_songs} songs", columns),
             head,
             [
                 [
                     row.tool,
                     row.source or "all",
                     str(row.num_songs),
-                    *cells(getattr(row, name.lower()).tolist(), columns),
+                    *format_row(getattr(row, name.lower()).tolist(), columns),
                 ]
                 for row in summaries
             ],
@@ -61,14 +61,14 @@ def folder_tables(done: Sequence[SongScores]) -> list[Table]:
 
 
 def file_json(scores: FileScores) -> dict[str, object]:
-    """All there is to know, for a program."""
-    pairs = zip(scores.references, scores.estimates, scores.figures.tolist(), strict=True)
+    """Return scores and warnings as JSON values."""
+    pairs = zip(scores.references, scores.estimates, scores.values.tolist(), strict=True)
     return {
         "sources": [
-            {"reference": str(truth), "estimate": str(guess)} | by_key(row, scores.columns)
+            {"reference": str(truth), "estimate": str(guess)} | values_by_key(row, scores.columns)
             for truth, guess, row in pairs
         ],
-        "mean": by_key(scores.mean.tolist(), scores.columns),
+        "mean": values_by_key(scores.mean.tolist(), scores.columns),
         "sample_rate_hz": scores.sample_rate_hz,
         "num_channels": scores.num_channels,
         "num_samples": scores.num_samples,
@@ -76,44 +76,47 @@ def file_json(scores: FileScores) -> dict[str, object]:
     }
 
 
-def folder_json(done: Sequence[SongScores]) -> dict[str, object]:
-    """All there is to know, for a program: tool by tool its songs, then each source over them."""
-    columns, summaries = summarise(done)
+def folder_json(songs: Sequence[SongScores]) -> dict[str, object]:
+    """Return each tool's songs as JSON values, then the summaries of its sources."""
+    columns, summaries = summarise(songs)
     tools = []
-    for tool in dict.fromkeys(each.song.tool for each in done):
-        songs = []
-        for each in (one for one in done if one.song.tool == tool):
-            plain = file_json(each.scores)
-            named = zip(each.song.sources, _list(plain["sources"]), strict=True)
-            sources = [{"source": name} | source for name, source in named]
-            changes = {"sources": sources, "warnings": list(each.warnings)}
-            songs.append({"song": each.song.name} | plain | changes)
+    for tool in dict.fromkeys(scored.song.tool for scored in songs):
+        entries = []
+        for scored in songs:
+            if scored.song.tool != tool:
+                continue
+            entry = file_json(scored.scores)
+            rows = zip(scored.song.sources, _list(entry["sources"]), strict=True)
+            sources = [{"source": name} | source for name, source in rows]
+            # Warnings about the folder come first, about unused files for example.
+            changes = {"sources": sources, "warnings": list(scored.warnings)}
+            entries.append({"song": scored.song.name} | entry | changes)
         over_songs = [_summary_json(row, columns) for row in summaries if row.tool == tool]
-        tools.append({"estimates": tool, "songs": songs, "over_songs": over_songs})
+        tools.append({"estimates": tool, "songs": entries, "over_songs": over_songs})
     return {"tools": tools}
 
 
 def file_rows(scores: FileScores) -> list[dict[str, object]]:
-    """A row a file, for CSV."""
+    """Return a row per file, for CSV."""
     return _list(file_json(scores)["sources"])
 
 
-def folder_rows(done: Sequence[SongScores]) -> list[dict[str, object]]:
-    """A row a tool, song and source, for CSV."""
+def folder_rows(songs: Sequence[SongScores]) -> list[dict[str, object]]:
+    """Return a row per tool, song and source, for CSV."""
     return [
-        {"estimates": each.song.tool, "song": each.song.name, "source": name} | row
-        for each in done
-        for name, row in zip(each.song.sources, file_rows(each.scores), strict=True)
+        {"estimates": scored.song.tool, "song": scored.song.name, "source": name} | row
+        for scored in songs
+        for name, row in zip(scored.song.sources, file_rows(scored.scores), strict=True)
     ]
 
 
-def folder_remarks(done: Sequence[SongScores]) -> list[str]:
-    """The remarks of all songs, each once."""
-    return list(dict.fromkeys(remark for each in done for remark in each.warnings))
+def folder_warnings(songs: Sequence[SongScores]) -> list[str]:
+    """Return the warnings of all songs, each once."""
+    return list(dict.fromkeys(warning for scored in songs for warning in scored.warnings))
 
 
 def check_output(path: Path) -> None:
-    """Raise an InputError for a file that scores are not written to, before they are made."""
+    """Raise an InputError if scores cannot be written to this file, before any is computed."""
     if path.suffix.lower() not in _FORMATS:
         raise InputError(
             f"'{path}': scores are written as {' or '.join(_FORMATS)}; change the ending"
@@ -125,13 +128,14 @@ def check_output(path: Path) -> None:
 
 
 def write_scores(path: Path, whole: dict[str, object], rows: Sequence[dict[str, object]]) -> None:
-    """All of it as .json, or the rows as .csv, whole or not at all.
+    """Write `whole` as .json, or the rows as .csv, atomically.
 
     Raises:
-        InputError: another ending, no place to write.
+        InputError: another ending, or a file that cannot be written.
     """
     check_output(path)
     if path.suffix.lower() == ".json":
+        # allow_nan=False: NaN is no JSON, and other programs could not read the file.
         write_atomic(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
         return
     text = io.StringIO()
@@ -141,26 +145,26 @@ def write_scores(path: Path, whole: dict[str, object], rows: Sequence[dict[str, 
     write_atomic(path, text.getvalue())
 
 
-# Cells.
+# Titles, heads and cells
 
 
-def title(words: str, columns: Iterable[Column]) -> str:
-    """A table's title; it names the unit where there is one for all."""
-    return f"{words} in dB" if all(column.unit == "dB" for column in columns) else words
+def table_title(text: str, columns: Iterable[Column]) -> str:
+    """Return a table's title, which names the unit if all columns have the same."""
+    return f"{text} in dB" if all(column.unit == "dB" for column in columns) else text
 
 
-def heads(columns: Sequence[Column]) -> list[str]:
-    """What stands above the columns, with their units where they differ."""
+def column_heads(columns: Sequence[Column]) -> list[str]:
+    """Return the heads of columns, with their units if these differ."""
     if all(column.unit == "dB" for column in columns):
         return [column.label for column in columns]
     return [f"{c.label} ({c.unit})" if c.unit else c.label for c in columns]
 
 
-def cells(row: Sequence[float], columns: Sequence[Column]) -> list[str]:
-    """Figures for a table.
+def format_row(row: Sequence[float], columns: Sequence[Column]) -> list[str]:
+    """Format values as cells of a table.
 
     >>> error = Column("itd_error_us", "ITD error", "µs", higher_is_better=False)
-    >>> cells([7.891, 200.0, math.nan], [error] * 3)
+    >>> format_row([7.891, 200.0, math.nan], [error] * 3)
     ['7.89', '200.00', '-']
     """
     return [
@@ -169,8 +173,8 @@ def cells(row: Sequence[float], columns: Sequence[Column]) -> list[str]:
     ]
 
 
-def by_key(row: Sequence[float], columns: Sequence[Column]) -> dict[str, float | None]:
-    """Figures by the keys of their columns; null for what JSON has no number for."""
+def values_by_key(row: Sequence[float], columns: Sequence[Column]) -> dict[str, float | None]:
+    """Return values by the keys of their columns; None for NaN and infinity, which JSON lacks."""
     pairs = zip(columns, row, strict=True)
     return {column.key: value if math.isfinite(value) else None for column, value in pairs}
 
@@ -179,8 +183,8 @@ def _summary_json(row: SourceSummary, columns: Sequence[Column]) -> dict[str, ob
     return {
         "source": row.source or None,
         "num_songs": row.num_songs,
-        "mean": by_key(row.mean.tolist(), columns),
-        "median": by_key(row.median.tolist(), columns),
+        "mean": values_by_key(row.mean.tolist(), columns),
+        "median": values_by_key(row.median.tolist(), columns),
     }
 
 

@@ -23,8 +23,8 @@ from avsep.diffusion.paths import (
     FlowPath,
     ProbabilityPath,
     Target,
-    data_from,
-    target_of,
+    compute_target,
+    recover_data,
 )
 from avsep.diffusion.sampling import NoiseField, SamplingSettings, sample
 from avsep.errors import unknown_name
@@ -39,7 +39,7 @@ from avsep.models.davis.frame_network import (
     FrameEncoderName,
     FrameNetwork,
     TemporalTransformerSettings,
-    num_sources,
+    count_sources,
 )
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
 from avsep.records import Batch, Cues, Quality, Separation
@@ -288,7 +288,7 @@ class DAVIS(SeparationModel[DAVISSettings]):
         """Convert a prediction of any target to the clean compressed magnitude."""
         if self.settings.target == "mask":
             return compress(prediction.sigmoid() * condition.magnitude)
-        return data_from(self.settings.target, prediction, noisy, times, self.path)
+        return recover_data(self.settings.target, prediction, noisy, times, self.path)
 
     def _start(
         self, clean: Float[Tensor, "N R T"], noise: Float[Tensor, "N R T"], condition: _Condition
@@ -321,7 +321,7 @@ class DAVIS(SeparationModel[DAVISSettings]):
             error = prediction.sigmoid() - ratio_mask(magnitudes, condition.magnitude, 1.0)
             weight = loss_weight(condition.magnitude / settings.target_gain)
         else:
-            error = prediction - target_of(settings.target, clean, noise, time, self.path)
+            error = prediction - compute_target(settings.target, clean, noise, time, self.path)
         error = error.abs() if settings.loss == "l1" else error.square()
         loss = (weight * error).mean()
         if settings.data_loss:
@@ -350,10 +350,10 @@ class DAVIS(SeparationModel[DAVISSettings]):
             device = torch.device("cpu") if generator is None else generator.device
             seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
         num_samples, front_end = batch.mixture.shape[-1], self.settings.front_end
-        num_columns = front_end.columns_of(num_samples)
+        num_columns = front_end.count_columns(num_samples)
         starts = [s * num_columns // front_end.stft.num_frames(num_samples) for s in starts]
         num_columns += -num_columns % self.settings.unet.cells[1]
-        repeats, device = num_sources(batch.cues), batch.mixture.device
+        repeats, device = count_sources(batch.cues), batch.mixture.device
 
         def noise(step: int) -> Float[Tensor, "N R T"]:
             drawn = NoiseField(seed).window(starts, front_end.num_rows, num_columns, step, device)
