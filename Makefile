@@ -1,5 +1,5 @@
-# avsep: `make demo` to see and hear it, `make test` to trust it, `make help` for the rest.
-# Each task sets up what it needs in .venv by itself; a second run starts at once.
+# avsep: `make demo` makes and separates a video, `make test` runs the tests, `make help` lists all.
+# Every target sets up .venv first if it is missing or pyproject.toml has changed.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -9,11 +9,11 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    make a duet, separate it, score it: look at out/demo/report.html"
+	@echo "make demo    make a duet, separate it, score it; then open out/demo/report.html"
 	@echo "make test    all tests (make test quick=1: the quick set only)"
-	@echo "make check   style, types and the rules of the house"
-	@echo "make bench   speed, as ratios against peers"
-	@echo "make bench-samplers   how well DAVIS samples in how many steps: table and plot"
+	@echo "make check   ruff, pyright and the architecture tests"
+	@echo "make bench   speed, as ratios to other implementations"
+	@echo "make bench-samplers   quality of DAVIS samples by number of steps: table and plot"
 	@echo "make clean   remove .venv and out/"
 
 demo: $(VENV)/.runtime
@@ -37,10 +37,10 @@ bench: $(VENV)/.dev
 bench-samplers: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_samplers.py
 
-FAILED_INSTALL := { echo "Installing failed, see above: pip needs a package index it can reach (about"; \
-  echo "3 GB, mostly torch) and 6 GB of disk. Then type the same again; what is done is kept."; exit 1; }
+FAILED_INSTALL := { echo "Installing failed, see above: pip needs a package index (it downloads about"; \
+  echo "3 GB, mostly torch) and 6 GB of disk. The same command resumes the installation."; exit 1; }
 
-# The package is installed in place; its files are installed anew only when pyproject.toml changes.
+# The package is installed in place (editable), again only when pyproject.toml changes.
 $(VENV)/.runtime: pyproject.toml | $(VENV)/.exists
 	@echo "setting up $(VENV), the first time takes some minutes"
 	@$(BIN)/python -m pip install --quiet --editable . || $(FAILED_INSTALL)
@@ -52,7 +52,7 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.exists
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.exists:
-	@command -v $(PYTHON) >/dev/null || { echo "avsep needs Python 3.11 or newer, and '$(PYTHON)' is not there:"; \
+	@command -v $(PYTHON) >/dev/null || { echo "avsep needs Python 3.11 or newer, and there is no '$(PYTHON)':"; \
 	  echo "  apt-get install python3 python3-venv      or: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "avsep needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version)."; \

@@ -1,4 +1,4 @@
-"""Devices by name, and records on them."""
+"""Test devices: lookup by name, moving records, bfloat16 support."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +40,7 @@ def test_processors_with_instructions_for_bfloat16(
     assert supports_bfloat16(torch.device("cpu")) is expected
 
 
-def test_accelerators_are_asked_and_emulation_does_not_count(
+def test_emulated_bfloat16_of_an_accelerator_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def emulates(including_emulation: bool = True) -> bool:

@@ -1,4 +1,4 @@
-"""Errors for the user: one line, the nearest known name, everything known."""
+"""Test errors for the user: one line, the closest known name, all known names."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from avsep.toyband.categories import ALIASES, CATEGORIES, category_index, find_c
 
 
 @pytest.mark.parametrize(
-    ("given_name", "known", "message"),
+    ("name", "known", "message"),
     [
         ("strickt", ["strict", "legacy"], "; did you mean 'strict'? known: legacy, strict"),
         ("zzz", ["strict", "legacy"], "; known: legacy, strict"),
@@ -19,10 +19,8 @@ from avsep.toyband.categories import ALIASES, CATEGORIES, category_index, find_c
         ("strict", [], "; known: none"),
     ],
 )
-def test_the_nearest_name_is_offered(given_name: str, known: list[str], message: str) -> None:
-    assert str(unknown_name("protocol", given_name, known)) == (
-        f"unknown protocol '{given_name}'{message}"
-    )
+def test_the_nearest_name_is_offered(name: str, known: list[str], message: str) -> None:
+    assert str(unknown_name("protocol", name, known)) == (f"unknown protocol '{name}'{message}")
 
 
 def test_a_missing_package_is_one_line() -> None:
@@ -51,16 +49,16 @@ def test_it_is_a_value_error_too() -> None:
 
 @pytest.mark.parametrize("word", [*CATEGORIES, *ALIASES])
 def test_a_category_is_known_however_it_is_written(word: str) -> None:
-    found = find_category(word)
-    assert found in CATEGORIES
+    category = find_category(word)
+    assert category in CATEGORIES
     for other in (
         word.upper(),
         f"  {word.title()} ",
         word.replace(" ", "_"),
         word.replace(" ", "-"),
     ):
-        assert find_category(other) == found
-        assert CATEGORIES[category_index(other)] == found
+        assert find_category(other) == category
+        assert CATEGORIES[category_index(other)] == category
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,4 +1,4 @@
-"""Recipes: names and paths, extension, overrides, round trip, and errors that tell the way."""
+"""Test recipes: names and paths, extension, overrides, round trip, and error messages."""
 
 from pathlib import Path
 
@@ -133,9 +133,9 @@ def test_what_a_recipe_extends_lies_beside_it(
     write(tmp_path / "runs", "own.toml", 'extends = "short.toml"\ntitle = "🎻"')
     for folder in (tmp_path, tmp_path / "runs"):
         monkeypatch.chdir(folder)
-        found = load_recipe(tmp_path / "runs" / "own.toml", "train", RunSettings)
-        assert (found.num_steps, found.title) == (2, "🎻")
-        assert (found.mixing.num_sources, found.mixing.repeats) == (3, 4)
+        settings = load_recipe(tmp_path / "runs" / "own.toml", "train", RunSettings)
+        assert (settings.num_steps, settings.title) == (2, "🎻")
+        assert (settings.mixing.num_sources, settings.mixing.repeats) == (3, 4)
 
 
 def test_a_circle_is_found_however_the_names_are_written(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_circle_is_found_however_the_names_are_written(tmp_path: Path) -> None
     ("content", "message"),
     [
         (b"\xff\xfec\x00", "is not TOML: 'utf-8' codec can't decode byte 0xff"),
-        (b"", "does not say its command: write command = .* or take one of: davis-ave"),
+        (b"", "has no entry `command`: write command = .* or use one of: davis-ave"),
         (b"command = 3", "is for `avsep 3`, not for `avsep train`"),
         (b"extends = ['a', 'b']", r"extends must be a name .*given: \['a', 'b'\]"),
         (b"extends = 'toyband-dets'", "'toyband-dets'; did you mean 'toyband-duets'"),

@@ -1,4 +1,4 @@
-"""Draw the house: write docs/architecture.md from the captions of the source files.
+"""Write docs/architecture.md from the first docstring lines of the source files.
 
 Run `python tools/draw_architecture.py`; with `--check` it exits with 1 where the page is stale.
 """
@@ -15,12 +15,12 @@ STAGES = [
     "sound", "media", "diffusion", "layers", "vision", "toyband", "data", "cues", "models", "pages",
     "evaluation", "training", "separation", "cli",
 ]  # fmt: skip
-HEAD = """# The house
+HEAD = """# Architecture
 
-Made from the captions of the files by `python tools/draw_architecture.py`; a test keeps it in step.
-Imports only go down: `errors, recipe, records, devices, workers` < `sound, media` < `vision, data,
-layers, diffusion` < `models` < `checkpoint` < `pages` < `evaluation` < `training, separation` <
-`cli`, and a test enforces it.
+Made from the first docstring line of every file by `python tools/draw_architecture.py`; a test
+compares them. Imports only go down, and a test enforces it: `errors, recipe, records, devices,
+parallel` < `sound, media` < `diffusion, layers, vision, toyband` < `data` < `cues` < `models` <
+`checkpoint` < `pages` < `evaluation` < `training, separation, doctor` < `cli`.
 
 ```
  video file ──► media ──► waveform [C, N], frames [K, H, W, 3], boxes           = Clip
@@ -30,7 +30,7 @@ layers, diffusion` < `models` < `checkpoint` < `pages` < `evaluation` < `trainin
                 sound: STFT ──► magnitude, phase ──► logarithmic rows ──► network's input
                              │
           vision: crops, movement    layers, diffusion, models
-              (what is seen)  ──►  separate(batch): one magnitude a source        = Separation
+             (visual cues)    ──►  separate(batch): one magnitude a source        = Separation
                              │
                 sound: back to bins ──► mixture's phase ──► waveforms
                     ┌────────┴─────────┐
@@ -41,14 +41,14 @@ layers, diffusion` < `models` < `checkpoint` < `pages` < `evaluation` < `trainin
 
 
 def caption(path: Path) -> str:
-    """The first line of a file's docstring."""
+    """Return the first line of a file's docstring."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return text.splitlines()[0] if text else ""
 
 
 def page() -> str:
-    """The whole page."""
-    parts = [HEAD, "\n## The rooms\n", _listing(SOURCE, recursive=False)]
+    """Return the page."""
+    parts = [HEAD, "\n## Modules\n", _listing(SOURCE, recursive=False)]
     for stage in STAGES:
         folder = SOURCE / stage
         parts += [f"\n### `{stage}/`: {caption(folder / '__init__.py')}\n", _listing(folder)]
@@ -62,7 +62,7 @@ def _listing(folder: Path, recursive: bool = True) -> str:
         for path in files
         if path.name != "__init__.py" or path.parent != folder or not recursive
     ]
-    return "\n".join(["| file | what it is |", "|---|---|", *rows])
+    return "\n".join(["| file | content |", "|---|---|", *rows])
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""avsep separates the sound of every visible object in a video."""
+"""Separate the sound of every visible object in a video, and evaluate separation models."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -18,8 +18,8 @@ __all__ = [
     "load_model", "separate",
 ]  # fmt: skip
 
-# Public name -> module that holds it, loaded when first used so that `import avsep` stays light.
-_HOMES = {
+# Public name -> its module, imported on first use: loading PyTorch takes seconds.
+_MODULES = {
     "DATASETS": "avsep.data",
     "InputError": "avsep.errors",
     "MODELS": "avsep.models",
@@ -32,7 +32,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'avsep' has no attribute '{name}'; it has {sorted(_HOMES)}")
-    return getattr(import_module(_HOMES[name]), name)
+    """Import the module of a public name on first use (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'avsep' has no attribute '{name}'; it has {sorted(_MODULES)}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""`python -m avsep`: the same as the command `avsep`."""
+"""The entry point of `python -m avsep`, the same as the command `avsep`."""
 
 from avsep.cli import main
 

@@ -1,4 +1,4 @@
-"""Devices by the names that PyTorch has for them, records moved there, and work on one thread."""
+"""Find PyTorch devices by name, move records to them, and limit computation to one thread."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,27 +13,29 @@ from avsep.errors import InputError
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name; auto is the accelerator where there is one, else the CPU.
+    """Return the device with a name; "auto" is the accelerator if there is one, else the CPU.
 
-    Raises InputError for a name that is none, and for a device that is not there.
+    Raises:
+        InputError: PyTorch does not have the name, or the machine does not have the device.
     """
     if name == "auto":
-        found = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        )
-        return found or torch.device("cpu")
+        is_available = torch.accelerator.is_available()
+        accelerator = torch.accelerator.current_accelerator() if is_available else None
+        return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
+        # The name alone is no proof: torch.device accepts one that this machine does not have.
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise InputError(f"device '{name}' cannot be used ({why}); try --device auto") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device '{name}' cannot be used ({reason}); try --device auto") from error
     return device
 
 
 def to_device(record: Any, device: torch.device) -> Any:
-    """A record with all tensors in it on a device."""
+    """Return a record with all its tensors, of nested records too, on a device."""
     if isinstance(record, Tensor):
+        # Asynchronous where the tensor is in pinned memory, as from the training data loader.
         return record.to(device, non_blocking=True)
     if is_dataclass(record) and not isinstance(record, type):
         moved = {f.name: to_device(getattr(record, f.name), device) for f in fields(record)}
@@ -42,25 +44,27 @@ def to_device(record: Any, device: torch.device) -> Any:
 
 
 def supports_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16, so that it is faster than float32 there."""
+    """Return True if a device computes bfloat16 natively, so that it is faster than float32."""
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
-    asked = getattr(torch.get_device_module(device), "is_bf16_supported", None)
-    return asked is not None and asked(including_emulation=False)
+        features = torch.cpu.get_capabilities()
+        # x86 has two sets of such instructions; "bf16" is that of ARM.
+        return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
+    is_supported = getattr(torch.get_device_module(device), "is_bf16_supported", None)
+    # CUDA counts emulation as support by default, on GPUs where it is slower than float32.
+    return is_supported is not None and is_supported(including_emulation=False)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for PyTorch's algebra and NumPy's: sums then come out the same everywhere.
+    """Limit PyTorch and NumPy to one thread, so that sums do not depend on the number of cores.
 
-    On a machine with much to do it is faster too: threads that share small sums wait for one
-    another.
+    With one worker process per core it is faster too: threads that share small operations mostly
+    wait for each other.
     """
-    before = torch.get_num_threads()
+    num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(limits=1):
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(num_threads)

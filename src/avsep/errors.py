@@ -1,40 +1,42 @@
-"""Bad input: errors that say what was given, what is allowed and what to type."""
+"""Errors for bad input: each states the value given, the values allowed and what to type."""
 
 import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
-# So many names are listed; the rest are counted.
-_MOST_LISTED = 40
+# Longer lists, such as the mixtures of a pair file, would fill the terminal; the rest is counted.
+_MAX_LISTED = 40
 
 
 class InputError(ValueError):
-    """A file, a name or a value from outside that cannot be used; commands exit with 2."""
+    """A file, name or value given by the user cannot be used; commands exit with 2."""
 
 
-def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not known, with the nearest known one suggested.
+def unknown_name(kind: str, name: str, known_names: Iterable[str]) -> InputError:
+    """Return the error for an unknown name, with the closest known name as a suggestion.
 
     >>> str(unknown_name("category", "violn", ["violin", "cello"]))
     "unknown category 'violn'; did you mean 'violin'? known: cello, violin"
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
-    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    listed = ", ".join(names[:_MOST_LISTED]) or "none"
-    return InputError(f"unknown {kind} '{given}'{hint} known: {listed}{more}")
+    names = sorted(known_names)
+    matches = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean '{matches[0]}'?" if matches else ";"
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    listed = ", ".join(names[:_MAX_LISTED]) or "none"
+    return InputError(f"unknown {kind} '{name}'{hint} known: {listed}{more}")
 
 
-def require_package(name: str, for_what: str) -> ModuleType:
-    """An optional package, imported.
+def require_package(name: str, feature: str) -> ModuleType:
+    """Import an optional package.
 
     Raises:
-        InputError: it is not installed; the line says what to type.
+        InputError: it is not installed, or fails to import; the message has the pip command.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        why = "" if isinstance(error, ModuleNotFoundError) and error.name == name else f" ({error})"
-        raise InputError(f"{for_what} needs a package{why}: pip install {name}") from error
+        # An installed package can fail because of one that it imports; then the name helps.
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        reason = "" if is_missing else f" ({error})"
+        raise InputError(f"{feature} needs a package{reason}: pip install {name}") from error

@@ -1,4 +1,4 @@
-"""Work in other processes: deaf to Ctrl-C, in order, and never outliving who asked for it."""
+"""Run jobs in worker processes: results in order, SIGINT ignored, workers exit with the parent."""
 
 import multiprocessing
 import os
@@ -19,76 +19,81 @@ Result = TypeVar("Result")
 
 
 def parallel_map(
-    make: Callable[[Item], Result],
+    function: Callable[[Item], Result],
     items: Sequence[Item],
     num_workers: int,
-    begin: Callable[[], None] | None = None,
+    initialize: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
-    """What `make` gives for each item, in order; `begin` is called once in each worker.
+    """Yield `function(item)` for each item, in order; `initialize` is called once in each worker.
 
-    Workers end at once with an error, Ctrl-C or this process. Each waits at one end of a pipe.
-    Nothing is sent through it: its other end is closed on purpose, or by the system when this
-    process has gone, even by force.
+    Workers exit at once after an error, Ctrl-C, or the end of this process. Each waits at one end
+    of a pipe. Nothing is sent through it: the other end is closed here, or by the system when this
+    process has ended, even after SIGKILL.
 
     Raises:
-        InputError: of `make` or `begin`; a worker that was ended by force.
+        InputError: raised by `function` or `initialize`, or a worker was killed.
     """
-    watched, held = Pipe(duplex=False)
-    with ProcessPoolExecutor(num_workers, get_context("spawn"), _watch, (watched, begin)) as pool:
+    worker_end, parent_end = Pipe(duplex=False)
+    # "spawn": a forked copy of a process whose libraries have threads can deadlock.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(
+        num_workers, context, _initialize_worker, (worker_end, initialize)
+    ) as pool:
         try:
-            with _ignoring_ctrl_c():  # as workers then do from their first moment
-                done = [pool.submit(make, item) for item in items]
-            # Not by `map`, which cancels what is not begun when it is left. Python 3.11's pool
-            # does not get over cancelled work when its workers end, and then waits for ever.
-            for future in done:
+            with _sigint_ignored():  # workers inherit it, so there is no moment without it
+                futures = [pool.submit(function, item) for item in items]
+            # Not `pool.map`, which cancels pending jobs when its generator is closed. Python 3.11's
+            # pool does not handle cancelled jobs when its workers exit, and then waits forever.
+            for future in futures:
                 yield future.result()
         except BrokenProcessPool as error:
-            held.close()
+            parent_end.close()
             raise InputError(
-                "a worker process was ended by force, for want of memory perhaps: try again with "
-                "one (toyband --workers 1, evaluate --set workers=1)"
+                "a worker process was killed, perhaps because memory ran out: try again with one "
+                "(toyband --workers 1, evaluate --set workers=1)"
             ) from error
         except BaseException:
-            held.close()
+            parent_end.close()
             raise
 
 
-def begin_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, which ends its workers, and end when it is gone.
+def initialize_loader_worker(_: int) -> None:
+    """Make a PyTorch data loader worker ignore SIGINT and exit with the main process.
 
-    It may go by force. What a worker had ready then lies in a pipe that nobody reads, and PyTorch's
-    own watch of the parent waits for ever to get it rid.
+    PyTorch's own check of the parent is not enough: after SIGKILL of the parent a worker still
+    waits to send its last batch through a pipe that is no longer read.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker was started by another process"
+    assert parent is not None, "a worker has a parent process"
     parent.join()
+    # Not sys.exit, which would end this thread only.
     os._exit(1)
 
 
-def _watch(pipe: Connection, begin: Callable[[], None] | None) -> None:
-    """End this worker when the other end of the pipe is closed."""
+def _initialize_worker(pipe: Connection, initialize: Callable[[], None] | None) -> None:
+    """Make this worker exit when the other end of the pipe is closed, then initialize it."""
 
-    def wait_and_end() -> None:
+    def exit_when_closed() -> None:
         pipe.poll(None)
         os._exit(1)
 
-    Thread(target=wait_and_end, daemon=True).start()
-    if begin is not None:
-        begin()
+    Thread(target=exit_when_closed, daemon=True).start()
+    if initialize is not None:
+        initialize()
 
 
 @contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    if current_thread() is not main_thread():  # only the main thread may say so
+def _sigint_ignored() -> Iterator[None]:
+    if current_thread() is not main_thread():  # Python sets signal handlers there only
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)

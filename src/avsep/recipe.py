@@ -1,7 +1,8 @@
-"""Settings of a run: TOML files, named in the package or given by path, checked field by field.
+"""Read recipes: TOML files with the settings of a run, checked field by field.
 
-A recipe says in `command` which avsep command it is for; the other entries are the settings of that
-command. `extends = "name"` takes another recipe and changes only what is written.
+A recipe is given by the name of one in the package or by path. Its entry `command` names the avsep
+command it is for; all other entries are settings of that command. `extends = "name"` starts from
+another recipe and changes only the settings written in the file.
 """
 
 import difflib
@@ -14,7 +15,7 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,22 +29,23 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 def load_recipe(
     name_or_path: str | Path, command: str, schema: type[Settings], overrides: Sequence[str] = ()
 ) -> Settings:
-    """The settings of a recipe, with overrides such as "mixing.num_sources=3" applied.
+    """Read the settings of a recipe and apply overrides such as "mixing.num_sources=3".
 
-    Raises InputError for an unknown recipe or field (with the nearest known name), a recipe of
-    another command, a value of the wrong kind, or a file that is not TOML.
+    Raises:
+        InputError: an unknown recipe or field (with the closest known name), a recipe of another
+            command, a value of the wrong type, or a file that is not TOML.
     """
     values = read_recipe(name_or_path)
-    found = values.pop("command", None)
-    if found != command:
-        use = (
-            f"is for `avsep {found}`, not for `avsep {command}`"
-            if found
-            else "does not say its command"
+    recipe_command = values.pop("command", None)
+    if recipe_command != command:
+        problem = (
+            f"is for `avsep {recipe_command}`, not for `avsep {command}`"
+            if recipe_command
+            else "has no entry `command`"
         )
         raise InputError(
-            f"recipe '{name_or_path}' {use}: write command = "
-            f'"{command}" at its top, or take one of: {", ".join(recipe_names(command)) or "none"}'
+            f"recipe '{name_or_path}' {problem}: write command = "
+            f'"{command}" at its top, or use one of: {", ".join(recipe_names(command)) or "none"}'
         )
     for override in overrides:
         _apply(values, override)
@@ -51,7 +53,7 @@ def load_recipe(
 
 
 def read_overrides(overrides: Sequence[str], schema: type[Settings]) -> Settings:
-    """Settings with overrides such as "num_sources=3" over their defaults; errors as above."""
+    """Apply overrides such as "num_sources=3" to the defaults; errors as in `load_recipe`."""
     values: dict[str, Any] = {}
     for override in overrides:
         _apply(values, override)
@@ -59,23 +61,28 @@ def read_overrides(overrides: Sequence[str], schema: type[Settings]) -> Settings
 
 
 def recipe_names(command: str | None = None) -> list[str]:
-    """Names of the recipes in the package, of one command or of all."""
+    """Return the names of the recipes in the package, for one command or all."""
     names = sorted(
         item.name.removesuffix(".toml") for item in _FOLDER.iterdir() if item.name.endswith(".toml")
     )
     return [name for name in names if command in (None, read_recipe(name).get("command"))]
 
 
-def read_recipe(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A recipe's entries as they stand in the file, over those of the recipe it extends.
+def read_recipe(name_or_path: str | Path, children: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read the entries of a recipe, merged over those of the recipe it extends.
 
-    A path that it extends counts from its own folder.
+    A path in `extends` is relative to the recipe's own folder.
+
+    Args:
+        children: the recipes that led here by `extends`, to detect a cycle.
     """
     source = str(name_or_path)
-    if source in seen:
-        raise InputError(f"recipes extend each other in a circle: {' -> '.join([*seen, source])}")
+    if source in children:
+        raise InputError(
+            f"recipes extend each other in a circle: {' -> '.join([*children, source])}"
+        )
     try:
-        values = tomllib.loads(_text(source))
+        values = tomllib.loads(_read_text(source))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe '{source}' is not TOML: {error}") from error
     base = values.pop("extends", None)
@@ -84,12 +91,13 @@ def read_recipe(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[st
     if not isinstance(base, str):
         raise InputError(f"recipe '{source}': extends must be a name or a path, given: {base!r}")
     if base.endswith(".toml"):
+        # Resolved, so that a cycle is found however its paths are written.
         base = str((Path(source).parent / base).resolve())
-    return _merge(read_recipe(base, (*seen, source)), values)
+    return _merge(read_recipe(base, (*children, source)), values)
 
 
 def write_recipe(settings: BaseModel, command: str) -> str:
-    """The settings as TOML that `load_recipe` reads back to equal settings; nothing left out."""
+    """Write all settings as TOML; `load_recipe` reads equal settings back."""
     lines = [f"command = {json.dumps(command)}"]
     lines += _toml_lines(settings.model_dump(mode="json", exclude_none=True), "")
     return "\n".join(lines) + "\n"
@@ -98,9 +106,14 @@ def write_recipe(settings: BaseModel, command: str) -> str:
 def check_settings(
     values: dict[str, Any], schema: type[Settings], where: str, kind: str = "setting"
 ) -> Settings:
-    """Values from outside as settings; the first thing wrong is told with its field.
+    """Build settings from user input; the first error is reported with its field.
 
-    `kind` is what an error calls a field.
+    Args:
+        where: the source of the values, for errors: a file or a command.
+        kind: the word for a field in errors.
+
+    Raises:
+        InputError: an unknown field or a value that does not fit, in one line.
     """
     try:
         return schema.model_validate(values)
@@ -108,29 +121,33 @@ def check_settings(
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "its settings"
         if first["type"] == "extra_forbidden":
-            known = list(_known_at(schema, first["loc"]))
-            near = difflib.get_close_matches(field, known, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            names = list(_known_fields(schema, first["loc"]))
+            matches = difflib.get_close_matches(field, names, n=1)
+            hint = f"did you mean '{matches[0]}'? " if matches else ""
             raise InputError(
-                f"{where}: unknown {kind} '{field}'; {hint}known: {', '.join(known)}"
+                f"{where}: unknown {kind} '{field}'; {hint}known: {', '.join(names)}"
             ) from error
+        # pydantic puts this before the message of a ValueError from a validator of ours.
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {field}: {message}; given: {first['input']!r}") from error
 
 
 def settings_group(annotation: object) -> type[BaseModel] | None:
-    """The settings that a field of this type holds, or may hold; none for a plain value.
+    """Return the settings class in a field's type, also in `Settings | None`; else None.
 
     >>> settings_group(BaseModel | None) is BaseModel, settings_group(int | None)
     (True, None)
     """
     kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    found = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
-    return found[0] if found else None
+    return next(filter(_is_settings, kinds), None)
 
 
-def _text(source: str) -> str:
-    """The text of a file, for a path that ends in .toml, or of a recipe of the package."""
+def _is_settings(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _read_text(source: str) -> str:
+    """Return the text of a file, if the source ends in .toml, or of a recipe in the package."""
     path = Path(source)
     if path.suffix == ".toml":
         if not path.is_file():
@@ -138,18 +155,19 @@ def _text(source: str) -> str:
                 f"recipe '{source}' is not a file; give a path or one of the names "
                 f"{', '.join(recipe_names())}"
             )
-        # Some editors begin a file with a byte order mark, which "utf-8-sig" leaves out.
+        # Some editors write a byte order mark, which "utf-8-sig" skips and TOML does not allow.
         return path.read_text(encoding="utf-8-sig")
     resource = _FOLDER / f"{source}.toml"
+    # A name with a slash could otherwise read any file of the disk as a recipe of the package.
     if path.name != source or not resource.is_file():
         raise unknown_name("recipe", source, recipe_names())
     return resource.read_text(encoding="utf-8")
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    """Write one "a.b=c" into nested values; c is read as TOML, and as text where it is not."""
+    """Set one "a.b=c" in nested values; c is parsed as TOML, or else taken as text."""
     name, equals, text = override.partition("=")
-    *groups, last = _parts_of(name) or [""]
+    *groups, last = _split_name(name) or [""]
     if not equals or not last:
         raise InputError(f"--set {override!r} must read name=value, such as mixing.num_sources=3")
     try:
@@ -163,10 +181,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _parts_of(name: str) -> list[str]:
-    """The parts of a dotted name, read as TOML's keys; none where it is no name.
+def _split_name(name: str) -> list[str]:
+    """Split a dotted name as TOML splits keys; an invalid name has no parts.
 
-    >>> _parts_of('weights."objects.encoder"'), _parts_of("a..b")
+    >>> _split_name('weights."objects.encoder"'), _split_name("a..b")
     (['weights', 'objects.encoder'], [])
     """
     try:
@@ -180,38 +198,40 @@ def _parts_of(name: str) -> list[str]:
     return parts
 
 
-def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the base with changes; nested groups are merged, lists are replaced."""
     merged = dict(base)
-    for name, value in change.items():
-        below = merged.get(name)
-        if isinstance(below, dict) and isinstance(value, dict):
-            value = _merge(below, value)
+    for name, value in changes.items():
+        base_value = merged.get(name)
+        if isinstance(base_value, dict) and isinstance(value, dict):
+            value = _merge(base_value, value)
         merged[name] = value
     return merged
 
 
-def _known_at(schema: type[BaseModel], place: Sequence[int | str]) -> Iterator[str]:
-    """The fields known at a place: all of them, or those of the items of a list that it is in."""
+def _known_fields(schema: type[BaseModel], location: Sequence[int | str]) -> Iterator[str]:
+    """Yield all field names, or within a list of settings (`takes.0.x`) those of its items."""
     group = ""
-    for part, index in pairwise(place):
+    for part, index in pairwise(location):
         if isinstance(part, str) and isinstance(index, int) and part in schema.model_fields:
-            items = get_args(schema.model_fields[part].annotation)
-            found = [one for one in items if isinstance(one, type) and issubclass(one, BaseModel)]
-            if found:
-                schema, group = found[0], f"{group}{part}.{index}."
-    yield from _fields(schema, group)
+            item_types = get_args(schema.model_fields[part].annotation)
+            item_settings = next(filter(_is_settings, item_types), None)
+            if item_settings is not None:
+                schema, group = item_settings, f"{group}{part}.{index}."
+    yield from _field_names(schema, group)
 
 
-def _fields(schema: type[BaseModel], group: str = "") -> Iterator[str]:
+def _field_names(schema: type[BaseModel], group: str = "") -> Iterator[str]:
     for name, field in schema.model_fields.items():
         inner = settings_group(field.annotation)
         if inner is None:
             yield f"{group}{name}"
         else:
-            yield from _fields(inner, f"{group}{name}.")
+            yield from _field_names(inner, f"{group}{name}.")
 
 
 def _toml_lines(values: dict[str, Any], group: str) -> Iterator[str]:
+    # Plain values first: after a [group] heading they would belong to that group.
     for name, value in values.items():
         if not isinstance(value, dict):
             yield f"{_toml_key(name)} = {_toml_value(value)}"
@@ -226,12 +246,12 @@ def _toml_key(name: str) -> str:
 
 
 def _toml_value(value: object) -> str:
-    """A value on one line: JSON's notation but for what TOML writes in another way."""
+    """Return a value as TOML on one line: as JSON, except where TOML differs."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_toml_key(k)} = {_toml_value(v)}' for k, v in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    # TOML knows no pairs of surrogates, and takes no bare DEL.
+        return str(value)  # "inf", "nan"; JSON writes "Infinity"
+    # ensure_ascii would write surrogate pairs, which TOML rejects, as it does a bare DEL.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

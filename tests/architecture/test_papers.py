@@ -1,4 +1,4 @@
-"""The pages on papers name code that exists, and list every departure."""
+"""Test the pages on papers: the code they name exists, and every departure is listed."""
 
 import importlib
 import importlib.util
@@ -19,7 +19,7 @@ NAMES = [
 def is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # what stands before the last dot is a class
+    except ModuleNotFoundError:  # the part before the last dot is a class
         return False
 
 
@@ -29,9 +29,9 @@ def test_what_a_page_names_exists(page: str, name: str) -> None:
     while not is_module(module):
         module, _, last = module.rpartition(".")
         parts.insert(0, last)
-    found = importlib.import_module(module)
+    item = importlib.import_module(module)
     for part in parts:
-        found = getattr(found, part)
+        item = getattr(item, part)
 
 
 def test_recipes_that_a_page_names_exist() -> None:

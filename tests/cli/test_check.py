@@ -1,4 +1,4 @@
-"""avsep check: the table, the exit code, and JSON with every name."""
+"""Test `avsep check`: the table, the exit code, and JSON with every name."""
 
 import json
 from pathlib import Path
@@ -81,6 +81,6 @@ def test_a_folder_of_clips(run, tmp_path: Path) -> None:
         "longest": 3.0,
         "total": 6.0,
     }
-    assert [one["items"][0]["name"] for one in report["findings"] if one["wrong"]] == [
+    assert [item["items"][0]["name"] for item in report["findings"] if item["wrong"]] == [
         "audio/violin/c.wav"
     ]

@@ -1,4 +1,4 @@
-"""The commands: what they print and write, exit codes, one clear line for bad input."""
+"""Test the commands: output, files, exit codes, and one-line errors for bad input."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_toyband_makes_clips_and_goes_on(run, tmp_path: Path) -> None:
     folder = tmp_path / "band"
     done = run("toyband", folder, "--clips", 2, "--seed", 1000, "--workers", 1, *SMALL)
     assert done.code == 0
-    assert f"2 clips in {folder}, seed 1000 (plays held-out notes)" in done.out
+    assert f"2 clips in {folder}, seed 1000 (held-out notes)" in done.out
     assert sorted(path.name for path in folder.glob("*.mp4")) == ["000001.mp4", "000002.mp4"]
     assert run("toyband", folder, "--clips", 2, "--seed", 1000, *SMALL).code == 0
     other = run("toyband", folder, "--clips", 2, "--seed", 1, *SMALL)
@@ -84,8 +84,8 @@ def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
     assert done.code == 0
     (clip,) = read_toyband(tmp_path / "band")
     stems = [soundfile.info(path) for path in (clip.sources[0].path, *clip.offscreen)]
-    assert all(one.channels == 2 for one in stems)
-    assert all(one.visible.azimuth_degrees for one in clip.sources)
+    assert all(stem.channels == 2 for stem in stems)
+    assert all(source.visible.azimuth_degrees for source in clip.sources)
     assert run("check", tmp_path / "band").code == 0
 
 
@@ -107,10 +107,10 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
         "ideal-ratio-mask",
         "ideal-binary-mask",
     ]
-    figures = {name: found["strict"] for name, found in results["separators"].items()}
-    assert all(f["num_pairs"] == 3 and f["num_left_out"] == 2 for f in figures.values())
-    # A mask of the truth beats the mixture by far, on any clip.
-    assert figures["ideal-ratio-mask"]["sdr_db"] > figures["mixture"]["sdr_db"] + 5
+    scores = {name: values["strict"] for name, values in results["separators"].items()}
+    assert all(s["num_pairs"] == 3 and s["num_left_out"] == 2 for s in scores.values())
+    # A mask computed from the true sources beats the mixture by far, on any clip.
+    assert scores["ideal-ratio-mask"]["sdr_db"] > scores["mixture"]["sdr_db"] + 5
     assert [clip["left_out"] is None for clip in results["clips"]] == [False, True, True]
     silent = results["clips"][1]["scores"]["mixture"]
     assert (
@@ -154,11 +154,11 @@ def test_a_reader_that_ends_early_is_no_fault(words: list[str]) -> None:
 
 
 def test_doctor(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    well = run("doctor")
-    assert well.code == 0 and "note bank" in well.out and "MISSING" not in well.out
+    passed = run("doctor")
+    assert passed.code == 0 and "note bank" in passed.out and "MISSING" not in passed.out
     monkeypatch.setattr("avsep.doctor.CODECS", ("libx264", "codec-of-tomorrow"))
-    ill = run("doctor", "--json")
-    found = {finding["name"]: finding for finding in json.loads(ill.out)["findings"]}
-    assert ill.code == 2 and not found["FFmpeg"]["well"]
-    assert "cannot write: codec-of-tomorrow" in found["FFmpeg"]["detail"]
-    assert "pip install" in found["FFmpeg"]["remedy"]
+    failed = run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(failed.out)["checks"]}
+    assert failed.code == 2 and not checks["FFmpeg"]["passed"]
+    assert "cannot write: codec-of-tomorrow" in checks["FFmpeg"]["detail"]
+    assert "pip install" in checks["FFmpeg"]["remedy"]

@@ -1,4 +1,4 @@
-"""What is printed: names as they are, JSON alone, nothing on stderr that is no terminal."""
+"""Test printing: names unchanged, JSON alone, no progress on a stderr that is no terminal."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from avsep.cli import console
-from avsep.cli.console import print_error, print_json, print_line, print_table, track, working
+from avsep.cli.console import print_error, print_json, print_line, print_table, spinner, track
 
 AWKWARD = ["[/b]", "[red]x", ":bell:", "a  b", r"C:\new", "http://x.y/z", "1.5e3", "ü🎻"]
 
@@ -105,8 +105,8 @@ def test_json_has_no_figure_that_is_none(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_progress_is_for_terminals_only(capsys: pytest.CaptureFixture[str]) -> None:
-    with working("making"):
-        assert list(track(iter("abc"), total=3, what="[/b] into :bell:")) == ["a", "b", "c"]
+    with spinner("making"):
+        assert list(track(iter("abc"), total=3, description="[/b] into :bell:")) == ["a", "b", "c"]
     captured = capsys.readouterr()
     assert not captured.out and not captured.err.strip()
 

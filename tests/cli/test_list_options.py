@@ -1,4 +1,4 @@
-"""Lists after one option name: every way of writing them gives the same values."""
+"""Test list options: every way of writing a list gives the same values."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from avsep.cli.options import ListCommand, expand_lists
 
 @pytest.fixture
 def app() -> typer.Typer:
-    """A command that prints what it was given."""
+    """A command that prints its arguments."""
     app = typer.Typer()
 
     def show(
@@ -53,12 +53,14 @@ def test_lists(app: typer.Typer, line: str, shown: str) -> None:
         ("--left a --rigth b", "No such option: --rigth"),
     ],
 )
-def test_wrong_usage_is_told_as_ever(app: typer.Typer, line: str, message: str) -> None:
+def test_wrong_usage_is_an_error_as_without_lists(
+    app: typer.Typer, line: str, message: str
+) -> None:
     result = CliRunner().invoke(app, line.split())
     assert result.exit_code == 2
     assert message in result.output
 
 
 def test_what_is_no_list_stays() -> None:
-    given = ["--fast", "a", "--to", "--", "b", "c"]
-    assert expand_lists(given, {"--to"}) == given
+    words = ["--fast", "a", "--to", "--", "b", "c"]
+    assert expand_lists(words, {"--to"}) == words

@@ -1,4 +1,4 @@
-"""avsep motion: features for the clips that lack them, and a line for whatever fails."""
+"""Test `avsep motion`: features for clips without them, and a line for each failure."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def test_it_goes_on_where_it_was(run: Callable, place: Path, i3d_file: Path) -> 
     (place / "solos" / "frames" / "violin" / "c" / "000001.png").write_bytes(b"broken")
     first = run("motion", "solos", "--weights", i3d_file)
     assert first.code == 2
-    assert first.out == "motion features of 1 clips written into solos; 1 had theirs\n"
+    assert first.out == "motion features of 1 clips written into solos; 1 clips had them already\n"
     assert first.err.startswith("avsep: clip 'violin/c': cannot read the picture 'solos/frames/vio")
     assert first.err.count("\n") == 1
     assert files[0].read_bytes() == before and not files[2].exists()
@@ -49,7 +49,7 @@ def test_it_goes_on_where_it_was(run: Callable, place: Path, i3d_file: Path) -> 
     }
     assert files[1].stat().st_mtime_ns == made
     third = run("motion", "solos", "--weights", i3d_file)
-    assert third.out == "motion features of 0 clips written into solos; 3 had theirs\n"
+    assert third.out == "motion features of 0 clips written into solos; 3 clips had them already\n"
 
 
 @pytest.mark.parametrize(

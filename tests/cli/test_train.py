@@ -1,3 +1,5 @@
+"""Test `avsep train`: runs, resuming, dry runs, one-line errors, and no process left behind."""
+
 import hashlib
 import shutil
 import signal
@@ -40,7 +42,7 @@ def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: 
     assert "3 clips to train on (6 sources), 3 to validate with" in done.out
     assert "4 steps of 2 mixtures" in done.out
     assert f"best model: {tmp_path / 'run' / 'model.safetensors'}" in done.out
-    assert "step 4: SDR " in done.err and "from the picture" in done.err
+    assert "step 4: SDR " in done.err and "dB label predicted" in done.err
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert len(model.settings.categories) == 16
     facts = read_card(tmp_path / "run" / "model.safetensors").metadata

@@ -1,4 +1,4 @@
-"""What every command promises: help that teaches, JSON and nothing else, one line for errors."""
+"""Test every command: help with examples, JSON and nothing else, one-line errors."""
 
 import json
 import re
@@ -71,6 +71,7 @@ def test_help_teaches(name: str, run: Callable) -> None:
     done = run(name, "--help")
     assert done.code == 0 and not done.err
     assert f"Usage: avsep {name}" in done.out
+    COMMANDS[name].get_help(COMMANDS[name].make_context(name, [], resilient_parsing=True))
     for parameter in COMMANDS[name].params:
         if parameter.name != "help":
             assert getattr(parameter, "help", None), f"{parameter.name} is not explained"

@@ -1,4 +1,4 @@
-"""The command line: one file a command, each parses, calls and prints; no logic lives here."""
+"""The command line: one file per command, which parses arguments, calls avsep and prints."""
 
 import io
 import os
@@ -13,19 +13,19 @@ from avsep.cli.check import check
 from avsep.cli.console import print_error, print_line
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
-from avsep.cli.evaluate import evaluate
+from avsep.cli.evaluate import EvaluateCommand, evaluate
 from avsep.cli.listen import listen
 from avsep.cli.models import models
 from avsep.cli.motion import motion
 from avsep.cli.options import ListCommand
-from avsep.cli.score import score
-from avsep.cli.separate import separate
+from avsep.cli.score import ScoreCommand, score
+from avsep.cli.separate import SeparateCommand, separate
 from avsep.cli.toyband import toyband
 from avsep.cli.train import train
 from avsep.errors import InputError
 
-# 128 and the number of SIGPIPE, by which other programs are ended.
-_PIPE_IS_BROKEN = 141
+# 128 + SIGPIPE (13), the exit status that a shell reports for programs ended by that signal.
+_BROKEN_PIPE_STATUS = 141
 
 app = typer.Typer(
     name="avsep",
@@ -35,10 +35,18 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, separate, toyband, motion, train, evaluate, models, doctor):
-    app.command()(command)
-for command in (score, check, listen):
-    app.command(cls=ListCommand)(command)
+# In the order of `avsep --help`: first what a new user tries, last what is for bug reports.
+app.command()(demo)
+app.command(cls=SeparateCommand)(separate)
+app.command()(toyband)
+app.command()(motion)
+app.command()(train)
+app.command(cls=EvaluateCommand)(evaluate)
+app.command(cls=ScoreCommand)(score)
+app.command(cls=ListCommand)(check)
+app.command(cls=ListCommand)(listen)
+app.command()(models)
+app.command()(doctor)
 
 
 @app.callback()
@@ -47,19 +55,19 @@ def version(
         bool, typer.Option("--version", help="Print the version.", is_eager=True)
     ] = False,
 ) -> None:
-    """Separate the sound of every visible object in a video, and score whoever does."""
+    """Separate the sound of every visible object in a video, and evaluate separation models."""
     if show:
         print_line(avsep.__version__)
         raise typer.Exit
 
 
 def main() -> None:
-    """Run a command: exit 0 when all went well, 2 for bad input, 1 for a fault of ours.
+    """Run a command: exit 0 on success, 2 for bad input, 1 for an error in avsep itself.
 
-    Where what reads the output ends before (`| head`), it ends without a word too, with 141 as
-    other programs do.
+    If the reader of the output ends first (`| head`), it exits silently with 141, as other
+    programs do.
     """
-    # A name of a file that the terminal has no letters for is written with escapes.
+    # File names that the terminal's encoding cannot write are printed with escapes.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -68,12 +76,13 @@ def main() -> None:
         try:
             _run()
         finally:
-            sys.stdout.flush()  # what is left of the answer; at the very end it would be too late
+            # Python flushes again at exit, where a broken pipe can no longer be caught.
+            sys.stdout.flush()
     except BrokenPipeError:
         _exit_on_broken_pipe()
-    except SystemExit as end:
-        # What prints has caught it before us, and wants to exit with 1.
-        if isinstance(end.__context__, BrokenPipeError):
+    except SystemExit as error:
+        # typer and rich catch a broken pipe themselves and exit with 1.
+        if isinstance(error.__context__, BrokenPipeError):
             _exit_on_broken_pipe()
         raise
 
@@ -85,18 +94,18 @@ def _run() -> None:
         print_error(str(error))
         sys.exit(2)
     except OSError as error:
-        # Of the machine, not of ours: a full disk, no rights, a name that is too long.
+        # Conditions of the machine: a full disk, missing rights, a file name that is too long.
         print_error(f"{error.strerror}: '{error.filename}'" if error.filename else str(error))
         sys.exit(2)
 
 
 def _exit_on_broken_pipe() -> NoReturn:
-    """End when nobody reads what is printed, and let nothing more be written there."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    sys.exit(_PIPE_IS_BROKEN)
+    """Exit after a broken pipe, with stdout redirected so that nothing more is written to it."""
+    null_file = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_file, sys.stdout.fileno())
+    sys.exit(_BROKEN_PIPE_STATUS)
 
 
 def _on_sigterm(number: int, _: object) -> NoReturn:
-    """End in order when asked to: half files are removed, and worker processes are not left."""
+    """Exit on SIGTERM through SystemExit: partial files are removed and workers are ended."""
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""avsep check: find faults of a data set or its lists before training and evaluation."""
+"""The command `avsep check`: find errors in a data set or its split lists before using them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,22 +18,27 @@ def check(
     ],
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="OTHER...", help="Others of these, whose videos must not leak."),
+        typer.Option(
+            metavar="OTHER...",
+            help="Other folders or lists, which must not train on the test videos of DATA, nor the "
+            "reverse: `--against splits/music21 splits/ave`.",
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything, every name included, as JSON.")
+        bool,
+        typer.Option("--json", help="Print the full report, with every name, as JSON."),
     ] = False,
 ) -> None:
-    """Find leaks between lists, and missing, damaged, silent or empty files.
+    """Check data for train-test leaks and for missing, broken, silent or empty files.
 
-    Published lists are read as they are: csv of iQuery, CCoL, DAVIS and LAVSS, pairs, AVE's
-    annotations and orders, FAIR-Play's h5 and txt, MUSIC's json. The name of a list contains its
-    role (train, val or test) and, before it, its set (`davis_train.csv`). A video in two of train,
-    val and test of one set is wrong, and so is one that is held out in DATA and trained on in
-    OTHER, or the other way round.
+    Lists are read in their published formats: csv of iQuery, CCoL, DAVIS and LAVSS, pair files,
+    AVE's annotations and orders, FAIR-Play's h5 and txt, MUSIC's json. The file name gives a list's
+    role (train, val or test) and, before it, its data set (`davis_train.csv`). A video in two of
+    train, val and test of one data set is an error, and so is a test video of DATA in the training
+    list of OTHER, or the reverse.
 
-    In a folder of clips every file is read. The exit code is 2 if anything is wrong; notes, such
-    as repeated pairs or short clips, leave it 0.
+    In folders with sounds and pictures every file is read. The exit code is 2 if there is an error;
+    notes, such as repeated pairs or short clips, are not errors.
 
     Example: `avsep check splits/music --against splits/music21`
     """

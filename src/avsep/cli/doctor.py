@@ -1,4 +1,4 @@
-"""avsep doctor: what this machine has, what is missing, what to type."""
+"""The command `avsep doctor`: report missing packages, codecs and files of this machine."""
 
 from typing import Annotated
 
@@ -8,21 +8,21 @@ from avsep.cli.console import print_json, print_line
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="To paste into a report.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, to paste into a bug report.")
+    ] = False,
 ) -> None:
-    """Look at this machine: packages, device, codecs, shipped files. Exit 2 when one is missing."""
-    from avsep.doctor import as_json as findings_as_json
-    from avsep.doctor import examine
+    """Check packages, device, codecs and shipped files. Exit with 2 if something is missing."""
+    from avsep.doctor import as_json as checks_as_json
+    from avsep.doctor import check_machine
 
-    findings = examine()
+    checks = check_machine()
     if as_json:
-        print_json(findings_as_json(findings))
+        print_json(checks_as_json(checks))
     else:
-        for finding in findings:
-            print_line(
-                f"{'ok     ' if finding.well else 'MISSING'} {finding.name}: {finding.detail}"
-            )
-            if finding.remedy:
-                print_line(f"        {finding.remedy}")
-    if not all(finding.well for finding in findings):
+        for check in checks:
+            print_line(f"{'ok     ' if check.passed else 'MISSING'} {check.name}: {check.detail}")
+            if check.remedy:
+                print_line(f"        {check.remedy}")
+    if not all(check.passed for check in checks):
         raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""avsep evaluate: baselines, ceilings and separators over a data set."""
+"""The command `avsep evaluate`: score models, baselines and ceilings on a data set."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsep.cli.console import print_json, print_line, print_table, track, working
-from avsep.cli.options import Device, Labels, Pairs
+from avsep.cli.console import print_json, print_line, print_table, spinner, track
+from avsep.cli.options import Device, HelpCommand, Labels, OptionHelp, Pairs
 
 if TYPE_CHECKING:
     from avsep.evaluation.benchmark import Evaluation
@@ -19,56 +19,65 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME]...",
-        help="Models of `avsep models`, checkpoint files. Baselines stand beside in any case.",
+        help="Names from `avsep models` or checkpoint files. Baselines are always scored too.",
     ),
 ]
-Data = Annotated[Path, typer.Option(metavar="DIR", help="A folder of clips, of any data set.")]
+Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder of clips, of any data set.")]
 Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
         "-o",
-        help="Folder for results.json, .csv and .html, tables.md and .tex. A run that was stopped "
-        "goes on there when the same command is given again.",
+        help="Folder for results.json, .csv and .html, tables.md and .tex. The same command "
+        "resumes a stopped run there.",
     ),
 ]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Mixing of solos: num_sources=3, same_category_probability=1, rule=sum. More columns: "
-        "metrics=si-sdr,sdri (sa-sdr, spectral, pesq, clap, ...; of two ears ild-error, itd-error, "
-        "sdr-left, ...). channels=2, mirrored=true, figure_pairs=NAME, workers=1.",
-    ),
-]
-CueTrials = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Change what models see: all (nothing), no-motion, swapped, "
-        "swapped-boxes, wrong, blurred, hidden, word (no picture, for models that know words). "
-        "Several: a row each."
-    ),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        min=1, metavar="N", help="Only the first N mixtures; of solos N are drawn instead of 256."
-    ),
-]
+# The help of --set, --cues and --limit is written by EvaluateCommand.
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE")]
+CueAblations = Annotated[list[str] | None, typer.Option("--cues")]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N")]
 Seed = Annotated[
-    int, typer.Option(min=0, help="For pairs that are drawn and separators that sample.")
+    int, typer.Option(min=0, help="Random seed of drawn mixtures and of generative models.")
 ]
 Figures = Annotated[
     int,
     typer.Option(
         min=0,
         metavar="N",
-        help="Draw N mixtures as papers do, spread from the first model's best to its worst, into "
-        "figures of the folder.",
+        help="Number of mixtures to draw as papers do, spread from the first model's best to its "
+        "worst, into OUT/figures.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead of tables.")]
+
+
+class EvaluateCommand(HelpCommand):
+    """The command with the names of its settings, metrics and cue ablations."""
+
+    def option_help(self) -> dict[str, OptionHelp]:
+        """Return the help of the options that take names."""
+        from avsep.evaluation.cue_ablations import CUE_ABLATIONS
+        from avsep.evaluation.metrics.registry import METRICS
+        from avsep.evaluation.mixtures import DEFAULT_DRAWN
+        from avsep.evaluation.run import EvaluationSettings
+
+        return {
+            "overrides": OptionHelp(
+                f"Change a setting: `--set num_sources=3`. Settings: "
+                f"{', '.join(EvaluationSettings.model_fields)}. Metrics, as in "
+                f"`--set metrics=si-sdr,sdri`: {', '.join(METRICS)}."
+            ),
+            "cues": OptionHelp(
+                "Change the visual input, to measure what a model depends on: `--cues swapped`. "
+                f"Names: {', '.join(CUE_ABLATIONS)} (see docs/evaluation.md). Repeat for a row "
+                "each.",
+                default=["all"],
+            ),
+            "limit": OptionHelp(
+                "Score only the first N mixtures. Of solos, the number of pairs to draw; default "
+                f"{DEFAULT_DRAWN}."
+            ),
+        }
 
 
 def evaluate(
@@ -78,21 +87,22 @@ def evaluate(
     pairs: Pairs = None,
     overrides: Overrides = None,
     labels: Labels = "both",
-    cues: CueTrials = None,
+    cues: CueAblations = None,
     limit: Limit = None,
     seed: Seed = 0,
     device: Device = "auto",
     figures: Figures = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Separate every mixture and print SDR, SIR and SAR in dB, higher is better, with intervals.
+    """Separate every mixture and print SDR, SIR and SAR in dB (higher is better).
 
-    A clip is a mixture of its own sources; of a folder of solos, pairs are mixed. The window is
-    the middle one of the separator's own length, 5.94 seconds at 11025 Hz unless a model says
-    otherwise, as the field's papers test. `strict` is the mean over mixtures and counts a silent
-    estimate as -30 dB; `legacy` counts as the released codes do, which leave it out. What was left
-    out is told, with the reason. ± is half a 95 % interval, from resampled videos. The mixture and
-    NMF-MFCC are the floor, ideal masks the ceiling. The same seed gives the same files to the byte.
+    Each clip is a mixture of its own sources; of a folder of solos, pairs are drawn and mixed. The
+    middle window of each mixture is scored, at the model's length (5.94 s at 11025 Hz unless the
+    model has another), as in the papers. `strict` is the mean over mixtures and counts a silent
+    estimate as -30 dB; `legacy` leaves it out, as the released codes do. Mixtures that cannot be
+    scored are counted with the reason. ± is half a 95 % bootstrap interval over videos. The mixture
+    and NMF-MFCC are lower bounds, ideal masks upper bounds. The same seed gives the same files, to
+    the byte.
 
     Example: `avsep evaluate dgfnet-mini --data band -o out/scores`
 
@@ -105,12 +115,13 @@ def evaluate(
     from avsep.evaluation.mixtures import choose_mixtures
     from avsep.evaluation.results.qualitative import choose_figures
     from avsep.evaluation.results.result_tables import tables_of
-    from avsep.evaluation.results.writing import as_json as all_of
+    from avsep.evaluation.results.writing import as_json as results_json
     from avsep.evaluation.results.writing import write_results
     from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, open_score_log, score_all
     from avsep.recipe import read_overrides
 
     settings = read_overrides(overrides or [], EvaluationSettings)
+    # An unknown metric is an error before the data set is read, which can take minutes.
     choose_metrics(settings.metrics)
     clips = open_dataset(data)
     chosen = choose_mixtures(clips, pairs=pairs, limit=limit, settings=settings, seed=seed)
@@ -125,25 +136,28 @@ def evaluate(
         num_channels=settings.channels,
         mirrored=settings.mirrored,
     )
-    drawn = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
+    figure_choice = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
-    with open_score_log(out, config) as journal:
-        scored = score_all(config, methods, settings.workers, journal)
-        done = tuple(track(scored, total=len(config.mixtures), what=f"{chosen.unit} scored"))
-    evaluation = Evaluation(methods, done, seed, chosen.warnings, config.metrics)
+    with open_score_log(out, config) as score_log:
+        scores = score_all(config, methods, settings.workers, score_log)
+        results = tuple(track(scores, len(config.mixtures), f"{chosen.unit} scored"))
+    evaluation = Evaluation(methods, results, seed, chosen.warnings, config.metrics)
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
-        _draw(evaluation, config, drawn, out, data_name)
+        _write_figures(evaluation, config, figure_choice, out, data_name)
     if as_json:
-        print_json(all_of(evaluation, data_name))
+        print_json(results_json(evaluation, data_name))
         return
-    _show(tables_of(evaluation, f"{len(done)} {chosen.unit} of {data}"), chosen.warnings)
+    title = f"{len(results)} {chosen.unit} of {data}"
+    _print_tables(tables_of(evaluation, title), chosen.warnings)
     if out is not None:
-        print_line(f"written into {out}: results.html to look and listen, the tables, every figure")
+        print_line(
+            f"written into {out}: results.html to look at and listen to, tables, every score"
+        )
 
 
-def _draw(
+def _write_figures(
     evaluation: "Evaluation",
     config: "EvaluationConfig",
     choice: "FigureChoice",
@@ -153,15 +167,15 @@ def _draw(
     from avsep.evaluation.results.qualitative import figures_of
     from avsep.evaluation.results.results_page import write_results_page
 
-    with working("drawing the best and the worst"):
+    with spinner("drawing the best and the worst mixtures"):
         write_results_page(evaluation, config.mixtures, folder, data_name, config.device)
         figures_of(evaluation, config.mixtures, choice, folder / "figures", config.device)
 
 
-def _show(tables: Iterable["Table"], warnings: Iterable[str]) -> None:
+def _print_tables(tables: Iterable["Table"], warnings: Iterable[str]) -> None:
     for table in tables:
         print_table(table.title, list(table.head), [list(row) for row in table.rows])
-        for remark in table.warnings:
-            print_line(remark)
-    for remark in warnings:
-        print_line(remark)
+        for warning in table.warnings:
+            print_line(warning)
+    for warning in warnings:
+        print_line(warning)

@@ -1,37 +1,46 @@
-"""avsep listen: a listening test of two separators, and its votes counted."""
+"""The command `avsep listen`: make a listening test of two methods, or count its votes."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from avsep.cli.console import print_json, print_line, print_table, working
+from avsep.cli.console import print_json, print_line, print_table, spinner
 from avsep.cli.options import Device, Labels, Pairs
 from avsep.errors import InputError
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Two separators, as `avsep evaluate` takes them."),
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Two methods: names from `avsep models` or checkpoint files.",
+    ),
 ]
-Data = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="A folder of clips, of any data set.")
-]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of clips, of any data set.")]
 Page = Annotated[
     Path,
-    typer.Option("--out", "-o", metavar="FILE", help="The page; its key is written beside it."),
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="The page to write; its key is written beside it."
+    ),
 ]
 PairsCount = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Mixtures, each with a trial for every source.")
+    int, typer.Option(min=1, metavar="N", help="Number of mixtures; each source is one trial.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of mixtures, their order, and who is A.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Random seed of the mixtures, their order and which one is A.")
+]
 Tally = Annotated[
     list[Path] | None,
-    typer.Option(metavar="FILE...", help="Count these votes instead; needs --key."),
+    typer.Option(
+        metavar="FILE...", help="Count these votes instead of making a test; needs --key."
+    ),
 ]
 Key = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The key of the test whose votes these are.")
+    Path | None, typer.Option(metavar="FILE", help="Key file of the test, for --tally.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the files written, or the tally, as JSON.")
+]
 
 
 def listen(
@@ -47,12 +56,12 @@ def listen(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a listening test of two separators as one page, or count the votes of one.
+    """Make a listening test of two methods as one HTML page, or count the votes of one.
 
-    For each trial listeners hear the true sound, see the frame with the object marked, and say
-    which of two results is closer, as in section 4.3 of DAVIS. Which separator is A is drawn from
-    the seed, and written into a key file that stays with you: listen.html has listen-key.json. The
-    page is one file to send; it saves votes as a file that comes back to you.
+    In each trial listeners hear the true sound, see the frame with the object marked, and choose
+    the closer of two results, as in section 4.3 of the DAVIS paper. The seed decides which method
+    is A; this is written to a key file for the organiser: listen.html has listen-key.json. Send the
+    page to the listeners; it saves their votes as a file that they send back.
 
     Example: `avsep listen dgfnet-mini ideal-ratio-mask --data band -o listen.html`
 
@@ -61,10 +70,10 @@ def listen(
     if tally:
         if key is None:
             raise InputError("votes are counted with the key of their test: add --key FILE")
-        _count(tally, key, as_json)
+        _count_votes(tally, key, as_json)
         return
     if key is not None:
-        raise InputError("--key goes with --tally: give the files of votes, --tally FILE...")
+        raise InputError("--key goes with --tally: add the files of votes, --tally FILE...")
     if data is None:
         raise InputError(
             "a listening test needs mixtures: add --data DIR, or count votes with --tally FILE..."
@@ -77,31 +86,32 @@ def listen(
     from avsep.evaluation.methods import find_methods
     from avsep.evaluation.mixtures import choose_mixtures
 
-    place = find_device(device)
+    torch_device = find_device(device)
     chosen = choose_mixtures(open_dataset(data), pairs=pairs, seed=seed)
-    methods = find_methods(names or [], labels, ["all"], place, with_baselines=False)
+    # Ceilings and floors would be rated too: a test compares exactly the two methods named.
+    methods = find_methods(names or [], labels, ["all"], torch_device, with_baselines=False)
     reader, data_name = ClipReader(chosen.mixtures), data.resolve().name
-    with working("asking both separators"):
-        test = make_listening_test(methods, reader, data_name, pairs_count, seed, place)
+    with spinner("separating with both methods"):
+        test = make_listening_test(methods, reader, data_name, pairs_count, seed, torch_device)
     key_path = write_listening_test(test, out)
     if as_json:
         files = {"page": str(out), "key": str(key_path)}
         print_json({"test": test.key.test, "num_trials": len(test.trials), **files})
         return
     print_line(
-        f"{len(test.trials)} trials in {out}; {key_path} says which is which, keep it to yourself"
+        f"{len(test.trials)} trials in {out}; {key_path} names the methods, keep it to yourself"
     )
 
 
-def _count(files: list[Path], key: Path, as_json: bool) -> None:
+def _count_votes(files: list[Path], key: Path, as_json: bool) -> None:
     from avsep.evaluation.listening.votes import tally_files, tally_table
 
     result = tally_files(files, key)
     if as_json:
         print_json(result.as_json())
         return
-    head, rows, warnings = tally_table(result)
+    head, rows, notes = tally_table(result)
     first, second = result.separators
     print_table(f"{first} preferred to {second}", head, rows)
-    for remark in warnings:
-        print_line(remark)
+    for note in notes:
+        print_line(note)

@@ -1,4 +1,4 @@
-"""avsep models: what can be named where a model is asked for."""
+"""The command `avsep models`: list models, baselines and ceilings by name."""
 
 from typing import Annotated
 
@@ -8,13 +8,13 @@ from avsep.cli.console import print_json, print_line, print_table
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List every separator: shipped weights, systems to train, baselines and ceilings.
+    """List shipped weights, trainable systems, baselines and ceilings.
 
-    Shipped weights and baselines can be given to `avsep evaluate` by name, shipped weights to
-    `avsep separate`. Systems are the papers' networks, which `avsep train` trains; their numbers of
-    parameters are those at the paper's size.
+    `avsep evaluate` and `avsep listen` take shipped weights and baselines by name, `avsep separate`
+    takes shipped weights. Systems are the networks of the papers, for `avsep train`; the number of
+    parameters is that of the paper's size.
     """
     from avsep.evaluation.model_info import list_models
 
@@ -25,24 +25,24 @@ def models(
     shipped = [entry for entry in entries if entry.kind == "weights"]
     print_table(
         "Shipped weights",
-        ["name", "what it is", "MB", "measured"],
+        ["name", "description", "MB", "measured"],
         (
             [
                 entry.name,
                 entry.what,
                 f"{entry.megabytes:.1f}",
-                "; ".join(_figure(*item) for item in (entry.measured or {}).items()),
+                "; ".join(_score(*item) for item in (entry.measured or {}).items()),
             ]
             for entry in shipped
         ),
     )
     for entry in shipped:
-        words = ", ".join(entry.categories or ()) or "none, it goes by pictures and places alone"
-        print_line(f"Categories of {entry.name}: {words}")
+        categories = ", ".join(entry.categories or ()) or "none, uses crops and boxes only"
+        print_line(f"Categories of {entry.name}: {categories}")
     systems = [entry for entry in entries if entry.kind == "system"]
     print_table(
         "Systems, at the size of their papers",
-        ["name", "what it is", "trained, millions", "frozen"],
+        ["name", "description", "trained parameters, millions", "frozen"],
         (
             [entry.name, entry.what, _millions(entry.num_trained), _millions(entry.num_frozen)]
             for entry in systems
@@ -53,13 +53,13 @@ def models(
             print_line(f"{entry.name}: {entry.missing}")
     print_table(
         "Baselines and ceilings",
-        ["name", "what it is"],
+        ["name", "description"],
         ([entry.name, entry.what] for entry in entries if entry.kind == "baseline"),
     )
 
 
-def _figure(what: str, value: object) -> str:
-    return f"{what} {value:.2f}" if isinstance(value, float) else f"{what} {value}"
+def _score(name: str, value: object) -> str:
+    return f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _millions(count: int | None) -> str:

@@ -1,4 +1,4 @@
-"""`avsep score`: how good separated files are, against the true ones."""
+"""The command `avsep score`: score separated files against their references."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,67 +7,80 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avsep.cli.console import print_error, print_json, print_table, track
+from avsep.cli.options import ListCommand, OptionHelp
 
 if TYPE_CHECKING:
     from avsep.evaluation.stems.score_tables import Table
 
-# Of many songs; --json has them all.
-_MOST_REMARKS = 8
+# A folder of songs can give a warning for each; more than this would hide the table.
+_MAX_WARNINGS = 8
 
 
 References = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE...|DIR",
-        help="The true sources, a sound or video file each; or a folder of them, or of songs.",
+        help="True sources: one sound or video file each, a folder of them, or a folder of songs.",
     ),
 ]
-Separated = Annotated[
+Estimates = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE...|DIR...",
-        help="The separated files, in the order of the sources; or a folder a tool.",
+        help="Separated files in the order of the references, or one folder for each tool.",
     ),
 ]
 Mixture = Annotated[
     Path | None,
-    typer.Option(metavar="FILE|DIR", help="What was separated: adds SDRi and SI-SDRi."),
+    typer.Option(metavar="FILE|DIR", help="The mixture that was separated: adds SDRi and SI-SDRi."),
 ]
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME...",
-        help="More columns: si-sdr, si-sir, si-sar, sdri, si-sdri, sa-sdr, "
-        "sdr-left, sir-left, sdr-right, sir-right, ild-error, itd-error, "
-        "spectral, pesq, clap; fad for folders.",
-    ),
-]
+# The help of --metric is written by ScoreCommand.
+Metrics = Annotated[list[str] | None, typer.Option(metavar="NAME...")]
 Frames = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", help="SDR, SIR, SAR as medians over frames of so long."),
+    typer.Option(
+        metavar="SECONDS",
+        help="Score frames of this length and print medians: `--frames 1`. Default: whole files.",
+    ),
 ]
 Hop = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", help="From one frame to the next. Default: as --frames."),
+    typer.Option(metavar="SECONDS", help="Time between frame starts. Default: that of --frames."),
 ]
 Permute = Annotated[
-    bool, typer.Option("--permute", help="Find the order of the estimates by best mean SIR.")
+    bool,
+    typer.Option("--permute", help="Find the order of the estimates with the best mean SIR."),
 ]
 Image = Annotated[
-    bool, typer.Option("--image", help="BSS Eval of images: all channels together, with ISR.")
+    bool,
+    typer.Option("--image", help="BSS Eval for source images: channels jointly, with ISR."),
 ]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FILE", help="Write the scores to this .json or .csv."),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON; a figure that is infinite is null.")
+    bool, typer.Option("--json", help="Print the scores as JSON; infinite ones are null.")
 ]
+
+
+class ScoreCommand(ListCommand):
+    """The command with the names of the metrics."""
+
+    def option_help(self) -> dict[str, OptionHelp]:
+        """Return the help of --metric."""
+        from avsep.evaluation.metrics.registry import METRICS, SET_METRICS
+
+        text = (
+            f"Metrics beside SDR, SIR and SAR, a column each: `--metric si-sdr pesq`. Names: "
+            f"{', '.join(METRICS)}; for folders also {', '.join(SET_METRICS)}."
+        )
+        return {"metric": OptionHelp(text)}
 
 
 def score(
     reference: References = None,
-    estimate: Separated = None,
+    estimate: Estimates = None,
     permute: Permute = False,
     mixture: Mixture = None,
     metric: Metrics = None,
@@ -77,19 +90,18 @@ def score(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Score separated files against the true ones: SDR, SIR and SAR in dB, higher is better.
+    """Score separated files against their references: SDR, SIR, SAR in dB (higher is better).
 
-    The figures are those of BSS Eval v3 (filters of 512 taps), as in the papers of the field. SDR
-    is the source against all else in its estimate, SIR against the other sources, SAR all sources
-    against what comes from none of them.
+    The scores are those of BSS Eval v3 (filters of 512 taps), as in the papers of the field. SDR
+    compares the source with all errors of its estimate, SIR with the other sources in it, and SAR
+    compares all sources with the rest, the artifacts.
 
-    All files need one sampling rate and one number of channels. Longer ones are cut to the
-    shortest, and a line says so. Each channel of stereo files is scored by itself, then their mean
-    is taken.
+    All files must have one sampling rate and one number of channels. Longer files are cut to the
+    shortest, with a warning. The channels of stereo files are scored separately and averaged.
 
-    Of folders the files of one name belong together (`violin.flac` and `01-violin.wav`); what else
-    is in a folder of estimates is not scored. Several folders of estimates are compared. Where the
-    folders hold a folder a song, mean and median over the songs are printed.
+    In folders, files are matched by name (`violin.flac` and `01-violin.wav`); other files in a
+    folder of estimates are ignored. Several folders of estimates are compared. If the folders hold
+    one folder per song, mean and median over songs are printed.
 
     Example: `avsep score --reference violin.wav piano.wav --estimate 01-violin.wav 02-piano.wav`
 
@@ -101,34 +113,36 @@ def score(
     from avsep.evaluation.stems.stem_folders import are_folders, match_folders
 
     settings = FileScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
+    # A wrong suffix or folder is an error before minutes of scoring.
     if out is not None:
         score_tables.check_output(out)
     references, estimates = reference or [], estimate or []
     if are_folders(references, estimates):
         songs = match_folders(references, estimates, mixture)
-        scored = score_songs(songs, settings)
-        done = tuple(track(scored, total=len(songs), what="songs scored"))
-        answer, rows = score_tables.folder_json(done), score_tables.folder_rows(done)
-        tables, warnings = score_tables.folder_tables(done), score_tables.folder_warnings(done)
+        scores_by_song = score_songs(songs, settings)
+        results = tuple(track(scores_by_song, len(songs), "songs scored"))
+        values, rows = score_tables.folder_json(results), score_tables.folder_rows(results)
+        tables, warnings = (
+            score_tables.folder_tables(results),
+            score_tables.folder_warnings(results),
+        )
     else:
         scores = score_files(references, estimates, settings)
-        answer, rows = score_tables.file_json(scores), score_tables.file_rows(scores)
+        values, rows = score_tables.file_json(scores), score_tables.file_rows(scores)
         tables, warnings = [score_tables.file_table(scores)], list(scores.warnings)
     if out is not None:
-        score_tables.write_scores(out, answer, rows)
+        score_tables.write_scores(out, values, rows)
     if as_json:
-        print_json(answer)
+        print_json(values)
         return
-    _show(tables, warnings)
+    _print_tables(tables, warnings)
 
 
-def _show(tables: Iterable["Table"], warnings: Sequence[str]) -> None:
-    """Remarks on stderr, the tables on stdout."""
-    for remark in warnings[:_MOST_REMARKS]:
-        print_error(remark)
-    if len(warnings) > _MOST_REMARKS:
-        print_error(
-            f"and {len(warnings) - _MOST_REMARKS} more remarks of this kind; --json has all"
-        )
+def _print_tables(tables: Iterable["Table"], warnings: Sequence[str]) -> None:
+    """Print the warnings to stderr and the tables to stdout."""
+    for warning in warnings[:_MAX_WARNINGS]:
+        print_error(warning)
+    if len(warnings) > _MAX_WARNINGS:
+        print_error(f"and {len(warnings) - _MAX_WARNINGS} more warnings of this kind; see --json")
     for title, head, rows in tables:
         print_table(title, head, rows)

@@ -1,113 +1,115 @@
-"""avsep separate: one sound file for each visible object of a video."""
+"""The command `avsep separate`: write one sound file for each visible object of a video."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avsep.cli.console import print_error, print_json, print_table, track
-from avsep.cli.options import Device, Text
+from avsep.cli.options import HelpCommand, OptionHelp, Text, settings_help
 
 if TYPE_CHECKING:
     from avsep.separation.output import Outcome
 
 
-class Quality(StrEnum):
-    """What `--quality` takes."""
+class SeparateCommand(HelpCommand):
+    """The command with the choices and defaults of `SeparatorSettings`."""
 
-    FAST = "fast"
-    BALANCED = "balanced"
-    BEST = "best"
+    def option_help(self) -> dict[str, OptionHelp]:
+        """Return the settings' help, and the name of the default model."""
+        from avsep.separation.manifest import SeparatorSettings
+        from avsep.separation.separator import DEFAULT_MODEL
+
+        model = OptionHelp("A name from `avsep models`, or a checkpoint file.", (), DEFAULT_MODEL)
+        return settings_help(SeparatorSettings) | {"model": model}
 
 
-class Rate(StrEnum):
-    """What `--rate` takes."""
-
-    NATIVE = "native"
-    MODEL = "model"
+Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files to separate.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", "-o", help="Folder to write to; each video gets a folder in it."),
+]
+ObjectsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--object",
+        help="LABEL@x1,y1,x2,y2 with the box in 0..1 from the top left: "
+        '"violin@0.1,0.2,0.5,0.9". "violin": the whole picture. "@x1,y1,x2,y2": the label is '
+        "predicted from the picture. Repeat for each object.",
+    ),
+]
+ObjectsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--objects",
+        metavar="FILE",
+        help='Objects as JSON: [{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}, ...]. '
+        "Default: VIDEO/objects.json beside the video.",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the results as JSON instead of a table.")
+]
 
 
 def separate(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files to separate.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder in which each video gets one of its own.")
-    ],
-    objects: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--object",
-            help='LABEL@x1,y1,x2,y2, box 0..1 from the top left; "violin": the whole picture; '
-            '"@x1,y1,x2,y2": the picture tells what it is. Once for each object.',
-        ),
-    ] = None,
-    objects_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--objects",
-            metavar="FILE",
-            help='The same as JSON: [{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}, ...]',
-        ),
-    ] = None,
+    videos: Videos,
+    out: Out,
+    objects: ObjectsOption = None,
+    objects_file: ObjectsFile = None,
     text: Text = None,
-    model: Annotated[
-        str, typer.Option(help="A name that `avsep models` lists, or a checkpoint.")
-    ] = "dgfnet-mini",
-    quality: Annotated[
-        Quality, typer.Option(help="How long models that sample take for an answer.")
-    ] = Quality.FAST,
-    rate: Annotated[
-        Rate, typer.Option(help="The video's rate and channels, or the model's and one channel.")
-    ] = Rate.NATIVE,
-    seed: Annotated[int, typer.Option(min=0, help="Of models that draw at random.")] = 0,
-    device: Device = "auto",
-    i3d: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="I3D's weights, for a model that reads motion features."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+    # Options without a default take that of SeparatorSettings: see SeparateCommand.
+    model: Annotated[str | None, typer.Option()] = None,
+    quality: Annotated[str | None, typer.Option()] = None,
+    rate: Annotated[str | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    device: Annotated[str | None, typer.Option()] = None,
+    i3d: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Take the sound of each visible object out of a video; what is left is the residual.
+    """Extract the sound of each visible object of a video, and the residual.
 
-    OUT/VIDEO/, called like the file, gets 01-violin.wav, 02-piano.wav, ... in the order given, at
-    its rate, channels and length; residual.wav, which makes them add up to the video's sound;
-    preview.mp4 with one audio track an object; report.html to look and listen; manifest.json.
-    Objects that are named here replace the file beside the video (VIDEO/objects.json), which
-    toyband clips have. A video that fails leaves the others alone; the exit code is 2 then.
+    OUT/VIDEO/ gets 01-violin.wav, 02-piano.wav, ... in the order of the objects, at the video's
+    rate, channels and length; residual.wav, so that all files add up to the video's sound;
+    preview.mp4 with one audio track per object; report.html to watch and listen; manifest.json with
+    every setting. Without --object, --objects and --text, the objects are read from
+    VIDEO/objects.json, which toyband clips have. If a video fails the others are still separated,
+    and the exit code is 2.
 
     Example: `avsep separate duet.mp4 --object "violin@0.1,0.2,0.5,0.9" --object piano -o out`
 
-    Example: `avsep separate duet.mp4 --text violin --quality best --model FILE -o out`
+    Example: `avsep separate duet.mp4 --text violin --quality best --model davis-mini -o out`
     """
     from avsep.recipe import check_settings
     from avsep.separation.manifest import SeparatorSettings
     from avsep.separation.output import separate_files
-    from avsep.separation.separator import Separator
+    from avsep.separation.separator import DEFAULT_MODEL, Separator
 
-    given = {"rate": rate.value, "quality": quality.value, "seed": seed, "device": device}
-    settings = check_settings(given | {"i3d": i3d}, SeparatorSettings, "avsep separate")
-    done = []
+    options = {"rate": rate, "quality": quality, "seed": seed, "device": device, "i3d": i3d}
+    values = {name: value for name, value in options.items() if value is not None}
+    settings = check_settings(values, SeparatorSettings, "avsep separate")
+    results = []
     outcomes = separate_files(
         videos,
         objects or objects_file,
         out,
-        Separator(model, settings),
+        Separator(model or DEFAULT_MODEL, settings),
         lambda video: lambda windows, total: track(windows, total, f"{video.name}, windows"),
         text or (),
     )
     for outcome in outcomes:
-        _say_outcome(outcome, with_table=not as_json)
-        done.append(outcome.as_json())
+        _print_outcome(outcome, with_table=not as_json)
+        results.append(outcome.as_json())
     if as_json:
-        print_json(done)
-    if any(not outcome["files"] for outcome in done):
+        print_json(results)
+    if any(not result["files"] for result in results):
         raise typer.Exit(2)
 
 
-def _say_outcome(outcome: "Outcome", *, with_table: bool) -> None:
-    """What was noticed, and what was made or went wrong."""
-    for remark in outcome.manifest.warnings if outcome.manifest else ():
-        print_error(f"warning: '{outcome.video}': {remark}")
+def _print_outcome(outcome: "Outcome", *, with_table: bool) -> None:
+    """Print the warnings of one video to stderr, then its error or the table of its files."""
+    for warning in outcome.manifest.warnings if outcome.manifest else ():
+        print_error(f"warning: '{outcome.video}': {warning}")
     if outcome.error:
         print_error(outcome.error)
     elif with_table:

@@ -1,54 +1,82 @@
-"""avsep train: a model from a recipe and folders of clips."""
+"""The command `avsep train`: train a model from a recipe and folders of clips."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from avsep.cli.console import print_error, print_line, track, working
+from avsep.cli.console import print_error, print_line, spinner, track
 from avsep.cli.options import Device
+
+RecipeName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RECIPE]", help="Name of a recipe, such as dgfnet-mini, or a path to TOML."
+    ),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DIR", help="Folder of clips, of any data set. Repeat for more."),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of the run to write to. Default: runs/RECIPE."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Resume the run in the folder given by --run.")
+]
+InitialWeights = Annotated[
+    str | None,
+    typer.Option(help="Initial weights: a checkpoint file or a shipped model's name."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change a setting of the recipe: `--set training.batch_size=8`. All are shown by "
+        "--dry-run.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Number of processes that prepare clips and mix them; 0: none. Default: the recipe's.",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of prepared clips. Default: ~/.cache/avsep/library."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the complete recipe and the data, then exit."),
+]
 
 
 def train(
-    recipe: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="A recipe's name, or a path to TOML.")
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="Folder of clips, of any data set; repeat."),
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the run. Default: runs/RECIPE.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in that folder.")
-    ] = False,
-    init: Annotated[
-        str | None, typer.Option(help="Begin with the weights of a checkpoint or shipped model.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: training.batch_size=8.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that prepare clips and mix; 0: none.")
-    ] = None,
+    recipe: RecipeName = None,
+    data: Data = None,
+    run: RunFolder = None,
+    resume: Resume = False,
+    init: InitialWeights = None,
+    overrides: Overrides = None,
+    workers: Workers = None,
     device: Device = "auto",
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of prepared clips. Default: ~/.cache/avsep/library.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the whole recipe and what it would train on.")
-    ] = False,
+    cache: Cache = None,
+    dry_run: DryRun = False,
 ) -> None:
-    """Train a model. Ctrl-C ends it after the step under way; --resume goes on exactly there.
+    """Train a model. Ctrl-C stops after the current step; --resume continues exactly from there.
 
-    Clips are prepared once: sounds at the model's rate, pictures of each object. A share of them is
-    kept to validate with. The best model by that is RUN/model.safetensors; RUN/metrics.csv and
-    `tensorboard --logdir RUN` show how it goes. A folder that holds a run is never overwritten.
+    Clips are prepared once: sounds are resampled to the model's rate and objects are cropped. A
+    share of the clips is held out for validation; the best model by validation SDR is written to
+    RUN/model.safetensors. Follow the training in RUN/metrics.csv or with `tensorboard --logdir
+    RUN`. A folder that already holds a run is never overwritten.
 
     Example: `avsep train dgfnet-mini --data band --run runs/mini`
     """
-    with working("reading the recipe and the clips"):
+    with spinner("reading the recipe and the clips"):
         from avsep.cli.training_display import Display
         from avsep.training.run import TrainingOptions, TrainingRun
 
@@ -64,13 +92,13 @@ def train(
     if dry_run:
         return
     training.begin()
-    for _ in track(training.prepare(), total=training.data.num_clips, what="clips prepared"):
+    for _ in track(training.prepare(), training.data.num_clips, "clips prepared"):
         pass
     for reason in training.data.skipped:
         print_error(f"warning: left out: {reason}")
     with Display() as display:
-        is_done = training.train(display)
-    if is_done:
-        print_line(f"best model: {training.folder.best}; the last step's: {training.folder.end}")
+        is_finished = training.train(display)
+    if is_finished:
+        print_line(f"best model: {training.folder.best}; last step: {training.folder.end}")
     else:
-        print_line(f"stopped; to go on: avsep train --run {training.folder.path} --resume")
+        print_line(f"stopped; to resume: avsep train --run {training.folder.path} --resume")

@@ -22,7 +22,7 @@ from avsep.cues.windows import CUE_KINDS
 from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_i3d_features, read_sound
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file, make_folder
-from avsep.parallel import begin_worker
+from avsep.parallel import initialize_loader_worker
 from avsep.records import Cues
 
 # Part of every file's name: raised when the content of the files changes.
@@ -283,7 +283,7 @@ def _read_clips(reads: _ClipReads, num_workers: int | None) -> Iterator[list[Arr
         batch_size=None,
         num_workers=min(num_workers, len(reads)),
         collate_fn=_unchanged,
-        worker_init_fn=begin_worker,
+        worker_init_fn=initialize_loader_worker,
         multiprocessing_context="spawn",
         generator=torch.Generator(),  # else it would draw from the global one
     )

@@ -40,7 +40,7 @@ from avsep.data.mixing import (
 from avsep.devices import to_device
 from avsep.errors import InputError
 from avsep.models.base import SeparationModel
-from avsep.parallel import begin_worker
+from avsep.parallel import initialize_loader_worker
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 from avsep.training.recipe import TrainRecipe
@@ -226,7 +226,7 @@ class DataModule(LightningDataModule):
             multiprocessing_context="spawn" if num_workers else None,
             prefetch_factor=_PREFETCHED_BATCHES if num_workers else None,
             persistent_workers=num_workers > 0,
-            worker_init_fn=begin_worker,
+            worker_init_fn=initialize_loader_worker,
         )
 
     def transfer_batch_to_device(

@@ -1,4 +1,4 @@
-"""The rules of the house: imports go down, files have captions, style stays within bounds."""
+"""Test the architecture rules: layers of imports, docstrings, sizes, types, repeated lines."""
 
 import ast
 import importlib.util
@@ -17,8 +17,8 @@ SOURCE = ROOT / "src" / "avsep"
 FILES = sorted(SOURCE.rglob("*.py"))
 IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
 
-# Lowest first; a file imports its own layer's folder and what lies below. The public door,
-# avsep/__init__.py, stands outside: it imports nothing while loading.
+# Lowest first; a file may import its own folder and every layer below. avsep/__init__.py is not in
+# a layer: it imports nothing while it loads.
 LAYERS = [
     {"errors", "recipe", "records", "devices", "parallel"},
     {"sound", "media"},
@@ -43,13 +43,13 @@ def layer(name: str) -> int:
     return next(index for index, names in enumerate(LAYERS) if name in names)
 
 
-def room(path: Path) -> str:
+def top_module(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> set[str]:
-    """Every module of avsep a file imports anywhere, in functions too."""
-    found = set()
+    """Return every module of avsep that a file imports, inside functions too."""
+    imported = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import; write it in full"
@@ -58,8 +58,8 @@ def imports(path: Path) -> set[str]:
             names = {alias.name for alias in node.names}
         else:
             continue
-        found |= {name for name in names if name.split(".")[0] == "avsep"}
-    return found
+        imported |= {name for name in names if name.split(".")[0] == "avsep"}
+    return imported
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
@@ -70,16 +70,18 @@ def test_imports_go_down(path: Path) -> None:
         parts = name.split(".")
         if len(parts) < 2 or parts[1].startswith("__"):
             continue  # the version
-        assert layer(parts[1]) <= layer(room(path)), f"{room(path)} imports {name}, which is above"
-        same_level = layer(parts[1]) == layer(room(path))
+        assert layer(parts[1]) <= layer(top_module(path)), (
+            f"{top_module(path)} imports {name}, which is above"
+        )
+        same_level = layer(parts[1]) == layer(top_module(path))
         if same_level and len(path.relative_to(SOURCE).parts) > 1:
-            assert parts[1] == room(path), f"{room(path)} imports {name}, its neighbour"
+            assert parts[1] == top_module(path), f"{top_module(path)} imports {name}, its neighbour"
 
 
 def public_parts(
     node: ast.AST,
 ) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
-    """Classes, functions and methods that others may use; not what stands inside functions."""
+    """Yield public classes, functions and methods, but none that are local to a function."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (*FUNCTIONS, ast.ClassDef)) and not child.name.startswith("_"):
             yield child
@@ -88,10 +90,12 @@ def public_parts(
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_caption_and_documents(path: Path) -> None:
+def test_docstrings(path: Path) -> None:
     module = tree(path)
     text = ast.get_docstring(module) or ""
-    assert re.fullmatch(r".{15,100}\.", text.splitlines()[0] if text else ""), "a one-line caption"
+    assert re.fullmatch(r".{15,100}\.", text.splitlines()[0] if text else ""), (
+        "a first line of 15 to 100 characters with a period"
+    )
     for node in public_parts(module):
         assert ast.get_docstring(node), f"{node.name} (line {node.lineno}) has no docstring"
 
@@ -106,10 +110,12 @@ def test_sizes_and_types(path: Path) -> None:
         assert node.end_lineno is not None
         assert node.end_lineno - node.lineno < 75, f"{where}: too long"
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        own = [item for item in arguments if item.arg not in ("self", "cls")]
-        # A command's arguments are its options; elsewhere more than seven want a settings object.
-        assert len(own) <= (12 if room(path) == "cli" else 7), f"{where}: too many arguments"
-        assert all(item.annotation for item in own), f"{where}: untyped argument"
+        arguments = [item for item in arguments if item.arg not in ("self", "cls")]
+        # The arguments of a command are its options; elsewhere use a settings object for more.
+        assert len(arguments) <= (12 if top_module(path) == "cli" else 7), (
+            f"{where}: too many arguments"
+        )
+        assert all(item.annotation for item in arguments), f"{where}: untyped argument"
         assert node.returns or node.name == "__init__", f"{where}: untyped result"
 
 
@@ -121,7 +127,7 @@ def test_habits(path: Path) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("print", "eval", "exec"), f"line {node.lineno}"
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert not node.value.startswith("cuda"), f"line {node.lineno}: a device wired in"
+            assert not node.value.startswith("cuda"), f"line {node.lineno}: a fixed device"
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"line {node.lineno}: bare except"
             silent = all(isinstance(item, ast.Pass) for item in node.body)
@@ -130,7 +136,7 @@ def test_habits(path: Path) -> None:
 
 
 def test_repeated_lines_stay_rare() -> None:
-    """Runs of six lines that stand in two places: the mistake every codebase of the field made."""
+    """Runs of six lines that are in two places: the most common fault of research code."""
     places: dict[tuple[str, ...], set[tuple[Path, int]]] = {}
     num_lines = 0
     for path in FILES:
@@ -144,9 +150,9 @@ def test_repeated_lines_stay_rare() -> None:
                 places.setdefault(run, set()).add((path, row))
     repeated = {
         (path, row + step)
-        for found in places.values()
-        if len(found) > 1
-        for path, row in found
+        for locations in places.values()
+        if len(locations) > 1
+        for path, row in locations
         for step in range(6)
     }
     assert len(repeated) / num_lines <= 0.03
@@ -159,7 +165,7 @@ def test_importing_avsep_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_public_door() -> None:
+def test_public_names() -> None:
     import avsep
 
     for name in avsep.__all__:
@@ -178,7 +184,7 @@ def test_declared_dependencies_are_the_imported_ones() -> None:
             if isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.split(".")[0])
                 if node.module == "torch.utils.tensorboard":
-                    imported.add("tensorboard")  # which torch's door to it needs
+                    imported.add("tensorboard")  # torch.utils.tensorboard imports it
             elif isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}
     third_party = imported - set(sys.stdlib_module_names) - {"avsep"}
@@ -196,13 +202,13 @@ def load_tool(name: str) -> ModuleType:
 
 def test_architecture_page_is_in_step() -> None:
     drawing = load_tool("draw_architecture")
-    found = drawing.PAGE.read_text(encoding="utf-8")
-    assert found == drawing.page(), "run: python tools/draw_architecture.py"
+    written = drawing.PAGE.read_text(encoding="utf-8")
+    assert written == drawing.page(), "run: python tools/draw_architecture.py"
 
 
 def test_tables_of_settings_are_in_step() -> None:
     tables = load_tool("draw_settings")
     for name in tables.TABLES:
-        found = (ROOT / "docs" / name).read_text(encoding="utf-8")
-        assert found == tables.redrawn(name), "run: python tools/draw_settings.py"
-        assert "None |" not in found, "a setting without a description"
+        written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert written == tables.redrawn(name), "run: python tools/draw_settings.py"
+        assert "None |" not in written, "a setting without a description"
