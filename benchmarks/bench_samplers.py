@@ -19,7 +19,7 @@ from avsep.checkpoint import load_model
 from avsep.data.toyband import read_toyband
 from avsep.diffusion.sampling import SamplingSettings
 from avsep.evaluation.baselines import waveforms
-from avsep.evaluation.batches import ClipReader, Reading
+from avsep.evaluation.batches import ClipReader, CueSettings
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.media.atomic import write_atomic
 from avsep.models.davis.model import DAVIS
@@ -90,11 +90,11 @@ def _clips(folder: Path, num_clips: int) -> Sequence[Any]:
 def _batches(clips: Sequence[Any], model: DAVIS) -> list[Batch]:
     """Middle windows with what is seen in them, embedded once."""
     settings = model.settings
-    reading = Reading(settings.crops, settings.categories)
+    cue_settings = CueSettings(settings.crops, settings.categories)
     reader = ClipReader(clips)
     found = []
     for index in range(len(clips)):
-        _, batch = reader.batch(index, settings.front_end, reading)
+        _, batch = reader.batch(index, settings.front_end, cue_settings)
         item, _ = reader.batch(index, settings.front_end)
         sources = torch.from_numpy(np.asarray(item.sources))[None, :, None]
         found.append(Batch(batch.mixture, sources, model.precompute(batch.cues)))

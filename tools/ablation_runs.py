@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-FIGURES = ("sdr_db", "sir_db", "sar_db")
+SCORE_KEYS = ("sdr_db", "sir_db", "sar_db")
 
 
 def train_once(

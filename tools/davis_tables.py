@@ -1,10 +1,10 @@
-"""Tables 2, 3 and 4 of DAVIS at small size: one command trains, scores and draws.
+"""Make Tables 2, 3 and 4 of DAVIS at small size: train, score and write them in one command.
 
 Run `python tools/davis_tables.py --data band --out out/davis`. The rows of Tables 2 and 3 are
 trained for the same number of steps with every seed and scored on the validation list, as in the
-paper; of Table 4 one trained model is scored with other rules for silence, and of "bound", a table
-of ours, one that may answer with more than the mixture holds, kept to it and not. What is there
-already is not made again: a run that was stopped goes on, and more seeds may be asked for later.
+paper. For Table 4 one trained model is scored with other rules for silence. Table "bound" is ours:
+one model, trained without a limit, is scored with its estimates limited to the mixture and not.
+Finished runs and scores are kept: a stopped run is resumed, and seeds can be added later.
 OUT/tables.md and .json hold the results.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from ablation_runs import FIGURES, path_of, plus_minus, spread_of, train_once
+from ablation_runs import SCORE_KEYS, path_of, plus_minus, spread_of, train_once
 from avsep.checkpoint import load_model
 from avsep.devices import find_device
 from avsep.media.atomic import write_atomic
@@ -36,9 +36,9 @@ class Row:
     """A row of Table 2 or 3.
 
     Attributes:
-        run: its recipe's name, without what all have in common.
+        run: name of its recipe, without the common prefix.
         paper_db: SDR, SIR, SAR on MUSIC's validation list.
-        paper_mebi: the paper's count of parameters, of Table 2 alone.
+        paper_mebi: the paper's number of parameters in 2^20; Table 2 only.
     """
 
     label: str
@@ -62,8 +62,8 @@ TABLES = {
         Row("FIM (Local&Global)", DEFAULT, (11.88, 17.52, 16.12)),
     ),
 }
-# Rule for silence and threshold -> the paper's SDR, SIR, SAR on MUSIC's test list (Table 4), which
-# does not say which of the two rules it is of; they stand beside the released one.
+# Rule for silence and threshold -> the paper's SDR, SIR, SAR on MUSIC's test list (Table 4). The
+# paper does not state the rule; its scores are printed beside those of the released one.
 SILENCE: dict[tuple[str, float], tuple[float, float, float] | None] = {
     ("off", 0.0): None,
     ("released", 0.0): (11.53, 18.30, 14.74),
@@ -74,7 +74,7 @@ SILENCE: dict[tuple[str, float], tuple[float, float, float] | None] = {
     ("equation-5", 0.001): None,
     ("equation-5", 0.002): None,
 }
-# Whether answers are kept below the mixture's magnitude; the network says the clean sound itself.
+# Label -> limit the estimates to the mixture's magnitude: the network predicts the clean sound.
 BOUND = {"at most the mixture": True, "as they come": False}
 UNBOUNDED = "bound"
 # The first columns of each table.
@@ -82,13 +82,14 @@ HEADS = {
     "2": ("blocks", "parameters", "paper's, Mi"),
     "3": ("fusion", "parameters"),
     "4": ("rule", "threshold"),
-    "bound": ("answers",),
+    "bound": ("estimates",),
 }
-Figures = dict[str, float]
+# SDR, SIR and SAR by SCORE_KEYS.
+Scores = dict[str, float]
 
 
 def main() -> None:
-    """Train, score, write."""
+    """Train, score and write."""
     options = read_options()
     options.out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"steps": num_steps_of(options), "seeds": options.seeds, "tables": {}}
@@ -102,116 +103,114 @@ def main() -> None:
 
 
 def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders to train on")
-    parser.add_argument("--out", type=Path, required=True, help="where everything is written")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and tables")
     parser.add_argument("--tables", nargs="+", choices=list(HEADS), default=list(HEADS))
-    parser.add_argument("--steps", type=int, help="a run; without it, as the recipes have it")
-    parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, ...")
-    parser.add_argument("--set", action="append", default=[], help="a setting of all runs, a.b=c")
+    parser.add_argument("--steps", type=int, help="of each run; default: that of the recipes")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds: 0, 1, ...")
+    parser.add_argument("--set", action="append", default=[], help="setting of all runs, a.b=c")
     return parser.parse_args(words)
 
 
 def num_steps_of(options: argparse.Namespace) -> int:
-    """Steps of every run."""
+    """Return the number of steps of every run."""
     if options.steps is not None:
         return options.steps
-    found = load_training(path_of(f"davis-{DEFAULT}"), options.set).training.max_steps
-    assert found is not None, "the recipes of the tables end at a number of steps"
-    return found
+    max_steps = load_training(path_of(f"davis-{DEFAULT}"), options.set).training.max_steps
+    assert max_steps is not None, "the recipes of the tables end at a number of steps"
+    return max_steps
 
 
 def trained_rows(options: argparse.Namespace, table: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """The rows of Table 2 or 3, all seeds trained; one seed of every row before the next seed."""
+    """Yield the rows of Table 2 or 3, trained with all seeds."""
+    # One seed of every row before the next seed: a stopped run leaves a complete table.
     folders = {
         (row.run, seed): train(options, row.run, seed)
         for seed in range(options.seeds)
         for row in table
     }
     for row in table:
-        each = [last_figures(folders[row.run, seed]) for seed in range(options.seeds)]
-        found = {"label": row.label, "parameters": num_parameters(folders[row.run, 0])}
-        yield found | {"paper_mebi": row.paper_mebi, "paper_db": row.paper_db} | spreads_of(each)
+        each = [last_scores(folders[row.run, seed]) for seed in range(options.seeds)]
+        cells = {"label": row.label, "parameters": num_parameters(folders[row.run, 0])}
+        yield cells | {"paper_mebi": row.paper_mebi, "paper_db": row.paper_db} | spreads_of(each)
 
 
 def silence_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The rows of Table 4."""
-    each = [silence_figures(train(options, DEFAULT, seed)) for seed in range(options.seeds)]
+    """Yield the rows of Table 4."""
+    by_seed = [silence_scores(train(options, DEFAULT, seed)) for seed in range(options.seeds)]
     for (rule, threshold), paper_db in SILENCE.items():
-        figures = [found[silence_name(rule, threshold)] for found in each]
-        found = {"silence": rule, "threshold": threshold, "paper_db": paper_db}
-        yield found | spreads_of(figures)
+        each = [scores[silence_name(rule, threshold)] for scores in by_seed]
+        cells = {"silence": rule, "threshold": threshold, "paper_db": paper_db}
+        yield cells | spreads_of(each)
 
 
 def bound_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Answers kept to the mixture and not, of one model."""
-    ways = {label: {"bound_by_mixture": bound} for label, bound in BOUND.items()}
-    each = [
-        figures_of_ways(train(options, UNBOUNDED, seed), "bound.json", ways)
+    """Yield the scores of one model with its estimates limited to the mixture, and not."""
+    variants = {label: {"bound_by_mixture": bound} for label, bound in BOUND.items()}
+    by_seed = [
+        score_variants(train(options, UNBOUNDED, seed), "bound.json", variants)
         for seed in range(options.seeds)
     ]
     for label in BOUND:
-        found = {"label": label, "paper_db": None}
-        yield found | spreads_of([figures[label] for figures in each])
+        cells = {"label": label, "paper_db": None}
+        yield cells | spreads_of([scores[label] for scores in by_seed])
 
 
-# A run
+# Runs
 
 
 def train(options: argparse.Namespace, run: str, seed: int) -> Path:
-    """The folder of a finished run of a row, trained unless it is there."""
+    """Return the folder of a row's finished run; train it if it is missing."""
     num_steps = num_steps_of(options)
     settings = [f"training.seed={seed}", f"training.validate_every_steps={num_steps}"]
     name = f"{run}-{num_steps}-seed{seed}"
     return train_once(options, f"davis-{run}", name, num_steps, settings)
 
 
-def last_figures(folder: Path) -> Figures:
-    """What a run's last validation scored."""
+def last_scores(folder: Path) -> Scores:
+    """Return the scores of a run's last validation."""
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("validation/sdr_db")]
-    return {figure: float(rows[-1][f"validation/{figure}"]) for figure in FIGURES}
+    return {key: float(rows[-1][f"validation/{key}"]) for key in SCORE_KEYS}
 
 
 def num_parameters(folder: Path) -> int:
-    """Parameters of a run's U-Net."""
+    """Return the number of parameters of a run's U-Net."""
     groups = load_model(folder / "last.safetensors").parameter_groups()
-    return sum(one.numel() for one in groups["unet"])
+    return sum(parameter.numel() for parameter in groups["unet"])
 
 
-# Table 4
+# Scores with other settings
 
 
 def silence_name(rule: str, threshold: float) -> str:
-    """How a row of Table 4 is called in files."""
+    """Return the name of a row of Table 4 in files."""
     return f"{rule} {threshold:g}"
 
 
-def silence_figures(folder: Path) -> dict[str, Figures]:
-    """The scores of a run's last model under each rule for silence."""
-    ways = {
+def silence_scores(folder: Path) -> dict[str, Scores]:
+    """Return the scores of a run's last model under each rule for silence."""
+    variants = {
         silence_name(*row): {"sampling": {"silence": row[0], "silence_threshold": row[1]}}
         for row in SILENCE
     }
-    return figures_of_ways(folder, "silence.json", ways)
+    return score_variants(folder, "silence.json", variants)
 
 
-# One model in several ways
+def score_variants(
+    folder: Path, file_name: str, variants: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Scores]:
+    """Return the scores of a run's last model with changed settings; each is kept in a file.
 
-
-def figures_of_ways(
-    folder: Path, file_name: str, ways: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Figures]:
-    """The scores of a run's last model with other settings; each is kept once it is there.
-
-    All are scored on the run's own validation mixtures and begin from the same noise.
+    All are scored on the run's own validation mixtures and start from the same noise.
     """
-    kept = folder / file_name
-    found = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    missing = [name for name in ways if name not in found]
+    path = folder / file_name
+    scores = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    missing = [name for name in variants if name not in scores]
     if not missing:
-        return found
+        return scores
     device = find_device("auto")
     recipe = load_training(folder / "recipe.toml")
     model = load_model(folder / "last.safetensors", device)
@@ -219,17 +218,18 @@ def figures_of_ways(
     for _ in data.build_caches(model):
         pass
     for name in missing:
-        changed = copy.copy(model)
-        changed.settings = revised(model.settings, ways[name])
+        # A shallow copy: the weights are shared, only the settings differ.
+        variant = copy.copy(model)
+        variant.settings = revised(model.settings, variants[name])
         torch.manual_seed(0)
-        scored = validate(changed, data.validation, device)
-        found[name] = {figure: scored[f"validation/{figure}"] for figure in FIGURES}
-        write_atomic(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
-    return found
+        metrics = validate(variant, data.validation, device)
+        scores[name] = {key: metrics[f"validation/{key}"] for key in SCORE_KEYS}
+        write_atomic(path, json.dumps(scores, indent=1, allow_nan=False) + "\n")
+    return scores
 
 
 def revised(settings: BaseModel, changes: Mapping[str, Any]) -> BaseModel:
-    """The settings with these in place; those of a group are changed one by one."""
+    """Return the settings with changes; a group of settings keeps the rest of its values."""
     new = {
         name: revised(getattr(settings, name), value) if isinstance(value, Mapping) else value
         for name, value in changes.items()
@@ -237,16 +237,16 @@ def revised(settings: BaseModel, changes: Mapping[str, Any]) -> BaseModel:
     return settings.model_copy(update=new)
 
 
-# What is written
+# Output
 
 
-def spreads_of(each: Sequence[Figures]) -> dict[str, dict[str, Any]]:
-    """Every figure over the seeds."""
-    return {figure: spread_of([one[figure] for one in each]) for figure in FIGURES}
+def spreads_of(each: Sequence[Scores]) -> dict[str, dict[str, Any]]:
+    """Return mean and spread of each score over the seeds."""
+    return {key: spread_of([scores[key] for scores in each]) for key in SCORE_KEYS}
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The tables as they stand in docs/papers/davis.md."""
+    """Return the tables as they are in docs/papers/davis.md."""
     seeds = f"{report['seeds']} seeds" if report["seeds"] > 1 else "one seed"
     lines = [f"{report['steps']} steps each, {seeds}: mean ± standard deviation over the seeds."]
     for name, rows in report["tables"].items():
@@ -257,13 +257,13 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join([*heads, 'SDR', 'SIR', 'SAR', published])} |")
         lines.append("|---|" + "---:|" * (len(heads) + 2) + "---|")
         for row in rows:
-            cells = [*row_heads(name, row), *(plus_minus(row[figure]) for figure in FIGURES)]
+            cells = [*row_heads(name, row), *(plus_minus(row[key]) for key in SCORE_KEYS)]
             lines.append(f"| {' | '.join([*cells, published_db(row['paper_db'])])} |")
     return "\n".join(lines) + "\n"
 
 
 def row_heads(name: str, row: dict[str, Any]) -> list[str]:
-    """The first cells of a row."""
+    """Return the first cells of a row."""
     if name == "bound":
         return [row["label"]]
     if name == "4":
@@ -272,9 +272,9 @@ def row_heads(name: str, row: dict[str, Any]) -> list[str]:
     return [*cells, f"{row['paper_mebi']:.2f}"] if name == "2" else cells
 
 
-def published_db(figures: Sequence[float] | None) -> str:
-    """SDR, SIR, SAR of the paper, where it has them."""
-    return "—" if figures is None else " / ".join(f"{value:.2f}" for value in figures)
+def published_db(scores_db: Sequence[float] | None) -> str:
+    """Return SDR, SIR, SAR of the paper as text, or a dash."""
+    return "—" if scores_db is None else " / ".join(f"{value:.2f}" for value in scores_db)
 
 
 if __name__ == "__main__":

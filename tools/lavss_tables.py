@@ -1,10 +1,10 @@
-"""Tables 1 to 4 of LAVSS at small size: one command pre-trains, trains, scores and draws.
+"""Make Tables 1 to 4 of LAVSS at small size: pre-train, train, score and write in one command.
 
 Run `python tools/lavss_tables.py --data ears --mono solos --duets DUETS --twins TWINS --out OUT`.
 Every row is trained for the same number of steps on --data with every seed; a pre-trained one
-begins with a run of its own network in mono, on --mono. All are scored on two folders of binaural
-duets: of different instruments (Tables 1, 3 and 4) and of two of a kind (Table 2). What is there
-already is not made again: a run that was stopped goes on, and more seeds may be asked for later.
+starts from a run of its own network in mono, on --mono. All are scored on two folders of binaural
+duets: of different instruments (Tables 1, 3 and 4) and of the same instrument (Table 2). Finished
+runs and scores are kept: a stopped run is resumed, and seeds can be added later.
 OUT/tables.md and .json hold the results.
 """
 
@@ -23,28 +23,29 @@ from ablation_runs import plus_minus, spread_of, train_once
 from avsep.data import open_dataset
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.mixtures import choose_mixtures
-from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, score_all
+from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, run_evaluation
 from avsep.media.atomic import write_atomic
 
-# What a run in mono has for any row's network, as `lavss-table3-25d-mono` has it.
+# Settings of a run in mono for the network of any row, as in the recipe `lavss-table3-25d-mono`.
 MONO = (
     "settings.position=false",
     'settings.spatial_cues="none"',
     "settings.front_end.num_channels=1",
 )
 EARS = ("sdr-left", "sir-left", "sdr-right", "sir-right")
-# Baselines, and models that ship; they had what they had, not the rows' steps.
+# Shipped models, for comparison; they were trained for other numbers of steps than the rows.
 SHIPPED = ("dgfnet-mini", "davis-mini", "lavss-mini")
 INSTRUMENTS = ("cello", "drums", "guitar", "harp", "piano", "trumpet")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A network of the tables, and how it is trained.
+    """A network of the tables and its training.
 
     Attributes:
-        recipe: its name, without what all have in common; one that ends in mono is trained so.
-        start: anew, from its network in mono, or anew for as many steps as both take together.
+        recipe: its name without the common prefix; one that ends in mono is trained in mono.
+        start: "anew": random weights; "mono": weights of its network in mono; "anew for longer":
+            random weights, for the steps of both runs together.
     """
 
     recipe: str
@@ -52,13 +53,13 @@ class Row:
 
     @property
     def key(self) -> str:
-        """How it is called in files."""
+        """The name in files."""
         return f"{self.recipe}-{self.start.replace(' ', '-')}"
 
 
 @dataclass(frozen=True)
 class Printed:
-    """A row as the paper prints it: SDR and SIR of the left ear and of the right, and ours."""
+    """A row of the paper: SDR and SIR of the left ear and of the right, and our row."""
 
     label: str
     paper_db: tuple[float, float, float, float] | None
@@ -69,8 +70,8 @@ LAVSS = Row("table3-25d-position-ipd", "mono")
 SIGNED = Row("table3-25d-signed", "mono")
 
 
-def _of_table3(network: str, name: str, paper_db: Sequence[Sequence[float]]) -> list[Printed]:
-    """The seven rows of one network, in the paper's order."""
+def _table3_rows(network: str, name: str, paper_db: Sequence[Sequence[float]]) -> list[Printed]:
+    """Return the seven rows of one network, in the order of the paper."""
     rows = {
         "neither": Row(f"{network}-none"),
         "position": Row(f"{network}-position"),
@@ -97,7 +98,7 @@ TABLES: dict[str, list[Printed]] = {
         Printed("LAVSS, signed cues (ours)", None, SIGNED),
     ],
     "3": [
-        *_of_table3(
+        *_table3_rows(
             "table3-sop",
             "Sound of Pixels",
             [
@@ -106,7 +107,7 @@ TABLES: dict[str, list[Printed]] = {
                 (5.32, 8.71, 5.36, 8.73),
             ],
         ),
-        *_of_table3(
+        *_table3_rows(
             "table3-25d",
             "2.5D-sep",
             [
@@ -136,7 +137,7 @@ TABLES: dict[str, list[Printed]] = {
         Printed("signed cues: pre-trained", None, SIGNED),
     ],
 }  # fmt: skip
-# Method -> SDR of mixtures of two of each of INSTRUMENTS as the paper prints it, and ours.
+# Method -> the paper's SDR of mixtures of two of each of INSTRUMENTS, and our row.
 TABLE_2: dict[str, tuple[tuple[float, ...] | None, Row | str | None]] = {
     "Sound of Pixels": ((-2.12, -1.88, -2.69, -1.77, -2.35, -1.78), Row("table1-sop", "mono")),
     "2.5D": ((-0.93, 0.86, -2.00, -1.49, 0.35, -2.55), Row("table1-25d", "mono")),
@@ -147,45 +148,49 @@ TABLE_2: dict[str, tuple[tuple[float, ...] | None, Row | str | None]] = {
     "LAVSS, signed cues (ours)": (None, SIGNED),
     **{f"{name} (as shipped)": (None, name) for name in SHIPPED},
 }
-# Of a row on a test set: figures over all mixtures, and the SDR of each instrument's.
+# Key of a row -> its scores on a test set: over all mixtures, and the SDR of each instrument.
 Scores = dict[str, dict[str, float]]
 
 
 def main() -> None:
-    """Train, score, write."""
+    """Train, score and write."""
     options = read_options()
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = list(rows_of(options.tables))
-    found = []
+    rows = list(find_rows(options.tables))
+    by_seed = []
     for seed in range(options.seeds):
         train_all(options, rows, seed)
-        found.append({name: scores_of(options, rows, seed, name) for name in ("duets", "twins")})
-    report = report_of(options, found)
+        by_seed.append(
+            {name: read_scores(options, rows, seed, name) for name in ("duets", "twins")}
+        )
+    report = make_report(options, by_seed)
     write_atomic(options.out / "tables.json", json.dumps(report, indent=1) + "\n")
     write_atomic(options.out / "tables.md", markdown(report))
     print((options.out / "tables.md").read_text(encoding="utf-8"))
 
 
 def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="binaural solos")
     parser.add_argument("--mono", type=Path, nargs="+", required=True, help="mono solos")
     parser.add_argument("--duets", type=Path, required=True, help="binaural duets to test with")
-    parser.add_argument("--twins", type=Path, required=True, help="binaural duets of one kind")
-    parser.add_argument("--out", type=Path, required=True, help="where everything is written")
+    parser.add_argument(
+        "--twins", type=Path, required=True, help="binaural duets of one instrument"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and tables")
     parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
-    parser.add_argument("--steps", type=int, default=100, help="a run")
-    parser.add_argument("--mono-steps", type=int, default=200, help="a run in mono")
-    parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, ...")
-    parser.add_argument("--limit", type=int, help="so many mixtures of each test set")
-    parser.add_argument("--together", type=int, default=1, help="so many runs at once")
-    parser.add_argument("--set", action="append", default=[], help="a setting of all runs, a.b=c")
+    parser.add_argument("--steps", type=int, default=100, help="of each run")
+    parser.add_argument("--mono-steps", type=int, default=200, help="of each run in mono")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds: 0, 1, ...")
+    parser.add_argument("--limit", type=int, help="number of mixtures of each test set")
+    parser.add_argument("--together", type=int, default=1, help="number of runs at once")
+    parser.add_argument("--set", action="append", default=[], help="setting of all runs, a.b=c")
     return parser.parse_args(words)
 
 
-def rows_of(tables: Iterable[str]) -> Iterator[Row]:
-    """Every row that is trained, each once."""
+def find_rows(tables: Iterable[str]) -> Iterator[Row]:
+    """Yield the rows that are trained, each once."""
     rows = [line.row for name in tables for line in TABLES[name] if line.row is not None]
     yield from {row.key: row for row in rows}.values()
 
@@ -194,15 +199,15 @@ def rows_of(tables: Iterable[str]) -> Iterator[Row]:
 
 
 def train_all(options: argparse.Namespace, rows: Sequence[Row], seed: int) -> None:
-    """All runs of a seed, those in mono first."""
-    in_mono = [mono_of(row.recipe) for row in rows if row.start == "mono"]
+    """Train all runs of a seed, those in mono first, since others start from them."""
+    in_mono = [mono_recipe(row.recipe) for row in rows if row.start == "mono"]
     with ThreadPoolExecutor(options.together) as pool:
         list(pool.map(lambda recipe: train_mono(options, recipe, seed), dict.fromkeys(in_mono)))
         list(pool.map(lambda row: train(options, row, seed), rows))
 
 
 def train_mono(options: argparse.Namespace, recipe: str, seed: int) -> Path:
-    """The folder of a network's finished run in mono, trained unless it is there."""
+    """Return the folder of a network's finished run in mono; train it if it is missing."""
     steps = options.mono_steps
     mono = copy.copy(options)
     mono.data = options.mono
@@ -211,25 +216,25 @@ def train_mono(options: argparse.Namespace, recipe: str, seed: int) -> Path:
 
 
 def train(options: argparse.Namespace, row: Row, seed: int) -> Path:
-    """The folder of a row's finished run, trained unless it is there."""
+    """Return the folder of a row's finished run; train it if it is missing."""
     if row.recipe.endswith("-mono"):
         return train_mono(options, row.recipe, seed)
     steps = options.steps + (options.mono_steps if row.start == "anew for longer" else 0)
     settings = run_settings(seed, steps)
     if row.start == "mono":
-        init = train_mono(options, mono_of(row.recipe), seed) / "last.safetensors"
+        init = train_mono(options, mono_recipe(row.recipe), seed) / "last.safetensors"
         settings.append(f"init={json.dumps(str(init.resolve()))}")
     name = f"{row.key}-{steps}-seed{seed}"
     return train_once(options, f"lavss-{row.recipe}", name, steps, settings)
 
 
 def run_settings(seed: int, steps: int) -> list[str]:
-    """What every run has of its own."""
+    """Return the settings that differ from run to run."""
     return [f"training.seed={seed}", f"training.validate_every_steps={steps}"]
 
 
-def mono_of(recipe: str) -> str:
-    """What a row's network is when it hears one channel and knows no place; some are the same."""
+def mono_recipe(recipe: str) -> str:
+    """Return the recipe of a row's network in mono, without positions; several rows share one."""
     if recipe.startswith("table3-sop"):
         return "table3-sop-mono"
     if recipe.startswith("table3-25d") or recipe == "table4-no-vp":
@@ -240,108 +245,110 @@ def mono_of(recipe: str) -> str:
 # Scores
 
 
-def scores_of(
+def read_scores(
     options: argparse.Namespace, rows: Sequence[Row], seed: int, name: Literal["duets", "twins"]
 ) -> Scores:
-    """What every row of a seed scores on a test set; what was scored before is not asked again.
+    """Return the scores of every row of a seed on a test set; scores in the file are kept.
 
-    With seed 0 the mixture and the models that ship are asked too.
+    Seed 0 includes the mixture and the shipped models.
     """
-    kept = options.out / "scores" / f"{name}-seed{seed}.json"
-    kept.parent.mkdir(exist_ok=True)
-    found: Scores = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    asked = {row.key: str(train(options, row, seed) / "last.safetensors") for row in rows}
+    path = options.out / "scores" / f"{name}-seed{seed}.json"
+    path.parent.mkdir(exist_ok=True)
+    scores: Scores = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    methods = {row.key: str(train(options, row, seed) / "last.safetensors") for row in rows}
     if seed == 0:
-        asked |= {other: other for other in ("mixture", *SHIPPED)}
-    missing = {key: place for key, place in asked.items() if key not in found}
+        methods |= {other: other for other in ("mixture", *SHIPPED)}
+    missing = {key: method for key, method in methods.items() if key not in scores}
     if missing:
         clips = open_dataset(getattr(options, name))
         settings = EvaluationSettings()
         chosen = choose_mixtures(clips, limit=options.limit, settings=settings, seed=0)
-        found |= scored(chosen.mixtures, missing)
-        write_atomic(kept, json.dumps(found, indent=1, allow_nan=False) + "\n")
-    return found
+        scores |= score(chosen.mixtures, missing)
+        write_atomic(path, json.dumps(scores, indent=1, allow_nan=False) + "\n")
+    return scores
 
 
-def scored(mixtures: Sequence[Any], asked: Mapping[str, str]) -> Scores:
-    """Separators by key -> their figures; models that go by categories find them by pictures."""
-    plan = EvaluationConfig(
+def score(mixtures: Sequence[Any], names: Mapping[str, str]) -> Scores:
+    """Return the scores of separators by key; models that use categories predict them."""
+    config = EvaluationConfig(
         tuple(mixtures),
-        tuple(asked.values()),
-        labels="picture",
+        tuple(names.values()),
+        labels="predicted",
         with_baselines=False,
         metrics=EARS,
         num_channels=2,
     )
-    methods = plan.methods()
-    done = tuple(score_all(plan, methods))
-    evaluation = Evaluation(methods, done, 0, (), plan.metrics)
-    # Baselines stand first among the contenders; models follow as they were named.
-    ordered = sorted(asked, key=lambda key: asked[key] != "mixture")
+    methods = config.methods()
+    scores = tuple(run_evaluation(config, methods))
+    evaluation = Evaluation(methods, scores, 0, (), config.metrics)
+    # Baselines come first among the methods; models follow in the order of their names here.
+    keys = sorted(names, key=lambda key: names[key] != "mixture")
     return {
-        key: figures_of(evaluation, method.name)
-        for key, method in zip(ordered, methods, strict=True)
+        key: mean_scores(evaluation, method.name) for key, method in zip(keys, methods, strict=True)
     }
 
 
-def figures_of(evaluation: Evaluation, name: str) -> dict[str, float]:
-    """Means over all mixtures, and of the SDR over those of one instrument."""
-    figures = {metric: evaluation.metric(name, metric).mean for metric in EARS}
+def mean_scores(evaluation: Evaluation, name: str) -> dict[str, float]:
+    """Return means over all mixtures, and of the SDR over those of one instrument."""
+    scores = {metric: evaluation.metric(name, metric).mean for metric in EARS}
     summary = evaluation.summary(name, "strict")
-    figures |= {"sdr": summary.sdr_db, "sir": summary.sir_db}
+    scores |= {"sdr": summary.sdr_db, "sir": summary.sir_db}
     for instrument in INSTRUMENTS:
         each = [
-            float(clip.scores[name].counted_db("strict")[:, 0].mean())
-            for clip in evaluation.clips
-            if set(clip.categories) == {instrument} and not clip.left_out
+            float(mixture.scores[name].counted_db("strict")[:, 0].mean())
+            for mixture in evaluation.mixtures
+            if set(mixture.categories) == {instrument} and not mixture.left_out
         ]
         if each:
-            figures[instrument] = float(np.mean(each))
-    return {name: round(float(value), 4) for name, value in figures.items()}
+            scores[instrument] = float(np.mean(each))
+    return {name: round(float(value), 4) for name, value in scores.items()}
 
 
-# What is written
+# Output
 
 
-def report_of(options: argparse.Namespace, found: Sequence[Mapping[str, Scores]]) -> dict[str, Any]:
-    """Everything measured: table -> lines."""
+def make_report(
+    options: argparse.Namespace, by_seed: Sequence[Mapping[str, Scores]]
+) -> dict[str, Any]:
+    """Return all scores: table -> lines."""
     tables: dict[str, Any] = {}
     for name in options.tables:
         lines = []
         if name == "1":
-            lines = [line_of("mixture", None, "mixture", found)]
+            lines = [make_line("mixture", None, "mixture", by_seed)]
         lines += [
-            line_of(one.label, one.paper_db, one.row and one.row.key, found) for one in TABLES[name]
+            make_line(row.label, row.paper_db, row.row and row.row.key, by_seed)
+            for row in TABLES[name]
         ]
         if name == "1":
-            lines += [line_of(f"{model} (as shipped)", None, model, found) for model in SHIPPED]
+            lines += [make_line(f"{model} (as shipped)", None, model, by_seed) for model in SHIPPED]
         tables[name] = lines
     if "1" in options.tables:
         tables["2"] = [
-            line_of(label, paper_db, row.key if isinstance(row, Row) else row, found)
+            make_line(label, paper_db, row.key if isinstance(row, Row) else row, by_seed)
             for label, (paper_db, row) in TABLE_2.items()
         ]
     steps = {"steps": options.steps, "mono_steps": options.mono_steps}
     return {"seeds": options.seeds, **steps, "tables": dict(sorted(tables.items()))}
 
 
-def line_of(
+def make_line(
     label: str,
     paper_db: Sequence[float] | None,
     key: str | None,
-    found: Sequence[Mapping[str, Scores]],
+    by_seed: Sequence[Mapping[str, Scores]],
 ) -> dict[str, Any]:
-    """One line: the paper's figures, and ours over the seeds on both test sets."""
+    """Return one line: the paper's scores, and ours over the seeds on both test sets."""
     ours: dict[str, Any] = {}
     for test in ("duets", "twins"):
-        each = [seed[test][key] for seed in found if key in seed[test]]
+        each = [scores[test][key] for scores in by_seed if key in scores[test]]
         if each:
-            ours[test] = {name: spread_of([one[name] for one in each]) for name in each[0]}
+            ours[test] = {name: spread_of([values[name] for values in each]) for name in each[0]}
     return {"label": label, "paper_db": paper_db, "ours": ours or None}
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The tables as they stand in docs/papers/lavss.md."""
+    """Return the tables as they are in docs/papers/lavss.md."""
     seeds = f"{report['seeds']} seeds" if report["seeds"] > 1 else "one seed"
     lines = [
         f"{report['steps']} steps each, behind {report['mono_steps']} in mono where pre-trained; "
@@ -350,12 +357,12 @@ def markdown(report: dict[str, Any]) -> str:
     for name, rows in report["tables"].items():
         title = f"Table {name}" if name.isdigit() else "Does pre-training help?"
         lines += ["", f"### {title}", ""]
-        lines += kinds(rows) if name == "2" else ears(rows)
+        lines += instrument_lines(rows) if name == "2" else ear_lines(rows)
     return "\n".join(lines) + "\n"
 
 
-def ears(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Lines of Tables 1, 3 and 4: each ear, and two of a kind beside."""
+def ear_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of Tables 1, 3 and 4: each ear, and duets of one instrument beside."""
     yield "| | paper: left SDR / SIR | right | ours: left SDR / SIR | right | SDR | two of a kind |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for row in rows:
@@ -363,7 +370,7 @@ def ears(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         cells = [row["label"]]
         cells += [f"{paper[k]:.2f} / {paper[k + 1]:.2f}" for k in (0, 2)] if paper else ["—", "—"]
         if ours:
-            each = {name: plus_minus(figure) for name, figure in ours["duets"].items()}
+            each = {name: plus_minus(spread) for name, spread in ours["duets"].items()}
             cells += [f"{each[f'sdr-{ear}']} / {each[f'sir-{ear}']}" for ear in ("left", "right")]
             cells += [each["sdr"], plus_minus(ours["twins"]["sdr"])]
         else:
@@ -371,8 +378,8 @@ def ears(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def kinds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Lines of Table 2: an instrument a column, the paper's figure above ours."""
+def instrument_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of Table 2: a column for each instrument, the paper's SDR above ours."""
     yield f"| | of | {' | '.join(INSTRUMENTS)} |"
     yield f"|---|---|{'---:|' * len(INSTRUMENTS)}"
     for row in rows:
@@ -381,7 +388,7 @@ def kinds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"| {row['label']} | paper | {' | '.join(cells)} |"
         if row["ours"]:
             twins = row["ours"]["twins"]
-            cells = [plus_minus(twins[kind]) if kind in twins else "—" for kind in INSTRUMENTS]
+            cells = [plus_minus(twins[name]) if name in twins else "—" for name in INSTRUMENTS]
             yield f"| {row['label']} | ours | {' | '.join(cells)} |"
 
 

@@ -101,18 +101,18 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
     assert "1 left out: one source only, nothing to separate it from" in done.out
     assert "1 left out: silent reference" in done.out
     results = json.loads((tmp_path / "scores" / "results.json").read_text())
-    assert list(results["separators"]) == [
+    assert list(results["methods"]) == [
         "mixture",
         "nmf-mfcc",
         "ideal-ratio-mask",
         "ideal-binary-mask",
     ]
-    scores = {name: values["strict"] for name, values in results["separators"].items()}
-    assert all(s["num_pairs"] == 3 and s["num_left_out"] == 2 for s in scores.values())
-    # A mask computed from the true sources beats the mixture by far, on any clip.
-    assert scores["ideal-ratio-mask"]["sdr_db"] > scores["mixture"]["sdr_db"] + 5
-    assert [clip["left_out"] is None for clip in results["clips"]] == [False, True, True]
-    silent = results["clips"][1]["scores"]["mixture"]
+    figures = {name: found["strict"] for name, found in results["methods"].items()}
+    assert all(f["num_mixtures"] == 3 and f["num_left_out"] == 2 for f in figures.values())
+    # A mask of the truth beats the mixture by far, on any clip.
+    assert figures["ideal-ratio-mask"]["sdr_db"] > figures["mixture"]["sdr_db"] + 5
+    assert [clip["left_out"] is None for clip in results["mixtures"]] == [False, True, True]
+    silent = results["mixtures"][1]["scores"]["mixture"]
     assert (
         silent["left_out"]["strict"] == "silent reference"
         and silent["sources"][0]["sdr_db"] is None
@@ -122,7 +122,7 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
 def test_evaluate_is_the_same_twice_to_the_byte(run, band: Path) -> None:
     first, second = (run("evaluate", "mixture", "--data", band, "--json") for _ in range(2))
     assert first.code == 0 and first.out == second.out
-    assert list(json.loads(first.out)["separators"]) == list(BASELINES)
+    assert list(json.loads(first.out)["methods"]) == list(BASELINES)
 
 
 def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_models(run) -> None:
     (mini,) = (entry for entry in listed if entry["name"] == "dgfnet-mini")
     assert len(mini["categories"]) == 16 and "violin" in mini["categories"]
     assert f"Categories of dgfnet-mini: {', '.join(mini['categories'])}\n" in shown
-    assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["what"]
+    assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["description"]
 
 
 @pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])

@@ -84,6 +84,6 @@ def test_scores_of_both_ears(run: Callable, trained: TrainingRun, place: Path) -
         )  # fmt: skip
         assert done.code == 0, done.err
         found = json.loads(done.out)
-        assert len(found["clips"]) == 1
-        for separator in found["separators"].values():
-            assert all(separator["metrics"][name]["num_pairs"] == 1 for name in EARS)
+        assert len(found["mixtures"]) == 1
+        for separator in found["methods"].values():
+            assert all(separator["metrics"][name]["num_mixtures"] == 1 for name in EARS)

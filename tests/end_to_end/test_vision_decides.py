@@ -23,7 +23,7 @@ def test_vision_decides(tmp_path: Path) -> None:
     settings = load_recipe("toyband-training", "toyband", ToybandSettings, overrides)
     list(make_toyband(tmp_path / "band", NUM_PAIRS, 4000, settings, Material.read()))
     trials = ["all", "swapped", "wrong"]
-    rows = find_methods(["mixture", NAME], "picture", trials, with_baselines=False)
+    rows = find_methods(["mixture", NAME], "predicted", trials, with_baselines=False)
     clips = tuple(score_clips(read_toyband(tmp_path / "band"), rows))
     found = Evaluation(rows, clips)
     floor, seen, swapped, wrong = (found.summary(row.name, "strict").sdr_db for row in rows)

@@ -1,4 +1,4 @@
-"""Examples and evaluations made of a few tones, for pages and figures; no model is asked."""
+"""Make examples and evaluations of a few tones, for tests of pages and figures."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ from avsep.evaluation.batches import ClipReader, CueSettings
 from avsep.evaluation.benchmark import Evaluation, MixtureScores
 from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import PairScores
-from avsep.evaluation.results.examples import Answer, Example, rows_of
+from avsep.evaluation.results.examples import Example, ExampleEstimate, magnitude_rows
 from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings
 
@@ -48,13 +48,15 @@ def example(
         [tone(300 * (place + 1) ** 2, num_channels) for place in range(len(categories))]
     )
     mixture = sources.sum(axis=0)
-    answers = {}
+    estimates = {}
     for place, model in enumerate(models):
         waveforms = (sources + np.float32(0.1 * (place + 1)) * mixture).astype(np.float32)
         scores_db = np.full((len(categories), 3), 10.0 - place)
-        answers[model] = Answer(waveforms, rows_of(waveforms, SETTINGS), scores_db)
+        estimates[model] = ExampleEstimate(
+            waveforms, magnitude_rows(waveforms, SETTINGS), scores_db
+        )
     pictures = tuple(jpeg(60 * (place + 1)) for place in range(len(categories)))
-    return Example(name, categories, mixture, sources, pictures, answers, SETTINGS)
+    return Example(name, categories, mixture, sources, pictures, estimates, SETTINGS)
 
 
 def scored_clips(names: tuple[str, ...], num_clips: int = 9) -> tuple[MixtureScores, ...]:

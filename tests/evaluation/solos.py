@@ -1,4 +1,4 @@
-"""A small prepared folder of solos: noise of a band each, two grey pictures a second."""
+"""Make a small prepared folder of solos: band-limited noise, two grey pictures a second."""
 
 import shutil
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Baselines and ceilings: the oracle table of two synthetic sources, and what masks must do."""
+"""Test baselines and ceilings: scores of two synthetic sources, and properties of masks."""
 
 import numpy as np
 import pytest

@@ -12,8 +12,8 @@ from avsep.data.clips import ClipFiles
 from avsep.data.mixing import Waveform, crop, mix_clip
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader, CueSettings, category_cue
-from avsep.evaluation.mixtures import own_mixture
-from avsep.evaluation.protocol import groups_of
+from avsep.evaluation.mixtures import clip_mixture
+from avsep.evaluation.protocol import mixture_groups
 from avsep.sound.front_end import FrontEndSettings
 
 FRONT_END = FrontEndSettings(window_samples=11025)
@@ -105,8 +105,12 @@ def test_words_are_looked_up_in_the_models_own_list() -> None:
 
 
 def test_groups_come_from_the_clip(clips: tuple[ClipFiles, ...]) -> None:
-    assert groups_of(own_mixture(clips[0])) == ("different categories", "2 sources")
-    assert groups_of(own_mixture(clips[2])) == ("different categories", "in harmony", "2 sources")
+    assert mixture_groups(clip_mixture(clips[0])) == ("different categories", "2 sources")
+    assert mixture_groups(clip_mixture(clips[2])) == (
+        "different categories",
+        "in harmony",
+        "2 sources",
+    )
 
 
 def test_motion_features_lie_beside_the_clip(clips: tuple[ClipFiles, ...], tmp_path: Path) -> None:

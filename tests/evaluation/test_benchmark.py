@@ -1,4 +1,4 @@
-"""The benchmark over clips made by hand: who is asked, what is counted, what becomes null."""
+"""Test the benchmark on small clips: mixtures left out, groups, differences, null values."""
 
 import json
 import math
@@ -13,9 +13,9 @@ import torch
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, INPUTS, MixtureBaseline
-from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, score_clips
+from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, Evaluator, score_clips
 from avsep.evaluation.methods import Method
-from avsep.evaluation.results.result_tables import tables_of
+from avsep.evaluation.results.result_tables import make_tables
 from avsep.evaluation.results.tables import SUMMARY_HEAD, summary_table
 from avsep.evaluation.results.writing import as_json
 from avsep.records import Batch, Separation, VisibleObject
@@ -67,17 +67,20 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
     ]
     found = evaluate(clips, "mixture")
     summary = found.summary("mixture", "strict")
-    assert (summary.num_pairs, summary.num_left_out) == (4, 3)
+    assert (summary.num_mixtures, summary.num_left_out) == (4, 3)
     assert summary.reasons == {ONE_SOURCE: 2, "silent reference": 1}
-    assert [scored.left_out for scored in found.clips] == [None, ONE_SOURCE, ONE_SOURCE, None]
-    duet_db = found.clips[0].scores["mixture"].scores_db.mean(axis=0)
+    assert [scored.left_out for scored in found.mixtures] == [None, ONE_SOURCE, ONE_SOURCE, None]
+    duet_db = found.mixtures[0].scores["mixture"].scores_db.mean(axis=0)
     figures_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
     assert figures_db == pytest.approx(duet_db.tolist())
     table = summary_table("strict", "of four", [("mixture", "nothing", summary)])
     assert table.head == SUMMARY_HEAD and table.title == "of four"
     assert table.rows[0][:2] == ("mixture", "nothing") and table.rows[0][-2:] == ("1", "3")
     assert table.warnings == (f"2 left out: {ONE_SOURCE}", "1 left out: silent reference")
-    both = [("mixture", "nothing", summary), ("other", "picture", replace(summary, reasons={}))]
+    both = [
+        ("mixture", "nothing", summary),
+        ("other", "label predicted", replace(summary, reasons={})),
+    ]
     told_apart = summary_table("strict", "of four", both).warnings
     assert told_apart[1] == "1 left out: silent reference (mixture)"
 
@@ -85,10 +88,10 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
 def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
     found = evaluate([clip(tmp_path, "solo", noise(1))], "ideal-ratio-mask")
     summary = found.summary("ideal-ratio-mask", "legacy")
-    assert math.isnan(summary.sdr_db) and summary.num_left_out == summary.num_pairs == 1
+    assert math.isnan(summary.sdr_db) and summary.num_left_out == summary.num_mixtures == 1
     written = json.loads(json.dumps(as_json(found, "solos"), allow_nan=False))
-    assert written["separators"]["ideal-ratio-mask"]["legacy"]["sdr_db"] is None
-    assert written["clips"] == [
+    assert written["methods"]["ideal-ratio-mask"]["legacy"]["sdr_db"] is None
+    assert written["mixtures"] == [
         {
             "name": "solo",
             "videos": ["solo"],
@@ -100,21 +103,21 @@ def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
     ]
     rows = summary_table("legacy", "of none", [("x", "y", summary)]).rows
     assert rows == (("x", "y", "-", "-", "-", "0", "1"),)
-    assert [table.name for table in tables_of(found, "solos")] == ["strict", "legacy"]
+    assert [table.name for table in make_tables(found, "solos")] == ["strict", "legacy"]
 
 
 def test_json_holds_every_figure(tmp_path: Path) -> None:
     found = evaluate([clip(tmp_path, "trio", noise(3))])
     written = json.loads(json.dumps(as_json(found, "band"), allow_nan=False))
-    assert written["data"] == "band" and list(written["separators"]) == list(BASELINES)
-    assert [found["reads"] for found in written["separators"].values()] == list(INPUTS.values())
-    for found in written["separators"].values():
+    assert written["data"] == "band" and list(written["methods"]) == list(BASELINES)
+    assert [found["inputs"] for found in written["methods"].values()] == list(INPUTS.values())
+    for found in written["methods"].values():
         assert FrontEndSettings.model_validate(found["front_end"]) == SETTINGS
-    for name, pair in written["clips"][0]["scores"].items():
+    for name, pair in written["mixtures"][0]["scores"].items():
         assert len(pair["sources"]) == 3
         assert all(list(row) == ["sdr_db", "sir_db", "sar_db"] for row in pair["sources"])
         assert pair["left_out"] == {"strict": None, "legacy": None}
-        mean_db = written["separators"][name]["strict"]["sdr_db"]
+        mean_db = written["methods"][name]["strict"]["sdr_db"]
         assert mean_db == pytest.approx(np.mean([row["sdr_db"] for row in pair["sources"]]))
 
 
@@ -122,7 +125,7 @@ def test_what_is_unseen_is_heard_and_costs(tmp_path: Path) -> None:
     stems = noise(3)
     alone = evaluate([clip(tmp_path, "a", stems[:2])], "mixture")
     beside = evaluate([clip(tmp_path, "b", stems, num_unseen=1)], "mixture")
-    before, after = (e.clips[0].scores["mixture"].scores_db for e in (alone, beside))
+    before, after = (e.mixtures[0].scores["mixture"].scores_db for e in (alone, beside))
     assert after.shape == (2, 3)
     assert (after[:, 0] < before[:, 0] - 1).all() and (after[:, 2] < before[:, 2] - 20).all()
 
@@ -154,21 +157,21 @@ def test_groups_and_categories_are_summed_up_by_themselves(tmp_path: Path) -> No
         "different categories",
         "same category",
         "2 sources",
-        "with an unseen sound",
+        "with off-screen sound",
     ]
-    means_db = [scored.scores["mixture"].mean_db("strict")[0] for scored in found.clips]
+    means_db = [scored.scores["mixture"].mean_db("strict")[0] for scored in found.mixtures]
     same = found.summary("mixture", "strict", "same category")
-    assert same.num_pairs == 2 and same.sdr_db == pytest.approx(np.mean(means_db[:2]))
+    assert same.num_mixtures == 2 and same.sdr_db == pytest.approx(np.mean(means_db[:2]))
     assert found.summary("mixture", "strict", "different categories").sdr_db == means_db[2]
-    written = as_json(found, "band")["separators"]["mixture"]  # type: ignore[index]
-    assert written["groups"]["with an unseen sound"]["strict"]["sdr_db"] == means_db[1]
-    tuba_db = found.clips[2].scores["mixture"].scores_db[1, 0]
+    written = as_json(found, "band")["methods"]["mixture"]  # type: ignore[index]
+    assert written["groups"]["with off-screen sound"]["strict"]["sdr_db"] == means_db[1]
+    tuba_db = found.mixtures[2].scores["mixture"].scores_db[1, 0]
     by_category = written["categories"]["strict"]
     assert by_category["tuba"] == pytest.approx({**by_category["tuba"], "sdr_db": tuba_db})
     assert {name: row["num_sources"] for name, row in by_category.items()} == {"harp": 5, "tuba": 1}
-    tables = {table.name: table for table in tables_of(found, "band")}
+    tables = {table.name: table for table in make_tables(found, "band")}
     assert tables["groups"].head[:3] == (
-        "separator",
+        "method",
         "different categories (1)",
         "same category (2)",
     )
@@ -194,6 +197,38 @@ class Mute(MixtureBaseline):
         return replace(answer, magnitudes=answer.magnitudes * 0)
 
 
+class Sampling(MixtureBaseline):
+    """Notes the seed of each generator."""
+
+    def __init__(self, front_end: FrontEnd, seeds: list[int]) -> None:
+        super().__init__(front_end)
+        self.seeds = seeds
+
+    def separate(self, batch: Batch, *, generator: torch.Generator | None = None) -> Separation:
+        assert generator is not None
+        self.seeds.append(generator.initial_seed())
+        return super().separate(batch)
+
+
+def test_noise_depends_on_the_seed_and_the_index_alone(tmp_path: Path) -> None:
+    clips = [clip(tmp_path, str(seed), noise(2, seed=seed)) for seed in range(3)]
+    seeds: list[int] = []
+    method = Method("sampling", Sampling(FRONT_END, seeds), FRONT_END, "nothing")
+    for seed in (0, 1):
+        list(score_clips(clips, [method], seed))
+    assert seeds == [0, 1, 2, 1_000_003, 1_000_004, 1_000_005]
+    Evaluator(clips, [method], seed=1).score(2)  # by itself, as in another process
+    assert seeds[-1] == 1_000_005
+
+
+def test_further_metrics_have_the_floor_of_strict(tmp_path: Path) -> None:
+    method = Method("mute", Mute(FRONT_END), FRONT_END, "nothing")
+    metrics = ("si-sdr", "si-sir")
+    evaluator = Evaluator([clip(tmp_path, "duet", noise(2))], [method], metrics=metrics)
+    values = evaluator.score(0).metrics["mute"]
+    assert values["si-sdr"].tolist() == values["si-sir"].tolist() == [-30.0, -30.0]
+
+
 def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
     clips = [clip(tmp_path, str(seed), noise(2, seed=seed)) for seed in range(3)]
     methods = (
@@ -205,14 +240,16 @@ def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
     assert ranked[0].name == "mute" and found.summary("mute", "strict").sdr_db == -30
     excused = found.summary("mute", "legacy")
     assert excused.reasons == {"silent estimate": 3} and excused.num_empty_batches == 1
-    tables = {table.name: table for table in tables_of(found, "three")}
+    tables = {table.name: table for table in make_tables(found, "three")}
     assert "3 left out: silent estimate (mute)" in tables["legacy"].warnings
     assert not any("left out" in remark for remark in tables["strict"].warnings)
 
 
 def test_an_answer_that_is_no_number_is_named(tmp_path: Path) -> None:
     broken = Method("broken", Broken(FRONT_END), FRONT_END, "nothing")
-    with pytest.raises(InputError, match="'broken' answers 'duet' with NaN or infinite samples"):
+    with pytest.raises(
+        InputError, match="the estimates of 'broken' for 'duet' hold NaN or infinite samples"
+    ):
         list(score_clips([clip(tmp_path, "duet", noise(2))], [broken]))
 
 

@@ -1,4 +1,4 @@
-"""Trials: what each changes of the cues, and what it leaves."""
+"""Test cue ablations: the cues that each changes, and those that it keeps."""
 
 from dataclasses import fields, replace
 
@@ -19,6 +19,8 @@ def cues(seed: int, num_sources: int = 2) -> Cues:
         i3d_padding=torch.zeros(1, num_sources, 3, dtype=torch.bool),
         category=torch.arange(num_sources)[None],
         is_visible=torch.arange(num_sources)[None] != seed,
+        boxes=torch.rand(1, num_sources, 3, 4, generator=generator),
+        embedding=torch.rand(1, num_sources, 6, generator=generator),
     )
 
 
@@ -41,7 +43,19 @@ def changed(before: Cues, after: Cues) -> set[str]:
     [
         ("all", set()),
         ("no-motion", {"crop_motion", "i3d_features"}),
-        ("swapped", {"crops", "crop_motion", "i3d_features", "category", "is_visible"}),
+        (
+            "swapped",
+            {
+                "crops",
+                "crop_motion",
+                "i3d_features",
+                "category",
+                "is_visible",
+                "boxes",
+                "embedding",
+            },
+        ),
+        ("swapped-boxes", {"boxes"}),
         ("blurred", {"crops"}),
         ("hidden", {"crops"}),
     ],
@@ -66,11 +80,21 @@ def test_each_source_gets_the_next_ones_object() -> None:
     assert torch.equal(turned.crop_motion[:, 0], given.crop_motion[:, 1])
 
 
+def test_swapped_boxes_are_those_of_the_next_source() -> None:
+    before = cues(1, num_sources=3)
+    after = CUE_ABLATIONS["swapped-boxes"](before, never)
+    assert torch.equal(after.boxes, before.boxes[:, [1, 2, 0]])
+    with pytest.raises(InputError, match="change the boxes, and the separator reads none"):
+        CUE_ABLATIONS["swapped-boxes"](Cues(), never)
+
+
 def test_wrong_pictures_leave_the_words() -> None:
     given, others = cues(2), replace(cues(3), is_visible=torch.tensor([[True, False]]))
     mistaken = CUE_ABLATIONS["wrong"](given, lambda: others)
     assert torch.equal(mistaken.crops, others.crops)
     assert torch.equal(mistaken.crop_motion, others.crop_motion)
+    assert torch.equal(mistaken.boxes, others.boxes)
+    assert torch.equal(mistaken.embedding, others.embedding)
     assert torch.equal(mistaken.category, given.category)
     assert torch.equal(mistaken.is_visible, others.is_visible)
 
@@ -98,9 +122,9 @@ def test_a_blur_keeps_colour_and_loses_shape() -> None:
 
 
 def test_hidden_crops_are_grey_and_need_crops() -> None:
-    assert (CUE_ABLATIONS["hidden"](cues(0), never).crops == GREY).all()
+    assert (CUE_ABLATIONS["hidden"](cues(0), never).crops == GREY).all() and GREY == 128
     for ablation in ("hidden", "blurred"):
-        with pytest.raises(InputError, match="changes the crops, and the separator was given none"):
+        with pytest.raises(InputError, match="change the crops, and the separator reads none"):
             CUE_ABLATIONS[ablation](Cues(), never)
 
 

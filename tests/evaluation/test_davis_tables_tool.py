@@ -1,4 +1,4 @@
-"""The tool of DAVIS' tables: what it makes of runs with known scores, and a run of its own."""
+"""Test the tool for DAVIS's tables: runs with known scores, and a run of its own."""
 
 import json
 import sys
@@ -21,12 +21,12 @@ def leave_runs(folder: Path, seeds: Sequence[int]) -> None:
             run.mkdir(parents=True, exist_ok=True)
             (run / "last.safetensors").touch()
             scores = [f"{value + 2 * seed:.6g}" for value in row.paper_db]
-            names = [f"validation/{figure}" for figure in ablation_runs.FIGURES]
+            names = [f"validation/{figure}" for figure in ablation_runs.SCORE_KEYS]
             lines = [["step", *names, "loss_total"], ["5", "1", "1", "1", "2"]]
             lines += [["9", *scores, "1"], ["10", "", "", "", "1"]]
             (run / "metrics.csv").write_text("\n".join(map(",".join, lines)), encoding="utf-8")
         kept = {
-            tables.silence_name(*row): dict.fromkeys(ablation_runs.FIGURES, 10.0 * row[1] + seed)
+            tables.silence_name(*row): dict.fromkeys(ablation_runs.SCORE_KEYS, 10.0 * row[1] + seed)
             for row in tables.SILENCE
         }
         path = folder / "runs" / f"{tables.DEFAULT}-9-seed{seed}" / "silence.json"
@@ -35,7 +35,7 @@ def leave_runs(folder: Path, seeds: Sequence[int]) -> None:
         unbounded.mkdir(exist_ok=True)
         (unbounded / "last.safetensors").touch()
         kept = {
-            label: dict.fromkeys(ablation_runs.FIGURES, 3.0 + bound)
+            label: dict.fromkeys(ablation_runs.SCORE_KEYS, 3.0 + bound)
             for label, bound in tables.BOUND.items()
         }
         (unbounded / "bound.json").write_text(json.dumps(kept), encoding="utf-8")
@@ -145,6 +145,6 @@ def test_a_table_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     at_most, free = (row["sdr_db"]["mean"] for row in report["tables"]["bound"])
     assert at_most != free
     run = tmp_path / "out" / "runs" / f"{tables.DEFAULT}-1-seed0"
-    assert tables.num_parameters(run) > 1000 and set(tables.last_figures(run)) == set(
-        ablation_runs.FIGURES
+    assert tables.num_parameters(run) > 1000 and set(tables.last_scores(run)) == set(
+        ablation_runs.SCORE_KEYS
     )

@@ -1,4 +1,4 @@
-"""`avsep evaluate` with a model: rows, groups, trials, and the same JSON for the same seed."""
+"""Test `avsep evaluate` with a model: rows, groups, ablations, equal JSON for equal seeds."""
 
 import json
 from pathlib import Path
@@ -36,12 +36,12 @@ def test_a_model_stands_between_floor_and_ceiling(run, place: Path, tmp_path: Pa
     words = ["mixture", place / "tiny.safetensors", "--data", place / "band", "--limit", 2]
     done = run("evaluate", *words, "-o", tmp_path / "scores")
     assert done.code == 0 and not done.err
-    assert "2 clips of" in done.out and "SDR by kind of clip" in done.out
-    for word in ("true category", "picture", "nothing", "2 sources"):
+    assert "2 clips of" in done.out and "SDR by group of mixtures" in done.out
+    for word in ("label given", "label predicted", "nothing", "2 sources"):
         assert word in done.out
     again = run("evaluate", *words, "--json")
     assert json.loads(again.out) == json.loads((tmp_path / "scores" / "results.json").read_text())
-    assert len(json.loads(again.out)["clips"]) == 2
+    assert len(json.loads(again.out)["mixtures"]) == 2
 
 
 def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
@@ -54,20 +54,20 @@ def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
 
 
 def test_trials_are_rows_of_their_own(run, place: Path) -> None:
-    words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "picture"]
+    words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "predicted"]
     done = run("evaluate", *words, "--limit", 1, "--cues", "all", "--cues", "hidden", "--json")
     name = f"{place.name}/tiny"
-    assert list(json.loads(done.out)["separators"]) == [
+    assert list(json.loads(done.out)["methods"]) == [
         *BASELINES,
-        f"{name} (picture)",
-        f"{name} (picture, hidden)",
+        f"{name} (predicted)",
+        f"{name} (predicted, hidden)",
     ]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--labels", "picturs"], "unknown labels 'picturs'; did you mean 'picture'?"),
+        (["--labels", "predict"], "unknown labels 'predict'; did you mean 'predicted'?"),
         (["--cues", "wrongs"], "unknown cues 'wrongs'; did you mean 'wrong'?"),
     ],
 )
@@ -80,32 +80,32 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     make_solos(tmp_path / "solos", seconds=1.0)
     pairs = tmp_path / "testsep.csv"
     pairs.write_text("/violin/a.wav, /cello/c.wav\n/violin/b.wav, /tuba/gone.wav\n")
-    words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "told"]
+    words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "given"]
     done = run("evaluate", *words, "--pairs", pairs, "--set=metrics=si-sdr", "-o", tmp_path / "out")
     assert done.code == 0 and not done.err
     assert "1 mixtures of" in done.out and "SI-SDR" in done.out
     missing = "1 of 2 mixtures of 'testsep.csv' are left out: 1 of their videos are not in the data"
     assert missing in done.out
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert found["clips"][0]["videos"] == ["violin/a", "cello/c"]
+    assert found["mixtures"][0]["videos"] == ["violin/a", "cello/c"]
     assert found["warnings"] == [f"{missing}: tuba/gone (1)"]
     for name in ("results.csv", "tables.md", "tables.tex"):
         assert "nmf-mfcc" in (tmp_path / "out" / name).read_text()
     drawn = run("evaluate", *words, "--limit", 3, "--set", "num_sources=3", "--json")
-    clips = json.loads(drawn.out)["clips"]
+    clips = json.loads(drawn.out)["mixtures"]
     assert len(clips) == 3 and all(len(set(clip["videos"])) == 3 for clip in clips)
 
 
 def test_sounds_that_nobody_sees_are_drawn_and_scored(run, place: Path, tmp_path: Path) -> None:
     make_solos(tmp_path / "solos", seconds=1.0)
     hide_solos(tmp_path / "solos", *(name for name, _ in SOLOS))
-    words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "told"]
+    words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "given"]
     done = run("evaluate", *words, "--limit", 2, "-o", tmp_path / "out")
     assert done.code == 0 and not done.err
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    strict = {name: row["strict"] for name, row in found["separators"].items()}
+    strict = {name: row["strict"] for name, row in found["methods"].items()}
     assert strict["mixture"]["sdr_db"] < strict["ideal-ratio-mask"]["sdr_db"]
-    assert all(row["num_pairs"] == 2 for row in strict.values())
+    assert all(row["num_mixtures"] == 2 for row in strict.values())
     page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 2 * 5 and "data:image/jpeg" not in page
 
@@ -130,12 +130,12 @@ def test_the_page_and_the_figures_are_written_and_the_same_each_time(
     run, place: Path, tmp_path: Path
 ) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--limit", 2, "--figures", 1]
-    words += ["--labels", "picture"]
+    words += ["--labels", "predicted"]
     for name in ("a", "b"):
         done = run("evaluate", *words, "-o", tmp_path / name)
         assert done.code == 0 and not done.err
     page = (tmp_path / "a" / "results.html").read_text(encoding="utf-8")
-    name = f"{place.name}/tiny (picture)"
+    name = f"{place.name}/tiny (predicted)"
     assert page.count(f"among the best of {name}") == 1 and f"among the worst of {name}" in page
     # Of each of two mixtures: itself, and of two sources the truth and the answer.
     assert page.count("<audio") == 2 * 5 and page.count("data:image/jpeg") == 4

@@ -1,4 +1,4 @@
-"""Gates: the shares of Figure 6 and differences between trials, on numbers known beforehand."""
+"""Test gates: the shares of Figure 6 and paired differences, on known numbers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Intervals by video: where theory knows the answer, where pairs share videos, where none is."""
+"""Test intervals by video: against theory, with shared videos, with too few of them."""
 
 import numpy as np
 import pytest
@@ -26,9 +26,9 @@ def test_independent_videos_agree_with_the_normal_theory() -> None:
     )
 
 
-def pairs_of(num_videos: int, num_pairs: int, seed: int) -> list[tuple[str, str]]:
+def pairs_of(num_videos: int, num_mixtures: int, seed: int) -> list[tuple[str, str]]:
     every = [(str(a), str(b)) for a in range(num_videos) for b in range(a)]
-    chosen = np.random.default_rng(seed).choice(len(every), num_pairs, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(every), num_mixtures, replace=False)
     return [every[index] for index in chosen]
 
 

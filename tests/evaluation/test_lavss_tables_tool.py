@@ -1,4 +1,4 @@
-"""The tool of LAVSS' tables: what it makes of runs with known scores, and what it launches."""
+"""Test the tool for LAVSS's tables: runs with known scores, and the runs it starts."""
 
 import json
 import sys
@@ -76,7 +76,7 @@ def test_rows_that_begin_anew_and_the_starred_ones(
 
 
 def test_every_row_is_trained_once() -> None:
-    rows = list(tables.rows_of(tables.TABLES))
+    rows = list(tables.find_rows(tables.TABLES))
     assert len(rows) == len({row.key for row in rows}) == 23
 
 
@@ -89,8 +89,8 @@ def test_scores_are_drawn_and_not_asked_again(
         raise AssertionError("what was scored was asked again")
 
     note_launches(monkeypatch)
-    monkeypatch.setattr(tables, "scored", refuse)
-    keys = [*(row.key for row in tables.rows_of(tables.TABLES)), "mixture", *tables.SHIPPED]
+    monkeypatch.setattr(tables, "score", refuse)
+    keys = [*(row.key for row in tables.find_rows(tables.TABLES)), "mixture", *tables.SHIPPED]
     (tmp_path / "scores").mkdir()
     for seed in range(2):
         figures = dict.fromkeys((*tables.EARS, "sdr", "sir", "cello"), 4.0 + 2 * seed)
@@ -119,7 +119,7 @@ def test_a_model_and_the_mixture_scored_on_both_ears(tmp_path: Path) -> None:
     settings = load_recipe("toyband-binaural-twins", "toyband", ToybandSettings, overrides)
     list(make_toyband(tmp_path, 2, 1000, settings, Material.read(), num_workers=1))
     clips = choose_mixtures(open_dataset(tmp_path), settings=EvaluationSettings(), seed=0)
-    found = tables.scored(clips.mixtures, {"a": "lavss-mini", "mixture": "mixture"})
+    found = tables.score(clips.mixtures, {"a": "lavss-mini", "mixture": "mixture"})
     for figures in found.values():
         for name in ("sdr", "sir"):
             ears = [figures[f"{name}-{ear}"] for ear in ("left", "right")]

@@ -1,4 +1,4 @@
-"""Contenders: names to rows, and what a model is given in each of its rows, on a made clip."""
+"""Test methods by name, and the cues of a model in each of its rows, on one toyband clip."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
 
 def test_a_model_that_goes_by_boxes_reads_places() -> None:
     (row,) = model_methods("ears", tiny_model("lavss"))
-    assert (row.name, row.reads) == ("ears (picture)", "picture, place")
+    assert (row.name, row.inputs) == ("ears", "picture, boxes")
 
 
 def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) -> None:
@@ -60,25 +60,25 @@ def test_baselines_come_first_and_in_the_order_of_the_tables(checkpoint: str) ->
     rows = find_methods(backwards)
     # A file's row bears its last two names.
     name = f"{Path(checkpoint).parent.name}/model"
-    assert [row.name for row in rows] == [*BASELINES, f"{name} (told)", f"{name} (picture)"]
-    reads = [*INPUTS.values(), "true category", "picture"]
-    assert [row.reads for row in rows] == reads
+    assert [row.name for row in rows] == [*BASELINES, f"{name} (given)", f"{name} (predicted)"]
+    reads = [*INPUTS.values(), "label given", "label predicted"]
+    assert [row.inputs for row in rows] == reads
     assert rows[-1].front_end.settings == FRONT_END and rows[-1].separator is rows[-2].separator
     assert not rows[-1].separator.training  # type: ignore[attr-defined]
 
 
 def test_a_row_for_each_way_and_trial(checkpoint: str) -> None:
-    given = [checkpoint], "picture", ["all", "swapped", "swapped"]
+    given = [checkpoint], "predicted", ["all", "swapped", "swapped"]
     rows = find_methods(*given, with_baselines=False)
     assert [row.name for row in find_methods(*given)] == [*BASELINES, *(r.name for r in rows)]
     name = f"{Path(checkpoint).parent.name}/model"
-    assert [row.name for row in rows] == [f"{name} (picture)", f"{name} (picture, swapped)"]
+    assert [row.name for row in rows] == [f"{name} (predicted)", f"{name} (predicted, swapped)"]
     assert rows[1].cue_settings is not None and not rows[1].cue_settings.with_labels
     assert (rows[1].cue_settings.ablation, rows[1].cue_settings.crops) == ("swapped", LOOKS)
 
 
 def test_nobody_to_ask() -> None:
-    with pytest.raises(InputError, match="nobody is asked: name a model of `avsep models`"):
+    with pytest.raises(InputError, match="no method is named: name a model of `avsep models`"):
         find_methods([], with_baselines=False)
 
 
@@ -87,16 +87,16 @@ def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> 
     for copy in copies:
         Path(copy).parent.mkdir(parents=True)
         shutil.copy(checkpoint, copy)
-    names = [row.name for row in find_methods(copies, "told", with_baselines=False)]
-    assert names == [f"{copy} (told)" for copy in copies]
+    names = [row.name for row in find_methods(copies, "given", with_baselines=False)]
+    assert names == [f"{copy} (given)" for copy in copies]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((["mixture", "mixtur"],), "unknown separator 'mixtur'; did you mean 'mixture'"),
-        ((["mixture"], "tolt"), "unknown labels 'tolt'; did you mean 'told'? known: both, pict"),
-        ((["mixture"], "told", ["swap"]), "unknown cues 'swap'; did you mean 'swapped'?"),
+        ((["mixture"], "gven"), "unknown labels 'gven'; did you mean 'given'? known: both, give"),
+        ((["mixture"], "given", ["swap"]), "unknown cues 'swap'; did you mean 'swapped'?"),
         ((["gone.safetensors"],), "'gone.safetensors' is not a file"),
     ],
 )
@@ -110,26 +110,26 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
     rows = find_methods(["mixture", checkpoint], with_baselines=False)
     done = tuple(score_clips([duet], rows))
     written = json.loads(json.dumps(as_json(Evaluation(rows, done), "band"), allow_nan=False))
-    assert [found["reads"] for found in written["separators"].values()] == [
-        row.reads for row in rows
+    assert [found["inputs"] for found in written["methods"].values()] == [
+        row.inputs for row in rows
     ]
     told = rows[1].name
-    used = written["clips"][0]["scores"][told]["categories_used"]
+    used = written["mixtures"][0]["scores"][told]["categories_used"]
     # The violin was told; a piano is none of the model's categories, so its picture decided.
     assert used[duet.sources.index(next(s for s in duet.sources if s.category == "violin"))] == (
         "violin"
     )
     assert set(used) <= set(CATEGORIES)
-    assert written["separators"][told]["category_accuracy"] == 0.5
-    assert written["separators"]["mixture"]["category_accuracy"] is None
-    assert written["separators"][told]["strict"]["sdr_db"] is not None
+    assert written["methods"][told]["category_accuracy"] == 0.5
+    assert written["methods"]["mixture"]["category_accuracy"] is None
+    assert written["methods"][told]["strict"]["sdr_db"] is not None
     assert next(iter(score_clips([duet], rows))).scores[told].scores_db.tolist() == (
         done[0].scores[told].scores_db.tolist()
     )
 
 
 def test_exchanged_objects_exchange_the_scores_sources(duet: ClipFiles) -> None:
-    straight, swapped = model_methods("tiny", tiny_model("dgfnet"), "picture", ["all", "swapped"])
+    straight, swapped = model_methods("tiny", tiny_model("dgfnet"), "predicted", ["all", "swapped"])
     found = next(iter(score_clips([duet], [straight, swapped])))
     used = found.categories_used
     assert used[swapped.name] == tuple(reversed(used[straight.name]))
@@ -141,14 +141,14 @@ def test_a_model_that_reads_no_category_has_a_row_by_picture_and_one_by_word(
     path = tmp_path / "model.safetensors"
     save_checkpoint(tiny_model("davis-flow"), path, model_name="davis-flow", metadata={})
     name = f"{tmp_path.name}/model"
-    for labels in ("both", "told", "picture"):
+    for labels in ("both", "given", "predicted"):
         rows = find_methods([str(path)], labels, ["all", "word", "swapped"], with_baselines=False)
         assert [row.name for row in rows] == [
-            f"{name} (picture)",
+            name,
             f"{name} (word)",
-            f"{name} (picture, swapped)",
+            f"{name} (swapped)",
         ]
-        assert [row.reads for row in rows] == ["picture", "word", "picture"]
+        assert [row.inputs for row in rows] == ["picture", "word", "picture"]
         assert not any(row.cue_settings.with_labels for row in rows if row.cue_settings is not None)
 
 
@@ -168,8 +168,8 @@ def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
     by_picture, by_word, hidden = model_methods("tiny", model, "both", ["all", "word", "hidden"])
     (seen,) = score_clips([duet], [by_picture, by_word, hidden])
     scores = {name: pair.scores_db.tolist() for name, pair in seen.scores.items()}
-    assert scores["tiny (picture)"] != scores["tiny (word)"]
-    assert scores["tiny (picture)"] != scores["tiny (picture, hidden)"]
+    assert scores["tiny"] != scores["tiny (word)"]
+    assert scores["tiny"] != scores["tiny (hidden)"]
     assert seen.categories_used == {}
     # Sounds that nobody sees are told by their words in the row by picture too.
     (heard,) = score_clips([replace(duet, is_visible=False)], [by_picture, by_word])
@@ -180,19 +180,19 @@ def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
 
 
 def test_the_gate_is_measured_for_each_source(duet: ClipFiles) -> None:
-    rows = tuple(model_methods("tiny", tiny_model("dgfnet"), "told", ["all", "hidden"]))
+    rows = tuple(model_methods("tiny", tiny_model("dgfnet"), "given", ["all", "hidden"]))
     samples = list(measure_gates([duet], rows))
     assert [sample.category for sample in samples] == 2 * [s.category for s in duet.sources]
-    assert [sample.method for sample in samples[1:3]] == ["tiny (told)", "tiny (told, hidden)"]
+    assert [sample.method for sample in samples[1:3]] == ["tiny (given)", "tiny (given, hidden)"]
     assert samples[0].mean != samples[2].mean
     assert all(0 < sample.mean < 1 and sample.gate.ndim == 2 for sample in samples)
-    (gateless,) = model_methods("plain", tiny_model("iquery"), "told")
+    (gateless,) = model_methods("plain", tiny_model("iquery"), "given")
     with pytest.raises(InputError, match="has no gate: give a model with fusion = 'gate'"):
         list(measure_gates([duet], [gateless]))
 
 
 def test_alone_there_is_nothing_to_measure(duet: ClipFiles) -> None:
-    (row,) = model_methods("tiny", tiny_model("dgfnet"), "told")
+    (row,) = model_methods("tiny", tiny_model("dgfnet"), "given")
     solo = ClipFiles(duet.name, duet.video, duet.sources[:1])
     assert list(measure_gates([solo], [row])) == []
     assert next(iter(score_clips([solo], [row]))).scores == {}

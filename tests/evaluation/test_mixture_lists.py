@@ -1,4 +1,4 @@
-"""Which mixtures are evaluated: drawn without repeats, listed and what of a list is missing."""
+"""Test the choice of mixtures: sampling without repeats, pair files with missing videos."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_no_more_than_there_are(clips: Clips) -> None:
     """Five solos in four categories: nine pairs of different ones, and none twice."""
     found = choose_mixtures(clips)
     assert len(found.mixtures) == 9
-    assert found.warnings[-1] == "only 9 different mixtures could be drawn, not 256"
+    assert found.warnings[-1] == "only 9 different mixtures could be sampled, not 256"
 
 
 def test_settings_decide_how_many_and_of_which_kind(clips: Clips) -> None:
@@ -117,7 +117,7 @@ def test_clips_of_several_sources_are_their_own_mixtures(clips: Clips, tmp_path:
     assert drawn.rule == "mean" and len(set(drawn.videos)) == 2
     path = tmp_path / "pairs.csv"
     path.write_text(f"duet.wav,{first.name.rpartition('/')[2]}.wav\n")
-    with pytest.raises(InputError, match=r"line 1 .* names 'duet', which holds 2 sources: pairs"):
+    with pytest.raises(InputError, match=r"line 1 .* names 'duet', which holds 2 sources: name"):
         choose_mixtures([duet, first], pairs=path)
 
 
@@ -152,11 +152,11 @@ def test_a_setting_that_changes_nothing_is_told(clips: Clips, tmp_path: Path) ->
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("/violin/a.wav, /cello/c.wav\n")
     three = read_overrides(["num_sources=3"], PairSettings)
-    with pytest.raises(InputError, match="--set num_sources changes nothing here: a pair file"):
+    with pytest.raises(InputError, match="--set num_sources has no effect here: a pair file"):
         choose_mixtures(clips, pairs=pairs, settings=three)
     added = read_overrides(["rule=sum"], PairSettings)
     assert choose_mixtures(clips, pairs=pairs, settings=added).mixtures[0].rule == "sum"
     duet = replace(clips[0], sources=(*clips[0].sources, *clips[1].sources))
-    with pytest.raises(InputError, match=r"--set rule changes nothing here: .* of its own"):
+    with pytest.raises(InputError, match=r"--set rule has no effect here: .* of its own"):
         choose_mixtures((duet, *clips), settings=added)
     assert choose_mixtures(clips, limit=1, settings=added).mixtures[0].rule == "sum"

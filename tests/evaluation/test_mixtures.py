@@ -1,4 +1,4 @@
-"""Mixtures of several clips: their middle windows added up, each source seen in its own video."""
+"""Test mixtures of several clips: the sum of middle windows, and the cues of each source."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,14 @@ from avsep.cues.crops import CropSettings
 from avsep.data.clips import ClipFiles
 from avsep.data.prepared import read_prepared
 from avsep.evaluation.batches import ClipReader, CueSettings
-from avsep.evaluation.mixtures import Mixture, Part, as_mixtures, middle_of, own_mixture
-from avsep.evaluation.protocol import groups_of
+from avsep.evaluation.mixtures import (
+    Mixture,
+    MixturePart,
+    as_mixtures,
+    clip_mixture,
+    read_middle_window,
+)
+from avsep.evaluation.protocol import mixture_groups
 from avsep.sound.front_end import FrontEndSettings
 from evaluation.solos import hide_solos, make_solos, solo_sound
 
@@ -29,7 +35,7 @@ def solos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClipFiles]:
 
 
 def pair(solos: dict[str, ClipFiles], *names: str, rule: str = "mean") -> Mixture:
-    return Mixture(" + ".join(names), tuple(Part(solos[name]) for name in names), rule)
+    return Mixture(" + ".join(names), tuple(MixturePart(solos[name]) for name in names), rule)
 
 
 def test_the_middle_of_each_is_divided_by_their_number(solos: dict[str, ClipFiles]) -> None:
@@ -48,7 +54,7 @@ def test_the_middle_of_each_is_divided_by_their_number(solos: dict[str, ClipFile
 def test_a_short_solo_is_repeated_and_seen_again(solos: dict[str, ClipFiles]) -> None:
     """Five seconds of a two-second solo: the window is the middle of three times the solo."""
     front_end = FrontEndSettings(window_samples=5 * 11025)
-    window = middle_of(solos["violin/a"], front_end, repeat=True)
+    window = read_middle_window(solos["violin/a"], front_end, repeat=True)
     assert window.repeated_seconds == 2.0 and window.start_seconds == pytest.approx(0.5, abs=1e-4)
     endless = np.tile(solo_sound(0, 2.0), 3)
     start = round(window.start_seconds * 11025)
@@ -59,7 +65,7 @@ def test_a_short_solo_is_repeated_and_seen_again(solos: dict[str, ClipFiles]) ->
     assert (
         torch.equal(crop_motion[:20], crop_motion[20:40]) and crop_motion[:20].unique().numel() == 4
     )
-    alone = middle_of(solos["violin/a"], front_end, repeat=False)
+    alone = read_middle_window(solos["violin/a"], front_end, repeat=False)
     assert alone.start_seconds < 0 and not alone.sounds[0, 0, :1000].any()
 
 
@@ -131,9 +137,9 @@ def test_what_was_read_lately_is_not_read_again(solos: dict[str, ClipFiles]) -> 
 
 
 def test_kinds_of_pairs(solos: dict[str, ClipFiles]) -> None:
-    assert groups_of(pair(solos, "violin/a", "violin/b")) == ("same category", "2 sources")
+    assert mixture_groups(pair(solos, "violin/a", "violin/b")) == ("same category", "2 sources")
     trio = pair(solos, "violin/a", "cello/c", "flute/d")
-    assert groups_of(trio) == ("different categories", "3 sources")
+    assert mixture_groups(trio) == ("different categories", "3 sources")
     assert trio.videos == ("violin/a", "cello/c", "flute/d")
     (own,) = as_mixtures([solos["violin/a"]])
-    assert own == own_mixture(solos["violin/a"]) and own.rule is None and groups_of(own) == ()
+    assert own == clip_mixture(solos["violin/a"]) and own.rule is None and mixture_groups(own) == ()

@@ -1,4 +1,4 @@
-"""The catalogue: every name once, and the papers' sizes counted without building them."""
+"""Test the list of models: every name once, and the parameters of the papers' networks."""
 
 import sys
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def test_every_name_with_what_is_known_of_it() -> None:
     entries = list(list_models())
     assert [entry.name for entry in entries] == [*BASELINES, *shipped_names(), *MODELS]
     for entry in entries:
-        assert entry.what and entry.as_json()["kind"] == entry.kind
+        assert entry.description and entry.as_json()["kind"] == entry.kind
         assert (entry.num_trained is None) == (entry.kind != "system")
         assert (entry.megabytes is None) == (entry.kind != "weights")
         assert (entry.categories is None) == (entry.kind != "weights")

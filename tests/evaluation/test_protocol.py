@@ -1,4 +1,4 @@
-"""Protocols: which mixtures count, what silence scores, how means are taken."""
+"""Test the protocols: mixtures that count, scores of silence, averages."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_a_pair_holds_its_scores() -> None:
 def test_legacy_excuses_silence() -> None:
     good, mute, rest = three_pairs()
     summary = summarise([good, mute, rest], "legacy")
-    assert (summary.num_pairs, summary.num_left_out) == (3, 2)
+    assert (summary.num_mixtures, summary.num_left_out) == (3, 2)
     assert summary.reasons == {"silent estimate": 1, "silent reference": 1}
     assert mute.left_out_reason("legacy") == "silent estimate"
     found_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
@@ -111,6 +111,23 @@ def test_legacy_means_are_over_batches() -> None:
     assert found.num_empty_batches == 0 and found.num_left_out == 1
 
 
+def test_legacy_batches_are_of_64_mixtures() -> None:
+    good, other = three_pairs()[0], score_pair("other", NAMES, *waveforms(6))
+    # The 65th mixture is a batch by itself, and weighs as much as the 64 before it.
+    summary = summarise([good] * 64 + [other], "legacy")
+    expected_db = (good.mean_db("legacy") + other.mean_db("legacy")) / 2
+    np.testing.assert_allclose([summary.sdr_db, summary.sir_db, summary.sar_db], expected_db)
+
+
+def test_estimates_are_judged_in_the_channels_that_are_scored() -> None:
+    left, right = waveforms(7), waveforms(8)
+    references, estimates = (np.stack(pair, axis=1) for pair in zip(left, right, strict=True))
+    references[1, 1] = 0  # the right channel is not scored
+    estimates[0, 1] = 0
+    (pair,) = score_pairs("ears", NAMES, references, estimates[None])
+    assert not pair.silent_estimates.any() and pair.left_out_reason("legacy") is None
+
+
 def test_a_batch_of_silence_is_zero_decibels_under_legacy() -> None:
     good, mute, rest = three_pairs()
     found = summarise([good, mute, rest], "legacy", batch_size=1)
@@ -152,7 +169,7 @@ def test_several_answers_at_once_are_each_by_itself() -> None:
 def test_no_pair_that_counts_has_no_figure_under_strict(pairs: list[PairScores]) -> None:
     summary = summarise(pairs)
     assert np.isnan([summary.sdr_db, summary.sir_db, summary.sar_db]).all()
-    assert summary.num_left_out == summary.num_pairs == len(pairs)
+    assert summary.num_left_out == summary.num_mixtures == len(pairs)
 
 
 def test_an_unknown_protocol_lists_the_known() -> None:

@@ -1,4 +1,4 @@
-"""A benchmark run: stopped and gone on with, on one core or two, the same to the byte."""
+"""Test an evaluation that is stopped and resumed, with one worker or two: equal bytes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from avsep.errors import InputError
 from avsep.evaluation.benchmark import Evaluation, Evaluator, MixtureScores
 from avsep.evaluation.mixtures import choose_mixtures
 from avsep.evaluation.results.writing import write_results
-from avsep.evaluation.run import JOURNAL_NAME, EvaluationConfig, open_score_log, score_all
+from avsep.evaluation.run import SCORE_LOG_NAME, EvaluationConfig, open_score_log, run_evaluation
 from evaluation.solos import make_solos
 from tiny_models import tiny_model
 
@@ -52,7 +52,7 @@ def run_plan(
     methods = config.methods()
     done: list[MixtureScores] = []
     with open_score_log(out, config) as score_log:
-        for scored in score_all(config, methods, num_workers, score_log):
+        for scored in run_evaluation(config, methods, num_workers, score_log):
             done.append(scored)
             if len(done) == stop_after:
                 return
@@ -84,7 +84,7 @@ def test_a_stopped_run_goes_on_without_repeating(
     run_plan(config, tmp_path / "whole")
     counted.clear()
     run_plan(config, tmp_path / "stopped", stop_after=2)
-    score_log = tmp_path / "stopped" / JOURNAL_NAME
+    score_log = tmp_path / "stopped" / SCORE_LOG_NAME
     # The power went while a line was written.
     with score_log.open("ab") as file:
         file.write(b'{"index": 2, "name": "viol')
@@ -92,7 +92,7 @@ def test_a_stopped_run_goes_on_without_repeating(
     run_plan(config, tmp_path / "stopped")
     assert counted == [0, 1, 2, 3, 4]
     assert same(tmp_path / "whole", tmp_path / "stopped")
-    assert score_log.read_bytes() == (tmp_path / "whole" / JOURNAL_NAME).read_bytes()
+    assert score_log.read_bytes() == (tmp_path / "whole" / SCORE_LOG_NAME).read_bytes()
     run_plan(config, tmp_path / "stopped")  # of which everything is there
     assert len(counted) == 5 and same(tmp_path / "whole", tmp_path / "stopped")
 
@@ -103,9 +103,9 @@ def test_a_damaged_line_is_scored_again_with_all_after_it(
     config = plan_of(place)
     run_plan(config, tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in FILES}
-    lines = (tmp_path / JOURNAL_NAME).read_bytes().splitlines(keepends=True)
+    lines = (tmp_path / SCORE_LOG_NAME).read_bytes().splitlines(keepends=True)
     lines[3] = lines[3].replace(b'"videos"', b'"vodeos"')
-    (tmp_path / JOURNAL_NAME).write_bytes(b"".join(lines))
+    (tmp_path / SCORE_LOG_NAME).write_bytes(b"".join(lines))
     counted.clear()
     run_plan(config, tmp_path)
     assert counted == [2, 3, 4]
@@ -135,11 +135,11 @@ def test_another_evaluation_does_not_go_on_here(place: Path, tmp_path: Path) -> 
     assert "holds results of another evaluation (other seed, data): give a new folder" in message
     # What stands behind rm can be typed.
     (removed,) = shlex.split(message.partition("rm ")[2])
-    assert Path(removed) == out / JOURNAL_NAME
+    assert Path(removed) == out / SCORE_LOG_NAME
     for change, what in (
-        ({"names": (str(place / "b.safetensors"),)}, "separators"),
-        ({"with_baselines": True}, "separators"),
-        ({"labels": "told"}, "labels"),
+        ({"names": (str(place / "b.safetensors"),)}, "methods"),
+        ({"with_baselines": True}, "methods"),
+        ({"labels": "given"}, "labels"),
         ({"ablations": ("swapped",)}, "cues"),
         ({"metrics": ()}, "metrics"),
         ({"num_drawn": 4}, "data"),
@@ -152,7 +152,7 @@ def test_weights_and_sounds_count_by_what_is_in_them(place: Path, tmp_path: Path
     copy = tmp_path / "copy"
     run_plan(plan_of(copy), tmp_path / "out", stop_after=1)
     shutil.copy(copy / "b.safetensors", copy / "a.safetensors")
-    assert "(other separators)" in of_another(plan_of(copy), tmp_path / "out")
+    assert "(other methods)" in of_another(plan_of(copy), tmp_path / "out")
     shutil.copy(place / "a.safetensors", copy / "a.safetensors")
     with open_score_log(tmp_path / "out", plan_of(copy)) as score_log:
         assert score_log is not None and set(score_log.done) == {0}
@@ -165,17 +165,17 @@ def test_what_never_scored_anything_gives_way(place: Path, tmp_path: Path) -> No
     with open_score_log(tmp_path, plan_of(place, seed=1)):
         pass
     run_plan(plan_of(place), tmp_path, stop_after=1)
-    (tmp_path / JOURNAL_NAME).write_text("of somebody else\n")
+    (tmp_path / SCORE_LOG_NAME).write_text("of somebody else\n")
     assert "holds results of another evaluation: give" in of_another(plan_of(place), tmp_path)
-    assert (tmp_path / JOURNAL_NAME).read_text() == "of somebody else\n"
+    assert (tmp_path / SCORE_LOG_NAME).read_text() == "of somebody else\n"
 
 
 def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) -> None:
     """Ended by force while two workers score; what was written is not scored again."""
     words = ["evaluate", str(place / "a.safetensors"), "--data", str(place / "solos"), "--limit=9"]
-    words += ["--labels=told", "-o"]
+    words += ["--labels=given", "-o"]
     program = [sys.executable, "-m", "avsep", *words, str(tmp_path / "out"), "--set=workers=2"]
-    score_log = tmp_path / "out" / JOURNAL_NAME
+    score_log = tmp_path / "out" / SCORE_LOG_NAME
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(3000):
         if score_log.is_file() and score_log.read_bytes().count(b"\n") > 1:
@@ -191,4 +191,4 @@ def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) ->
     assert run(*words, tmp_path / "new", "--set=workers=1").code == 0
     assert same(tmp_path / "out", tmp_path / "new")
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert len(found["clips"]) == 9
+    assert len(found["mixtures"]) == 9

@@ -8,7 +8,7 @@ import torch
 
 from avsep.models import MODELS
 from avsep.training.recipe import load_training
-from lavss_tables import MONO, TABLES, mono_of, rows_of
+from lavss_tables import MONO, TABLES, find_rows, mono_recipe
 
 # Row -> position, spatial cues.
 CUES = {
@@ -82,13 +82,13 @@ def test_the_starred_rows_are_the_networks_in_mono(network: str) -> None:
 
 def test_every_pre_trained_row_takes_all_of_its_network_in_mono() -> None:
     """Shapes alone are made here."""
-    for row in rows_of(TABLES):
+    for row in find_rows(TABLES):
         if row.start != "mono":
             continue
         with torch.device("meta"):
             own, given = (
                 MODELS[one["model"]](MODELS[one["model"]].Settings(**one["settings"]))
-                for one in (recipe(row.recipe), recipe(mono_of(row.recipe), *MONO))
+                for one in (recipe(row.recipe), recipe(mono_recipe(row.recipe), *MONO))
             )
         shapes = {name: value.shape for name, value in own.state_dict().items()}
         for name, value in given.state_dict().items():

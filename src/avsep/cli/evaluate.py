@@ -58,7 +58,7 @@ class EvaluateCommand(HelpCommand):
         """Return the help of the options that take names."""
         from avsep.evaluation.cue_ablations import CUE_ABLATIONS
         from avsep.evaluation.metrics.registry import METRICS
-        from avsep.evaluation.mixtures import DEFAULT_DRAWN
+        from avsep.evaluation.mixtures import DEFAULT_NUM_MIXTURES
         from avsep.evaluation.run import EvaluationSettings
 
         return {
@@ -75,7 +75,7 @@ class EvaluateCommand(HelpCommand):
             ),
             "limit": OptionHelp(
                 "Score only the first N mixtures. Of solos, the number of pairs to draw; default "
-                f"{DEFAULT_DRAWN}."
+                f"{DEFAULT_NUM_MIXTURES}."
             ),
         }
 
@@ -114,10 +114,15 @@ def evaluate(
     from avsep.evaluation.metrics.registry import choose_metrics
     from avsep.evaluation.mixtures import choose_mixtures
     from avsep.evaluation.results.qualitative import choose_figures
-    from avsep.evaluation.results.result_tables import tables_of
+    from avsep.evaluation.results.result_tables import make_tables
     from avsep.evaluation.results.writing import as_json as results_json
     from avsep.evaluation.results.writing import write_results
-    from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, open_score_log, score_all
+    from avsep.evaluation.run import (
+        EvaluationConfig,
+        EvaluationSettings,
+        open_score_log,
+        run_evaluation,
+    )
     from avsep.recipe import read_overrides
 
     settings = read_overrides(overrides or [], EvaluationSettings)
@@ -139,7 +144,7 @@ def evaluate(
     figure_choice = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
     with open_score_log(out, config) as score_log:
-        scores = score_all(config, methods, settings.workers, score_log)
+        scores = run_evaluation(config, methods, settings.workers, score_log)
         results = tuple(track(scores, len(config.mixtures), f"{chosen.unit} scored"))
     evaluation = Evaluation(methods, results, seed, chosen.warnings, config.metrics)
     data_name = data.resolve().name
@@ -150,7 +155,7 @@ def evaluate(
         print_json(results_json(evaluation, data_name))
         return
     title = f"{len(results)} {chosen.unit} of {data}"
-    _print_tables(tables_of(evaluation, title), chosen.warnings)
+    _print_tables(make_tables(evaluation, title), chosen.warnings)
     if out is not None:
         print_line(
             f"written into {out}: results.html to look at and listen to, tables, every score"
@@ -164,12 +169,14 @@ def _write_figures(
     folder: Path,
     data_name: str,
 ) -> None:
-    from avsep.evaluation.results.qualitative import figures_of
+    from avsep.evaluation.results.qualitative import write_qualitative_figures
     from avsep.evaluation.results.results_page import write_results_page
 
     with spinner("drawing the best and the worst mixtures"):
         write_results_page(evaluation, config.mixtures, folder, data_name, config.device)
-        figures_of(evaluation, config.mixtures, choice, folder / "figures", config.device)
+        write_qualitative_figures(
+            evaluation, config.mixtures, choice, folder / "figures", config.device
+        )
 
 
 def _print_tables(tables: Iterable["Table"], warnings: Iterable[str]) -> None:

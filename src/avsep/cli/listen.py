@@ -49,7 +49,7 @@ def listen(
     out: Page = Path("listen.html"),
     pairs: Pairs = None,
     pairs_count: PairsCount = 8,
-    labels: Labels = "told",
+    labels: Labels = "given",
     seed: Seed = 0,
     device: Device = "auto",
     tally: Tally = None,

@@ -29,7 +29,7 @@ def models(
         (
             [
                 entry.name,
-                entry.what,
+                entry.description,
                 f"{entry.megabytes:.1f}",
                 "; ".join(_score(*item) for item in (entry.measured or {}).items()),
             ]
@@ -44,7 +44,12 @@ def models(
         "Systems, at the size of their papers",
         ["name", "description", "trained parameters, millions", "frozen"],
         (
-            [entry.name, entry.what, _millions(entry.num_trained), _millions(entry.num_frozen)]
+            [
+                entry.name,
+                entry.description,
+                _millions(entry.num_trained),
+                _millions(entry.num_frozen),
+            ]
             for entry in systems
         ),
     )
@@ -54,7 +59,7 @@ def models(
     print_table(
         "Baselines and ceilings",
         ["name", "description"],
-        ([entry.name, entry.what] for entry in entries if entry.kind == "baseline"),
+        ([entry.name, entry.description] for entry in entries if entry.kind == "baseline"),
     )
 
 

@@ -17,8 +17,8 @@ Device = Annotated[
 Labels = Annotated[
     str,
     typer.Option(
-        help="What tells a model the category: told (the label), picture, or both. A model that "
-        "reads none goes by the picture."
+        help="Source of the category: given (the label), predicted (from the picture), or both. No "
+        "effect on models that read no category."
     ),
 ]
 Text = Annotated[

@@ -18,10 +18,10 @@ from avsep.evaluation.cue_ablations import CUE_ABLATIONS, without_labels
 from avsep.evaluation.mixtures import (
     ClipWindow,
     Mixture,
-    Part,
+    MixturePart,
     as_mixtures,
-    middle_of,
     mix_windows,
+    read_middle_window,
 )
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -105,12 +105,12 @@ class ClipReader:
 
     def _window(self, clip: ClipFiles, front_end: FrontEndSettings, repeat: bool) -> ClipWindow:
         return self._kept(
-            (clip, front_end, repeat), lambda: middle_of(clip, front_end, repeat=repeat)
+            (clip, front_end, repeat), lambda: read_middle_window(clip, front_end, repeat=repeat)
         )
 
     def _cues(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[MixturePart],
         cue_settings: CueSettings,
         front_end: FrontEndSettings,
         repeat: bool,
@@ -148,11 +148,11 @@ class ClipReader:
         key = (clip, front_end, window.repeated_seconds, settings, with_i3d_features)
         return self._kept(key, build)
 
-    def _other_parts(self, index: int) -> list[Part]:
+    def _other_parts(self, index: int) -> list[MixturePart]:
         """Return as many parts as the mixture has, of the next mixtures, of other categories."""
         mixture = self.mixtures[index]
         present, num_mixtures = set(mixture.categories), len(self.mixtures)
-        others: list[Part] = []
+        others: list[MixturePart] = []
         for step in range(1, num_mixtures):
             parts = self.mixtures[(index + step) % num_mixtures].parts
             others += [

@@ -1,4 +1,4 @@
-"""Separators over a list of mixtures: every one separated, scored and summed up."""
+"""Score methods on a list of mixtures, and summarise, compare and group their scores."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 from avsep.data.categories import find_in
 from avsep.data.clips import ClipFiles
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.methods import CPU, Method, Prediction, ask
+from avsep.evaluation.methods import CPU, Method, Prediction, run_method
 from avsep.evaluation.metrics.registry import METRICS, choose_metrics, measure
 from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.protocol import (
@@ -21,26 +21,27 @@ from avsep.evaluation.protocol import (
     PairScores,
     Resamples,
     Summary,
-    by_category,
-    groups_of,
-    in_order,
+    mixture_groups,
     score_pairs,
+    scores_by_category,
+    sort_groups,
     summarise,
 )
 from avsep.records import Separation
 
+# The reason for leaving out a mixture of one source, as it is in tables.
 ONE_SOURCE = "one source only, nothing to separate it from"
 
 
 @dataclass(frozen=True)
 class MixtureScores:
-    """One mixture and what every contender scored on it.
+    """The scores of all methods on one mixture; the keys of its dicts are names of methods.
 
     Attributes:
-        videos: the clips it is made of.
-        categories_used: of the contenders that go by categories, the one each source was taken for.
-        left_out: why none was asked.
-        metrics: of every contender, what other metrics say of each source; NaN where nothing.
+        videos: names of the mixture's clips.
+        categories_used: of methods that use a category, the one each source was separated as.
+        left_out: the reason no method was run, or none.
+        metrics: values of further metrics for each source; NaN if not defined.
     """
 
     name: str
@@ -55,142 +56,154 @@ class MixtureScores:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one contender is than another on the same mixtures.
+    """The difference of two methods' scores on the same mixtures.
 
     Attributes:
-        num_pairs: mixtures that count for both.
-        means_db: of SDR, SIR and SAR, positive where the first is better; NaN for no mixtures.
-        intervals_db: lowest and highest of each, 95 %; none where it cannot be told.
+        num_mixtures: mixtures that count for both.
+        means_db: of SDR, SIR and SAR, positive if the first is better; NaN without mixtures.
+        intervals_db: both ends of the 95 % intervals; none with too few videos.
     """
 
-    num_pairs: int
+    num_mixtures: int
     means_db: Float64[np.ndarray, "3"]
     intervals_db: Float64[np.ndarray, "3 2"] | None
 
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """The mean of a metric over mixtures, each the mean over its sources; NaN where none counts.
+    """The mean of a metric over mixtures, each the mean over its sources; NaN if none counts.
 
     Attributes:
-        num_pairs: mixtures in which every source has a figure.
-        interval: lowest and highest, 95 %; none where it cannot be told.
+        num_mixtures: mixtures in which the metric is defined for every source.
+        interval: both ends of the 95 % interval; none with too few videos.
     """
 
-    num_pairs: int
+    num_mixtures: int
     mean: float
     interval: Float64[np.ndarray, "2"] | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a whole list of mixtures.
+    """The scores of all methods on a whole list of mixtures.
 
     Attributes:
         metrics: names of METRICS beside SDR, SIR and SAR.
-        warnings: what the reader of the figures has to know of the list.
+        warnings: lines about the list for the reader of the scores.
     """
 
     methods: tuple[Method, ...]
-    clips: tuple[MixtureScores, ...]
+    mixtures: tuple[MixtureScores, ...]
     seed: int = 0
     warnings: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
 
     @property
     def groups(self) -> list[str]:
-        """The groups that any mixture belongs to, in the order of the tables."""
-        return in_order(group for clip in self.clips for group in clip.groups)
+        """The groups of all mixtures, in the order of the tables."""
+        return sort_groups(group for mixture in self.mixtures for group in mixture.groups)
 
     @property
     def reference(self) -> str | None:
-        """Whom the others are compared with: the first model, or the first of the rest."""
-        models = [row.name for row in self.methods if row.is_model]
-        return next(iter([*models, *(row.name for row in self.methods)]), None)
+        """The method that the others are compared with: the first model, else the first method."""
+        models = [method.name for method in self.methods if method.is_model]
+        return next(iter([*models, *(method.name for method in self.methods)]), None)
 
     def summary(self, name: str, protocol: str, group: str | None = None) -> Summary:
-        """A contender's figures by a protocol, over all mixtures or those of a group.
+        """Return a method's mean scores by a protocol, over all mixtures or those of a group.
 
-        Mixtures that nobody was asked count as left out. Intervals are those of a mean over
+        Mixtures on which no method was run count as left out. Intervals are those of a mean over
         mixtures, which `legacy` is not.
         """
-        clips = [clip for clip in self.clips if group is None or group in clip.groups]
-        found = summarise(self.pairs(name, group), protocol)
-        unasked = Counter(clip.left_out for clip in clips if clip.left_out is not None)
+        mixtures = [m for m in self.mixtures if group is None or group in m.groups]
+        summary = summarise(self.pairs(name, group), protocol)
+        reasons = Counter(m.left_out for m in mixtures if m.left_out is not None)
         intervals_db = None
         if protocol == "strict":
             intervals_db = self._intervals(*self._counted(name, group))
         return replace(
-            found,
-            num_pairs=len(clips),
-            num_left_out=found.num_left_out + unasked.total(),
-            reasons={**unasked, **found.reasons},
+            summary,
+            num_mixtures=len(mixtures),
+            num_left_out=summary.num_left_out + reasons.total(),
+            reasons={**reasons, **summary.reasons},
             intervals_db=intervals_db,
         )
 
     def difference(self, name: str, other: str, group: str | None = None) -> Difference:
-        """A contender less another by `strict`, mixture by mixture, where both count."""
-        (own_db, own), (other_db, others) = (self._counted(one, group) for one in (name, other))
-        both = np.intersect1d(own, others)
-        change_db = own_db[np.isin(own, both)] - other_db[np.isin(others, both)]
+        """Return a method's scores minus another's by `strict`, over mixtures that count for both.
+
+        The differences are paired: what makes a mixture hard for both cancels.
+        """
+        first_db, first = self._counted(name, group)
+        second_db, second = self._counted(other, group)
+        both = np.intersect1d(first, second)
+        change_db = first_db[np.isin(first, both)] - second_db[np.isin(second, both)]
         means_db = change_db.mean(axis=0) if len(both) else np.full(3, np.nan)
         return Difference(len(both), means_db, self._intervals(change_db, both))
 
     def metric(self, name: str, metric: str) -> MetricSummary:
-        """What another metric says of a contender, over the mixtures that count by `strict`."""
-        means, places = [], []
-        for place in self._counted(name, None)[1].tolist():
-            mean = float(self.clips[place].metrics[name][metric].mean())
+        """Return the mean of a further metric of a method, over mixtures that count by `strict`."""
+        means, indices = [], []
+        for index in self._counted(name, None)[1].tolist():
+            mean = float(self.mixtures[index].metrics[name][metric].mean())
             if not math.isnan(mean):
                 means.append(mean)
-                places.append(place)
+                indices.append(index)
         values = np.array(means)[:, None]
-        found = self._resamples.intervals(values, np.array(places, np.int64)) if means else None
+        intervals = None
+        if means:
+            intervals = self._resamples.intervals(values, np.array(indices, np.int64))
         mean = float(np.mean(means)) if means else math.nan
-        return MetricSummary(len(means), mean, None if found is None else found[0])
+        return MetricSummary(len(means), mean, None if intervals is None else intervals[0])
 
     def by_category(
         self, name: str, protocol: str
     ) -> dict[str, tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, "3 2"] | None]]:
-        """SDR, SIR, SAR of every source that counts by its category, and the means' intervals."""
-        asked = [index for index, clip in enumerate(self.clips) if clip.left_out is None]
-        found = by_category(self.pairs(name), protocol)
+        """Return SDR, SIR, SAR of the counted sources of each category, and the means' intervals.
+
+        The means are over sources, not over mixtures: a mixture of one category counts twice.
+        """
+        # `pairs` holds the mixtures that were run; their indices among all mixtures are here.
+        indices = np.array([i for i, m in enumerate(self.mixtures) if m.left_out is None])
+        categories = scores_by_category(self.pairs(name), protocol)
         return {
-            category: (rows_db, self._intervals(rows_db, np.array(asked)[pairs]))
-            for category, (rows_db, pairs) in found.items()
+            category: (rows_db, self._intervals(rows_db, indices[pairs]))
+            for category, (rows_db, pairs) in categories.items()
         }
 
     def category_accuracy(self, name: str) -> float | None:
-        """The share of sources taken for what they are; none where categories play no part."""
-        asked = [clip for clip in self.clips if name in clip.categories_used]
-        right = [
-            find_in([used], truth) == 0
-            for clip in asked
-            for used, truth in zip(clip.categories_used[name], clip.categories, strict=True)
+        """Return the share of sources separated as their true category; none without categories."""
+        mixtures = [mixture for mixture in self.mixtures if name in mixture.categories_used]
+        is_right = [
+            find_in([used], true_category) == 0
+            for mixture in mixtures
+            for used, true_category in zip(
+                mixture.categories_used[name], mixture.categories, strict=True
+            )
         ]
-        return sum(right) / len(right) if right else None
+        return sum(is_right) / len(is_right) if is_right else None
 
     def pairs(self, name: str, group: str | None = None) -> list[PairScores]:
-        """What a contender scored on each mixture it was asked, of all or of a group."""
+        """Return a method's scores on each mixture it was run on, of all or of a group."""
         return [
-            clip.scores[name]
-            for clip in self.clips
-            if clip.left_out is None and (group is None or group in clip.groups)
+            mixture.scores[name]
+            for mixture in self.mixtures
+            if mixture.left_out is None and (group is None or group in mixture.groups)
         ]
 
     def _counted(
         self, name: str, group: str | None
     ) -> tuple[Float64[np.ndarray, "n 3"], Int64[np.ndarray, " n"]]:
-        """The figures by `strict` of each mixture that counts, and its place among all."""
-        places = [
-            place
-            for place, clip in enumerate(self.clips)
-            if clip.left_out is None
-            and (group is None or group in clip.groups)
-            and clip.scores[name].left_out_reason("strict") is None
+        """Return the mean scores by `strict` of the mixtures that count, and their indices."""
+        indices = [
+            index
+            for index, mixture in enumerate(self.mixtures)
+            if mixture.left_out is None
+            and (group is None or group in mixture.groups)
+            and mixture.scores[name].left_out_reason("strict") is None
         ]
-        rows_db = [self.clips[place].scores[name].mean_db("strict") for place in places]
-        return np.array(rows_db).reshape(-1, 3), np.array(places, np.int64)
+        rows_db = [self.mixtures[index].scores[name].mean_db("strict") for index in indices]
+        return np.array(rows_db).reshape(-1, 3), np.array(indices, np.int64)
 
     def _intervals(
         self, values_db: Float64[np.ndarray, "n 3"], mixtures: Int64[np.ndarray, " n"]
@@ -199,14 +212,22 @@ class Evaluation:
 
     @cached_property
     def _resamples(self) -> Resamples:
-        return Resamples.draw([clip.videos or (clip.name,) for clip in self.clips])
+        # Of all mixtures and for all methods the same, so that differences are paired here too.
+        return Resamples.draw([m.videos or (m.name,) for m in self.mixtures])
 
 
 class Evaluator:
-    """Asks contenders about the mixtures of a list, any of them at any time, and scores them.
+    """Runs methods on the mixtures of a list, in any order, and scores them.
 
-    A contender that samples draws from the seed and the mixture's place in the list alone. Models
-    among the contenders are on the device. One mixture is in memory at a time.
+    A method that samples draws from the seed and the mixture's index alone. One mixture is in
+    memory at a time.
+
+    Args:
+        mixtures: their reader, or a list of them.
+        methods: models are on the device.
+        seed: of methods that sample.
+        device: of the batches.
+        metrics: names of METRICS, beside SDR, SIR and SAR.
     """
 
     def __init__(
@@ -224,22 +245,22 @@ class Evaluator:
         self.device = device
 
     def score(self, index: int) -> MixtureScores:
-        """The mixture of this index, separated by everybody and scored."""
+        """Run all methods on the mixture at an index and return their scores."""
         mixture = self.reader.mixtures[index]
         if len(mixture.parts) < 2:
             return MixtureScores(
                 mixture.name, mixture.categories, {}, left_out=ONE_SOURCE, videos=mixture.videos
             )
-        asked = {
-            method.name: ask(method, self.reader, index, self.seed, self.device)
+        predictions = {
+            method.name: run_method(method, self.reader, index, self.seed, self.device)
             for method in self.methods
         }
-        used: dict[str, tuple[str, ...]] = {}
+        categories_used: dict[str, tuple[str, ...]] = {}
         for method in self.methods:
-            used.update(_categories_used(method, asked[method.name].separation))
-        scores = self._scores(mixture, asked)
+            categories_used.update(_categories_used(method, predictions[method.name].separation))
+        scores = self._bss_eval_scores(mixture, predictions)
         metrics = {
-            method.name: self._measured(method, asked[method.name], scores)
+            method.name: self._metric_values(method, predictions[method.name], scores)
             for method in self.methods
             if self.metrics
         }
@@ -248,48 +269,52 @@ class Evaluator:
             categories=mixture.categories,
             scores=scores,
             metrics=metrics,
-            groups=groups_of(mixture),
-            categories_used=used,
+            groups=mixture_groups(mixture),
+            categories_used=categories_used,
             videos=mixture.videos,
         )
 
-    def _scores(self, mixture: Mixture, asked: dict[str, Prediction]) -> dict[str, PairScores]:
-        """The scores of everybody; those who are compared with the same truth are scored at once.
+    def _bss_eval_scores(
+        self, mixture: Mixture, predictions: dict[str, Prediction]
+    ) -> dict[str, PairScores]:
+        """Return the scores of all methods; those with equal references are scored in one call.
 
-        All have the same truth but where their front ends differ.
+        References are equal for methods of one sample rate, window and number of channels. One call
+        shares the work on the references, which is most of it.
         """
-        together: dict[tuple[object, int], list[str]] = {}
+        batches: dict[tuple[object, int], list[str]] = {}
         for method in self.methods:
             settings = method.front_end.settings
-            truth = settings.sample_rate_hz, settings.window_samples, settings.num_channels
-            num_samples = asked[method.name].estimates.shape[-1]
-            together.setdefault((truth, num_samples), []).append(method.name)
-        found: dict[str, PairScores] = {}
-        for names in together.values():
-            references = asked[names[0]].references
-            estimates = np.stack([asked[name].estimates for name in names])
+            key = settings.sample_rate_hz, settings.window_samples, settings.num_channels
+            num_samples = predictions[method.name].estimates.shape[-1]
+            batches.setdefault((key, num_samples), []).append(method.name)
+        scores: dict[str, PairScores] = {}
+        for names in batches.values():
+            references = predictions[names[0]].references
+            estimates = np.stack([predictions[name].estimates for name in names])
             pairs = score_pairs(mixture.name, mixture.categories, references, estimates)
-            found.update(zip(names, pairs, strict=True))
-        return {method.name: found[method.name] for method in self.methods}
+            scores.update(zip(names, pairs, strict=True))
+        return {method.name: scores[method.name] for method in self.methods}
 
-    def _measured(
-        self, method: Method, asked: Prediction, scores: dict[str, PairScores]
+    def _metric_values(
+        self, method: Method, prediction: Prediction, scores: dict[str, PairScores]
     ) -> dict[str, Float64[np.ndarray, " S"]]:
-        """What the other metrics say; as under `strict`, no figure in dB is below the floor."""
+        """Return the values of the further metrics; scores in dB have the floor of `strict`."""
         if scores[method.name].silent_references.any():
-            return {name: np.full(len(asked.references), np.nan) for name in self.metrics}
-        found = measure(
+            return {name: np.full(len(prediction.references), np.nan) for name in self.metrics}
+        metrics = measure(
             self.metrics,
-            asked.references,
-            asked.estimates,
-            asked.item.mixture[:, : asked.estimates.shape[-1]],
+            prediction.references,
+            prediction.estimates,
+            prediction.item.mixture[:, : prediction.estimates.shape[-1]],
             method.front_end.settings.sample_rate_hz,
         )
-        for name, figures in found.items():
+        for name, values in metrics.items():
             if METRICS[name].is_score:
-                figures = np.maximum(figures, FLOOR_DB)
-            found[name] = np.where(np.isfinite(figures), figures, np.nan)
-        return found
+                values = np.maximum(values, FLOOR_DB)
+            # One infinite value would make the mean over mixtures infinite.
+            metrics[name] = np.where(np.isfinite(values), values, np.nan)
+        return metrics
 
 
 def score_clips(
@@ -298,15 +323,15 @@ def score_clips(
     seed: int = 0,
     device: torch.device = CPU,
 ) -> Iterator[MixtureScores]:
-    """Every mixture in turn, separated and scored; a clip stands for that of its own sources."""
+    """Yield the scores of each mixture in turn; a clip is the mixture of its own sources."""
     evaluator = Evaluator(clips, methods, seed, device)
     return (evaluator.score(index) for index in range(len(clips)))
 
 
-def _categories_used(method: Method, answer: Separation) -> dict[str, tuple[str, ...]]:
-    """What a model took each source for, by the contender's name; empty where it does not say."""
-    used = answer.metadata.get("category")
-    if method.cue_settings is None or not isinstance(used, torch.Tensor):
+def _categories_used(method: Method, separation: Separation) -> dict[str, tuple[str, ...]]:
+    """Return the method's name -> the category used for each source; empty without categories."""
+    category = separation.metadata.get("category")
+    if method.cue_settings is None or not isinstance(category, torch.Tensor):
         return {}
     names = method.cue_settings.categories
-    return {method.name: tuple(names[int(index)] for index in used[0])}
+    return {method.name: tuple(names[int(index)] for index in category[0])}

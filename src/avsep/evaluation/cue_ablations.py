@@ -1,4 +1,4 @@
-"""Cues changed on purpose: how the scores answer tells what a separator goes by."""
+"""Cue ablations: change a separator's cues to measure which of them its scores depend on."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -11,115 +11,124 @@ from torch.nn.functional import conv2d, pad
 from avsep.errors import InputError
 from avsep.records import Cues
 
-# What an object is shown by; the rest of Cues is said of it in words.
+# The visual cues of an object; the other field of Cues, its category, is a word.
 PICTURES = (
     "crops", "appearance", "crop_motion", "i3d_features", "i3d_padding", "is_visible",
     "boxes",
     "embedding",
 )  # fmt: skip
 BLUR_SHARE = 1 / 10  # of a crop's side: an instrument becomes a patch of colour
-GREY = 128
+GREY = 128  # the middle of 0..255
 
-# A trial: the cues of one clip, and a way to those of objects of another kind from another clip,
-# as many; the changed cues come out.
+# Arguments: the cues of a clip, and a function for the cues of the same number of objects of other
+# categories from other clips, which costs reading those clips. Returns the changed cues.
 CueAblation = Callable[[Cues, Callable[[], Cues]], Cues]
 
 
 def without_labels(cues: Cues) -> Cues:
-    """The cues without the category of what is seen: the picture alone decides.
+    """Return the cues without the category of visible sources.
 
-    What nobody sees keeps its word, which is all that tells of it.
+    A source that is not visible keeps its category, which is its only cue.
     """
     if cues.category is None or cues.is_visible is None:
         return replace(cues, category=None)
+    # -1 is "no category" to every model.
     return replace(cues, category=cues.category.masked_fill(cues.is_visible, -1))
 
 
-def all_cues(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """The cues as they are."""
+def keep_all(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the cues unchanged."""
     return cues
 
 
-def without_motion(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """Every object stands still: movement and motion features are zeros."""
-    still = {
+def remove_motion(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the cues with crop motion and I3D features set to zero."""
+    zeros = {
         name: torch.zeros_like(value)
         for name in ("crop_motion", "i3d_features")
         if (value := getattr(cues, name)) is not None
     }
-    return replace(cues, **still)
+    return replace(cues, **zeros)
 
 
-def swapped(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """Each source is given the next source's object, pictures and category alike."""
-    given = {field.name: getattr(cues, field.name) for field in fields(cues)}
-    return Cues(**{k: None if v is None else v.roll(-1, dims=1) for k, v in given.items()})
+def swap_objects(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the cues with each source given the next source's object, category included."""
+    values = {field.name: getattr(cues, field.name) for field in fields(cues)}
+    return Cues(**{k: None if v is None else v.roll(-1, dims=1) for k, v in values.items()})
 
 
-def swapped_boxes(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """Each source is said to stand where the next one does; its pictures stay."""
+def swap_boxes(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the cues with each source given the next source's boxes; its pictures stay."""
     if cues.boxes is None:
-        raise InputError("this trial changes the boxes, and the separator was given none")
+        raise InputError(
+            "the cues 'swapped-boxes' change the boxes, and the separator reads none: choose other "
+            "cues"
+        )
     return replace(cues, boxes=cues.boxes.roll(-1, dims=1))
 
 
-def wrong(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """Each source is given pictures of an instrument that the clip does not hold.
+def replace_pictures(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the cues with the pictures of objects of other categories, from other clips.
 
-    A category that was told stays: then the words are right and the pictures are not.
+    The category stays: if it is given, it is right while the pictures are wrong.
     """
     others = other_cues()
     return replace(cues, **{name: getattr(others, name) for name in PICTURES})
 
 
-def blurred(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """The crops under a Gaussian blur that leaves colours and no shapes."""
-    crops = _crops(cues)
-    flat = blur(crops.flatten(0, 2), BLUR_SHARE * crops.shape[-1])
+def blur_crops(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the cues with a Gaussian blur on the crops, which keeps colours and no shapes."""
+    crops = _require_crops(cues, "blurred")
+    flat = blur(crops.flatten(0, 2), BLUR_SHARE * crops.shape[-1])  # B S K -> N
+    # Cached features are those of the sharp crops: without them the model encodes the blurred ones.
     return replace(cues, crops=flat.unflatten(0, crops.shape[:3]), appearance=None)
 
 
-def hidden(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """The crops all grey."""
-    return replace(cues, crops=torch.full_like(_crops(cues), GREY), appearance=None)
+def hide_crops(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the cues with all crops grey."""
+    crops = torch.full_like(_require_crops(cues, "hidden"), GREY)
+    return replace(cues, crops=crops, appearance=None)
 
 
-def word_alone(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
-    """Nobody sees a source: its word alone tells."""
-    assert cues.category is not None, "words are told"
-    nothing = dict.fromkeys(PICTURES)
-    return replace(
-        cues, **nothing | {"is_visible": torch.zeros_like(cues.category, dtype=torch.bool)}
-    )
+def keep_word_only(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
+    """Return the category of each source as its only cue; no source is visible."""
+    assert cues.category is not None, "the cues hold the category"
+    pictures = dict.fromkeys(PICTURES)
+    is_visible = torch.zeros_like(cues.category, dtype=torch.bool)
+    return replace(cues, **pictures | {"is_visible": is_visible})
 
 
-# The trial for models that know words.
+# The ablation for models with stored words.
 WORD = "word"
-# Name -> trial, as `avsep evaluate --cues` takes it.
+# Name in `avsep evaluate --cues` -> ablation.
 CUE_ABLATIONS: dict[str, CueAblation] = {
-    "all": all_cues,
-    "no-motion": without_motion,
-    "swapped": swapped,
-    "swapped-boxes": swapped_boxes,
-    "wrong": wrong,
-    "blurred": blurred,
-    "hidden": hidden,
-    WORD: word_alone,
+    "all": keep_all,
+    "no-motion": remove_motion,
+    "swapped": swap_objects,
+    "swapped-boxes": swap_boxes,
+    "wrong": replace_pictures,
+    "blurred": blur_crops,
+    "hidden": hide_crops,
+    WORD: keep_word_only,
 }
 
 
 def blur(pictures: UInt8[Tensor, "N 3 H W"], sigma_pixels: float) -> UInt8[Tensor, "N 3 H W"]:
-    """Pictures under a Gaussian, edges repeated."""
-    reach = round(3 * sigma_pixels)
+    """Return pictures convolved with a Gaussian, edges repeated."""
+    reach = round(3 * sigma_pixels)  # 99.7 % of the Gaussian
     offsets = torch.arange(-reach, reach + 1, device=pictures.device) / sigma_pixels
     kernel = torch.exp(-(offsets**2) / 2)
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
     padded = pad(pictures.float(), (reach, reach, reach, reach), mode="replicate")
+    # A Gaussian is separable: columns, then rows.
     across: Float[Tensor, "N 3 H W"] = conv2d(padded, kernel, groups=3)
     return conv2d(across, kernel.mT, groups=3).round().to(torch.uint8)
 
 
-def _crops(cues: Cues) -> UInt8[Tensor, "B S K 3 H W"]:
+def _require_crops(cues: Cues, ablation: str) -> UInt8[Tensor, "B S K 3 H W"]:
     if cues.crops is None:
-        raise InputError("this trial changes the crops, and the separator was given none")
+        raise InputError(
+            f"the cues '{ablation}' change the crops, and the separator reads none: choose other "
+            "cues"
+        )
     return cues.crops

@@ -1,4 +1,4 @@
-"""The gate of DGFNet measured: how much of what is seen it lets into what is heard."""
+"""Measure DGFNet's gate: the share of visual features that it lets into the audio features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,12 @@ Means = Float[np.ndarray, " samples"]
 
 @dataclass(frozen=True)
 class GateSample:
-    """The gate of one source: sigma, mean over channels; 1 takes the product with the picture."""
+    """The gate of one source: sigma, mean over channels; 1 admits the whole audio-visual product.
+
+    Attributes:
+        method: name of the method, which holds the cue ablation.
+        gate: on the bottleneck's frequencies and frames.
+    """
 
     method: str
     clip: str
@@ -26,18 +31,18 @@ class GateSample:
 
     @property
     def mean(self) -> float:
-        """The sample's one figure in Figure 6."""
+        """The mean gate of the sample, one value in the histogram of DGFNet's Figure 6."""
         return float(self.gate.mean())
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much the mean gate of the same samples differs from one trial to another.
+    """The change of the mean gate from one cue ablation to another, on the same samples.
 
     Attributes:
-        mean: of the differences; negative where the second trial closes the gate.
+        mean: of the differences; negative if the second ablation closes the gate.
         margin: half the width of the mean's 95 % interval, from its standard error.
-        share_lower: samples whose gate is lower in the second trial.
+        share_lower: share of samples whose gate is lower under the second ablation.
     """
 
     mean: float
@@ -46,23 +51,28 @@ class PairedDifference:
 
 
 def measure_gates(clips: Sequence[ClipFiles], methods: Sequence[Method]) -> Iterator[GateSample]:
-    """The gate of every source of every clip that holds several, of each contender in turn."""
+    """Yield the gate of each source of each clip with several sources, method by method.
+
+    Raises:
+        InputError: a method without a gate.
+    """
     reader = ClipReader(clips)
     for index, clip in enumerate(clips):
         if len(clip.sources) < 2:
             continue
         for method in methods:
-            gates = _gates(method, reader, index)
+            gates = _read_gates(method, reader, index)
             for source, gate in zip(clip.sources, gates, strict=True):
                 yield GateSample(method.name, clip.name, source.category, gate)
 
 
 def gate_shares(means: Means) -> dict[str, float]:
-    """The shares the paper speaks of (section 4.2.4): low, in the middle, high.
+    """Return the shares of low, medium and high mean gates (DGFNet, section 4.2.4).
 
     >>> gate_shares(np.array([0.2, 0.5, 0.5, 0.65]))
     {'below 0.3': 0.25, '0.4 to 0.6': 0.5, 'above 0.7': 0.0}
     """
+    # The paper's three ranges; they leave gaps, so the shares need not sum to 1.
     return {
         "below 0.3": float(np.mean(means < 0.3)),
         "0.4 to 0.6": float(np.mean((means >= 0.4) & (means <= 0.6))),
@@ -71,8 +81,10 @@ def gate_shares(means: Means) -> dict[str, float]:
 
 
 def paired_difference(means: Means, others: Means) -> PairedDifference:
-    """The second trial less the first, sample by sample; at least two samples."""
-    assert len(means) == len(others) > 1, "the same samples under both trials, two at least"
+    """Return the second ablation minus the first, sample by sample; at least two samples."""
+    assert len(means) == len(others) > 1, "the same samples under both ablations, two at least"
+    # Gates differ far more from source to source than from ablation to ablation: the pairing
+    # removes that spread from the standard error.
     differences = others - means
     standard_error = differences.std(ddof=1) / np.sqrt(len(differences))
     return PairedDifference(
@@ -82,7 +94,7 @@ def paired_difference(means: Means, others: Means) -> PairedDifference:
     )
 
 
-def _gates(method: Method, reader: ClipReader, index: int) -> Float32[np.ndarray, "S f t"]:
+def _read_gates(method: Method, reader: ClipReader, index: int) -> Float32[np.ndarray, "S f t"]:
     _, batch = reader.batch(index, method.front_end.settings, method.cue_settings)
     with torch.inference_mode():
         gates = method.separator.separate(batch).metadata.get("gate")

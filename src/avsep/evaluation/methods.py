@@ -1,4 +1,4 @@
-"""Methods to compare by name, and one method run on one mixture."""
+"""Find the methods to compare by name, and run one method on one mixture."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,29 +21,29 @@ from avsep.records import Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
 CPU = torch.device("cpu")
-Labels = Literal["both", "told", "picture"]
-# Where a model has the category from, and what that is called in tables.
-_WAYS = {"told": "true category", "picture": "picture"}
+Labels = Literal["both", "given", "predicted"]
+# Source of the category -> its words in the column `inputs` of the tables.
+_LABEL_INPUTS = {"given": "label given", "predicted": "label predicted"}
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row: a separator at its own front end, and what it reads of each clip.
+    """One row of the tables: a separator, its front end and its inputs.
 
     Attributes:
-        reads: in words; of a model, where the category comes from.
-        cue_settings: none for those that look at nothing.
+        inputs: the inputs beside the mixture, in words; of a model also the source of the category.
+        cue_settings: none for baselines, which read no cues.
     """
 
     name: str
     separator: SeparationMethod
     front_end: FrontEnd
-    reads: str
+    inputs: str
     cue_settings: CueSettings | None = None
 
     @property
     def is_model(self) -> bool:
-        """Whether it looks at something; baselines do not."""
+        """True if the method reads cues; baselines do not."""
         return self.cue_settings is not None
 
 
@@ -56,15 +56,22 @@ def find_methods(
     with_baselines: bool = True,
     num_channels: Literal[1, 2] | None = None,
 ) -> tuple[Method, ...]:
-    """The rows that names stand for, each name once: baselines first, all of them unless not asked.
+    """Return the methods for a list of names, each once, baselines first.
 
-    A name is a baseline, a shipped model or the path of a checkpoint. A model has a row for every
-    way it learns of the category and every trial, and is loaded onto the device. All hear with as
-    many channels: those told, else two where one of the models has two ears.
+    A name is a baseline, a shipped model or the path of a checkpoint. A model has one method for
+    each source of the category and each cue ablation. All methods read the same number of channels.
+
+    Args:
+        names: baselines need no name here while `with_baselines` is set.
+        labels: source of the category: given, predicted or both.
+        ablations: names of CUE_ABLATIONS.
+        device: the models are loaded onto it.
+        with_baselines: add all baselines and ceilings.
+        num_channels: of every method; without it two if any model is binaural, else one.
 
     Raises:
-        InputError: an unknown name, way or trial, with the known ones; nobody asked; a model that
-            does not go by words alone, asked to.
+        InputError: an unknown name, label source or ablation, with the known ones; no name at all;
+            the ablation `word` for a model without stored words.
     """
     if labels not in get_args(Labels):
         raise unknown_name("labels", labels, get_args(Labels))
@@ -72,28 +79,29 @@ def find_methods(
         if ablation not in CUE_ABLATIONS:
             raise unknown_name("cues", ablation, CUE_ABLATIONS)
     if not names and not with_baselines:
-        raise InputError("nobody is asked: name a model of `avsep models` or a checkpoint")
+        raise InputError("no method is named: name a model of `avsep models` or a checkpoint")
     models = {name: load_model(name, device) for name in model_names(names)}
     is_binaural = any(model.settings.front_end.num_channels == 2 for model in models.values())
     channels: Literal[1, 2] = num_channels or (2 if is_binaural else 1)
     front_end = FrontEnd(FrontEndSettings(num_channels=channels))
-    found = [
+    methods = [
         Method(name, make(front_end), front_end, INPUTS[name])
         for name, make in BASELINES.items()
         if with_baselines or name in names
     ]
-    for model, short in zip(models.values(), _short(list(models)), strict=True):
-        for row in model_methods(short, model, labels, ablations):
-            hears = row.front_end.settings.model_copy(update={"num_channels": channels})
-            found.append(replace(row, front_end=FrontEnd(hears)))
-    return tuple(found)
+    for model, name in zip(models.values(), _short_names(list(models)), strict=True):
+        for method in model_methods(name, model, labels, ablations):
+            # All methods are scored on the same channels, so that their scores are comparable.
+            settings = method.front_end.settings.model_copy(update={"num_channels": channels})
+            methods.append(replace(method, front_end=FrontEnd(settings)))
+    return tuple(methods)
 
 
 def model_names(names: Sequence[str]) -> list[str]:
-    """Those among names that are models, each once; an InputError for one that means nothing."""
+    """Return the names that are models, each once; InputError for an unknown name."""
     models = [name for name in dict.fromkeys(names) if name not in BASELINES]
     for name in models:
-        if name not in shipped_names() and not _is_place(name):
+        if name not in shipped_names() and not _is_path(name):
             raise unknown_name("separator", name, [*BASELINES, *shipped_names()])
     return models
 
@@ -101,35 +109,37 @@ def model_names(names: Sequence[str]) -> list[str]:
 def model_methods(
     name: str, model: SeparationModel, labels: str = "both", ablations: Sequence[str] = ("all",)
 ) -> Iterator[Method]:
-    """The rows of one model of the contract, in eval mode; it stays as it is.
+    """Yield the methods of one model in eval mode: each label source with each ablation.
 
-    One that does not read the category goes by the picture, whatever the labels.
+    A model that does not read the category has one method for each ablation, whatever the labels.
     """
     settings = model.settings
     front_end = FrontEnd(settings.front_end)
-    ways = tuple(_WAYS) if labels == "both" else (labels,)
-    for way in ways if "category" in model.required_cues else ("picture",):
+    sources: Sequence[str | None] = [None]
+    if "category" in model.required_cues:
+        sources = tuple(_LABEL_INPUTS) if labels == "both" else (labels,)
+    for source in sources:
         for ablation in dict.fromkeys(ablations):
             if ablation == WORD:
                 _check_stored_words(name, model)
             cue_settings = CueSettings(
                 settings.crops,
                 settings.categories,
-                with_labels=way == "told",
+                with_labels=source == "given",
                 ablation=ablation,
                 with_i3d_features="i3d_features" in model.required_cues,
             )
-            reads = "word" if ablation == WORD else _WAYS[way]
+            inputs = WORD if ablation == WORD else _LABEL_INPUTS.get(source or "", "picture")
             if "boxes" in model.required_cues:
-                reads += ", place"
-            yield Method(_row(name, way, ablation), model, front_end, reads, cue_settings)
+                inputs += ", boxes"
+            method_name = _method_name(name, source, ablation)
+            yield Method(method_name, model, front_end, inputs, cue_settings)
 
 
-def _row(name: str, way: str, ablation: str) -> str:
-    """What a row is called, such as "dgfnet-mini (told, swapped)"."""
-    if ablation == WORD:
-        return f"{name} ({WORD})"
-    return f"{name} ({way})" if ablation == "all" else f"{name} ({way}, {ablation})"
+def _method_name(name: str, source: str | None, ablation: str) -> str:
+    """Return the name of a method, such as "dgfnet-mini (given, swapped)"."""
+    words = [word for word in (source, ablation) if word not in (None, "all")]
+    return f"{name} ({', '.join(words)})" if words else name
 
 
 def _check_stored_words(name: str, model: SeparationModel) -> None:
@@ -140,10 +150,10 @@ def _check_stored_words(name: str, model: SeparationModel) -> None:
         )
 
 
-def _short(names: Sequence[str]) -> list[str]:
-    """Names for tables: of files the last two parts, mini/model for runs/mini/model.safetensors.
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Return names for tables: the last two parts of a path, mini/model for runs/mini/model.
 
-    All stay as they are where two would become the same.
+    All names stay whole if two would become equal.
     """
     short = [
         "/".join(Path(name).with_suffix("").parts[-2:]) if name.endswith(SUFFIX) else name
@@ -152,22 +162,22 @@ def _short(names: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(short) else list(names)
 
 
-def _is_place(name: str) -> bool:
-    """Whether a name reads as a file, or as owner/name of a hub."""
+def _is_path(name: str) -> bool:
+    """Return True if a name is a file, or owner/name of a model hub."""
     return name.endswith(SUFFIX) or "/" in name or Path(name).exists()
 
 
-# One contender asked about one mixture: what it answered, as sound, and the truth beside it
+# Running one method on one mixture
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A mixture and what one contender makes of it.
+    """A mixture and the estimates of one method.
 
     Attributes:
-        separation: the answer as given, a batch of one, on the contender's device.
-        estimates: the answer as sound, at the contender's own rate.
-        references: the true sources, cut to the samples the estimates have.
+        separation: the method's output, a batch of one, on the method's device.
+        estimates: the output as waveforms, at the sample rate of the method's front end.
+        references: the true sources, cut to the length of the estimates.
     """
 
     item: MixtureItem
@@ -176,23 +186,33 @@ class Prediction:
     references: Float32[np.ndarray, "S C N"]
 
 
-def ask(
+def run_method(
     method: Method, reader: ClipReader, index: int, seed: int, device: torch.device
 ) -> Prediction:
-    """What a contender answers for the mixture of this index.
+    """Return a method's estimates of the mixture at an index, beside the references.
 
-    A contender that samples draws from the seed and the index alone. A model among the contenders
-    is on the device. An answer that is not a number throughout is an InputError.
+    Args:
+        method: a model must be on the device.
+        reader: of the list of mixtures.
+        index: position in that list.
+        seed: of methods that sample.
+        device: of the batch.
+
+    Raises:
+        InputError: the estimates hold NaN or infinite samples.
     """
     item, batch = reader.batch(index, method.front_end.settings, method.cue_settings)
+    # Noise depends on seed and index alone: neither the order nor the number of workers matters.
+    # The prime keeps the streams of different seeds apart for lists of up to a million mixtures.
     generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
     with torch.inference_mode():
-        answer = method.separator.separate(to_device(batch, device), generator=generator)
-        estimates = waveforms(answer, method.front_end)[0].float().cpu().numpy()  # S C N
+        separation = method.separator.separate(to_device(batch, device), generator=generator)
+        estimates = waveforms(separation, method.front_end)[0].float().cpu().numpy()  # S C N
     if not np.isfinite(estimates).all():
         raise InputError(
-            f"'{method.name}' answers '{reader.mixtures[index].name}' with NaN or infinite "
-            "samples: no score is defined; leave it out, or train it again"
+            f"the estimates of '{method.name}' for '{reader.mixtures[index].name}' hold NaN or "
+            "infinite samples: no score is defined; leave it out, or train it again"
         )
+    # The inverse STFT returns whole hops, fewer samples than the window.
     references = item.sources[..., : estimates.shape[-1]]
-    return Prediction(item, answer, estimates, references)
+    return Prediction(item, separation, estimates, references)

@@ -1,4 +1,4 @@
-"""Everything that can be named where a separator is asked for, with what is known of it."""
+"""List the names of baselines, shipped weights and systems with their sizes and scores."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,20 +15,20 @@ from avsep.models import MODELS
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One name.
+    """One entry of `avsep models`.
 
     Attributes:
-        kind: baseline and ceiling are made from the truth, weights are trained and ship, a system
-            is a paper's network, to be trained.
+        kind: baseline (and ceiling): computed from the true sources; weights: trained and shipped;
+            system: a paper's network, to be trained.
         num_trained, num_frozen: parameters; of a system at the paper's size.
-        missing: what to install before a system can be built and counted.
-        categories: that shipped weights tell apart.
-        measured: figures from the checkpoint's own record, by what they were measured at.
+        missing: the package to install before a system can be built and its parameters counted.
+        categories: those that shipped weights distinguish.
+        measured: scores from the checkpoint's metadata, by what was measured.
     """
 
     name: str
     kind: Literal["baseline", "weights", "system"]
-    what: str
+    description: str
     num_trained: int | None = None
     num_frozen: int | None = None
     missing: str | None = None
@@ -37,36 +37,38 @@ class ModelInfo:
     measured: dict[str, object] | None = None
 
     def as_json(self) -> dict[str, object]:
-        """What is known, without what is not."""
+        """Return the fields that are set."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def list_models() -> Iterator[ModelInfo]:
-    """Baselines and ceilings, then shipped weights, then systems."""
+    """Yield baselines and ceilings, then shipped weights, then systems."""
     for name in BASELINES:
         yield ModelInfo(name, "baseline", DESCRIPTIONS[name])
     for name in shipped_names():
-        yield _weights(name)
+        yield _weights_info(name)
     for name, model in MODELS.items():
-        what = (model.__doc__ or "").partition("\n")[0].rstrip(".")
+        description = (model.__doc__ or "").partition("\n")[0].rstrip(".")
         try:
-            yield ModelInfo(name, "system", what, *count_parameters(model))
+            yield ModelInfo(name, "system", description, *count_parameters(model))
         except InputError as error:
-            yield ModelInfo(name, "system", what, missing=str(error))
+            yield ModelInfo(name, "system", description, missing=str(error))
 
 
 def count_parameters(model: type[nn.Module]) -> tuple[int, int]:
-    """Parameters that are trained, and frozen ones, of the paper's network; no memory is taken.
+    """Return the numbers of trained and of frozen parameters of the paper's network.
 
-    Raises InputError where a package is missing that the network is built with.
+    Raises:
+        InputError: a package is missing that the network is built with.
     """
+    # On the meta device parameters have shapes and no memory: the largest network has 75 million.
     with torch.device("meta"):
         network = model()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return trained, sum(p.numel() for p in network.parameters()) - trained
 
 
-def _weights(name: str) -> ModelInfo:
+def _weights_info(name: str) -> ModelInfo:
     card = read_card(name)
     size_bytes = find_checkpoint(name).stat().st_size
     return ModelInfo(
@@ -75,5 +77,6 @@ def _weights(name: str) -> ModelInfo:
         f"{card.model}, trained and shipped",
         megabytes=round(size_bytes / 1e6, 1),
         categories=card.categories,
+        # Without scores of a test set the metadata has those of the validation in training.
         measured=card.metadata.get("measured", card.metadata.get("validation")),
     )

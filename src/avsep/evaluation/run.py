@@ -24,119 +24,26 @@ from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluator, MixtureScores
 from avsep.evaluation.methods import Method, find_methods, model_names
 from avsep.evaluation.mixtures import Mixture, PairSettings
-from avsep.evaluation.results.writing import clip_json, clip_of
+from avsep.evaluation.results.writing import mixture_json, parse_mixture
 from avsep.media.atomic import make_folder
 from avsep.parallel import parallel_map
 
-# What a benchmark has scored so far, a line a mixture, so that a stopped run goes on
-
-
-JOURNAL_NAME = "journal.jsonl"
-# What decides the figures, each part in words or as a digest.
-Facts = dict[str, Any]
-
-
-class ScoreLog:
-    """The journal in a folder of results: its first line says what is scored, by its facts.
-
-    Every line is flushed as it is written. What a run that was ended by force left half written is
-    cut off; figures are read back to the bit.
-    """
-
-    def __init__(self, folder: Path, facts: Facts) -> None:
-        """Open the journal of a folder, or begin one.
-
-        Raises:
-            InputError: it is of another evaluation, or cannot be written.
-        """
-        self.path = folder / JOURNAL_NAME
-        self.done: dict[int, MixtureScores] = {}
-        head = (json.dumps(facts, allow_nan=False) + "\n").encode()
-        try:
-            text = self.path.read_bytes() if self.path.exists() else b""
-            kept = self._read(text, head)
-            self._file: IO[bytes] = self.path.open("r+b" if text else "xb")
-            self._file.truncate(kept)
-            self._file.seek(kept)
-            if not kept:
-                self._put(head)
-        except OSError as error:
-            raise InputError(f"'{self.path}' cannot be used: {error.strerror or error}") from error
-
-    def close(self) -> None:
-        """Write nothing more."""
-        self._file.close()
-
-    def write(self, index: int, scored: MixtureScores) -> None:
-        """Note the mixture of an index as done."""
-        line = json.dumps({"index": index, **clip_json(scored)}, allow_nan=False)
-        try:
-            self._put(line.encode() + b"\n")
-        except OSError as error:
-            raise InputError(f"'{self.path}' cannot be written: {error.strerror}") from error
-        self.done[index] = scored
-
-    def _put(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()
-
-    def _read(self, text: bytes, head: bytes) -> int:
-        """Take in what is done; how many bytes of the text are whole lines of this evaluation."""
-        lines = text.splitlines(keepends=True)
-        if not lines or not lines[0].endswith(b"\n"):
-            if head.startswith(text):
-                return 0  # nothing, or a first line that was never finished
-            raise self._of_another("")
-        if lines[0] != head:
-            differing = _differing(lines[0], head)
-            if differing and len(lines) == 1:
-                return 0  # begun and never gone on with
-            raise self._of_another(f" (other {', '.join(differing)})" if differing else "")
-        kept = len(lines[0])
-        for line in lines[1:]:
-            try:
-                found = json.loads(line)
-                index, scored = int(found["index"]), clip_of(found)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            self.done[index] = scored
-            kept += len(line)
-        return kept
-
-    def _of_another(self, what: str) -> InputError:
-        return InputError(
-            f"'{self.path.parent}' holds results of another evaluation{what}: give a new folder to "
-            f"-o, or begin anew there with rm {shlex.quote(str(self.path))}"
-        )
-
-
-def _differing(line: bytes, head: bytes) -> list[str]:
-    """Which facts of a first line are others, as the options name them; none of no such line."""
-    try:
-        before, now = json.loads(line), json.loads(head)
-        if before.keys() != now.keys():
-            return []
-        return [name for name in now if before[name] != now[name]]
-    except (ValueError, AttributeError):
-        return []
-
-
-# So few mixtures are scored before other processes would have started.
+SCORE_LOG_NAME = "score_log.jsonl"
+# Everything that the scores depend on, as words or digests.
+Fingerprint = dict[str, Any]
+# For so few mixtures one process is done before others would have started.
 _FEW_MIXTURES = 4
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """All that decides the figures of a run.
+    """Everything that the scores of an evaluation depend on.
 
     Attributes:
-        names, labels, ablations, with_baselines: as `find_methods` takes them.
-        device: the models are on it.
+        names, labels, ablations, with_baselines, num_channels: the arguments of `find_methods`.
+        device: of the models.
         metrics: names of METRICS, beside SDR, SIR and SAR.
-        num_channels: that all hear; none: two where a model has two ears.
-        mirrored: all mixtures as a mirror shows them.
+        mirrored: mirror all mixtures left to right: channels, boxes and pictures.
     """
 
     mixtures: tuple[Mixture, ...]
@@ -151,7 +58,7 @@ class EvaluationConfig:
     mirrored: bool = False
 
     def methods(self) -> tuple[Method, ...]:
-        """Everybody who is asked, models loaded."""
+        """Return the methods, with their models loaded."""
         return find_methods(
             self.names,
             self.labels,
@@ -162,7 +69,7 @@ class EvaluationConfig:
         )
 
     def evaluator(self, methods: Sequence[Method]) -> Evaluator:
-        """What asks these contenders about the plan's mixtures."""
+        """Return an evaluator of methods on the mixtures."""
         return Evaluator(
             ClipReader(self.mixtures, mirrored=self.mirrored),
             methods,
@@ -171,17 +78,18 @@ class EvaluationConfig:
             self.metrics,
         )
 
-    def facts(self) -> Facts:
-        """What the figures depend on, in words and digests; files by their content or their stamp.
+    def fingerprint(self) -> Fingerprint:
+        """Return what the scores depend on: two evaluations with equal ones have equal scores.
 
-        Another version of avsep may score otherwise, and another device rounds otherwise.
+        The keys are those that messages name. Another version of avsep may score differently, and
+        another device rounds differently.
         """
         return {
             "version": avsep.__version__,
             "seed": self.seed,
             "device": torch.device(self.device).type,
-            "separators": {
-                **{name: _digest(find_checkpoint(name)) for name in model_names(self.names)},
+            "methods": {
+                **{name: _digest_file(find_checkpoint(name)) for name in model_names(self.names)},
                 "baselines": self.with_baselines or sorted(set(self.names)),
             },
             "labels": self.labels,
@@ -189,51 +97,40 @@ class EvaluationConfig:
             "metrics": list(self.metrics),
             "channels": self.num_channels,
             "mirrored": self.mirrored,
-            "data": _digest_of_mixtures(self.mixtures),
+            "data": _digest_mixtures(self.mixtures),
         }
 
 
-def score_all(
+def run_evaluation(
     config: EvaluationConfig,
     methods: Sequence[Method],
     num_workers: int = 0,
-    score_log: ScoreLog | None = None,
+    score_log: "ScoreLog | None" = None,
 ) -> Iterator[MixtureScores]:
-    """Every mixture of a plan scored, in order; those in the journal are taken from there.
+    """Yield the scores of each mixture in order, from the score log if they are there.
 
-    The figures are the same whatever the number of workers: every process uses one thread.
+    The scores do not depend on the number of workers: every process uses one thread.
 
     Args:
-        config: what is scored.
-        methods: those of the plan, where they are loaded already.
-        num_workers: processes; 0: one a core, one alone with an accelerator or few mixtures.
-        score_log: of what is done, and where what follows is written.
+        config: of the evaluation.
+        methods: those of the config, loaded.
+        num_workers: processes; 0: one per core, or one with a GPU or few mixtures.
+        score_log: of finished mixtures; new scores are written to it.
     """
     done = {} if score_log is None else score_log.done
     missing = [index for index in range(len(config.mixtures)) if index not in done]
-    fresh = _scored(config, methods, missing, num_workers)
+    new_scores = _score_mixtures(config, methods, missing, num_workers)
     for index in range(len(config.mixtures)):
         if index in done:
             yield done[index]
             continue
-        scored = next(fresh)
+        scores = next(new_scores)
         if score_log is not None:
-            score_log.write(index, scored)
-        yield scored
+            score_log.write(index, scores)
+        yield scores
 
 
-@contextmanager
-def open_score_log(folder: Path | None, config: EvaluationConfig) -> Iterator[ScoreLog | None]:
-    """The journal of a plan in a folder, which is made where it is missing; none without one."""
-    if folder is None:
-        yield None
-        return
-    make_folder(folder)
-    with closing(ScoreLog(folder, config.facts())) as score_log:
-        yield score_log
-
-
-def _scored(
+def _score_mixtures(
     config: EvaluationConfig, methods: Sequence[Method], indices: Sequence[int], num_workers: int
 ) -> Iterator[MixtureScores]:
     device = torch.device(config.device)
@@ -242,63 +139,176 @@ def _scored(
         num_workers = 1 if is_small else os.cpu_count() or 1
     num_workers = min(num_workers, max(1, len(indices)))
     if num_workers > 1:
-        begin = partial(_begin, config)
-        yield from parallel_map(_score_in_worker, indices, num_workers, begin)
+        start = partial(_start_worker, config)
+        yield from parallel_map(_score_in_worker, indices, num_workers, start)
         return
     evaluator = config.evaluator(methods)
     for index in indices:
+        # Sums in several threads round differently: one thread here, as in the workers.
         with one_thread():
-            scored = evaluator.score(index)
-        yield scored
+            scores = evaluator.score(index)
+        yield scores
 
 
-# In a worker: what it asks with, made once
-_scorers: list[Evaluator] = []
+# The evaluator of a worker process, made once.
+_worker_evaluators: list[Evaluator] = []
 
 
-def _begin(config: EvaluationConfig) -> None:
+def _start_worker(config: EvaluationConfig) -> None:
     torch.set_num_threads(1)
     evaluator = config.evaluator(config.methods())
-    threadpool_limits(limits=1)  # of all that is loaded by now, and for good
-    _scorers[:] = [evaluator]
+    # After the models: it limits the thread pools of libraries that are loaded by now.
+    threadpool_limits(limits=1)
+    _worker_evaluators[:] = [evaluator]
 
 
 def _score_in_worker(index: int) -> MixtureScores:
-    return _scorers[0].score(index)
+    return _worker_evaluators[0].score(index)
+
+
+# The log of finished mixtures, from which a stopped evaluation is resumed
+
+
+class ScoreLog:
+    """The log in a folder of results: a line with the fingerprint, then a line for each mixture.
+
+    Lines are flushed as they are written. A last line cut short by a crash is removed on opening.
+    Scores are read back exactly.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
+        """Open the log in a folder, or create it.
+
+        Raises:
+            InputError: it belongs to another evaluation, or cannot be read or written.
+        """
+        self.path = folder / SCORE_LOG_NAME
+        self.done: dict[int, MixtureScores] = {}
+        head = (json.dumps(fingerprint, allow_nan=False) + "\n").encode()
+        try:
+            text = self.path.read_bytes() if self.path.exists() else b""
+            num_bytes = self._read(text, head)
+            self._file: IO[bytes] = self.path.open("r+b" if text else "xb")
+            self._file.truncate(num_bytes)
+            self._file.seek(num_bytes)
+            if not num_bytes:
+                self._append(head)
+        except OSError as error:
+            raise InputError(f"'{self.path}' cannot be used: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def write(self, index: int, scores: MixtureScores) -> None:
+        """Append the scores of the mixture at an index."""
+        line = json.dumps({"index": index, **mixture_json(scores)}, allow_nan=False)
+        try:
+            self._append(line.encode() + b"\n")
+        except OSError as error:
+            raise InputError(f"'{self.path}' cannot be written: {error.strerror}") from error
+        self.done[index] = scores
+
+    def _append(self, line: bytes) -> None:
+        self._file.write(line)
+        self._file.flush()
+
+    def _read(self, text: bytes, head: bytes) -> int:
+        """Read finished mixtures; return the number of bytes of valid lines.
+
+        Reading stops at the first damaged line: that mixture and all later ones are scored again.
+        """
+        lines = text.splitlines(keepends=True)
+        if not lines or not lines[0].endswith(b"\n"):
+            if head.startswith(text):
+                return 0  # an empty file, or a first line cut short
+            raise self._other_evaluation_error("")
+        if lines[0] != head:
+            differing = _differing_keys(lines[0], head)
+            if differing and len(lines) == 1:
+                return 0  # a log of another evaluation without any scores to lose
+            raise self._other_evaluation_error(
+                f" (other {', '.join(differing)})" if differing else ""
+            )
+        num_bytes = len(lines[0])
+        for line in lines[1:]:
+            try:
+                entry = json.loads(line)
+                index, scores = int(entry["index"]), parse_mixture(entry)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            self.done[index] = scores
+            num_bytes += len(line)
+        return num_bytes
+
+    def _other_evaluation_error(self, differences: str) -> InputError:
+        return InputError(
+            f"'{self.path.parent}' holds results of another evaluation{differences}: give a new "
+            f"folder to -o, or start over there with rm {shlex.quote(str(self.path))}"
+        )
+
+
+@contextmanager
+def open_score_log(folder: Path | None, config: EvaluationConfig) -> Iterator[ScoreLog | None]:
+    """Open the score log of a config in a folder, which is created; without a folder yield none."""
+    if folder is None:
+        yield None
+        return
+    make_folder(folder)
+    with closing(ScoreLog(folder, config.fingerprint())) as score_log:
+        yield score_log
+
+
+def _differing_keys(line: bytes, head: bytes) -> list[str]:
+    """Return the keys with other values in two first lines; none if a line is no fingerprint."""
+    try:
+        before, now = json.loads(line), json.loads(head)
+        if before.keys() != now.keys():
+            return []
+        return [name for name in now if before[name] != now[name]]
+    except (ValueError, AttributeError):
+        return []
 
 
 # Digests
 
 
-def _digest(path: Path) -> str:
+def _digest_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def _digest_of_mixtures(mixtures: Sequence[Mixture]) -> str:
-    """Of what is mixed and shown, in order, and of the names, sizes and times of the files."""
-    facts_of = cache(file_facts)
+def _digest_mixtures(mixtures: Sequence[Mixture]) -> str:
+    """Return a digest of the mixtures in order: objects, rules, and names and stamps of files.
+
+    Contents of sounds and videos are not read, which would take longer than the scores.
+    """
+    # Clips recur in many mixtures: each file is looked up once.
+    file_stamp = cache(file_facts)
     digest = hashlib.sha256()
 
     @cache
-    def of_clip(clip: ClipFiles) -> str:
+    def clip_text(clip: ClipFiles) -> str:
         files = [*(source.path for source in clip.sources), *clip.offscreen, clip.video]
         files += [path for path in (clip.sound, clip.i3d_features) if path is not None]
-        shown = [[one.category, one.visible.model_dump_json()] for one in clip.sources]
-        return json.dumps([clip.name, clip.frame_rate_hz, shown, [facts_of(p) for p in files]])
+        objects = [[source.category, source.visible.model_dump_json()] for source in clip.sources]
+        stamps = [file_stamp(path) for path in files]
+        return json.dumps([clip.name, clip.frame_rate_hz, objects, stamps])
 
     for mixture in mixtures:
         digest.update(json.dumps([mixture.name, mixture.rule]).encode())
         for part in mixture.parts:
-            digest.update(f"{part.place} {of_clip(part.clip)}".encode())
+            digest.update(f"{part.place} {clip_text(part.clip)}".encode())
     return digest.hexdigest()[:32]
 
 
-# Settings of an evaluation that few change: how solos are mixed, further metrics, processes
+# Settings for --set of `avsep evaluate`
 
 
 class EvaluationSettings(PairSettings):
-    """What `avsep evaluate --set NAME=VALUE` takes."""
+    """Settings of `avsep evaluate --set NAME=VALUE`."""
 
     metrics: tuple[str, ...] = Field(
         default=(), description="names of METRICS, a column each: si-sdr,sdri"
@@ -308,20 +318,20 @@ class EvaluationSettings(PairSettings):
     )
     channels: Literal[1, 2] | None = Field(
         default=None,
-        description="1: all channels are averaged; 2: two ears, each scored; none: two where a "
-        "separator that is asked hears with two",
+        description="1: all channels are averaged; 2: two ears, each scored; none: two if a model "
+        "is binaural, else one",
     )
     mirrored: bool = Field(
-        default=False, description="as a mirror shows all: ears, boxes and pictures change sides"
+        default=False, description="mirror all mixtures left to right: ears, boxes and pictures"
     )
     workers: int = Field(
-        default=0, ge=0, description="processes; 0 means one a core, or one with a GPU"
+        default=0, ge=0, description="processes; 0: one per core, or one with a GPU"
     )
 
     @field_validator("metrics", "figure_pairs", mode="before")
     @classmethod
     def _from_words(cls, value: object) -> object:
-        """A list may be written as words with commas between."""
+        """Split words with commas between them into a tuple."""
         if not isinstance(value, str):
             return value
         return tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))

@@ -16,7 +16,7 @@ from avsep.data.toyband import read_clip
 from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
 from avsep.evaluation.bss_eval import BssScores, bss_eval
-from avsep.evaluation.results.tables import decibels, figures_json
+from avsep.evaluation.results.tables import decibels, scores_json
 from avsep.media.atomic import make_folder, write_atomic
 from avsep.media.audio import write_audio
 from avsep.pages.figures import key_frame_jpeg
@@ -145,7 +145,7 @@ def _table(clip: ClipFiles, answers: Sequence[Answer], names: Sequence[str]) -> 
 def _write_scores(folder: Path, answers: Sequence[Answer], names: Sequence[str]) -> None:
     scores = {
         answer.name: {
-            name: figures_json(row)
+            name: scores_json(row)
             for name, row in zip(names, answer.scores.table_db.tolist(), strict=True)
         }
         for answer in answers

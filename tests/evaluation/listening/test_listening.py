@@ -100,7 +100,7 @@ def test_the_page_plays_everything_and_names_no_separator(make) -> None:
 def test_what_cannot_be_told_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def alike(chosen, reader, index, seed, device):
         made = example(reader.mixtures[index].name, NAMES)
-        made.answers["heron"].waveforms[0] = made.answers["finch"].waveforms[0]
+        made.estimates["heron"].waveforms[0] = made.estimates["finch"].waveforms[0]
         made.sources[1] = 0
         return made
 

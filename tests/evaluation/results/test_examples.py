@@ -1,4 +1,4 @@
-"""Examples made of clips: what is shown is what was asked, at one rate, with the right object."""
+"""Test examples of mixtures: estimates, sample rates and pictures of objects."""
 
 import io
 from pathlib import Path
@@ -15,8 +15,13 @@ from avsep.evaluation.baselines import BASELINES
 from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluator
 from avsep.evaluation.methods import Method
-from avsep.evaluation.mixtures import Mixture, Part
-from avsep.evaluation.results.examples import PICTURE_PIXELS, make_example, mask_of, object_picture
+from avsep.evaluation.mixtures import Mixture, MixturePart
+from avsep.evaluation.results.examples import (
+    PICTURE_PIXELS,
+    make_example,
+    object_picture,
+    source_mask,
+)
 from avsep.records import Batch, Separation, TimedBox, VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from evaluation.made_examples import SETTINGS
@@ -48,7 +53,7 @@ def method(name: str, settings: FrontEndSettings = SETTINGS) -> Method:
 def reader(tmp_path: Path) -> ClipReader:
     """One mixture of two solos from different videos."""
     clips = [solo(tmp_path, "harp", 400.0), solo(tmp_path, "tuba", 1000.0)]
-    return ClipReader([Mixture("harp + tuba", tuple(map(Part, clips)), "mean")])
+    return ClipReader([Mixture("harp + tuba", tuple(map(MixturePart, clips)), "mean")])
 
 
 def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
@@ -57,13 +62,13 @@ def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
     found = make_example(asked, reader, 0, scored=scored)
     assert (found.name, found.categories) == ("harp + tuba", ("harp", "tuba"))
     np.testing.assert_allclose(found.mixture, found.sources.sum(axis=0), atol=1e-6)
-    ideal, mixture = found.answers.values()
+    ideal, mixture = found.estimates.values()
     assert ideal.scores_db[:, 0].min() > 15 > abs(mixture.scores_db[:, 0]).max()
     np.testing.assert_allclose(ideal.waveforms, found.sources, atol=0.05)
     # A tone of 400 Hz stands in one row, and the ideal estimate has its mask there.
-    rows = found.rows_of(found.sources)
+    rows = found.magnitude_rows(found.sources)
     tone_row = int(rows[0, 0].mean(axis=1).argmax())
-    masks = mask_of(ideal.rows, found.rows_of(found.mixture))
+    masks = source_mask(ideal.rows, found.magnitude_rows(found.mixture))
     assert masks[0, 0, tone_row].mean() > 0.9 > 0.1 > masks[1, 0, tone_row].mean()
     assert masks.min() >= 0 and masks.max() <= 1
 
@@ -92,11 +97,11 @@ def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipRea
     scored = Evaluator(reader.mixtures, asked).score(0)
     both = make_example(asked, reader, 0, scored=scored)
     alone = make_example(asked[1:], reader, 0, scored=scored)
-    own, other = both.answers.values()
+    own, other = both.estimates.values()
     assert both.sample_rate_hz == SETTINGS.sample_rate_hz and alone.sample_rate_hz == 4000
     assert own.waveforms.shape == other.waveforms.shape == both.sources.shape
     assert own.rows.shape == other.rows.shape
-    (only,) = alone.answers.values()
+    (only,) = alone.estimates.values()
     np.testing.assert_array_equal(other.scores_db, only.scores_db)
     assert other.scores_db[:, 0].min() > 15 > abs(own.scores_db[:, 0]).max()
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The papers' printed figures: a few typed a second time, and what every row must say of itself."""
+"""Test the published scores: some typed a second time, and the source of every row."""
 
 from dataclasses import astuple
 

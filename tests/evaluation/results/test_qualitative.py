@@ -1,4 +1,4 @@
-"""Qualitative figures: which mixtures, what stands where, files that a paper can take."""
+"""Test qualitative figures: choice of mixtures, panels and layout, files."""
 
 import re
 import zlib
@@ -14,11 +14,11 @@ from avsep.errors import InputError
 from avsep.evaluation.results.qualitative import (
     KINDS,
     FigureChoice,
-    Grid,
+    FigureLayout,
     choose_figures,
     draw_figure,
-    figures_of,
     write_figures,
+    write_qualitative_figures,
 )
 from avsep.pages.figures import figure_style
 from evaluation.made_examples import SETTINGS, evaluation, example, reader_of_duets
@@ -39,19 +39,19 @@ def panels(figure: Figure) -> list:
 
 def test_mixtures_are_spread_over_the_first_models_ranking() -> None:
     found = evaluation()  # of nine mixtures the last is the best
-    assert FigureChoice(num_spread=3).places(found) == [8, 4, 0]
-    assert FigureChoice(num_spread=1).places(found) == [8]
-    assert FigureChoice(num_spread=99).places(found) == list(range(8, -1, -1))
-    assert FigureChoice((2, 8), 3).places(found) == [2, 8, 4, 0]
-    nothing = replace(found, clips=found.clips[-1:])
-    assert FigureChoice(num_spread=3).places(nothing) == []
-    assert figures_of(nothing, [], FigureChoice(num_spread=3), Path("nowhere")) == ()
+    assert FigureChoice(num_spread=3).indices(found) == [8, 4, 0]
+    assert FigureChoice(num_spread=1).indices(found) == [8]
+    assert FigureChoice(num_spread=99).indices(found) == list(range(8, -1, -1))
+    assert FigureChoice((2, 8), 3).indices(found) == [2, 8, 4, 0]
+    nothing = replace(found, mixtures=found.mixtures[-1:])
+    assert FigureChoice(num_spread=3).indices(nothing) == []
+    assert write_qualitative_figures(nothing, [], FigureChoice(num_spread=3), Path("nowhere")) == ()
 
 
 def test_mixtures_are_named_and_must_be_there(tmp_path: Path) -> None:
     mixtures = reader_of_duets(3).mixtures
     choice = choose_figures(mixtures, 0, ["duet 1", "duet 0", "duet 1"], tmp_path)
-    assert choice.places(evaluation()) == [2, 1]
+    assert choice.indices(evaluation()) == [2, 1]
     with pytest.raises(InputError, match="unknown mixture 'duet 11'; did you mean 'duet 1'"):
         choose_figures(mixtures, 0, ["duet 11"], tmp_path)
     with pytest.raises(InputError, match="'solo' has one source"):
@@ -142,13 +142,13 @@ def test_odd_names_and_missing_pictures_are_drawn() -> None:
 @pytest.mark.parametrize("num_columns", [1, 3, 9])
 @pytest.mark.parametrize("num_channels", [1, 2])
 def test_no_part_of_a_figure_covers_another(num_columns: int, num_channels: int) -> None:
-    grid = Grid(num_columns, num_channels, [2, 3], num_title_lines=2)
-    places = [grid.bar()]
-    for number, num_sources in enumerate(grid.num_sources):
+    layout = FigureLayout(num_columns, num_channels, [2, 3], num_title_lines=2)
+    places = [layout.colour_bar()]
+    for number, num_sources in enumerate(layout.num_sources):
         for source in range(num_sources):
-            places.append(grid.picture(number, source))
+            places.append(layout.picture(number, source))
             places += [
-                grid.panel(number, source, column, ear)
+                layout.panel(number, source, column, ear)
                 for column in range(num_columns)
                 for ear in range(num_channels)
             ]
@@ -159,4 +159,4 @@ def test_no_part_of_a_figure_covers_another(num_columns: int, num_channels: int)
             apart_across = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0]
             apart_up = one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
             assert apart_across or apart_up
-    assert grid.size[0] >= 7 and SETTINGS.num_rows == 64
+    assert layout.size[0] >= 7 and SETTINGS.num_rows == 64

@@ -1,4 +1,4 @@
-"""results.html: what is listened to and why, all figures there, published ones apart."""
+"""Test results.html: examples, scores, and published scores apart."""
 
 import base64
 import io
@@ -14,10 +14,10 @@ from avsep.evaluation.results.charts import (
     box_plots,
     category_chart,
     improvement_chart,
-    pair_means_db,
+    mixture_means_db,
 )
 from avsep.evaluation.results.published import WARNING
-from avsep.evaluation.results.results_page import Pick, choose_pairs, results_html
+from avsep.evaluation.results.results_page import ChosenMixture, choose_examples, results_html
 from evaluation.made_examples import SETTINGS, evaluation, example
 
 
@@ -65,7 +65,7 @@ def outline(page: str) -> Outline:
 
 
 def test_the_page_is_whole_and_says_everything_in_words() -> None:
-    pick = Pick(3, ("among the best of small",), ("small", "large"))
+    pick = ChosenMixture(3, ("among the best of small",), ("small", "large"))
     page = results_html(evaluation(), "band & co", [(pick, example("<duet>"))])
     found = outline(page)
     assert not found.unsaid and not found.outside
@@ -80,14 +80,14 @@ def test_the_page_is_whole_and_says_everything_in_words() -> None:
 
 def test_sounds_are_those_of_the_example() -> None:
     made = example(num_channels=2)
-    page = results_html(evaluation(), "band", [(Pick(0, (), ()), made)])
+    page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), made)])
     sounds = re.findall(r'aria-label="([^"]+)" src="data:audio/flac;base64,([^"]+)', page)
     heard = {
         name: soundfile.read(io.BytesIO(base64.b64decode(content)))[0] for name, content in sounds
     }
     for name, waveform in (
         ("duet, 02 tuba ground truth", made.sources[1]),
-        ("duet, 01 harp large", made.answers["large"].waveforms[0]),
+        ("duet, 01 harp large", made.estimates["large"].waveforms[0]),
     ):
         np.testing.assert_allclose(heard[name].T, waveform, atol=1 / 32768)
 
@@ -102,26 +102,26 @@ def test_published_figures_stand_apart_under_their_warning() -> None:
 
 
 def test_the_best_and_the_worst_of_each_model_are_picked_and_no_baseline() -> None:
-    picks = choose_pairs(evaluation(("mixture", "small")))
+    picks = choose_examples(evaluation(("mixture", "small")))
     assert [pick.index for pick in picks] == [8, 7, 6, 0, 1, 2]
     assert picks[0].reasons == ("among the best of small, SDR 9.00 dB",)
     assert picks[3].reasons == ("among the worst of small, SDR 1.00 dB",)
     assert all(pick.names == ("small",) for pick in picks)
-    both = choose_pairs(evaluation())
+    both = choose_examples(evaluation())
     assert both[0].names == ("small", "large") and len(both[0].reasons) == 2
 
 
 def test_many_models_make_no_endless_page() -> None:
     names = tuple(f"model {number}" for number in range(20))
-    picks = choose_pairs(evaluation(("mixture", *names)))
-    assert 0 < len(picks) <= results_page.MOST_PAIRS
-    picked = choose_pairs(evaluation(("mixture", *names[:5])))
+    picks = choose_examples(evaluation(("mixture", *names)))
+    assert 0 < len(picks) <= results_page.MAX_MIXTURES
+    picked = choose_examples(evaluation(("mixture", *names[:5])))
     assert picked[0].names[0] == "model 0" and set(picked[0].names) == set(names[:5])
 
 
 def test_a_page_stops_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results_page, "MOST_BYTES", 10_000)
-    examples = [(Pick(n, (f"reason {n}",), ()), example(f"duet {n}")) for n in range(3)]
+    monkeypatch.setattr(results_page, "MAX_BYTES", 10_000)
+    examples = [(ChosenMixture(n, (f"reason {n}",), ()), example(f"duet {n}")) for n in range(3)]
     page = results_html(evaluation(), "band", examples)
     assert "reason 0" in page and "reason 1" not in page
     assert "2 more would have made this page too large" in page
@@ -129,14 +129,14 @@ def test_a_page_stops_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nothing_scored_is_a_page_too() -> None:
     empty = evaluation()
-    empty = type(empty)(empty.methods, empty.clips[-1:])
+    empty = type(empty)(empty.methods, empty.mixtures[-1:])
     page = results_html(empty, "solos")
     outline(page)
-    assert choose_pairs(empty) == () and "<svg" not in page and "one source only" in page
+    assert choose_examples(empty) == () and "<svg" not in page and "one source only" in page
 
 
 def test_values_are_means_of_a_mixtures_sources_in_order() -> None:
-    values = pair_means_db(evaluation(), "large")
+    values = mixture_means_db(evaluation(), "large")
     assert values[:9, 0].tolist() == [2.0 + n for n in range(9)]
     assert np.isnan(values[9]).all()
 
@@ -152,7 +152,7 @@ def test_charts_are_the_same_each_time_and_follow_the_pages_ink() -> None:
 
 def test_odd_names_and_perfect_scores_are_drawn() -> None:
     odd = evaluation(("mixture", "a $x$ <b> 漢"))
-    for clip in odd.clips[:9]:
+    for clip in odd.mixtures[:9]:
         clip.scores["mixture"].scores_db[:, 2] = 140.0
         clip.scores["mixture"].scores_db[0, 1] = np.inf
     drawn = box_plots(odd)
@@ -164,6 +164,6 @@ def test_odd_names_and_perfect_scores_are_drawn() -> None:
 def test_a_missing_picture_is_said() -> None:
     made = example()
     without = type(made)(**{**vars(made), "pictures": (None, None)})
-    page = results_html(evaluation(), "band", [(Pick(0, (), ()), without)])
+    page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), without)])
     assert page.count("no picture can be read") == 2
     assert SETTINGS.sample_rate_hz == without.sample_rate_hz

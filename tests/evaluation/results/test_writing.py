@@ -1,4 +1,4 @@
-"""Results as files: read back they are the same evaluation, and every table says the same."""
+"""Test the result files: JSON read back, and tables in every format."""
 
 import csv
 import io
@@ -17,13 +17,13 @@ from avsep.evaluation.batches import CueSettings
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, MixtureScores
 from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import PairScores
-from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, tables_of
+from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, make_tables
 from avsep.evaluation.results.tables import cells
 from avsep.evaluation.results.writing import (
     RESULTS_NAME,
     as_json,
-    clip_json,
-    clip_of,
+    mixture_json,
+    parse_mixture,
     write_results,
 )
 from avsep.sound.front_end import FrontEnd
@@ -32,8 +32,8 @@ FRONT_END = FrontEnd()
 LOOKING = CueSettings(CropSettings(), ("harp", "tuba"))  # which makes a row a model's
 ROWS = (
     Method("mixture", MixtureBaseline(FRONT_END), FRONT_END, "nothing"),
-    Method("good_1 (told)", MixtureBaseline(FRONT_END), FRONT_END, "true category", LOOKING),
-    Method("silent | 50%", MixtureBaseline(FRONT_END), FRONT_END, "picture", LOOKING),
+    Method("good_1 (given)", MixtureBaseline(FRONT_END), FRONT_END, "label given", LOOKING),
+    Method("silent | 50%", MixtureBaseline(FRONT_END), FRONT_END, "label predicted", LOOKING),
 )
 
 
@@ -48,11 +48,11 @@ def clip(number: int) -> MixtureScores:
     name = f"clip{number}"
     scores = {
         "mixture": pair(name, generator.normal(0, 1, (2, 3)).tolist(), [False, False]),
-        "good_1 (told)": pair(name, generator.normal(9, 1, (2, 3)).tolist(), [False, False]),
+        "good_1 (given)": pair(name, generator.normal(9, 1, (2, 3)).tolist(), [False, False]),
         "silent | 50%": pair(name, [[-math.inf] * 3, [-60.5, -70.0, 1.0]], [True, True]),
     }
     metrics = {row: {"si-sdr": generator.normal(5, 1, 2)} for row in scores}
-    used = {"good_1 (told)": ("harp", "harp")}
+    used = {"good_1 (given)": ("harp", "harp")}
     videos = (f"v{number}", f"v{(number + 1) % 8}")
     groups = ("different categories", "2 sources")
     return MixtureScores(name, ("harp", "tuba"), scores, groups, used, None, videos, metrics)
@@ -84,44 +84,44 @@ def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
     excused = evaluation.summary("silent | 50%", "legacy")
     assert excused.reasons["silent estimate"] == 8 and excused.num_left_out == 10
     assert excused.num_empty_batches == 1 and excused.sdr_db == 0.0
-    tables = {table.name: table for table in tables_of(evaluation, "ten")}
+    tables = {table.name: table for table in make_tables(evaluation, "ten")}
     assert "8 left out: silent estimate (silent | 50%)" in tables["legacy"].warnings
     (empty,) = (line for line in tables["legacy"].warnings if "batches" in line)
-    assert empty == "1 batches in which nothing counts are 0 dB in the mean (silent | 50%)"
+    assert empty == "1 batches in which no mixture counts are 0 dB in the mean (silent | 50%)"
     assert tables["strict"].rows[2][2].startswith("-30.00")
 
 
 def test_differences_are_of_the_same_mixtures(evaluation: Evaluation) -> None:
-    assert evaluation.reference == "good_1 (told)"
-    found = evaluation.difference("mixture", "good_1 (told)")
+    assert evaluation.reference == "good_1 (given)"
+    found = evaluation.difference("mixture", "good_1 (given)")
     changes = [
-        each.scores["mixture"].mean_db("strict") - each.scores["good_1 (told)"].mean_db("strict")
-        for each in evaluation.clips[:8]
+        each.scores["mixture"].mean_db("strict") - each.scores["good_1 (given)"].mean_db("strict")
+        for each in evaluation.mixtures[:8]
     ]
     np.testing.assert_allclose(found.means_db, np.mean(changes, axis=0))
-    assert found.num_pairs == 8 and (found.intervals_db[:, 1] < 0).all()
+    assert found.num_mixtures == 8 and (found.intervals_db[:, 1] < 0).all()
     # Whatever shifts both alike leaves the difference as it is, to the last digit but rounding.
     ups = tuple(
         replace(
             each,
             scores={n: replace(p, scores_db=p.scores_db + 10 * i) for n, p in each.scores.items()},
         )
-        for i, each in enumerate(evaluation.clips[:8])
+        for i, each in enumerate(evaluation.mixtures[:8])
     )
-    shifted = replace(evaluation, clips=ups).difference("mixture", "good_1 (told)")
+    shifted = replace(evaluation, mixtures=ups).difference("mixture", "good_1 (given)")
     np.testing.assert_allclose(shifted.intervals_db, found.intervals_db, atol=1e-9)
-    own = evaluation.difference("good_1 (told)", "good_1 (told)")
+    own = evaluation.difference("good_1 (given)", "good_1 (given)")
     assert not own.means_db.any() and not own.intervals_db.any()
 
 
 def test_every_clip_is_read_back_the_same(evaluation: Evaluation, tmp_path: Path) -> None:
     """From results.json as it is written: one that rests and one left out are among them."""
     write_results(evaluation, tmp_path, "band")
-    written = json.loads((tmp_path / RESULTS_NAME).read_text(encoding="utf-8"))["clips"]
-    found = [clip_of(clip) for clip in written]
-    again = replace(evaluation, clips=tuple(found))
+    written = json.loads((tmp_path / RESULTS_NAME).read_text(encoding="utf-8"))["mixtures"]
+    found = [parse_mixture(clip) for clip in written]
+    again = replace(evaluation, mixtures=tuple(found))
     assert as_json(again, "band") == as_json(evaluation, "band")
-    for mine, theirs in zip(evaluation.clips, found, strict=True):
+    for mine, theirs in zip(evaluation.mixtures, found, strict=True):
         assert (mine.name, mine.videos, mine.groups) == (theirs.name, theirs.videos, theirs.groups)
         for name, scores in mine.scores.items():
             np.testing.assert_array_equal(scores.scores_db, theirs.scores[name].scores_db)
@@ -130,13 +130,13 @@ def test_every_clip_is_read_back_the_same(evaluation: Evaluation, tmp_path: Path
 @pytest.mark.parametrize("content", [{}, [], {"name": "x"}, {"categories": "harp"}, None])
 def test_what_is_no_clip(content: object) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
-        clip_of(content)  # type: ignore[arg-type]
+        parse_mixture(content)  # type: ignore[arg-type]
 
 
-def test_a_line_of_the_journal_is_read_back_to_the_bit() -> None:
+def test_a_line_of_the_score_log_is_read_back_to_the_bit() -> None:
     scored = clip(3)
-    found = clip_of(json.loads(json.dumps(clip_json(scored), allow_nan=False)))
-    assert json.dumps(clip_json(found)) == json.dumps(clip_json(scored))
+    found = parse_mixture(json.loads(json.dumps(mixture_json(scored), allow_nan=False)))
+    assert json.dumps(mixture_json(found)) == json.dumps(mixture_json(scored))
     silent = found.scores["silent | 50%"].scores_db
     assert np.isneginf(silent[0]).all() and silent[1].tolist() == [-60.5, -70.0, 1.0]
 
@@ -144,11 +144,11 @@ def test_a_line_of_the_journal_is_read_back_to_the_bit() -> None:
 def test_csv_has_a_line_for_each_source(evaluation: Evaluation) -> None:
     lines = list(csv.DictReader(io.StringIO(as_csv(evaluation))))
     assert len(lines) == 9 * 3 * 2
-    first = next(line for line in lines if line["separator"] == "good_1 (told)")
-    scores = evaluation.clips[0].scores["good_1 (told)"].scores_db
+    first = next(line for line in lines if line["method"] == "good_1 (given)")
+    scores = evaluation.mixtures[0].scores["good_1 (given)"].scores_db
     assert float(first["sdr_db"]) == scores[0, 0] and first["number"] == "1"
     assert (first["category"], first["category_used"]) == ("harp", "harp")
-    metric = evaluation.clips[0].metrics["good_1 (told)"]["si-sdr"]
+    metric = evaluation.mixtures[0].metrics["good_1 (given)"]["si-sdr"]
     assert float(first["si_sdr_db"]) == metric[0]
     silent = next(line for line in lines if line["silent_estimate"] == "1")
     assert silent["sdr_db"] == "" and silent["left_out_legacy"] == "silent estimate"
@@ -156,7 +156,7 @@ def test_csv_has_a_line_for_each_source(evaluation: Evaluation) -> None:
 
 
 def test_every_table_is_in_every_file(evaluation: Evaluation) -> None:
-    tables = list(tables_of(evaluation, "eight & more"))
+    tables = list(make_tables(evaluation, "eight & more"))
     assert [table.name for table in tables] == [
         "strict",
         "legacy",
@@ -173,8 +173,8 @@ def test_every_table_is_in_every_file(evaluation: Evaluation) -> None:
     assert len(rows) == sum(len(table.rows) + 2 for table in tables)
     num_cells = [len(re.split(r"(?<!\\)\|", row)) - 2 for row in rows]
     assert num_cells == [len(t.head) for t in tables for _ in range(len(t.rows) + 2)]
-    assert r"silent \| 50%" in markdown and r"good\_1 (told)" in markdown
-    assert r"silent | 50\% &" in latex and r"good\_1 (told)" in latex
+    assert r"silent \| 50%" in markdown and r"good\_1 (given)" in markdown
+    assert r"silent | 50\% &" in latex and r"good\_1 (given)" in latex
     assert r"eight \& more (dB), strict" in latex and "±" not in latex and r"$\pm$" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(tables)
     assert "± is half a 95 % interval" in markdown and markdown.count("± is half") == 1
@@ -185,29 +185,29 @@ def test_every_table_is_in_every_file(evaluation: Evaluation) -> None:
 
 
 def test_a_metric_is_a_column(evaluation: Evaluation) -> None:
-    table = next(iter(tables_of(evaluation, "ten")))
+    table = next(iter(make_tables(evaluation, "ten")))
     assert table.head[2:6] == ("SDR", "SIR", "SAR", "SI-SDR")
     found = evaluation.metric("mixture", "si-sdr")
-    means = [each.metrics["mixture"]["si-sdr"].mean() for each in evaluation.clips[:8]]
-    assert found.num_pairs == 8 and found.mean == pytest.approx(np.mean(means))
+    means = [each.metrics["mixture"]["si-sdr"].mean() for each in evaluation.mixtures[:8]]
+    assert found.num_mixtures == 8 and found.mean == pytest.approx(np.mean(means))
     assert table.rows[0][5].startswith(f"{found.mean:.2f} ± ")
-    clips = list(evaluation.clips)
+    clips = list(evaluation.mixtures)
     undefined = clips[0].metrics | {"mixture": {"si-sdr": np.array([np.nan, 1.0])}}
     clips[0] = replace(clips[0], metrics=undefined)
-    fewer = replace(evaluation, clips=tuple(clips))
+    fewer = replace(evaluation, mixtures=tuple(clips))
     assert fewer.metric("mixture", "si-sdr").mean == pytest.approx(np.mean(means[1:]))
-    assert "1 without SI-SDR (mixture)" in next(iter(tables_of(fewer, "ten"))).warnings
+    assert "1 without SI-SDR (mixture)" in next(iter(make_tables(fewer, "ten"))).warnings
 
 
 def test_a_metric_that_is_better_when_low_says_so(evaluation: Evaluation) -> None:
     clips = tuple(
         replace(clip, metrics={row: {"spectral": found["si-sdr"]} for row, found in one.items()})
-        for clip in evaluation.clips
+        for clip in evaluation.mixtures
         for one in [clip.metrics]
     )
-    low = replace(evaluation, clips=clips, metrics=("spectral",))
-    assert "MR-STFT: lower is better" in next(iter(tables_of(low, "ten"))).warnings
-    assert not any("lower" in one for one in next(iter(tables_of(evaluation, "ten"))).warnings)
+    low = replace(evaluation, mixtures=clips, metrics=("spectral",))
+    assert "MR-STFT: lower is better" in next(iter(make_tables(low, "ten"))).warnings
+    assert not any("lower" in one for one in next(iter(make_tables(evaluation, "ten"))).warnings)
 
 
 def test_what_is_rounded_to_nothing_has_no_sign() -> None:

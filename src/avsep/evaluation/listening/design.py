@@ -137,7 +137,7 @@ def make_listening_test(
 
 def _is_comparable(example: Example, place: int) -> bool:
     """Return True if a source sounds and the two estimates of it differ."""
-    first, second = (answer.waveforms[place] for answer in example.answers.values())
+    first, second = (answer.waveforms[place] for answer in example.estimates.values())
     return not is_silent(example.sources[place]).all() and not np.array_equal(first, second)
 
 
@@ -148,7 +148,7 @@ def _build_test(
     generator: np.random.Generator,
 ) -> ListeningTest:
     """Draw the order of the trials and which separator is A in each."""
-    names = list(pool[0][0].answers)
+    names = list(pool[0][0].estimates)
     pool = [pool[number] for number in generator.permutation(len(pool))]
     # A permutation of 0, 1, 0, 1, ... instead of coin tosses: each separator is A in half of them.
     swapped = generator.permutation(np.arange(len(pool)) % 2).astype(bool)
@@ -157,7 +157,7 @@ def _build_test(
         first, second = reversed(names) if is_swapped else names
         # Drawn from the seed too: the same command gives the same page to the byte.
         identifier = generator.bytes(6).hex()
-        estimates = [example.answers[name].waveforms[place] for name in (first, second)]
+        estimates = [example.estimates[name].waveforms[place] for name in (first, second)]
         truth, sound_a, sound_b = match_loudness([example.sources[place], *estimates])
         rate_hz, picture = example.sample_rate_hz, example.pictures[place]
         trials.append(Trial(identifier, truth, sound_a, sound_b, rate_hz, picture))

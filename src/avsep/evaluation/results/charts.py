@@ -1,91 +1,95 @@
-"""Scores as charts: their spread, by category, and each model against doing nothing."""
+"""Draw charts of scores: box plots, means by category, and SDR against that of the mixture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float64
 from matplotlib.axes import Axes
 
 from avsep.evaluation.benchmark import Evaluation
-from avsep.evaluation.protocol import by_category
+from avsep.evaluation.protocol import scores_by_category
 from avsep.evaluation.results.tables import PERFECT_DB
 from avsep.pages.figures import COLOURS, GREY, INK, MARKERS, figure_style, inline_svg, new_figure
 
-METRICS = ("SDR", "SIR", "SAR")
+SCORE_NAMES = ("SDR", "SIR", "SAR")
 MIXTURE = "mixture"
 _WIDTH_INCHES = 11.0
-_PANELS_A_ROW = 4
-_MOST_PANELS = 12
+_PANELS_PER_ROW = 4
+_MAX_PANELS = 12
+# The share of a row's height over which the marks of the methods are spread.
 _ROW_SPREAD = 0.7
-# More points than this are drawn as pixels: as shapes they would make the page slow.
-_MOST_SHAPES = 1500
+# More points than this are drawn as pixels: as vector shapes they would make the page slow.
+_MAX_SHAPES = 1500
 
 
-def models_of(evaluation: Evaluation) -> tuple[str, ...]:
-    """The names of those who look at something; else of all but the mixture; else of all."""
-    rows = evaluation.methods
-    looking = tuple(one.name for one in rows if one.is_model)
-    others = tuple(one.name for one in rows if one.name != MIXTURE)
-    return looking or others or tuple(one.name for one in rows)
+def methods_to_show(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return the names of the models; without models all but the mixture; else all."""
+    methods = evaluation.methods
+    models = tuple(method.name for method in methods if method.is_model)
+    others = tuple(method.name for method in methods if method.name != MIXTURE)
+    return models or others or tuple(method.name for method in methods)
 
 
-def pair_means_db(
+def mixture_means_db(
     evaluation: Evaluation, name: str, protocol: str = "strict"
-) -> Float64[np.ndarray, "clips 3"]:
-    """SDR, SIR, SAR of each clip, mean over its sources, in the clips' order; NaN if left out."""
+) -> Float64[np.ndarray, "mixtures 3"]:
+    """Return SDR, SIR, SAR of each mixture, mean over its sources; NaN if it is left out."""
     return np.array(
         [
-            clip.scores[name].mean_db(protocol) if name in clip.scores else np.full(3, np.nan)
-            for clip in evaluation.clips
+            mixture.scores[name].mean_db(protocol) if name in mixture.scores else np.full(3, np.nan)
+            for mixture in evaluation.mixtures
         ]
     ).reshape(-1, 3)
 
 
 def box_plots(evaluation: Evaluation) -> str:
-    """SVG: the spread of SDR, SIR and SAR over the mixtures, a box a separator, by `strict`."""
-    names = [one.name for one in evaluation.methods]
-    looks = _looks(evaluation)
+    """Return box plots of SDR, SIR and SAR over the mixtures by `strict`, as SVG."""
+    names = [method.name for method in evaluation.methods]
+    styles = _method_styles(evaluation)
     with figure_style(INK):
         figure = new_figure(_WIDTH_INCHES, 1.2 + 0.36 * len(names))
         panels = figure.subplots(1, 3, sharey=True)
-        for column, (axes, metric) in enumerate(zip(panels, METRICS, strict=True)):
+        for column, (axes, score_name) in enumerate(zip(panels, SCORE_NAMES, strict=True)):
             axes.grid(axis="x")
             for row, name in enumerate(names):
-                _box(axes, row, pair_means_db(evaluation, name)[:, column], looks[name][0])
-            axes.set_title(f"{metric} (dB)", loc="left")
+                _box(axes, row, mixture_means_db(evaluation, name)[:, column], styles[name][0])
+            axes.set_title(f"{score_name} (dB)", loc="left")
             axes.tick_params(axis="y", length=0)
             axes.margins(x=0.04)
         panels[0].set_yticks(range(len(names)), names)
+        # From high to low: the first method is on top.
         panels[0].set_ylim(len(names) - 0.4, -0.6)
         words = "box plots of SDR, SIR and SAR in dB, a row each for " + ", ".join(names)
         return inline_svg(figure, "spread", words)
 
 
 def category_chart(evaluation: Evaluation) -> str:
-    """SVG: mean SDR of the sources of each category, a mark a separator, by `strict`."""
-    found = {
-        one.name: {
+    """Return a chart of the mean SDR of the sources of each category by `strict`, as SVG."""
+    sdr_db = {
+        method.name: {
             category: rows_db[:, 0]
-            for category, (rows_db, _) in by_category(evaluation.pairs(one.name), "strict").items()
+            for category, (rows_db, _) in scores_by_category(
+                evaluation.pairs(method.name), "strict"
+            ).items()
         }
-        for one in evaluation.methods
+        for method in evaluation.methods
     }
-    counts = {category: len(rows) for marks in found.values() for category, rows in marks.items()}
+    counts = {category: len(rows) for marks in sdr_db.values() for category, rows in marks.items()}
     categories = sorted(counts)
-    looks = _looks(evaluation)
+    styles = _method_styles(evaluation)
     with figure_style(INK):
-        row_inches = max(0.3, 0.07 * len(found))
+        row_inches = max(0.3, 0.07 * len(sdr_db))
         figure = new_figure(_WIDTH_INCHES, 1.4 + row_inches * max(1, len(categories)))
         axes = figure.subplots()
         axes.grid(axis="both")
-        for place, (name, marks) in enumerate(found.items()):
-            known = [row for row, category in enumerate(categories) if category in marks]
-            means_db = [float(marks[categories[row]].mean()) for row in known]
-            colour, marker = looks[name]
-            # One below the other, so that equal figures do not hide one another.
-            aside = _ROW_SPREAD * ((place + 0.5) / len(found) - 0.5)
+        for place, (name, marks) in enumerate(sdr_db.items()):
+            rows = [row for row, category in enumerate(categories) if category in marks]
+            means_db = [float(marks[categories[row]].mean()) for row in rows]
+            colour, marker = styles[name]
+            # One below the other, so that equal scores do not hide one another.
+            offset = _ROW_SPREAD * ((place + 0.5) / len(sdr_db) - 0.5)
             axes.plot(
-                means_db, np.array(known) + aside, linestyle="none", marker=marker, color=colour,
+                means_db, np.array(rows) + offset, linestyle="none", marker=marker, color=colour,
                 label=name, markersize=6, alpha=0.9,
             )  # fmt: skip
         labels = [f"{category} ({counts[category]})" for category in categories]
@@ -93,21 +97,21 @@ def category_chart(evaluation: Evaluation) -> str:
         axes.set_ylim(max(1, len(categories)) - 0.4, -0.6)
         axes.set_xlabel("SDR (dB), mean over the sources of the category (their number)")
         figure.legend(loc="outside upper left", ncols=4)
-        words = f"mean SDR by category for {', '.join(found)}"
+        words = f"mean SDR by category for {', '.join(sdr_db)}"
         return inline_svg(figure, "categories", words)
 
 
 def improvement_chart(evaluation: Evaluation) -> str | None:
-    """SVG: the SDR of every source separated against that it has in the mixture, by `strict`.
+    """Return scatter plots of each source's SDR against its SDR in the mixture, as SVG.
 
-    A panel a model, the first dozen. None where the mixture is not among the contenders.
+    By `strict`, with a panel for each model, 12 at most. None if the mixture is not a method.
     """
-    names = [name for name in models_of(evaluation) if name != MIXTURE][:_MOST_PANELS]
-    if not names or all(one.name != MIXTURE for one in evaluation.methods):
+    names = [name for name in methods_to_show(evaluation) if name != MIXTURE][:_MAX_PANELS]
+    if not names or all(method.name != MIXTURE for method in evaluation.methods):
         return None
-    before_db = _sources_db(evaluation, MIXTURE)
-    looks = _looks(evaluation)
-    num_columns = min(_PANELS_A_ROW, len(names))
+    before_db = _source_sdr_db(evaluation, MIXTURE)
+    styles = _method_styles(evaluation)
+    num_columns = min(_PANELS_PER_ROW, len(names))
     num_rows = -(-len(names) // num_columns)
     with figure_style(INK):
         figure = new_figure(0.5 + 2.6 * num_columns, 0.3 + 3.1 * num_rows)
@@ -115,8 +119,8 @@ def improvement_chart(evaluation: Evaluation) -> str | None:
             num_rows, num_columns, sharex=True, sharey=True, squeeze=False
         ).ravel()
         for axes, name in zip(panels, names, strict=False):
-            found = _scatter(axes, before_db, _sources_db(evaluation, name), looks[name][0])
-            axes.set_title(f"{name}\n{found}", loc="left", fontsize=8)
+            caption = _scatter(axes, before_db, _source_sdr_db(evaluation, name), styles[name][0])
+            axes.set_title(f"{name}\n{caption}", loc="left", fontsize=8)
         for axes in panels[len(names) :]:
             axes.set_visible(False)
         figure.supxlabel("SDR in the mixture (dB)", fontsize=9)
@@ -127,17 +131,18 @@ def improvement_chart(evaluation: Evaluation) -> str | None:
 
 
 def _box(axes: Axes, row: int, values_db: Float64[np.ndarray, " clips"], colour: str) -> None:
-    """Quartiles and median, whiskers to 5 and 95 %, the rest as dots, the mean as a diamond."""
-    perfect = values_db > PERFECT_DB
-    shown = values_db[np.isfinite(values_db) & ~perfect]
-    if perfect.any():
-        text = f"{int(perfect.sum())} above {PERFECT_DB:.0f} dB"
-        at = axes.get_yaxis_transform()
-        axes.text(0.98, row, text, transform=at, ha="right", va="center", fontsize=8)
-    if not len(shown):
+    """Draw quartiles, median, whiskers (5 and 95 %), outliers as dots, the mean as a diamond."""
+    # Perfect scores, such as the SAR of the mixture, would squeeze all others: they are counted.
+    is_perfect = values_db > PERFECT_DB
+    shown_db = values_db[np.isfinite(values_db) & ~is_perfect]
+    if is_perfect.any():
+        text = f"{int(is_perfect.sum())} above {PERFECT_DB:.0f} dB"
+        transform = axes.get_yaxis_transform()
+        axes.text(0.98, row, text, transform=transform, ha="right", va="center", fontsize=8)
+    if not len(shown_db):
         return
     axes.boxplot(
-        [shown], positions=[row], orientation="horizontal", widths=0.6, whis=(5, 95),
+        [shown_db], positions=[row], orientation="horizontal", widths=0.6, whis=(5, 95),
         patch_artist=True, showmeans=True, manage_ticks=False,
         boxprops={"facecolor": f"{colour}55", "edgecolor": colour},
         whiskerprops={"color": colour}, capprops={"color": colour},
@@ -145,7 +150,7 @@ def _box(axes: Axes, row: int, values_db: Float64[np.ndarray, " clips"], colour:
         meanprops={"marker": "D", "markerfacecolor": INK, "markeredgecolor": INK, "markersize": 4},
         flierprops={
             "marker": ".", "markersize": 4, "markerfacecolor": colour,
-            "markeredgecolor": "none", "rasterized": len(shown) > _MOST_SHAPES,
+            "markeredgecolor": "none", "rasterized": len(shown_db) > _MAX_SHAPES,
         },
     )  # fmt: skip
 
@@ -156,40 +161,40 @@ def _scatter(
     after_db: Float64[np.ndarray, " sources"],
     colour: str,
 ) -> str:
-    """The dots and the line of doing nothing; what they say comes out in words."""
-    known = np.isfinite(before_db) & np.isfinite(after_db)
-    before_db, after_db = before_db[known], after_db[known]
+    """Draw a dot for each source and the line of no change; return the mean gain in words."""
+    is_finite = np.isfinite(before_db) & np.isfinite(after_db)
+    before_db, after_db = before_db[is_finite], after_db[is_finite]
     axes.grid()
     if not len(before_db):
         return "no source counts"
     axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.scatter(
         before_db, after_db, s=14, color=colour, alpha=0.8, linewidths=0,
-        rasterized=len(before_db) > _MOST_SHAPES,
+        rasterized=len(before_db) > _MAX_SHAPES,
     )  # fmt: skip
-    gain_db, better = after_db - before_db, float(np.mean(after_db > before_db))
-    return f"{gain_db.mean():+.1f} dB; better in {100 * better:.0f} % of {len(gain_db)}"
+    gain_db, share_better = after_db - before_db, float(np.mean(after_db > before_db))
+    return f"{gain_db.mean():+.1f} dB; better in {100 * share_better:.0f} % of {len(gain_db)}"
 
 
-def _sources_db(evaluation: Evaluation, name: str) -> Float64[np.ndarray, " sources"]:
-    """The SDR of every source of every clip, in order; NaN where it does not count."""
+def _source_sdr_db(evaluation: Evaluation, name: str) -> Float64[np.ndarray, " sources"]:
+    """Return the SDR of each source of each mixture, in order; NaN if it does not count."""
     return np.concatenate(
         [
-            clip.scores[name].counted_db("strict")[:, 0]
-            if name in clip.scores
-            else np.full(len(clip.categories), np.nan)
-            for clip in evaluation.clips
+            mixture.scores[name].counted_db("strict")[:, 0]
+            if name in mixture.scores
+            else np.full(len(mixture.categories), np.nan)
+            for mixture in evaluation.mixtures
         ]
     )
 
 
-def _looks(evaluation: Evaluation) -> Mapping[str, tuple[str, str]]:
-    """Colour and mark of every separator: models in colours, floor and ceilings grey."""
-    found: dict[str, tuple[str, str]] = {}
-    coloured = models_of(evaluation)
-    grey: Sequence[str] = [one.name for one in evaluation.methods if one.name not in coloured]
-    for place, name in enumerate(coloured):
-        found[name] = (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
-    for place, name in enumerate(grey):
-        found[name] = (GREY, "d*<p>"[place % 5])
-    return found
+def _method_styles(evaluation: Evaluation) -> Mapping[str, tuple[str, str]]:
+    """Return the colour and marker of each method: models in colours, baselines in grey."""
+    styles: dict[str, tuple[str, str]] = {}
+    coloured = methods_to_show(evaluation)
+    grey = [method.name for method in evaluation.methods if method.name not in coloured]
+    for index, name in enumerate(coloured):
+        styles[name] = (COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+    for index, name in enumerate(grey):
+        styles[name] = (GREY, "d*<p>"[index % 5])
+    return styles

@@ -1,4 +1,4 @@
-"""Chosen mixtures whole: pictures, sounds and what every separator makes of them, to be shown."""
+"""Make examples of mixtures for pages and figures: pictures, references and estimates."""
 
 import io
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from avsep.devices import one_thread
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import MixtureScores
-from avsep.evaluation.methods import CPU, Method, Prediction, ask
+from avsep.evaluation.methods import CPU, Method, Prediction, run_method
 from avsep.evaluation.mixtures import Mixture
 from avsep.media.probe import probe
 from avsep.pages.figures import draw_boxes
@@ -27,13 +27,13 @@ _JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one separator makes of an example.
+class ExampleEstimate:
+    """One method's estimates of an example.
 
     Attributes:
-        waveforms: the estimates, at the example's rate.
-        rows: their magnitudes on the logarithmic axis.
-        scores_db: SDR, SIR, SAR of each, as they were scored; NaN where they were not.
+        waveforms: the estimates, at the example's sample rate.
+        rows: their magnitudes on the logarithmic frequency axis.
+        scores_db: SDR, SIR, SAR of each source; NaN if the example was not scored.
     """
 
     waveforms: Float32[np.ndarray, "S C N"]
@@ -43,12 +43,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Example:
-    """One mixture, its truth and its answers by the separator's name.
+    """One mixture with its references, pictures and estimates.
 
     Attributes:
-        categories: one a source, as are pictures.
-        pictures: a JPEG with the source's object marked; none where none can be read.
-        front_end: whose rate the sounds have, and whose axes the rows.
+        categories: one for each source.
+        pictures: for each source a JPEG with its object marked, or none if no frame can be read.
+        estimates: name of the method -> its estimates.
+        front_end: settings for the sample rate of all sounds and the axes of all rows.
     """
 
     name: str
@@ -56,24 +57,24 @@ class Example:
     mixture: Float32[np.ndarray, "C N"]
     sources: Float32[np.ndarray, "S C N"]
     pictures: tuple[bytes | None, ...]
-    answers: dict[str, Answer]
+    estimates: dict[str, ExampleEstimate]
     front_end: FrontEndSettings
 
     @property
     def sample_rate_hz(self) -> int:
-        """The rate of all its sounds."""
+        """The sample rate of all sounds."""
         return self.front_end.sample_rate_hz
 
     @property
     def duration_seconds(self) -> float:
-        """How long all its sounds are."""
+        """The length of all sounds."""
         return self.mixture.shape[-1] / self.sample_rate_hz
 
-    def rows_of(
+    def magnitude_rows(
         self, waveforms: Float32[np.ndarray, "*sounds N"]
     ) -> Float32[np.ndarray, "*sounds R T"]:
-        """Magnitudes on the logarithmic axis, such as those of its answers."""
-        return rows_of(waveforms, self.front_end)
+        """Return magnitudes on the logarithmic frequency axis of the example."""
+        return magnitude_rows(waveforms, self.front_end)
 
 
 @one_thread()
@@ -85,31 +86,40 @@ def make_example(
     device: torch.device = CPU,
     scored: MixtureScores | None = None,
 ) -> Example:
-    """The mixture of this index, answered again by each contender; at least one of them.
+    """Run each method again on the mixture at an index; at least one method.
 
-    All sounds come to the rate of the first contender and to the length of the shortest answer.
-    They are those that were scored, to the bit, however many cores there are.
+    All sounds have the sample rate of the first method and the length of its shortest estimate.
+    They are equal to those that were scored: one thread, as there, and the same seed.
 
     Args:
-        scored: what the contenders scored on it, where that is shown.
+        methods: models are on the device.
+        reader: of the list of mixtures.
+        index: position in that list.
+        seed: that of the evaluation.
+        device: of the batch.
+        scored: scores of the methods on this mixture, if they are shown.
     """
-    asked = {one.name: ask(one, reader, index, seed, device) for one in methods}
+    predictions = {
+        method.name: run_method(method, reader, index, seed, device) for method in methods
+    }
     settings = methods[0].front_end.settings
-    first = asked[methods[0].name]
+    first = predictions[methods[0].name]
     mixture = reader.mixtures[index]
     sounds = {
-        one.name: _at_rate(asked[one.name].estimates, one.front_end.settings, settings)
-        for one in methods
+        method.name: _resample(
+            predictions[method.name].estimates, method.front_end.settings, settings
+        )
+        for method in methods
     }
     num_samples = min(sound.shape[-1] for sound in sounds.values())
-    answers = {
-        one.name: Answer(
-            waveforms=sounds[one.name][..., :num_samples],
-            rows=_rows(one, asked[one.name], sounds[one.name][..., :num_samples], settings),
-            scores_db=_scores_db(mixture, scored, one.name),
+    estimates = {}
+    for method in methods:
+        waveforms = sounds[method.name][..., :num_samples]
+        estimates[method.name] = ExampleEstimate(
+            waveforms=waveforms,
+            rows=_estimate_rows(method, predictions[method.name], waveforms, settings),
+            scores_db=_scores_db(mixture, scored, method.name),
         )
-        for one in methods
-    }
     return Example(
         name=mixture.name,
         categories=mixture.categories,
@@ -119,61 +129,65 @@ def make_example(
             object_picture(part.clip, part.source, number)
             for number, part in enumerate(mixture.parts)
         ),
-        answers=answers,
+        estimates=estimates,
         front_end=settings,
     )
 
 
-def mask_of(
+def source_mask(
     rows: Float32[np.ndarray, "*sounds R T"], mixture: Float32[np.ndarray, "*#sounds R T"]
 ) -> Float32[np.ndarray, "*sounds R T"]:
-    """The share of the mixture's magnitude that an estimate or a true source takes, at most one."""
+    """Return the ratio of a source's magnitude to the mixture's, at most 1."""
     return ratio_mask(torch.from_numpy(rows), torch.from_numpy(mixture), 1.0).numpy()
 
 
-def rows_of(
+def magnitude_rows(
     waveforms: Float32[np.ndarray, "*sounds N"], settings: FrontEndSettings
 ) -> Float32[np.ndarray, "*sounds R T"]:
-    """Magnitudes of sounds on the logarithmic axis of a front end."""
+    """Return magnitudes of waveforms on the logarithmic frequency axis of a front end."""
     front_end = FrontEnd(settings)
     return front_end.to_rows(front_end.magnitude(torch.from_numpy(waveforms))).numpy()
 
 
 def object_picture(clip: ClipFiles, source: SourceFile, number: int = 0) -> bytes | None:
-    """The picture in the middle of a clip, one object marked with its number in the mixture.
+    """Return the middle frame of a clip as JPEG, with one object and its number marked.
 
-    None where the clip has no picture that can be read: sounds can be judged without.
+    None if no frame can be read: the sounds can be judged without it.
     """
     try:
         middle_seconds = (probe(source.path).duration_seconds or 0) / 2
-        shown = load_clip(clip, [middle_seconds])
+        loaded = load_clip(clip, [middle_seconds])
     except InputError:
         return None
     labelled = source.visible.model_copy(update={"label": source.category})
-    marked = replace(shown, objects=(labelled,))
-    frame = _shrunk(shown.frames[0])
+    marked = replace(loaded, objects=(labelled,))
+    frame = _shrink(loaded.frames[0])
     buffer = io.BytesIO()
-    picture = draw_boxes(frame, marked, float(shown.frame_times_seconds[0]), number)
+    picture = draw_boxes(frame, marked, float(loaded.frame_times_seconds[0]), number)
     picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 
-def _shrunk(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _shrink(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
     picture = Image.fromarray(frame)
     picture.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS), Image.Resampling.LANCZOS)
     return np.asarray(picture)
 
 
-def _rows(
+def _estimate_rows(
     method: Method,
-    asked: Prediction,
+    prediction: Prediction,
     waveforms: Float32[np.ndarray, "S C N"],
     settings: FrontEndSettings,
 ) -> Float32[np.ndarray, "S C R T"]:
-    """Magnitudes on the example's axis: as the contender answered them where it has the same."""
+    """Return magnitudes on the example's axis.
+
+    With an equal front end they are those of the method itself: the STFT of its waveforms would
+    differ, since the phase of the mixture does not fit them.
+    """
     if method.front_end.settings != settings:
-        return rows_of(waveforms, settings)
-    magnitudes = asked.separation.magnitudes[0].float().cpu()
+        return magnitude_rows(waveforms, settings)
+    magnitudes = prediction.separation.magnitudes[0].float().cpu()
     num_frames = settings.stft.num_frames(waveforms.shape[-1])
     return method.front_end.to_rows(magnitudes[..., :num_frames]).numpy()
 
@@ -186,11 +200,11 @@ def _scores_db(
     return scored.scores[name].scores_db
 
 
-def _at_rate(
-    waveforms: Float32[np.ndarray, "S C N"], given: FrontEndSettings, wanted: FrontEndSettings
+def _resample(
+    waveforms: Float32[np.ndarray, "S C N"], source: FrontEndSettings, target: FrontEndSettings
 ) -> Float32[np.ndarray, "S C M"]:
-    if given.sample_rate_hz == wanted.sample_rate_hz:
+    if source.sample_rate_hz == target.sample_rate_hz:
         return waveforms
     return np.stack(
-        [resample(one, given.sample_rate_hz, wanted.sample_rate_hz) for one in waveforms]
+        [resample(sound, source.sample_rate_hz, target.sample_rate_hz) for sound in waveforms]
     )

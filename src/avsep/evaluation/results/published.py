@@ -1,4 +1,4 @@
-"""The figures that papers printed: other data, other protocols, never rows of our own tables."""
+"""Published scores of the papers, kept apart from ours: other data and other protocols."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ DAVIS = "DAVIS (Huang et al., ACCV 2024)"
 DGFNET = "DGFNet (Yu and Sun, ICMR 2025)"
 LAVSS = "LAVSS (Ye et al., WACV 2024)"
 WARNING = (
-    "Published figures, as the papers print them: measured on other data, with other mixtures and "
-    "other protocols. They say where the field stands and cannot be ranked against ours."
+    "Published scores, as the papers print them: measured on other data, with other mixtures and "
+    "other protocols. They cannot be ranked against the scores above."
 )
 
 
 @dataclass(frozen=True)
 class PublishedProtocol:
-    """How a paper measured, as its text or its released code says.
+    """The measurement of a paper, from its text or its released code.
 
     Attributes:
-        test_pairs: which mixtures.
-        length: of each, and the sampling rate.
-        metric: whose implementation.
-        silent_pairs: what became of mixtures with a silent estimate.
+        test_pairs: the test mixtures.
+        length: of each mixture, and the sample rate.
+        metric: implementation of SDR, SIR and SAR.
+        silent_pairs: treatment of mixtures with a silent estimate.
     """
 
     test_pairs: str
@@ -31,12 +31,12 @@ class PublishedProtocol:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """What one table prints of one method on one data set.
+    """The scores of one method on one data set in one table.
 
     Attributes:
-        sdr_db, sir_db, sar_db: means over the test mixtures; none where nothing is printed.
-        paper, table: where it is printed, which may be another paper than the method's own.
-        remark: where the table had the figure from, or what it is of.
+        sdr_db, sir_db, sar_db: means over the test mixtures; none if not printed.
+        paper, table: the source of the scores, which may be another paper than the method's own.
+        note: origin of the scores in that table.
     """
 
     method: str
@@ -47,7 +47,7 @@ class PublishedRow:
     protocol: PublishedProtocol
     paper: str
     table: str
-    remark: str = ""
+    note: str = ""
 
 
 _MIR_EVAL = "mir_eval, BSS Eval v3, no permutation"
@@ -55,7 +55,7 @@ _SKIPPED = "skipped, by the released code"
 _MUSIC = PublishedProtocol(
     "250 fixed pairs of 25 test videos (iQuery's list)", "5.94 s at 11025 Hz", _MIR_EVAL, _SKIPPED
 )
-# DGFNet has published no code: what its text does not say is taken to be iQuery's, as it says.
+# DGFNet has no published code. Its text states that the settings are those of iQuery.
 _DGFNET_MUSIC = PublishedProtocol(
     "not stated; settings said to be iQuery's, which has 250 fixed pairs of 25 videos",
     "about 6 s at 11 kHz", _MIR_EVAL, "not stated; skipped by iQuery's code",
@@ -132,39 +132,39 @@ _LAVSS_2: Printed = {
     "LAVSS": (1.53, 2.67, 3.72, 1.83, 3.13, 3.12),
 }
 _QUOTED = "quoted from iQuery"
-_DGFNET_REMARKS = {
+_DGFNET_NOTES = {
     **dict.fromkeys(("Sound of Pixels", "Co-Separation", "CCoL", "Sound of Motions"), _QUOTED),
     "AVPC-RCoP": "quoted from its own paper",
     "iQuery": "trained again by DGFNet's authors",
 }
-_DAVIS_REMARKS = dict.fromkeys((*_DAVIS_1_AVE, *_DAVIS_1_MUSIC), "quoted from iQuery or AMnet") | {
+_DAVIS_NOTES = dict.fromkeys((*_DAVIS_1_AVE, *_DAVIS_1_MUSIC), "quoted from iQuery or AMnet") | {
     "DAVIS": ""
 }
-_LAVSS_REMARK = "trained by LAVSS's authors on each channel by itself"
+_LAVSS_NOTE = "trained by LAVSS's authors on each channel by itself"
 
 
 def published_rows() -> tuple[PublishedRow, ...]:
-    """The comparisons with the state of the art of the three papers, table by table.
+    """Return the comparisons with the state of the art in the three papers, table by table.
 
     Source: DGFNet, Tables 1 and 2; DAVIS, Table 1; LAVSS, Tables 1 and 2.
     """
     return (
-        *_rows(_DGFNET_1, "MUSIC", _DGFNET_MUSIC, (DGFNET, "Table 1"), _DGFNET_REMARKS),
-        *_rows(_DGFNET_2, "MUSIC-21", _DGFNET_MUSIC_21, (DGFNET, "Table 2"), _DGFNET_REMARKS),
-        *_rows(_DAVIS_1_MUSIC, "MUSIC", _MUSIC, (DAVIS, "Table 1"), _DAVIS_REMARKS),
-        *_rows(_DAVIS_1_AVE, "AVE", _AVE, (DAVIS, "Table 1"), _DAVIS_REMARKS),
+        *_rows(_DGFNET_1, "MUSIC", _DGFNET_MUSIC, (DGFNET, "Table 1"), _DGFNET_NOTES),
+        *_rows(_DGFNET_2, "MUSIC-21", _DGFNET_MUSIC_21, (DGFNET, "Table 2"), _DGFNET_NOTES),
+        *_rows(_DAVIS_1_MUSIC, "MUSIC", _MUSIC, (DAVIS, "Table 1"), _DAVIS_NOTES),
+        *_rows(_DAVIS_1_AVE, "AVE", _AVE, (DAVIS, "Table 1"), _DAVIS_NOTES),
         *_by_channel(),
         *_same_instrument(),
     )
 
 
 def published_tables() -> Iterator[tuple[str, PublishedProtocol, tuple[PublishedRow, ...]]]:
-    """The rows by table and data set, under a title that names data set and source."""
-    found: dict[tuple[str, PublishedProtocol], list[PublishedRow]] = {}
+    """Yield (title, protocol, rows) of each table and data set."""
+    tables: dict[tuple[str, PublishedProtocol], list[PublishedRow]] = {}
     for row in published_rows():
         title = f"{row.data_set}: {row.paper}, {row.table}"
-        found.setdefault((title, row.protocol), []).append(row)
-    for (title, protocol), rows in found.items():
+        tables.setdefault((title, row.protocol), []).append(row)
+    for (title, protocol), rows in tables.items():
         yield title, protocol, tuple(rows)
 
 
@@ -173,32 +173,33 @@ def _rows(
     data_set: str,
     protocol: PublishedProtocol,
     source: tuple[str, str],
-    warnings: Mapping[str, str],
+    notes: Mapping[str, str],
 ) -> Iterator[PublishedRow]:
     for method, (sdr_db, sir_db, sar_db) in printed.items():
-        remark = warnings.get(method, "")
-        yield PublishedRow(method, data_set, sdr_db, sir_db, sar_db, protocol, *source, remark)
+        note = notes.get(method, "")
+        yield PublishedRow(method, data_set, sdr_db, sir_db, sar_db, protocol, *source, note)
 
 
 def _by_channel() -> Iterator[PublishedRow]:
-    """LAVSS's first table: a row for each channel and one for the mean it prints."""
-    for method, figures_db in _LAVSS_1.items():
-        channels = zip(("left", "right", "mean"), figures_db[::2], figures_db[1::2], strict=True)
+    """Yield LAVSS, Table 1: a row for each channel and one for the printed mean."""
+    for method, printed_db in _LAVSS_1.items():
+        channels = zip(("left", "right", "mean"), printed_db[::2], printed_db[1::2], strict=True)
         for channel, sdr_db, sir_db in channels:
-            remark = "" if method == "LAVSS" else _LAVSS_REMARK
+            note = "" if method == "LAVSS" else _LAVSS_NOTE
+            # An error in the paper, kept as printed.
             if (method, channel) == ("Sep-Stereo", "mean"):
-                remark += "; as printed, its channels' mean is 5.29"
+                note += "; as printed, its channels' mean is 5.29"
             yield PublishedRow(
                 f"{method}, {channel}", "FAIR-Play", sdr_db, sir_db, None, _FAIR_PLAY, LAVSS,
-                "Table 1", remark,
+                "Table 1", note,
             )  # fmt: skip
 
 
 def _same_instrument() -> Iterator[PublishedRow]:
-    """LAVSS's second table: SDR alone, an instrument a row."""
+    """Yield LAVSS, Table 2: SDR only, a row for each instrument."""
     instruments = ("cello", "drum", "guitar", "harp", "piano", "trumpet")
-    for method, figures_db in _LAVSS_2.items():
-        for instrument, sdr_db in zip(instruments, figures_db, strict=True):
+    for method, printed_db in _LAVSS_2.items():
+        for instrument, sdr_db in zip(instruments, printed_db, strict=True):
             yield PublishedRow(
                 f"{method}, two of {instrument}", "FAIR-Play", sdr_db, None, None,
                 _FAIR_PLAY_SAME, LAVSS, "Table 2",

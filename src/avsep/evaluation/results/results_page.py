@@ -1,4 +1,4 @@
-"""results.html: an evaluation on one self-contained page, to look at and to listen to."""
+"""Write results.html: tables, charts and audible examples on one self-contained page."""
 
 import html
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,27 +15,31 @@ from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.methods import CPU
 from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.results.charts import (
+    SCORE_NAMES,
     box_plots,
     category_chart,
     improvement_chart,
-    models_of,
-    pair_means_db,
+    methods_to_show,
+    mixture_means_db,
 )
-from avsep.evaluation.results.examples import Answer, Example, make_example
+from avsep.evaluation.results.examples import Example, ExampleEstimate, make_example
 from avsep.evaluation.results.published import WARNING, published_tables
-from avsep.evaluation.results.result_tables import tables_of
+from avsep.evaluation.results.result_tables import make_tables
 from avsep.evaluation.results.tables import decibels
 from avsep.media.atomic import write_atomic
 from avsep.pages.html_page import page, picture, player, table
 from avsep.pages.spectrograms import rows_png
 
-# What is listened to: few enough to be heard, and for the page to open at once.
-MOST_PAIRS, MOST_BYTES = 16, 40_000_000
-_MOST_PAIRS_A_MODEL, _ALL_HEARD = 3, 3
+# Limits that keep the page quick to open.
+MAX_MIXTURES, MAX_BYTES = 16, 40_000_000
+# The best and the worst mixtures of each model.
+_MAX_MIXTURES_PER_MODEL = 3
+# Up to this number of models, each mixture has the estimates of all.
+_MAX_MODELS_PER_MIXTURE = 3
 PAGE_NAME = "results.html"
 ABOUT = (
     "Under <i>strict</i> every mixture weighs the same and a silent estimate counts as -30 dB; "
-    "<i>legacy</i> counts as the released codes of the field do, which leave such a mixture out."
+    "<i>legacy</i> is the protocol of the field's released codes, which leave such a mixture out."
 )
 STYLE = """
 nav a { margin-right: 1rem; }
@@ -44,12 +48,12 @@ nav a { margin-right: 1rem; }
 h2 { font-size: 1.3rem; } h3 { font-size: 1.05rem; margin: 2rem 0 .2rem; }
 .chart { height: auto; display: block; margin: .5rem 0; }
 caption { text-align: left; padding: .3rem 0; font-weight: 600; }
-.heard { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .8rem;
+.sounds { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .8rem;
   margin: .4rem 0; padding: .6rem; background: var(--soft); border-radius: .5rem; }
-.heard figure { margin: 0; min-width: 0; max-width: 27rem; display: flex; flex-direction: column;
-  justify-content: flex-end; } .heard .seen { justify-content: flex-start; }
-.heard figcaption small { display: block; opacity: .75; overflow-wrap: anywhere; }
-.heard img { width: 100%; border-radius: .3rem; } .heard audio { width: 100%; height: 2.2rem; }
+.sounds figure { margin: 0; min-width: 0; max-width: 27rem; display: flex; flex-direction: column;
+  justify-content: flex-end; } .sounds .frame { justify-content: flex-start; }
+.sounds figcaption small { display: block; opacity: .75; overflow-wrap: anywhere; }
+.sounds img { width: 100%; border-radius: .3rem; } .sounds audio { width: 100%; height: 2.2rem; }
 .published { border: 2px dashed var(--line); border-radius: .5rem; padding: 0 1rem;
   margin: 3rem 0; }
 .published table { margin-top: 0; } .published p { max-width: 50rem; }
@@ -57,13 +61,13 @@ caption { text-align: left; padding: .3rem 0; font-weight: 600; }
 
 
 @dataclass(frozen=True)
-class Pick:
-    """A mixture to listen to.
+class ChosenMixture:
+    """A mixture chosen for the page.
 
     Attributes:
-        index: its place among the clips.
-        reasons: why it was picked, in words.
-        names: the separators to be heard on it.
+        index: of the mixture in the evaluation.
+        reasons: of the choice, in words.
+        names: the methods whose estimates are on the page.
     """
 
     index: int
@@ -71,29 +75,34 @@ class Pick:
     names: tuple[str, ...]
 
 
-def choose_pairs(evaluation: Evaluation) -> tuple[Pick, ...]:
-    """The best and the worst mixtures of each model by SDR (`strict`), 16 mixtures at most.
+def choose_examples(evaluation: Evaluation) -> tuple[ChosenMixture, ...]:
+    """Choose the best and the worst mixtures of each model by SDR (`strict`), 16 at most.
 
-    Of one or two models three of either kind, of more models fewer. On each mixture the models it
-    was picked for are heard, and the first; all of them where there are no more than three.
+    With one or two models three of each, with more models fewer. A mixture has the estimates of the
+    first model and of the models it was chosen for; with up to three models those of all.
     """
-    models = models_of(evaluation)
+    models = methods_to_show(evaluation)
     if not models:
         return ()
-    num_each = min(_MOST_PAIRS_A_MODEL, max(1, MOST_PAIRS // (2 * len(models))))
-    found: dict[int, list[tuple[str, str]]] = {}
+    num_each = min(_MAX_MIXTURES_PER_MODEL, max(1, MAX_MIXTURES // (2 * len(models))))
+    reasons: dict[int, list[tuple[str, str]]] = {}
     for name in models:
-        sdr_db = pair_means_db(evaluation, name)[:, 0]
+        sdr_db = mixture_means_db(evaluation, name)[:, 0]
         ranking = [int(n) for n in np.argsort(-sdr_db, kind="stable") if np.isfinite(sdr_db[n])]
-        num_kinds = min(num_each, len(ranking) // 2) or len(ranking)
-        best, worst = ranking[:num_kinds], ranking[num_kinds:][::-1][:num_kinds]
+        # With few mixtures none is both among the best and among the worst.
+        num_best = min(num_each, len(ranking) // 2) or len(ranking)
+        best, worst = ranking[:num_best], ranking[num_best:][::-1][:num_best]
         for word, indices in (("best", best), ("worst", worst)):
             for index in indices:
                 reason = f"among the {word} of {name}, SDR {decibels(float(sdr_db[index]))} dB"
-                found.setdefault(index, []).append((name, reason))
+                reasons.setdefault(index, []).append((name, reason))
     return tuple(
-        Pick(index, tuple(reason for _, reason in why), _heard(models, [name for name, _ in why]))
-        for index, why in list(found.items())[:MOST_PAIRS]
+        ChosenMixture(
+            index,
+            tuple(reason for _, reason in pairs),
+            _methods_on_page(models, [name for name, _ in pairs]),
+        )
+        for index, pairs in list(reasons.items())[:MAX_MIXTURES]
     )
 
 
@@ -104,23 +113,24 @@ def write_results_page(
     data_name: str,
     device: str | torch.device = CPU,
 ) -> Path:
-    """Write results.html, for which the chosen mixtures are separated once more; its path.
+    """Write results.html, running the methods again on the chosen mixtures; return its path.
 
     Args:
-        evaluation: of contenders that can still be asked, by the seed that it was made with.
+        evaluation: its methods can be run, with the seed of the evaluation.
         mixtures: those evaluated, in order.
-        folder: is there.
-        data_name: for the headline.
-        device: models are on it.
+        folder: must exist.
+        data_name: for the title.
+        device: of the models.
     """
-    reader, place = ClipReader(mixtures), torch.device(device)
-    asked = {one.name: one for one in evaluation.methods}
+    reader, device = ClipReader(mixtures), torch.device(device)
+    methods = {method.name: method for method in evaluation.methods}
 
-    def examples() -> Iterator[tuple[Pick, Example]]:
-        for pick in choose_pairs(evaluation):
-            chosen = [asked[name] for name in pick.names]
-            scored = evaluation.clips[pick.index]
-            yield pick, make_example(chosen, reader, pick.index, evaluation.seed, place, scored)
+    def examples() -> Iterator[tuple[ChosenMixture, Example]]:
+        for choice in choose_examples(evaluation):
+            chosen = [methods[name] for name in choice.names]
+            scored = evaluation.mixtures[choice.index]
+            example = make_example(chosen, reader, choice.index, evaluation.seed, device, scored)
+            yield choice, example
 
     path = folder / PAGE_NAME
     write_atomic(path, results_html(evaluation, data_name, examples()))
@@ -128,24 +138,26 @@ def write_results_page(
 
 
 def results_html(
-    evaluation: Evaluation, data_name: str, examples: Iterable[tuple[Pick, Example]] = ()
+    evaluation: Evaluation,
+    data_name: str,
+    examples: Iterable[tuple[ChosenMixture, Example]] = (),
 ) -> str:
-    """The page: all tables, charts, mixtures to listen to, published figures apart.
+    """Return the page: tables, charts, audible examples and, apart from them, published scores.
 
-    Examples are taken one at a time, until the page is as large as it may be (40 MB).
+    Examples are made one at a time, until the page reaches its greatest size (40 MB).
     """
-    num_mixtures = len(evaluation.clips)
+    num_mixtures = len(evaluation.mixtures)
     sections = [
-        ("scores", "Scores", list(_tables(evaluation, f"{num_mixtures} mixtures"))),
-        ("spread", "Spread", _charts(evaluation)),
-        ("listen", "To listen to", _examples(examples)),
-        ("published", "What papers published", list(_published())),
+        ("scores", "Scores", list(_tables_html(evaluation, f"{num_mixtures} mixtures"))),
+        ("spread", "Spread", _charts_html(evaluation)),
+        ("listen", "Examples", _examples_html(examples)),
+        ("published", "Published scores", list(_published_html())),
     ]
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title, parts in sections if parts)
     body = [
-        f"<p>{num_mixtures} mixtures, {len(evaluation.methods)} separators, seed "
+        f"<p>{num_mixtures} mixtures, {len(evaluation.methods)} methods, seed "
         f"{evaluation.seed}. SDR, SIR and SAR of BSS Eval v3 in dB, higher is better.</p>",
-        *(f"<p>{html.escape(remark)}</p>" for remark in evaluation.warnings),
+        *(f"<p>{html.escape(warning)}</p>" for warning in evaluation.warnings),
         f"<nav>{links}</nav>",
     ]
     for name, title, parts in sections:
@@ -153,55 +165,56 @@ def results_html(
             mark = ' class="published"' if name == "published" else ""
             body.append(f'<section id="{name}"{mark}><h2>{title}</h2>')
             body += [*parts, "</section>"]
-    footer = f"avsep {avsep.__version__}; everything is inside this page, it loads nothing."
+    footer = f"avsep {avsep.__version__}; self-contained: this page loads nothing."
     return page(f"Separation of {data_name}", body, STYLE, footer)
 
 
-def _heard(models: Sequence[str], picked: Sequence[str]) -> tuple[str, ...]:
-    if len(models) <= _ALL_HEARD:
+def _methods_on_page(models: Sequence[str], chosen_for: Sequence[str]) -> tuple[str, ...]:
+    if len(models) <= _MAX_MODELS_PER_MIXTURE:
         return tuple(models)
-    return tuple(dict.fromkeys((models[0], *(name for name in models if name in picked))))
+    return tuple(dict.fromkeys((models[0], *(name for name in models if name in chosen_for))))
 
 
-def _tables(evaluation: Evaluation, what: str) -> Iterator[str]:
+def _tables_html(evaluation: Evaluation, data: str) -> Iterator[str]:
     yield f"<p>{ABOUT}</p>"
-    for one in tables_of(evaluation, what):
-        yield f'<div class="wide" tabindex="0">{table(one.head, one.rows, one.title)}</div>'
-        words = "".join(f"<li>{html.escape(remark)}</li>" for remark in one.warnings)
-        yield f"<ul>{words}</ul>" if words else ""
+    for part in make_tables(evaluation, data):
+        # tabindex: a table that scrolls must be reachable by keyboard.
+        yield f'<div class="wide" tabindex="0">{table(part.head, part.rows, part.title)}</div>'
+        items = "".join(f"<li>{html.escape(warning)}</li>" for warning in part.warnings)
+        yield f"<ul>{items}</ul>" if items else ""
 
 
-def _charts(evaluation: Evaluation) -> list[str]:
-    if not any(clip.scores for clip in evaluation.clips):
+def _charts_html(evaluation: Evaluation) -> list[str]:
+    if not any(mixture.scores for mixture in evaluation.mixtures):
         return []
-    against = improvement_chart(evaluation)
     parts = [
-        "<p>One mixture, one value (mean over its sources), by the strict protocol. Boxes: middle "
-        "half and median; whiskers: 5 to 95 %; diamonds: mean.</p>",
+        "<p>One value for each mixture (mean over its sources), by the strict protocol. Boxes: "
+        "middle half and median; whiskers: 5 to 95 %; diamonds: mean.</p>",
         box_plots(evaluation),
         "<h3>By category</h3>",
         category_chart(evaluation),
     ]
-    if against is not None:
+    improvement = improvement_chart(evaluation)
+    if improvement is not None:
         parts += [
-            "<h3>Against doing nothing</h3>",
-            "<p>A dot a source; on the dashed line separation changed nothing, below it did harm."
-            "</p>",
-            against,
+            "<h3>Against the mixture</h3>",
+            "<p>A dot for each source; on the dashed line separation changed nothing, below it the "
+            "estimate is worse than the mixture.</p>",
+            improvement,
         ]
     return parts
 
 
-def _examples(examples: Iterable[tuple[Pick, Example]]) -> list[str]:
-    parts, num_bytes, left_out = [], 0, 0
-    for pick, example in examples:
-        if num_bytes > MOST_BYTES:
-            left_out += 1
+def _examples_html(examples: Iterable[tuple[ChosenMixture, Example]]) -> list[str]:
+    parts, num_bytes, num_left_out = [], 0, 0
+    for choice, example in examples:
+        if num_bytes > MAX_BYTES:
+            num_left_out += 1
             continue
-        parts.append(_example(pick, example))
+        parts.append(_example_html(choice, example))
         num_bytes += len(parts[-1])
-    if left_out:
-        parts.append(f"<p>{left_out} more would have made this page too large.</p>")
+    if num_left_out:
+        parts.append(f"<p>{num_left_out} more would have made this page too large.</p>")
     if parts:
         parts.insert(
             0,
@@ -211,77 +224,78 @@ def _examples(examples: Iterable[tuple[Pick, Example]]) -> list[str]:
     return parts
 
 
-def _example(pick: Pick, example: Example) -> str:
-    """One mixture: its reasons, then a row a source with picture, truth and every estimate."""
-    mixture_rows = example.rows_of(example.mixture).mean(axis=0)
+def _example_html(choice: ChosenMixture, example: Example) -> str:
+    """Return one mixture: its reasons, then a row for each source with picture and sounds."""
+    mixture_rows = example.magnitude_rows(example.mixture).mean(axis=0)
+    # One scale for all: spectrograms are in dB below the mixture's peak.
     reference = float(mixture_rows.max())
 
-    def heard(
-        source: str, title: str, waveform: np.ndarray, rows: np.ndarray, remark: str = ""
+    def sound_html(
+        source: str, title: str, waveform: np.ndarray, rows: np.ndarray, note: str = ""
     ) -> str:
-        what = f"{example.name}, {source} {title}"
-        drawn = rows_png(rows, example.duration_seconds, reference, example.front_end)
+        label = f"{example.name}, {source} {title}"
+        png = rows_png(rows, example.duration_seconds, reference, example.front_end)
         return (
             f"<figure><figcaption><b>{html.escape(title)}</b> "
-            f"<small>{html.escape(remark)}</small></figcaption>"
-            f"{picture('png', drawn, f'spectrogram of {what}')}"
-            f"{player(what, waveform, example.sample_rate_hz)}</figure>"
+            f"<small>{html.escape(note)}</small></figcaption>"
+            f"{picture('png', png, f'spectrogram of {label}')}"
+            f"{player(label, waveform, example.sample_rate_hz)}</figure>"
         )
 
-    reasons = "; ".join(pick.reasons)
+    reasons = "; ".join(choice.reasons)
     parts = [
         f"<h3>{html.escape(example.name)}: {html.escape(' and '.join(example.categories))}</h3>",
         f"<p>{html.escape(reasons)}</p>",
-        f'<div class="heard">{heard("", "mixture", example.mixture, mixture_rows)}</div>',
+        f'<div class="sounds">{sound_html("", "mixture", example.mixture, mixture_rows)}</div>',
     ]
-    true_rows = example.rows_of(example.sources).mean(axis=1)
-    for place, category in enumerate(example.categories):
-        name = f"{place + 1:02d} {category}"
-        cells = [_shown(example.pictures[place], name)]
-        cells.append(heard(name, "ground truth", example.sources[place], true_rows[place]))
-        for model, answer in example.answers.items():
-            rows = answer.rows[place].mean(axis=0)
-            scores = _scores(answer, place)
-            cells.append(heard(name, model, answer.waveforms[place], rows, scores))
-        parts.append(f'<div class="heard">{"".join(cells)}</div>')
+    true_rows = example.magnitude_rows(example.sources).mean(axis=1)
+    for index, category in enumerate(example.categories):
+        name = f"{index + 1:02d} {category}"
+        cells = [_frame_html(example.pictures[index], name)]
+        cells.append(sound_html(name, "ground truth", example.sources[index], true_rows[index]))
+        for method, estimate in example.estimates.items():
+            rows = estimate.rows[index].mean(axis=0)
+            scores = _scores_text(estimate, index)
+            cells.append(sound_html(name, method, estimate.waveforms[index], rows, scores))
+        parts.append(f'<div class="sounds">{"".join(cells)}</div>')
     return "".join(parts)
 
 
-def _shown(jpeg: bytes | None, name: str) -> str:
-    inside = "<small>no picture can be read</small>"
+def _frame_html(jpeg: bytes | None, name: str) -> str:
+    content = "<small>no picture can be read</small>"
     if jpeg is not None:
-        inside = picture("jpeg", jpeg, f"frame with {name} marked")
+        content = picture("jpeg", jpeg, f"frame with {name} marked")
     title = f"<figcaption><b>{html.escape(name)}</b></figcaption>"
-    return f'<figure class="seen">{title}{inside}</figure>'
+    return f'<figure class="frame">{title}{content}</figure>'
 
 
-def _scores(answer: Answer, place: int) -> str:
-    figures = zip(("SDR", "SIR", "SAR"), answer.scores_db[place].tolist(), strict=True)
-    return ", ".join(f"{metric} {decibels(value)}" for metric, value in figures) + " dB"
+def _scores_text(estimate: ExampleEstimate, index: int) -> str:
+    scores = zip(SCORE_NAMES, estimate.scores_db[index].tolist(), strict=True)
+    return ", ".join(f"{name} {decibels(value)}" for name, value in scores) + " dB"
 
 
-def _published() -> Iterator[str]:
-    """Every paper's table by itself, under what its figures were measured with."""
+def _published_html() -> Iterator[str]:
+    """Yield each paper's table by itself, with the protocol of its scores."""
     yield f"<p><b>{html.escape(WARNING)}</b></p>"
     for title, protocol, rows in published_tables():
-        figures = {
+        columns = {
             "SDR": [row.sdr_db for row in rows],
             "SIR": [row.sir_db for row in rows],
             "SAR": [row.sar_db for row in rows],
         }
-        printed = {word: column for word, column in figures.items() if set(column) != {None}}
+        printed = {name: column for name, column in columns.items() if set(column) != {None}}
         cells = [
             [
                 row.method,
                 *(
-                    "-" if column[place] is None else f"{column[place]:.2f}"
+                    "-" if column[index] is None else f"{column[index]:.2f}"
                     for column in printed.values()
                 ),
-                row.remark,
+                row.note,
             ]
-            for place, row in enumerate(rows)
+            for index, row in enumerate(rows)
         ]
-        head = ["method", *printed, "where from"]
+        head = ["method", *printed, "origin"]
         yield f'<div class="wide" tabindex="0">{table(head, cells, title)}</div>'
         yield (
             f"<p><small>Mixtures: {html.escape(protocol.test_pairs)}. Length: "

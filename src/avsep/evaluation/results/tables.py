@@ -1,4 +1,4 @@
-"""Figures as people read them: decibels and tables, written one way wherever scores are shown."""
+"""Format scores and make tables of them, in one way for every output."""
 
 import math
 from collections import defaultdict
@@ -10,19 +10,20 @@ from jaxtyping import Float64
 
 from avsep.evaluation.protocol import Summary
 
-# Above this a score is rounding and says no more than "perfect" (docs/evaluation.md).
+# Above this a score is decided by rounding and only means "perfect" (docs/evaluation.md).
 PERFECT_DB = 100.0
-SUMMARY_HEAD = ("separator", "reads", "SDR", "SIR", "SAR", "pairs", "left out")
+SUMMARY_HEAD = ("method", "inputs", "SDR", "SIR", "SAR", "mixtures", "left out")
+# Both ends of the intervals of SDR, SIR and SAR.
 Edges = Float64[np.ndarray, "3 2"] | None
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table, ready for any writer.
+    """One table of strings, for any output format.
 
     Attributes:
-        name: short, of letters and hyphens, for a label.
-        warnings: lines below it.
+        name: short, of letters and hyphens, for a LaTeX label.
+        warnings: lines below the table.
     """
 
     name: str
@@ -33,29 +34,32 @@ class Table:
 
 
 def summary_table(name: str, title: str, summaries: Iterable[tuple[str, str, Summary]]) -> Table:
-    """A table by one protocol, and a line for each reason mixtures were left out.
+    """Return the table of a protocol, with a line for each reason mixtures were left out.
 
     Args:
         name: of the table.
-        title: above it.
-        summaries: each after the separator's name and what it reads.
+        title: above the table.
+        summaries: (method, inputs, summary) of each row.
     """
     rows: list[tuple[str, ...]] = []
-    told: dict[str, list[str]] = defaultdict(list)
-    for separator, reads, found in summaries:
-        counts = str(found.num_pairs - found.num_left_out), str(found.num_left_out)
-        figures = cells([found.sdr_db, found.sir_db, found.sar_db], found.intervals_db)
-        rows.append((separator, reads, *figures, *counts))
-        for reason, count in found.reasons.items():
-            told[f"{count} left out: {reason}"].append(separator)
-        if found.num_empty_batches:
-            empty = (
-                f"{found.num_empty_batches} batches in which nothing counts are 0 dB in the mean"
+    methods_by_line: dict[str, list[str]] = defaultdict(list)
+    for method, inputs, summary in summaries:
+        num_left_out = summary.num_left_out
+        counts = str(summary.num_mixtures - num_left_out), str(num_left_out)
+        scores = cells([summary.sdr_db, summary.sir_db, summary.sar_db], summary.intervals_db)
+        rows.append((method, inputs, *scores, *counts))
+        for reason, count in summary.reasons.items():
+            methods_by_line[f"{count} left out: {reason}"].append(method)
+        if summary.num_empty_batches:
+            line = (
+                f"{summary.num_empty_batches} batches in which no mixture counts are 0 dB in the "
+                "mean"
             )
-            told[empty].append(separator)
+            methods_by_line[line].append(method)
+    # A line that holds for all rows names none of them.
     warnings = [
-        line + (f" ({', '.join(who)})" if len(who) < len(rows) else "")
-        for line, who in told.items()
+        line + (f" ({', '.join(methods)})" if len(methods) < len(rows) else "")
+        for line, methods in methods_by_line.items()
     ]
     return Table(name, title, SUMMARY_HEAD, tuple(rows), tuple(warnings))
 
@@ -64,74 +68,76 @@ def difference_table(
     title: str,
     differences: Iterable[tuple[str, int, Float64[np.ndarray, "3"], Edges]],
 ) -> Table:
-    """How much better each separator is than one of them.
+    """Return the table of differences between each method and a reference method.
 
     Args:
-        title: above it.
-        differences: of each its name, the mixtures that count for both, means and intervals.
+        title: above the table.
+        differences: (method, number of mixtures that count for both, means, intervals) of each row.
     """
     rows = [
-        (name, *cells(means_db.tolist(), edges_db, signed=True), str(num_pairs))
-        for name, num_pairs, means_db, edges_db in differences
+        (name, *cells(means_db.tolist(), edges_db, signed=True), str(num_mixtures))
+        for name, num_mixtures, means_db, edges_db in differences
     ]
-    return Table("differences", title, ("separator", "SDR", "SIR", "SAR", "pairs"), tuple(rows))
+    return Table("differences", title, ("method", "SDR", "SIR", "SAR", "mixtures"), tuple(rows))
 
 
 def sdr_table(
     name: str,
     title: str,
-    separators: Sequence[str],
+    methods: Sequence[str],
     parts: Iterable[tuple[str, Sequence[tuple[int, float, Edges]]]],
 ) -> Table:
-    """The SDR of parts of the data: a column a part, with how many are in it, a row a separator.
+    """Return a table of SDR with a column for each part of the data and a row for each method.
 
     Args:
         name: of the table.
-        title: above it.
-        separators: a row each.
-        parts: of each its name, and for every separator how many count, their SDR and intervals.
+        title: above the table.
+        methods: names of the rows.
+        parts: (name, [(number that count, SDR, intervals) of each method]) of each column.
     """
-    columns = [("separator", *separators)]
-    for part, found in parts:
-        counts = {count for count, _, _ in found}
-        many = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-        figures = [cells([sdr_db], edges_db)[0] for _, sdr_db, edges_db in found]
-        columns.append((f"{part} ({many})", *figures))
+    columns = [("method", *methods)]
+    for part, values in parts:
+        # Front ends with windows of their own may leave out other mixtures: a range of counts.
+        counts = {count for count, _, _ in values}
+        number = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        scores = [cells([sdr_db], edges_db)[0] for _, sdr_db, edges_db in values]
+        columns.append((f"{part} ({number})", *scores))
     head, *rows = zip(*columns, strict=True)
     return Table(name, title, head, tuple(rows))
 
 
-def turned(table: Table, corner: str) -> Table:
-    """The same table with rows for columns, and another word in its corner."""
+def transposed(table: Table, corner: str) -> Table:
+    """Return the table with rows and columns exchanged, and another word in its corner."""
     (_, *names), *rows = zip(table.head, *table.rows, strict=True)
     return replace(table, head=(corner, *names), rows=tuple(rows))
 
 
 def cells(values_db: Sequence[float], edges_db: Edges, *, signed: bool = False) -> list[str]:
-    """Scores with half the width of their intervals behind them, where there are any.
+    """Return scores as text, each followed by half the width of its interval, if there is one.
 
     >>> cells([9.876, -1.0], np.array([[9.5, 10.5], [-1.25, -0.75], [0, 0]]), signed=True)
     ['+9.88 ± 0.50', '-1.00 ± 0.25']
     """
     edges = [None] * len(values_db) if edges_db is None else edges_db
+    # Not strict: the first of three intervals belongs to a lone SDR.
     return [
-        figure_cell(value, pair, signed=signed)
+        score_cell(value, pair, signed=signed)
         for value, pair in zip(values_db, edges, strict=False)
     ]
 
 
-def figure_cell(
+def score_cell(
     value: float,
     edges: Float64[np.ndarray, "2"] | None,
     *,
     signed: bool = False,
     is_score: bool = True,
 ) -> str:
-    """One figure with half the width of its interval behind it, where there is one.
+    """Return a value as text, followed by half the width of its interval, if there is one.
 
-    A score is in dB, higher is better; what is none is written out, however large.
+    Scores are in dB and become `>100` above that; with `is_score` false any value is written out.
 
-    >>> figure_cell(134.2, None), figure_cell(134.2, np.array([130.0, 139.0]), is_score=False)
+    >>> score_cell(134.2, None), score_cell(134.2, np.array([130.0, 139.0]), is_score=False)
     ('>100', '134.20 ± 4.50')
     """
     text = decibels(value) if is_score else plain(value)
@@ -144,10 +150,10 @@ def figure_cell(
     return text
 
 
-def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:
-    """SDR, SIR and SAR by name; null for what JSON has no number for.
+def scores_json(row_db: Sequence[float]) -> dict[str, float | None]:
+    """Return SDR, SIR and SAR by key; none for NaN and infinity, which JSON does not have.
 
-    >>> figures_json([9.5, math.inf, math.nan])
+    >>> scores_json([9.5, math.inf, math.nan])
     {'sdr_db': 9.5, 'sir_db': None, 'sar_db': None}
     """
     finite = [float(value) if math.isfinite(value) else None for value in row_db]
@@ -155,18 +161,19 @@ def figures_json(row_db: Sequence[float]) -> dict[str, float | None]:
 
 
 def decibels(value: float) -> str:
-    """A score for a table: two decimals; `>100` where only rounding is left; `-` where none is.
+    """Return a score as text: two decimals, `>100` for a perfect one, `-` for NaN.
 
     >>> decibels(9.876), decibels(-1e-9), decibels(134.2), decibels(math.inf), decibels(math.nan)
     ('9.88', '0.00', '>100', '>100', '-')
     """
     if math.isnan(value):
         return "-"
+    # "z" writes a rounded negative zero as 0.00.
     return f">{PERFECT_DB:.0f}" if value > PERFECT_DB else f"{value:z.2f}"
 
 
 def plain(value: float) -> str:
-    """A figure for a table that is no score: two decimals; `-` where none is.
+    """Return a value other than a score as text: two decimals, `-` for NaN.
 
     >>> plain(7.891), plain(200), plain(math.inf), plain(math.nan)
     ('7.89', '200.00', 'inf', '-')
