@@ -31,7 +31,7 @@ Each package imports only from lines above its own, which a test enforces.
 |---|---|
 | `errors`, `recipe`, `records`, `devices`, `parallel` | shared basics |
 | `sound`, `media` | spectrograms, masks, resampling; audio and video files |
-| `diffusion`, `layers`, `vision`, `toyband` | samplers, network layers, encoders, generated videos |
+| `diffusion`, `layers`, `vision`, `toyband` | samplers, layers, encoders, generated videos |
 | `data` | data sets: clip lists with their files and objects, mixing of sources, checks |
 | `cues` | crops, crop motion, boxes and features of each object, per window, cached on disk |
 | `models` | the separation models behind one contract, `SeparationModel` in `models/base.py` |
