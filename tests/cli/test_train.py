@@ -91,7 +91,7 @@ def test_a_run_goes_on_from_any_folder_and_with_moved_clips(
         stem.write_bytes(stem.read_bytes() + bytes(1))
     refused = run(*resume, "--data", tmp_path / "moved")
     assert refused.code == 2 and "moved'] are not the clips that" in refused.err
-    assert "give those as --data, wherever they lie now, or give another --run" in refused.err
+    assert "give those as --data, in whatever folder they are now, or give another --run" in refused.err
 
 
 def test_what_a_run_began_with_is_written_down(
@@ -142,7 +142,7 @@ def test_a_dry_run_shows_all_and_leaves_nothing(run: Callable, words: list, tmp_
         (["--set", "optimizers.eyes.learning_rate=1"], "unknown group of parameters 'eyes'"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--init", "dgfnet-maxi"], "unknown model 'dgfnet-maxi'"),
-        (["--resume"], "holds no run to go on with"),
+        (["--resume"], "holds no run to resume"),
     ],
 )
 def test_bad_input_is_one_line(

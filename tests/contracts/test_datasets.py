@@ -110,7 +110,7 @@ def test_check_reads_every_clip(made: Made, run: Callable) -> None:
     dataset, folder, clips = made
     done = run("check", folder, "--json")
     report = json.loads(done.out)
-    assert done.code == 0 and report["kind"] == dataset.name and report["clips"] == len(clips)
+    assert done.code == 0 and report["kind"] == dataset.name and report["mixtures"] == len(clips)
     assert len(report["findings"]) <= 1  # clips of 2 or 3 seconds are short, which is a note
 
 
@@ -138,7 +138,7 @@ def test_the_generic_examination_serves_every_data_set(made: Made, broken: Path)
 def test_mixtures_of_it_can_be_evaluated(made: Made, run: Callable) -> None:
     done = run("evaluate", "mixture", "--data", made[1], "--limit", 1, "--json")
     assert done.code == 0, done.err
-    assert len(json.loads(done.out)["clips"]) == 1
+    assert len(json.loads(done.out)["mixtures"]) == 1
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -112,7 +112,7 @@ def test_legacy_means_are_over_batches() -> None:
 
 
 def test_legacy_batches_are_of_64_mixtures() -> None:
-    good, other = three_pairs()[0], score_pair("other", NAMES, *waveforms(6))
+    good, other = three_pairs()[0], score_mono("other", *waveforms(6))
     # The 65th mixture is a batch by itself, and weighs as much as the 64 before it.
     summary = summarise([good] * 64 + [other], "legacy")
     expected_db = (good.mean_db("legacy") + other.mean_db("legacy")) / 2

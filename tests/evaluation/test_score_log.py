@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from avsep.evaluation.benchmark import MixtureScores
-from avsep.evaluation.results.writing import clip_json
+from avsep.evaluation.results.writing import mixture_json
 from avsep.evaluation.run import ScoreLog
 
 FACTS = {"seed": 0, "data": "two mixtures"}
@@ -27,7 +27,7 @@ def test_a_last_line_without_its_newline_is_scored_again(tmp_path: Path) -> None
     path.write_bytes(whole[:-1])
     with closing(ScoreLog(tmp_path, FACTS)) as log:
         assert set(log.done) == {0}
-        assert clip_json(log.done[0]) == clip_json(mixtures[0])
+        assert mixture_json(log.done[0]) == mixture_json(mixtures[0])
         assert path.read_bytes() == whole[: whole.rindex(b"\n", 0, -1) + 1]
         log.write(1, mixtures[1])
     assert path.read_bytes() == whole

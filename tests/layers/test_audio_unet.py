@@ -86,5 +86,5 @@ def test_attention_can_be_left_to_the_deepest_layers() -> None:
 
 
 def test_channels_that_cannot_be_grouped() -> None:
-    with pytest.raises(ValueError, match="24 channels cannot be parted in 32 groups"):
+    with pytest.raises(ValueError, match="24 channels cannot be split into 32 groups"):
         AudioAttention(24)

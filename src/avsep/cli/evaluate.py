@@ -12,7 +12,6 @@ from avsep.cli.options import Device, HelpCommand, Labels, OptionHelp, Pairs
 if TYPE_CHECKING:
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.results.qualitative import FigureChoice
-    from avsep.evaluation.results.tables import Table
     from avsep.evaluation.run import EvaluationConfig
 
 Names = Annotated[
@@ -114,7 +113,6 @@ def evaluate(
     from avsep.evaluation.metrics.registry import choose_metrics
     from avsep.evaluation.mixtures import choose_mixtures
     from avsep.evaluation.results.qualitative import choose_figures
-    from avsep.evaluation.results.result_tables import make_tables
     from avsep.evaluation.results.writing import as_json as results_json
     from avsep.evaluation.results.writing import write_results
     from avsep.evaluation.run import (
@@ -155,11 +153,7 @@ def evaluate(
         print_json(results_json(evaluation, data_name))
         return
     title = f"{len(results)} {chosen.unit} of {data}"
-    _print_tables(make_tables(evaluation, title), chosen.warnings)
-    if out is not None:
-        print_line(
-            f"written into {out}: results.html to look at and listen to, tables, every score"
-        )
+    _print_tables(evaluation, title, chosen.warnings, out)
 
 
 def _write_figures(
@@ -179,10 +173,18 @@ def _write_figures(
         )
 
 
-def _print_tables(tables: Iterable["Table"], warnings: Iterable[str]) -> None:
-    for table in tables:
+def _print_tables(
+    evaluation: "Evaluation", title: str, warnings: Iterable[str], out: Path | None
+) -> None:
+    from avsep.evaluation.results.result_tables import make_tables
+
+    for table in make_tables(evaluation, title):
         print_table(table.title, list(table.head), [list(row) for row in table.rows])
         for warning in table.warnings:
             print_line(warning)
     for warning in warnings:
         print_line(warning)
+    if out is not None:
+        print_line(
+            f"written into {out}: results.html to look at and listen to, tables, every score"
+        )

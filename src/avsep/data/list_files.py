@@ -199,7 +199,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         InputError: no text, no lines, unclosed quotes, or lines with different numbers of cells.
     """
     try:
-        # newline="" leaves \r alone: csv reads all three kinds of line ends itself.
+        # With an empty newline \r is left alone: csv reads all three kinds of line ends itself.
         reader = csv.reader(
             io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True
         )

@@ -181,5 +181,5 @@ class UpLayer(nn.Module):
 
 
 def _upsample(maps: Float[Tensor, "B D f t"]) -> Float[Tensor, "B D F T"]:
-    # align_corners=True as Sound of Pixels has it (REFERENCE 2.6).
+    # Corners are aligned as in Sound of Pixels (REFERENCE 2.6).
     return interpolate(torch.relu(maps), scale_factor=2, mode="bilinear", align_corners=True)

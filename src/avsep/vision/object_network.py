@@ -69,7 +69,7 @@ class ObjectNetwork(nn.Module):
             return _encode_crops(self.encoder, crops)
 
     def forward(self, cues: Cues) -> ObjectFeatures:
-        """Return object features and the category of each source, from `cues.appearance`."""
+        """Return features [B, S, object] and category [B, S] of each source, from its maps."""
         if cues.appearance is None:
             raise InputError(_NO_CROPS)
         maps = cues.appearance.to(self.linear.weight.dtype)

@@ -135,7 +135,7 @@ def write_scores(path: Path, whole: dict[str, object], rows: Sequence[dict[str, 
     """
     check_output(path)
     if path.suffix.lower() == ".json":
-        # allow_nan=False: NaN is no JSON, and other programs could not read the file.
+        # NaN is no JSON: other programs could not read the file.
         write_atomic(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
         return
     text = io.StringIO()

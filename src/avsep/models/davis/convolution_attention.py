@@ -252,7 +252,7 @@ class TimeAttention(nn.Module):
         heads = size.num_heads
         if num_channels % heads:
             raise ValueError(f"{num_channels} channels cannot be parted in {heads} heads")
-        # E = ceil(512 / rows) channels of a query per row (REFERENCE 3.3).
+        # Each row has ceil(512 / rows) channels of a query (REFERENCE 3.3).
         width, value_width = ceil(size.column_width / num_rows), num_channels // heads
         self.condition = ScaleShift(num_channels, time_width)
         self.queries = _ColumnProjection(num_channels, heads, width, num_rows)
