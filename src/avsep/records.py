@@ -1,8 +1,8 @@
-"""What travels between the stages: clips, visible objects, cues, batches, separations.
+"""The records passed between stages: clips, visible objects, cues, batches, separations.
 
 Axes, here and everywhere: B batch, S sources, C channels (two are ears), N samples, F frequency
-bins, T spectrogram frames, K video frames, M frames of a movement, J steps of motion features,
-H height, W width, D width of a feature, Q queries.
+bins, T spectrogram frames, K video frames or crops, M pictures of crop motion, J steps of I3D
+features, H height, W width, D width of a feature, Q queries.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 Box = tuple[float, float, float, float]
-# How much time an answer may take; a model that samples has its own way for each.
+# A trade of time for quality; each generative model defines its own sampling for each.
 Quality = Literal["fast", "balanced", "best"]
 
 
 class TimedBox(BaseModel):
-    """Where an object is at one time: x1 y1 x2 y2, normalised 0..1, origin top left."""
+    """The box of an object at one time: x1 y1 x2 y2, normalised 0..1, origin top left."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,13 +40,13 @@ class VisibleObject(BaseModel):
     """One object in a clip; a box given once holds for the whole clip.
 
     Attributes:
-        label: what it is in the user's words, or none: then the picture alone decides.
+        label: the user's word for it, or none: then the category is predicted from the crops.
         category: index into the category list in use, or none.
         boxes: its boxes, in order of time; empty means the whole picture.
-        confidence: of whoever found it, 0..1.
-        azimuth_degrees: direction as heard, positive to the right, or none.
-        prompt: the text that asked for it, or none; without boxes nobody sees it, and its word
-            alone tells.
+        confidence: of its detector, 0..1.
+        azimuth_degrees: direction of its sound, positive to the right, or none.
+        prompt: the text it was prompted by, or none; without boxes it is not visible, and the
+            text alone is its cue.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,11 +60,11 @@ class VisibleObject(BaseModel):
 
     @property
     def is_visible(self) -> bool:
-        """Whether the picture shows it; else it is known by its word alone."""
+        """True if it is in the picture; false if its text prompt is the only cue."""
         return self.prompt is None or bool(self.boxes)
 
     def box_at(self, time_seconds: float) -> Box:
-        """The box at a time: interpolated between known ones, held beyond both ends."""
+        """Interpolate the box at a time; the first and last boxes are held beyond the ends."""
         if not self.boxes:
             return (0.0, 0.0, 1.0, 1.0)
         times = [timed.time_seconds for timed in self.boxes]
@@ -93,17 +93,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Cues:
-    """What vision tells a model, already tensors; a model lists those it needs.
+    """The cues that condition a model; a model lists those it reads in `required_cues`.
 
     Attributes:
-        crops: pictures of each source's object, its box cut out, RGB.
-        appearance: maps of the crops by a frozen image encoder, computed once; stand in for crops.
-        crop_motion: the object's crop in grey over the whole window, M pictures evenly in time.
-        i3d_features: motion features over time, computed once.
-        i3d_padding: where `i3d_features` is padding.
-        category: index of each source among the model's categories; -1 where it is not told.
-        is_visible: false where nobody sees a source and only its word tells; none: all are seen.
-        boxes: normalised x1 y1 x2 y2 in each frame.
+        crops: RGB crops of each source's object.
+        appearance: maps of the crops by a frozen image encoder, precomputed; they replace crops.
+        crop_motion: the object's crop in grey over the window, M pictures evenly in time.
+        i3d_features: I3D motion features over time, precomputed.
+        i3d_padding: true where `i3d_features` is padding.
+        category: index of each source among the model's categories; -1 where it is not given.
+        is_visible: false for a source without pictures, known by text alone; none: all visible.
+        boxes: normalised x1 y1 x2 y2 of each crop.
         embedding: one vector a source, from a picture or a text.
     """
 
@@ -120,11 +120,11 @@ class Cues:
 
 @dataclass(frozen=True)
 class Batch:
-    """Mixtures and, in training and evaluation, the truth: waveforms at the model's rate.
+    """Mixtures at the model's rate, their cues and, in training and evaluation, the references.
 
     Attributes:
-        start_frames: where each mixture begins in one long sound, in spectrogram frames; samplers
-            then draw the same noise for the same moment. None: mixtures of their own.
+        start_frames: spectrogram frame at which each mixture starts in one long sound; samplers
+            then draw the same noise for the same moment. None: unrelated mixtures.
     """
 
     mixture: Float[Tensor, "B C N"]
@@ -135,13 +135,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Separation:
-    """What a model answers: a magnitude for each source on the linear frequency axis.
+    """The output of a model: a magnitude for each source on the linear frequency axis.
 
     Attributes:
         magnitudes: at the level each source has in the mixture.
-        presence: how sure the model is that each source sounds, 0..1.
-        phase: the mixture's spectrogram scaled to unit magnitude, which every source is given.
-        metadata: what the model wants to be known of this answer (category used, gate, steps).
+        presence: how much each source sounds according to the model, 0..1.
+        phase: the mixture's spectrogram scaled to unit magnitude, used for every source.
+        metadata: what a model reports beside it (category used, gate, sampler and evaluations).
     """
 
     magnitudes: Float[Tensor, "B S C F T"]

@@ -91,7 +91,7 @@ def test_a_run_goes_on_from_any_folder_and_with_moved_clips(
         stem.write_bytes(stem.read_bytes() + bytes(1))
     refused = run(*resume, "--data", tmp_path / "moved")
     assert refused.code == 2 and "moved'] are not the clips that" in refused.err
-    assert "give those as --data, in whatever folder they are now, or give another --run" in refused.err
+    assert "give those as --data, in whatever folder they are now, or" in refused.err
 
 
 def test_what_a_run_began_with_is_written_down(

@@ -110,7 +110,7 @@ def test_check_reads_every_clip(made: Made, run: Callable) -> None:
     dataset, folder, clips = made
     done = run("check", folder, "--json")
     report = json.loads(done.out)
-    assert done.code == 0 and report["kind"] == dataset.name and report["mixtures"] == len(clips)
+    assert done.code == 0 and report["kind"] == dataset.name and report["clips"] == len(clips)
     assert len(report["findings"]) <= 1  # clips of 2 or 3 seconds are short, which is a note
 
 

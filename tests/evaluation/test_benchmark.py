@@ -15,8 +15,7 @@ from avsep.errors import InputError
 from avsep.evaluation.baselines import BASELINES, INPUTS, MixtureBaseline
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, Evaluator, score_clips
 from avsep.evaluation.methods import Method
-from avsep.evaluation.results.result_tables import make_tables
-from avsep.evaluation.results.tables import SUMMARY_HEAD, summary_table
+from avsep.evaluation.results.tables import SUMMARY_HEAD, make_tables, summary_table
 from avsep.evaluation.results.writing import as_json
 from avsep.records import Batch, Separation, VisibleObject
 from avsep.sound.front_end import FrontEnd, FrontEndSettings, StftSettings

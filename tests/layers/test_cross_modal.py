@@ -37,7 +37,7 @@ def count(module: torch.nn.Module) -> int:
 
 def test_token_counts_and_shapes_of_the_paper() -> None:
     fusion = AudioFusion(512, SIZES, CrossModalSettings())
-    assert fusion.tokens_of_seen.in_channels == 49 and fusion.tokens_of_seen.out_channels == 84
+    assert fusion.project_visual.in_channels == 49 and fusion.project_visual.out_channels == 84
     result = fusion(maps(2, 512), visual_maps(4, 512))
     assert result.shape == (4, 1024, 2, 2)
 
@@ -123,8 +123,8 @@ def test_equations_5_and_6_by_hand() -> None:
         ear = source // 2
         deepest_first = [audio_maps[k][ear : ear + 1].flatten(2).mT for k in (2, 1, 0)]
         audio, objects = torch.cat(deepest_first, dim=1), visual[source : source + 1].flatten(2).mT
-        f_1 = fusion.tokens_of_seen(fusion.to_seen(objects, audio))
-        both = torch.cat([fusion.to_sound(audio, objects), f_1], dim=2)
+        f_1 = fusion.project_visual(fusion.to_visual(objects, audio))
+        both = torch.cat([fusion.to_audio(audio, objects), f_1], dim=2)
         expected = fusion.to_bottom(both).mT.unflatten(2, (2, 2))
         # Batches of another size: sums in another order, values around 1.
         torch.testing.assert_close(result[source : source + 1], expected, atol=1e-5, rtol=1e-5)

@@ -34,7 +34,7 @@ def recipe(row: str) -> dict[str, Any]:
 def test_a_row_is_its_switch(row: str) -> None:
     found, full = recipe(row), recipe("tables")
     assert full["model"] == "davis" and full["settings"]["process"] == "diffusion"
-    assert full["settings"]["unet"]["seen_everywhere"] is False  # fusion is all that tells
+    assert full["settings"]["unet"]["visual_every_block"] is False  # fusion is all that tells
     unet, other = (one["settings"]["unet"] for one in (found, full))
     assert unet.pop("blocks") == BLOCKS.get(row, ["R", "TF", "T"])
     assert unet.pop("fusion") == FUSIONS.get(row, "local+global")

@@ -176,7 +176,7 @@ def _write_figures(
 def _print_tables(
     evaluation: "Evaluation", title: str, warnings: Iterable[str], out: Path | None
 ) -> None:
-    from avsep.evaluation.results.result_tables import make_tables
+    from avsep.evaluation.results.tables import make_tables
 
     for table in make_tables(evaluation, title):
         print_table(table.title, list(table.head), [list(row) for row in table.rows])

@@ -130,7 +130,7 @@ class SampledMixture:
 
     @property
     def audible(self) -> tuple[int, ...]:
-        """All sources in the mixture, the targets first."""
+        """Every source in the mixture, the targets first."""
         return self.targets if self.offscreen is None else (*self.targets, self.offscreen)
 
 

@@ -1,1 +1,1 @@
-"""How well it separates: BSS Eval, baselines and ceilings, protocols, tables."""
+"""Evaluation of separation: BSS Eval, baselines and ceilings, protocols, tables."""

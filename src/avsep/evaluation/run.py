@@ -37,7 +37,7 @@ _FEW_MIXTURES = 4
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Everything that the scores of an evaluation depend on.
+    """The inputs and settings that the scores of an evaluation depend on.
 
     Attributes:
         names, labels, ablations, with_baselines, num_channels: the arguments of `find_methods`.

@@ -200,9 +200,9 @@ class AudioFusion(nn.Module):
         if settings.fusion == "tile":
             return
         with_blocks = settings.audio
-        self.to_sound = CrossModalAttention(width, settings) if with_blocks else None
-        self.to_seen = CrossModalAttention(width, settings) if with_blocks else None
-        self.tokens_of_seen = nn.Conv1d(VISUAL_CELLS**2, num_tokens, 1)  # f_1 of equation 6
+        self.to_audio = CrossModalAttention(width, settings) if with_blocks else None
+        self.to_visual = CrossModalAttention(width, settings) if with_blocks else None
+        self.project_visual = nn.Conv1d(VISUAL_CELLS**2, num_tokens, 1)  # f_1 of equation 6
         self.to_bottom = nn.Conv1d(num_tokens, self.bottom[0] * self.bottom[1], 1)  # part of f_2
 
     def forward(
@@ -223,11 +223,11 @@ class AudioFusion(nn.Module):
         audio = torch.cat([scale.flatten(2).mT for scale in scales[::-1]], dim=1)  # E Q W
         audio = audio.repeat_interleave(num_sources, dim=0)
         visual_tokens = visual.flatten(2).mT
-        if self.to_sound is not None and self.to_seen is not None:
+        if self.to_audio is not None and self.to_visual is not None:
             # Equation 6: each block reads the other's input, not its output.
             audio, visual_tokens = (
-                self.to_sound(audio, visual_tokens),
-                self.to_seen(visual_tokens, audio),
+                self.to_audio(audio, visual_tokens),
+                self.to_visual(visual_tokens, audio),
             )
-        both = torch.cat([audio, self.tokens_of_seen(visual_tokens)], dim=2)  # N Q 2W
+        both = torch.cat([audio, self.project_visual(visual_tokens)], dim=2)  # N Q 2W
         return self.to_bottom(both).mT.unflatten(2, self.bottom)

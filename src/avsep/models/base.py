@@ -94,7 +94,7 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
 
     @property
     def text_prompts(self) -> Literal["category", "embedding"] | None:
-        """How an object is given by text alone: as a known category, as an embedding, or not."""
+        """The kind of text prompts it takes without pictures: a category, an embedding, or none."""
         return None
 
     @property

@@ -58,7 +58,7 @@ ENCODING = VideoSettings(preset="ultrafast", quality_crf=23, num_threads=1)
 
 
 class ToybandSettings(BaseModel):
-    """The settings of a toyband folder; whatever they leave open is drawn from the seed."""
+    """The settings of a toyband folder; the rest is drawn from the seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

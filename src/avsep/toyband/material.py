@@ -72,14 +72,14 @@ class Material:
             InputError: there is no such instrument.
         """
         playable = self.bank.playable(held_out)
-        pictured = self.photographs.categories_in_split(held_out) if self.photographs else playable
+        drawable = self.photographs.categories_in_split(held_out) if self.photographs else playable
         categories = tuple(
-            name for name in playable if name in pictured and name in (selected or playable)
+            name for name in playable if name in drawable and name in (selected or playable)
         )
         if not categories:
             raise InputError(
                 f"no instrument has both notes and pictures: notes of {', '.join(playable)}; "
-                f"pictures of {', '.join(pictured) or 'none'}; selected: "
+                f"pictures of {', '.join(drawable) or 'none'}; selected: "
                 f"{', '.join(selected) or 'any'}; add files to --sounds or --photos, or change "
                 "categories"
             )

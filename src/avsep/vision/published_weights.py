@@ -105,9 +105,9 @@ def _load_safely(path: Path) -> object:
 
 
 def _shorten(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NUM_NAMES_SHOWN])
+    listed = ", ".join(names[:_NUM_NAMES_SHOWN])
     rest = len(names) - _NUM_NAMES_SHOWN
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    return f"{listed} and {rest} more" if rest > 0 else listed
 
 
 def _shape(tensor: Shaped[Tensor, "..."]) -> str:

@@ -17,8 +17,7 @@ from avsep.evaluation.batches import CueSettings
 from avsep.evaluation.benchmark import ONE_SOURCE, Evaluation, MixtureScores
 from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import PairScores
-from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, make_tables
-from avsep.evaluation.results.tables import cells
+from avsep.evaluation.results.tables import as_csv, as_latex, as_markdown, cells, make_tables
 from avsep.evaluation.results.writing import (
     RESULTS_NAME,
     as_json,

@@ -138,10 +138,10 @@ class CheckReport:
         """The numbers of clips or lists that were checked, in words."""
         parts = []
         if self.num_clips is not None:
-            parts.append(_many(self.num_clips, "clip"))
+            parts.append(_count(self.num_clips, "clip"))
         else:
             num_lines = sum(facts.num_lines for facts in self.lists)
-            parts.append(f"{_many(len(self.lists), 'list')} of {_many(num_lines, 'line')}")
+            parts.append(f"{_count(len(self.lists), 'list')} of {_count(num_lines, 'line')}")
         if self.durations_seconds:
             shortest, middle, longest = self.duration_spread
             parts.append(
@@ -155,7 +155,7 @@ class CheckReport:
         """One line: the numbers of problems and notes, and what was checked."""
         num_wrong = sum(finding.is_wrong for finding in self.findings)
         num_notes = len(self.findings) - num_wrong
-        notes = f", {_many(num_notes, 'note')}" if num_notes else ""
+        notes = f", {_count(num_notes, 'note')}" if num_notes else ""
         words = f"{num_wrong} wrong" if num_wrong else "all is well"
         return f"{self.data}: {words}{notes}; {self.counts}"
 
@@ -209,16 +209,16 @@ def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def _names(items: Sequence[Item], most: int) -> str:
     """Join the first names, each with its reason if that is short or there is one name only."""
-    shown = ", ".join(
+    listed = ", ".join(
         f"{item.name} ({item.why})"
         if item.why and (len(item.why) <= _SHORT_REASON or len(items) == 1)
         else item.name
         for item in items[:most]
     )
-    return f"{shown} and {len(items) - most} more" if len(items) > most else shown
+    return f"{listed} and {len(items) - most} more" if len(items) > most else listed
 
 
-def _many(number: int, word: str) -> str:
+def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 

@@ -137,7 +137,7 @@ def make_listening_test(
 
 def _is_comparable(example: Example, place: int) -> bool:
     """Return True if a source sounds and the two estimates of it differ."""
-    first, second = (answer.waveforms[place] for answer in example.estimates.values())
+    first, second = (estimate.waveforms[place] for estimate in example.estimates.values())
     return not is_silent(example.sources[place]).all() and not np.array_equal(first, second)
 
 

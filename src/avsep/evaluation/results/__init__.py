@@ -1,1 +1,1 @@
-"""What an evaluation leaves behind: results.json, tables, a page, figures."""
+"""The results of an evaluation: results.json, tables, a page, figures."""

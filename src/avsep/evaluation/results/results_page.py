@@ -24,8 +24,7 @@ from avsep.evaluation.results.charts import (
 )
 from avsep.evaluation.results.examples import Example, ExampleEstimate, make_example
 from avsep.evaluation.results.published import WARNING, published_tables
-from avsep.evaluation.results.result_tables import make_tables
-from avsep.evaluation.results.tables import decibels
+from avsep.evaluation.results.tables import decibels, make_tables
 from avsep.media.atomic import write_atomic
 from avsep.pages.html_page import page, picture, player, table
 from avsep.pages.spectrograms import rows_png

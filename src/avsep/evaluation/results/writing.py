@@ -13,8 +13,7 @@ import avsep
 from avsep.evaluation.benchmark import Difference, Evaluation, MetricSummary, MixtureScores
 from avsep.evaluation.methods import Method
 from avsep.evaluation.protocol import LEGACY_BATCH, PROTOCOLS, PairScores, Summary
-from avsep.evaluation.results.result_tables import as_csv, as_latex, as_markdown, make_tables
-from avsep.evaluation.results.tables import scores_json
+from avsep.evaluation.results.tables import as_csv, as_latex, as_markdown, make_tables, scores_json
 from avsep.media.atomic import make_folder, write_atomic
 
 RESULTS_NAME = "results.json"

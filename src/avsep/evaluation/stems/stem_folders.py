@@ -290,8 +290,8 @@ def _warn_of_mixtures(song: Song, mixtures: Sequence[Path]) -> Song:
 
 
 def _unused_warning(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MAX_LISTED]) + _more(names)
-    return f"not scored, since no reference has such a name: {shown}"
+    listed = ", ".join(names[:_MAX_LISTED]) + _more(names)
+    return f"not scored, since no reference has such a name: {listed}"
 
 
 def _join_names(paths: Iterable[Path]) -> str:

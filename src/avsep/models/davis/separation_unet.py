@@ -50,7 +50,7 @@ class SeparationUNetSettings(BaseModel):
         description="ours: gains of mixture and noisy source at the input; compressed magnitudes "
         "are around 0.1 and noise around 1",
     )
-    seen_everywhere: bool = Field(
+    visual_every_block: bool = Field(
         default=False,
         description="ours: visual features also scale and shift every block, like the timestep",
     )
@@ -100,7 +100,9 @@ class SeparationUNet(nn.Module):
         widths = list(pairwise((first, *settings.channels)))  # channels before and after a level
         rows = [num_rows // settings.fold[0] // 2**level for level in range(len(widths))]
         self.time = TimestepEmbedding(first, time_width)
-        self.seen = nn.Linear(visual_channels, time_width) if settings.seen_everywhere else None
+        self.visual = (
+            nn.Linear(visual_channels, time_width) if settings.visual_every_block else None
+        )
         self.enter = nn.Conv2d(2 * num_folded, first, 1)
         self.down = nn.ModuleList(
             _Level(before, 0, settings, height, time_width)
@@ -153,8 +155,8 @@ class SeparationUNet(nn.Module):
             visual: v, visual features of the source.
         """
         time = self.time(timestep)
-        if self.seen is not None:
-            time = time + self.seen(visual)
+        if self.visual is not None:
+            time = time + self.visual(visual)
         mixture_gain, noisy_gain = self.settings.input_gains
         pair = torch.stack([mixture_gain * mixture, noisy_gain * noisy], dim=1)
         pair = fold(pair, self.settings.fold)

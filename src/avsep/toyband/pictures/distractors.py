@@ -28,7 +28,7 @@ class DistractorSketch(NamedTuple):
     Attributes:
         label: kind of object, or category of the instrument.
         sketch: in the units of the musicians; the floor is at y = 196, wall objects start at 0.
-        on_wall: True if it hangs on a wall instead of standing on the floor.
+        on_wall: True if it is mounted on a wall instead of standing on the floor.
     """
 
     label: str
