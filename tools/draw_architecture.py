@@ -60,7 +60,7 @@ sequenceDiagram
     C->>F: separate_files(videos, objects, out, separator)
     loop each video
         F->>S: separate(video, objects, text)
-        S->>S: find_objects(...): from options, or objects.json
+        S->>S: resolve_prompts(...): from options, or objects.json
         S->>V: VideoInput.open(video)
         S->>V: object_crops(objects, settings)
         S->>W: outputs(windowed): audio at the model's rate, cut into overlapping windows

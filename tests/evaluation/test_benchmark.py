@@ -241,7 +241,7 @@ def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
     assert excused.reasons == {"silent estimate": 3} and excused.num_empty_batches == 1
     tables = {table.name: table for table in make_tables(found, "three")}
     assert "3 left out: silent estimate (mute)" in tables["legacy"].warnings
-    assert not any("left out" in remark for remark in tables["strict"].warnings)
+    assert not any("left out" in warning for warning in tables["strict"].warnings)
 
 
 def test_an_answer_that_is_no_number_is_named(tmp_path: Path) -> None:

@@ -89,9 +89,9 @@ def test_what_is_missing_is_told(clips: Clips, tmp_path: Path) -> None:
     )
     found = choose_mixtures(clips, pairs=path)
     assert [one.name for one in found.mixtures] == ["violin/a + cello/c"]
-    (remark,) = found.warnings
+    (warning,) = found.warnings
     # violin/a is no cello/a, though the id is the same.
-    assert remark == (
+    assert warning == (
         "3 of 4 mixtures of 'testsep.csv' are left out: 3 of their videos are not in the data: "
         "tuba/gone (2), erhu/x (1), cello/a (1)"
     )

@@ -243,7 +243,7 @@ def test_a_sound_beyond_full_scale_is_whole_in_the_files_and_quieter_to_listen_t
     assert f"all audio is played {decibels:.1f} dB quieter to avoid clipping" in page
 
 
-def test_a_peak_that_rounding_lifts_over_full_scale_is_no_remark(tmp_path: Path) -> None:
+def test_a_peak_that_rounding_lifts_over_full_scale_gives_no_warning(tmp_path: Path) -> None:
     sound = noise(1, 8000)
     lifted = _clip(sound * np.float32(1.001 / np.abs(sound).max()))
     write_result(Separator(Brightness()).separate(lifted, ["harp@0.5,0,1,1"]), tmp_path / "a")

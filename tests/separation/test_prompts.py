@@ -120,7 +120,7 @@ def test_words_meet_the_models_own_list() -> None:
     assert [item.category for item in matched] == [2, 1, 0] and not warnings
 
 
-def test_a_word_that_is_not_known_is_remarked_and_left_to_the_picture() -> None:
+def test_a_word_that_is_not_known_gives_a_warning_and_is_predicted() -> None:
     objects = [parse_object(word) for word in ("violn", "harp", "violn", "@", "  \ud800")]
     matched, warnings = match_categories(objects, ("harp", "violin"))
     assert [item.category for item in matched] == [None, 0, None, None, None]
@@ -133,7 +133,7 @@ def test_a_word_that_is_not_known_is_remarked_and_left_to_the_picture() -> None:
     )
 
 
-def test_objects_that_are_the_same_to_the_model_are_remarked() -> None:
+def test_objects_that_are_the_same_to_the_model_give_a_warning() -> None:
     words = ["drums", "drums@0,0,0.5,1", "drums", "harp", "drums@0,0,1,1", "drums@0,0,0.4,1"]
     objects = [parse_object(word) for word in words]
     assert warn_indistinguishable(

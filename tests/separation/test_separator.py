@@ -287,7 +287,7 @@ def test_padding_of_a_codec_is_no_part_of_the_stems(tmp_path: Path, num_samples:
     assert result.mixture.shape[1] == num_samples == result.manifest.num_samples
 
 
-def test_a_silent_sound_is_separated_and_remarked(tmp_path: Path) -> None:
+def test_a_silent_sound_is_separated_with_a_warning(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv", None, np.zeros((1, 8000), np.float32))
     result = run(path)
     assert not any(stem.any() for stem in result.stems.values())
@@ -316,7 +316,7 @@ def test_presence_is_weighted_by_the_energy_of_the_windows() -> None:
     assert left.presence == pytest.approx(expected, abs=BRIGHT)
 
 
-def test_damaged_pictures_are_passed_over_with_a_remark(tmp_path: Path) -> None:
+def test_damaged_pictures_are_skipped_with_a_warning(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv", two_tone(0.25, 0.5))
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

@@ -90,7 +90,7 @@ def test_words_and_pictures_may_be_mixed(model: nn.Module, tmp_path: Path) -> No
     assert "quality fast: sampler euler, network passes per window 2, seed 0" in page
 
 
-def test_one_word_given_twice_is_remarked(model: nn.Module) -> None:
+def test_one_word_given_twice_gives_a_warning(model: nn.Module) -> None:
     result = Separator(model).separate(clip(), text=["fiddle", "violin"])  # type: ignore[arg-type]
     assert result.warnings == (
         "objects 1 and 2 are the same to the model (violin, same text) and cannot be "

@@ -89,7 +89,11 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
 
     @property
     def required_cues(self) -> frozenset[str]:
-        """Names of the fields of `Cues` that the model reads; `category` may still be unknown."""
+        """Names of the fields of `Cues` that the model reads; `category` may still be unknown.
+
+        `losses` and `separate` raise an InputError that begins "this model reads `NAME`" where one
+        is missing. A model that reads a category writes to `Separation.metadata` which it took.
+        """
         return frozenset({"crops"})
 
     @property
@@ -106,7 +110,11 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         return frozenset()
 
     def precompute(self, cues: Cues) -> Cues:
-        """Replace cues by features of frozen encoders, so that these run once per source."""
+        """Replace cues by features of frozen encoders; unchanged where all encoders are trained.
+
+        Training stores its result for each source, so `losses` and `separate` take cues as they
+        are before it and after it.
+        """
         return cues
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -26,11 +26,18 @@ from avsep.models.base import (
     trained_groups,
 )
 from avsep.records import Batch, Cues, Separation
-from avsep.sound.binaural import NUM_MAPS, SpatialCues, spatial_maps
 from avsep.sound.front_end import FrontEndSettings
 from avsep.sound.magnitudes import binary_mask, log1p_input, log_input, loss_weight, ratio_mask
 from avsep.vision.object_network import ObjectMaps
 
+SpatialCues = Literal["none", "paper", "signed"]
+# Number of maps D of each choice of `spatial_maps`.
+NUM_MAPS: dict[str, int] = {"none": 0, "paper": 1, "signed": 3}
+# Added to both magnitudes, so that the level difference of silence is zero.
+_LEVEL_FLOOR = 1e-4
+# Limit of the level difference: e^3 is 26 dB, about the most that a head causes. Cells in which
+# the sound of one ear cancels would exceed it without bound.
+_MAX_LEVEL_NEPER = 3.0
 # The deepest maps of the U-Net whose cells are tokens of the fusion (equation 5).
 _NUM_SCALES = 3
 
@@ -349,3 +356,44 @@ def _draw_channel(
         rows=inputs.rows[mixture, channel][:, None],
     )
     return drawn, sources[mixture, :, channel][:, :, None]
+
+
+# Spatial cues: differences between the ears, left minus right whichever is separated
+
+
+def spatial_maps(
+    kind: SpatialCues, magnitude: Float[Tensor, "B 2 F T"], phase: Complex[Tensor, "B 2 F T"]
+) -> Float[Tensor, "B D F T"]:
+    """Compute the D maps of a choice: cos IPD; with `signed` also sin IPD and ILD in neper.
+
+    Equation 4 of LAVSS is the cosine alone. It is even: sources at mirrored azimuths have the same
+    maps, so that `paper` cannot distinguish left from right.
+    """
+    if kind == "none":
+        return magnitude[:, :0]
+    cosine, sine = phase_difference(phase)
+    if kind == "paper":
+        return cosine[:, None]
+    return torch.stack([cosine, sine, level_difference(magnitude)], dim=1)
+
+
+def phase_difference(
+    phase: Complex[Tensor, "*batch 2 F T"],
+) -> tuple[Float[Tensor, "*batch F T"], Float[Tensor, "*batch F T"]]:
+    """Compute cosine and sine of the interaural phase difference (IPD, LAVSS equation 4).
+
+    Takes unit phases, as of `front_end.unit_phase`.
+
+    Departure: the released code divides by magnitudes, which makes a silent cell's cosine 0; by
+    the equation it is 1, as the phase of silence is taken as zero.
+    """
+    left, right = phase.unbind(dim=-3)
+    # e^(i l) conj(e^(i r)) = e^(i (l - r)): no unwrapping, no angles.
+    difference = left * right.conj()
+    return difference.real, difference.imag
+
+
+def level_difference(magnitude: Float[Tensor, "*batch 2 F T"]) -> Float[Tensor, "*batch F T"]:
+    """Compute the interaural level difference (ILD), ln(left / right), clamped to 26 dB."""
+    left, right = (magnitude + _LEVEL_FLOOR).log().unbind(dim=-3)
+    return (left - right).clamp(-_MAX_LEVEL_NEPER, _MAX_LEVEL_NEPER)

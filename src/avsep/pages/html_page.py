@@ -44,7 +44,7 @@ class Track:
     """One sound of the report.
 
     Attributes:
-        remark: small text below the title.
+        note: small text below the title.
         picture: a second picture (PNG) below the spectrogram, or none.
         picture_text: its description.
     """
@@ -52,7 +52,7 @@ class Track:
     title: str
     waveform: Float32[np.ndarray, "C N"]
     sample_rate_hz: int
-    remark: str = ""
+    note: str = ""
     picture: bytes | None = None
     picture_text: str = ""
 
@@ -104,7 +104,7 @@ def _track_html(track: Track, reference: float) -> str:
         below += f"<small>{html.escape(track.picture_text)}</small>"
     return (
         f'<div class="track"><div><b>{html.escape(track.title)}</b>'
-        f"<small>{html.escape(track.remark)}</small>"
+        f"<small>{html.escape(track.note)}</small>"
         f"{player(track.title, track.waveform, track.sample_rate_hz)}</div>"
         f"<div>{picture('png', spectrogram, f'spectrogram of {track.title}')}{below}</div></div>"
     )

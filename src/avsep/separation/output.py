@@ -92,12 +92,12 @@ def separate_files(
         InputError: `out` cannot be written, checked before any separation.
     """
     check_writable(out)
-    taken: set[Path] = set()
+    used: set[Path] = set()
     for video in videos:
         folder = out / folder_name(video)
         try:
-            folder = choose_folder(out, video, taken)
-            taken.add(folder)
+            folder = choose_folder(out, video, used)
+            used.add(folder)
             result = separator.separate(video, objects, text=text, progress=progress(video))
             yield Outcome(video, folder, write_result(result, folder))
         except InputError as error:
@@ -202,11 +202,11 @@ def folder_name(video: Path) -> str:
     return plain_name(video.stem, "video")
 
 
-def choose_folder(out: Path, video: Path, taken: Collection[Path]) -> Path:
+def choose_folder(out: Path, video: Path, used: Collection[Path]) -> Path:
     """Return the output folder of a video: its name, or with the next free number appended.
 
     Free is an empty folder, and one that contains a result of the very same file. A result of
-    another video, or a folder in `taken`, is passed over.
+    another video, or a folder in `used`, is passed over.
 
     Raises:
         InputError: the folder of the plain name contains something that is no result.
@@ -215,7 +215,7 @@ def choose_folder(out: Path, video: Path, taken: Collection[Path]) -> Path:
     plain_folder = out / name
     numbered = (out / f"{name}-{number}" for number in count(2))
     for folder in chain([plain_folder], numbered):
-        if folder in taken:
+        if folder in used:
             continue
         try:
             earlier = earlier_result(folder)

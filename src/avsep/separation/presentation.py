@@ -46,7 +46,7 @@ _PROMPT_CAPTIONS: dict[PromptKind, str] = {
 
 @dataclass(frozen=True)
 class Playback:
-    """All audio of a result as played in report and preview; the files hold it unchanged.
+    """Audio of a result as played in report and preview; the files hold it unchanged.
 
     Attributes:
         mixture: audio of the video.

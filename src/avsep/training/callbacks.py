@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
@@ -30,12 +30,6 @@ from avsep.training.task import SeparationTask, StepCallback
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 # Steps by which the decay of the weight average is delayed, as in TensorFlow's moving average.
 _AVERAGE_DELAY_STEPS = 10
-# Range of levels in a spectrogram picture: 70 dB below the loudest cell is black.
-_SPAN_DB = 70.0
-# White columns between the spectrograms of one picture.
-_GAP_PIXELS = 3
-# Below this magnitude (-120 dB) the level is not computed: log of zero is not finite.
-_SMALLEST_MAGNITUDE = 1e-6
 # A silent sample is not amplified beyond this peak, which would play its rounding noise.
 _SMALLEST_PEAK = 1e-5
 
@@ -316,6 +310,9 @@ def show_samples(
     logger: MetricsLogger, step: int, batch: Batch, separation: Separation, front_end: FrontEnd
 ) -> None:
     """Write a batch's mixtures, estimates and references as audio and as spectrograms."""
+    # Imported here: matplotlib is slow to load, and a dry run or a worker draws nothing.
+    from avsep.pages.spectrograms import spectrogram_rgb
+
     assert batch.sources is not None, "validation batches have references"
     rate_hz = front_end.settings.sample_rate_hz
     estimates = waveforms(separation, front_end, batch.mixture.shape[-1])
@@ -327,22 +324,9 @@ def show_samples(
             sounds[f"{source + 1} reference"] = batch.sources[item, source, :1]
         for name, sound in sounds.items():
             logger.write_audio(f"sample {item}/{name}", _to_array(sound[0]), rate_hz, step)
-        picture = spectrograms(torch.cat(list(sounds.values())), front_end)
+        magnitudes = front_end.magnitude(torch.cat(list(sounds.values())))
+        picture = spectrogram_rgb(_to_array(front_end.to_rows(magnitudes)))
         logger.write_picture(f"sample {item}", picture, step)
-
-
-def spectrograms(sounds: Float[Tensor, "S N"], front_end: FrontEnd) -> UInt8[np.ndarray, "H W 3"]:
-    """Draw log-frequency spectrograms side by side, low frequencies below, on one level scale."""
-    # Imported here: matplotlib is slow to load, and a dry run or a worker draws nothing.
-    from matplotlib import colormaps
-
-    rows = _to_array(front_end.to_rows(front_end.magnitude(sounds)))  # S R T
-    levels_db = 20 * np.log10(np.maximum(rows, _SMALLEST_MAGNITUDE))
-    brightness = np.clip(1 + (levels_db - levels_db.max()) / _SPAN_DB, 0, 1)
-    gap = np.ones((rows.shape[1], _GAP_PIXELS))
-    strips = [part for picture in brightness for part in (picture[::-1], gap)]
-    strip = np.concatenate(strips, axis=1)[:, :-_GAP_PIXELS]
-    return colormaps["magma"](strip, bytes=True)[..., :3]
 
 
 def _to_array(values: Tensor) -> Float32[np.ndarray, "..."]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from avsep.sound.binaural import NUM_MAPS, level_difference, phase_difference, spatial_maps
+from avsep.models.binaural import NUM_MAPS, level_difference, phase_difference, spatial_maps
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.hrtf import Direction, SphericalHead, spatialise
 
