@@ -48,10 +48,10 @@ def main() -> None:
         print(json.dumps(measure(options.only, options.answer)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: _in_own_process(name, Path(folder)) for name in NETWORKS}
+        result = {name: _in_own_process(name, Path(folder)) for name in NETWORKS}
     console = Console()
-    console.print(_table(found), _parts_table(found["ours"]["parts"]))
-    plain, ours = found["plain"], found["ours"]
+    console.print(_table(result), _parts_table(result["ours"]["parts"]))
+    plain, ours = result["plain"], result["ours"]
     rate = plain["seconds"] / ours["seconds"]
     memory = ours["own_megabytes"] / plain["own_megabytes"]
     whole = ours["megabytes"] / plain["megabytes"]
@@ -66,11 +66,11 @@ def main() -> None:
     sys.exit(0 if good and ours["snr_db"] >= REQUIRED_SNR_DB else 1)
 
 
-def _table(found: dict[str, dict]) -> Table:
+def _table(result: dict[str, dict]) -> Table:
     heads = ("network", "seconds", "GFLOP/s", "peak MB", "beside imports", "dB from plain float32")
     table = Table(*heads)
     for name, label in NETWORKS.items():
-        one = found[name]
+        one = result[name]
         rate = f"{one['gflop'] / one['seconds']:.0f}"
         distance = "-" if name == "plain" else f"{one['snr_db']:.1f}"
         memory = (f"{one['megabytes']:.0f}", f"{one['own_megabytes']:.0f}")
@@ -89,20 +89,20 @@ def _parts_table(parts: dict[str, float]) -> Table:
 
 def _in_own_process(name: str, folder: Path) -> dict:
     """Best time and median memory of some processes, as peak memory is one's; outputs by files."""
-    answer = folder / f"{name}.npy"
-    words = [sys.executable, __file__, "--only", name, "--answer", str(answer)]
+    estimate = folder / f"{name}.npy"
+    words = [sys.executable, __file__, "--only", name, "--answer", str(estimate)]
     done = [subprocess.run(words, check=True, capture_output=True) for _ in range(PROCESSES)]
-    found = sorted((json.loads(one.stdout) for one in done), key=lambda one: one["seconds"])
+    result = sorted((json.loads(one.stdout) for one in done), key=lambda one: one["seconds"])
     memory = {
-        m: float(np.median([one[m] for one in found])) for m in ("megabytes", "own_megabytes")
+        m: float(np.median([one[m] for one in result])) for m in ("megabytes", "own_megabytes")
     }
-    expected, given = np.load(folder / "plain.npy"), np.load(answer)
+    expected, given = np.load(folder / "plain.npy"), np.load(estimate)
     error = np.square(given - expected).sum()
     snr_db = 10 * np.log10(np.square(expected).sum() / max(error, 1e-30))
-    return found[0] | memory | {"snr_db": float(snr_db)}
+    return result[0] | memory | {"snr_db": float(snr_db)}
 
 
-def measure(name: str, answer: Path) -> dict:
+def measure(name: str, estimate: Path) -> dict:
     """Seconds, peak memory and output of one network, in a process that has done nothing else."""
     imported = _peak_megabytes()
     torch.manual_seed(0)
@@ -116,7 +116,7 @@ def measure(name: str, answer: Path) -> dict:
         network.to(memory_format=torch.channels_last)
         network.reduce_precision(reduced=reduced)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=name == "autocast"):
-        np.save(answer, network(*given).float().numpy())
+        np.save(estimate, network(*given).float().numpy())
         seconds = min(_seconds(network, given) for _ in range(RUNS))
         megabytes = _peak_megabytes()
         counter = FlopCounterMode(display=False)
@@ -215,9 +215,9 @@ def _heads(block: nn.Module, maps: Tensor) -> tuple[Tensor, ...]:
     return tuple(part.unflatten(1, (4, -1)) for part in projected.chunk(3, dim=1))
 
 
-def _joined(block: nn.Module, answer: Tensor, maps: Tensor) -> Float[Tensor, "B D f t"]:
+def _joined(block: nn.Module, estimate: Tensor, maps: Tensor) -> Float[Tensor, "B D f t"]:
     weight, bias = block.from_heads.weight[:, :, None, None], block.from_heads.bias  # type: ignore[union-attr,index]
-    cells = answer.flatten(1, 2).unflatten(2, maps.shape[2:])
+    cells = estimate.flatten(1, 2).unflatten(2, maps.shape[2:])
     return torch.conv2d(cells, weight, bias)  # type: ignore[arg-type]
 
 
@@ -242,8 +242,8 @@ def _plain_time_frequency(
     conditioned = _condition(self, _norm(maps, self.norm.gain), time)
     queries, keys, values = _heads(self, conditioned)
     context = torch.einsum("bhdn,bhen->bhde", keys.softmax(3), values)
-    answer = torch.einsum("bhde,bhdn->bhen", context, queries.softmax(2) * 32**-0.5)
-    return maps + _norm(_joined(self, answer, maps), self.last_norm.gain)
+    estimate = torch.einsum("bhde,bhdn->bhen", context, queries.softmax(2) * 32**-0.5)
+    return maps + _norm(_joined(self, estimate, maps), self.last_norm.gain)
 
 
 def _plain_map(self: MapAttention, maps: Tensor) -> Float[Tensor, "B D f t"]:
@@ -254,16 +254,16 @@ def _plain_map(self: MapAttention, maps: Tensor) -> Float[Tensor, "B D f t"]:
 
 def _plain_time(self: TimeAttention, maps: Tensor, time: Tensor) -> Float[Tensor, "B D f t"]:
     conditioned = _condition(self, maps, time)
-    answers = []
+    estimates = []
     for head in range(4):
         queries, keys, values = (
             _column(part, conditioned, head) for part in (self.queries, self.keys, self.values)
         )
         query, key = (one.permute(0, 3, 1, 2).flatten(2) for one in (queries, keys))
         weights = (query @ key.mT / query.shape[2] ** 0.5).softmax(-1)
-        answer = weights @ values.permute(0, 3, 1, 2).flatten(2)
-        answers.append(answer.unflatten(2, values.shape[1:3]).permute(0, 2, 3, 1))
-    return maps + _column(self.join, torch.cat(answers, dim=1), 0)
+        estimate = weights @ values.permute(0, 3, 1, 2).flatten(2)
+        estimates.append(estimate.unflatten(2, values.shape[1:3]).permute(0, 2, 3, 1))
+    return maps + _column(self.join, torch.cat(estimates, dim=1), 0)
 
 
 def _column(part: nn.Module, maps: Tensor, head: int) -> Float[Tensor, "B width f t"]:

@@ -92,13 +92,13 @@ def _batches(clips: Sequence[Any], model: DAVIS) -> list[Batch]:
     settings = model.settings
     cue_settings = CueSettings(settings.crops, settings.categories)
     reader = ClipReader(clips)
-    found = []
+    result = []
     for index in range(len(clips)):
         _, batch = reader.batch(index, settings.front_end, cue_settings)
         item, _ = reader.batch(index, settings.front_end)
         sources = torch.from_numpy(np.asarray(item.sources))[None, :, None]
-        found.append(Batch(batch.mixture, sources, model.precompute(batch.cues)))
-    return found
+        result.append(Batch(batch.mixture, sources, model.precompute(batch.cues)))
+    return result
 
 
 def _ways(model: DAVIS, steps: Sequence[int]) -> Iterator[SamplingSettings]:
@@ -115,9 +115,9 @@ def _measure(name: str, model: DAVIS, sampling: SamplingSettings, batches: list[
         generator = torch.Generator().manual_seed(index)
         start = time.perf_counter()
         with torch.inference_mode():
-            answer = sampled.separate(batch, generator=generator)
+            estimate = sampled.separate(batch, generator=generator)
         seconds += time.perf_counter() - start
-        estimates = waveforms(answer, model.front_end)[0, :, 0].numpy()
+        estimates = waveforms(estimate, model.front_end)[0, :, 0].numpy()
         assert batch.sources is not None, "the truth is known"
         references = batch.sources[0, :, 0, : estimates.shape[-1]].numpy()
         scores.append(bss_eval(references, estimates).table_db.mean(0))

@@ -94,7 +94,7 @@ def timed_run(video: str, model: str, out: str) -> dict[str, float]:
     with _timing(spent):
         loaded = separator.Separator(model)
         outcomes = batch.separate_files(
-            [Path(video)], None, Path(out), loaded, lambda _: lambda answers, total: answers
+            [Path(video)], None, Path(out), loaded, lambda _: lambda estimates, total: estimates
         )
         for outcome in outcomes:
             assert outcome.manifest is not None, outcome.error

@@ -56,10 +56,10 @@ def test_a_box_between_others_is_no_larger_than_they(
     corners: list[Box], time: float, step: float
 ) -> None:
     timed = tuple(TimedBox(time_seconds=k * step, box=box) for k, box in enumerate(corners))
-    found = np.array(VisibleObject(boxes=timed).box_at(time))
+    result = np.array(VisibleObject(boxes=timed).box_at(time))
     around = np.array(corners)
     # Interpolation may round by the last digit of the corners, which lie in 0..1.
-    assert (found >= around.min(0) - 1e-12).all() and (found <= around.max(0) + 1e-12).all()
+    assert (result >= around.min(0) - 1e-12).all() and (result <= around.max(0) + 1e-12).all()
     for k, box in enumerate(corners):
         assert VisibleObject(boxes=timed).box_at(k * step) == pytest.approx(box, abs=1e-12)
 

@@ -23,11 +23,11 @@ FRONT_END = FrontEndSettings(
     stft=StftSettings(fft_samples=254, hop_samples=64),
     num_rows=32,
 )
-LOOKS = CropSettings(crop_pixels=20, motion_pixels=16, num_crops=2)
+CROPS = CropSettings(crop_pixels=20, motion_pixels=16, num_crops=2)
 _SMALL = {
     "categories": CATEGORIES,
     "front_end": FRONT_END,
-    "crops": LOOKS,
+    "crops": CROPS,
     "image_encoder": "small",
     "object_channels": 8,
     "motion": "crop_motion",
@@ -38,7 +38,7 @@ _CHANNELS = {"channels": (8, 16, 16, 16, 16), "num_features": 8, "num_layers_aft
 _GENERATING = {
     "categories": CATEGORIES,
     "front_end": FRONT_END,
-    "crops": LOOKS,
+    "crops": CROPS,
     "image_encoder": "small",
     "encoder_categories": CATEGORIES,
     "transformer": TemporalTransformerSettings(
@@ -51,7 +51,7 @@ _GENERATING = {
     ),
 }
 _GUIDED = {
-    "crops": LOOKS,
+    "crops": CROPS,
     "image_encoder": "small",
     "encoder_categories": CATEGORIES,
     "position_octaves": 4,

@@ -34,7 +34,7 @@ def page() -> str:
 
 def departures(source: str) -> list[str]:
     """The text behind each tag, up to the end of its paragraph."""
-    found = []
+    result = []
     lines = source.splitlines()
     for index, line in enumerate(lines):
         if TAG not in line:
@@ -46,8 +46,8 @@ def departures(source: str) -> list[str]:
             if '"""' in words[-1] or not text or text.startswith("#") != is_comment:
                 break
             words.append(text.removeprefix("#"))
-        found.append(re.sub(r"\s+", " ", " ".join(words)).replace('"""', "").strip())
-    return found
+        result.append(re.sub(r"\s+", " ", " ".join(words)).replace('"""', "").strip())
+    return result
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
         "ideal-ratio-mask",
         "ideal-binary-mask",
     ]
-    figures = {name: found["strict"] for name, found in results["methods"].items()}
+    figures = {name: result["strict"] for name, result in results["methods"].items()}
     assert all(f["num_mixtures"] == 3 and f["num_left_out"] == 2 for f in figures.values())
     # A mask of the truth beats the mixture by far, on any clip.
     assert figures["ideal-ratio-mask"]["sdr_db"] > figures["mixture"]["sdr_db"] + 5

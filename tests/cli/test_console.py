@@ -32,8 +32,8 @@ def test_what_comes_from_outside_does_not_steer_the_terminal(
     print_error(hostile)
     print_table(hostile, ["name"], [[hostile]])
     captured = capsys.readouterr()
-    for shown in (captured.out, captured.err):
-        assert "\x1b" not in shown and "\x07" not in shown and "\u202e" not in shown
+    for output in (captured.out, captured.err):
+        assert "\x1b" not in output and "\x07" not in output and "\u202e" not in output
     assert captured.out.count(r"a\x1b[2Jb\x07\u202ec") == 3 and r"a\x1b[2Jb" in captured.err
 
 
@@ -65,14 +65,14 @@ def test_on_a_terminal_words_are_broken_before_figures(
     head = ["separator", "reads", "SDR", "ideal-binary-mask", "left out"]
     row = ["dgfnet-mini (picture)", "a picture and more", "-12.34 ± 10.56", "17.59 ± 5.69", "0"]
     print_table("t", head, [row, ["mixture", "nothing", "0.12 ± 0.04", ">100", "12"]])
-    shown = screen.getvalue()
-    assert max(map(len, shown.splitlines())) <= width and "…" not in shown
+    output = screen.getvalue()
+    assert max(map(len, output.splitlines())) <= width and "…" not in output
     if width >= 80:
-        assert all(figure in shown for figure in ("-12.34 ±10.56", "17.59 ±5.69", "0.12 ±0.04"))
-    first = shown.partition("└")[0]  # the columns that have a place at once
+        assert all(figure in output for figure in ("-12.34 ±10.56", "17.59 ±5.69", "0.12 ±0.04"))
+    first = output.partition("└")[0]  # the columns that have a place at once
     words = "".join(line.split("│")[1].strip() for line in first.splitlines() if "│" in line)
     assert words.replace(" ", "") == "dgfnet-mini(picture)mixture"
-    assert "ideal-binary-mask" not in shown
+    assert "ideal-binary-mask" not in output
 
 
 def test_columns_without_a_place_follow_below(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,17 +53,17 @@ def test_from_the_page_to_the_winning_rate(run, band: Path, tmp_path: Path) -> N
     assert f"4 trials in {page}" in done.out and "keep it to yourself" in done.out
     key = json.loads(key_path.read_text())
     assert set(key["separators"]) == {"mixture", "ideal-ratio-mask"}
-    shown = set(re.findall(r'data-trial="([^"]+)"', page.read_text()))
-    assert shown == {ablation["trial"] for ablation in key["trials"]}
+    output = set(re.findall(r'data-trial="([^"]+)"', page.read_text()))
+    assert output == {ablation["trial"] for ablation in key["trials"]}
     for name in ("ann", "ben"):
         (tmp_path / f"{name}.json").write_text(votes(key, "ideal-ratio-mask", name))
     files = [tmp_path / "ann.json", tmp_path / "ben.json"]
     done = run("listen", "--tally", *files, "--key", key_path)
     assert done.code == 0 and not done.err
     assert "mixture preferred to ideal-ratio-mask" in done.out and "p = 0.0078" in done.out
-    found = json.loads(run("listen", "--tally", *files, "--key", key_path, "--json").out)
-    assert found["overall"]["num_votes"] == 8 and found["overall"]["winning_rate"] == 0
-    assert found["rates_are_of"] == "mixture" and set(found["listeners"]) == {"ann", "ben"}
+    result = json.loads(run("listen", "--tally", *files, "--key", key_path, "--json").out)
+    assert result["overall"]["num_votes"] == 8 and result["overall"]["winning_rate"] == 0
+    assert result["rates_are_of"] == "mixture" and set(result["listeners"]) == {"ann", "ben"}
 
 
 def test_the_same_seed_writes_the_same_page(run, band: Path, tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_the_same_seed_writes_the_same_page(run, band: Path, tmp_path: Path) -> 
     for name in ("a", "b"):
         page = tmp_path / f"{name}.html"
         words = ["mixture", "ideal-binary-mask", "--data", band, "-o", page, "--json"]
-        found = json.loads(run("listen", *words, "--pairs-count", 1, "--seed", 5).out)
-        assert found["num_trials"] == 2 and found["page"] == str(page)
+        result = json.loads(run("listen", *words, "--pairs-count", 1, "--seed", 5).out)
+        assert result["num_trials"] == 2 and result["page"] == str(page)
         pages.append(page.read_bytes())
     assert pages[0] == pages[1]
 

@@ -68,16 +68,16 @@ def test_table_for_people(files: dict[str, np.ndarray]) -> None:
 
 
 def test_json_for_programs(files: dict[str, np.ndarray]) -> None:
-    found = figures("--reference a.wav --reference b.wav --estimate=x.wav y.wav")
-    assert [row["sdr_db"] for row in found["sources"]] == pytest.approx(expected_mean_db(files))
-    assert found["mean"]["sdr_db"] == pytest.approx(np.mean(expected_mean_db(files)))
-    assert [row["estimate"] for row in found["sources"]] == ["x.wav", "y.wav"]
-    assert [found[key] for key in ("sample_rate_hz", "num_channels", "num_samples")] == [
+    actual = figures("--reference a.wav --reference b.wav --estimate=x.wav y.wav")
+    assert [row["sdr_db"] for row in actual["sources"]] == pytest.approx(expected_mean_db(files))
+    assert actual["mean"]["sdr_db"] == pytest.approx(np.mean(expected_mean_db(files)))
+    assert [row["estimate"] for row in actual["sources"]] == ["x.wav", "y.wav"]
+    assert [actual[key] for key in ("sample_rate_hz", "num_channels", "num_samples")] == [
         RATE_HZ,
         2,
         3000,
     ]
-    assert found["warnings"] == []
+    assert actual["warnings"] == []
 
 
 def test_one_source_has_no_figure_for_interference(files: dict[str, np.ndarray]) -> None:
@@ -92,12 +92,12 @@ def test_permute_finds_one_order_for_both_channels(files: dict[str, np.ndarray])
 
 def test_longer_files_are_cut_and_it_is_said(files: dict[str, np.ndarray]) -> None:
     write("x.wav", files["x"][:, :2950])
-    found = figures("--reference a.wav b.wav --estimate x.wav y.wav")
-    assert found["num_samples"] == 2950
-    assert found["warnings"] == [
+    actual = figures("--reference a.wav b.wav --estimate x.wav y.wav")
+    assert actual["num_samples"] == 2950
+    assert actual["warnings"] == [
         "cut to the 2950 samples of 'x.wav', the shortest file (the longest, 'a.wav', has 3000)"
     ]
-    sdr_db = [row["sdr_db"] for row in found["sources"]]
+    sdr_db = [row["sdr_db"] for row in actual["sources"]]
     assert sdr_db == pytest.approx(expected_mean_db(files, 2950))
     assert "avsep: cut to the 2950 samples" in run("--reference a.wav --estimate x.wav").stderr
 
@@ -117,16 +117,18 @@ def test_a_silent_channel_is_left_out(files: dict[str, np.ndarray]) -> None:
 
 def test_a_silent_estimate_is_told(files: dict[str, np.ndarray]) -> None:
     write("x.wav", 0 * files["x"])
-    found = figures("--reference a.wav --estimate x.wav")
-    assert found["mean"] == {"sdr_db": None, "sir_db": None, "sar_db": None}
-    assert found["warnings"][0] == "estimate 'x.wav' is silent in channel 1 of 2, which scores -inf"
+    actual = figures("--reference a.wav --estimate x.wav")
+    assert actual["mean"] == {"sdr_db": None, "sir_db": None, "sar_db": None}
+    assert (
+        actual["warnings"][0] == "estimate 'x.wav' is silent in channel 1 of 2, which scores -inf"
+    )
 
 
 def test_a_source_that_is_silent_in_one_ear(files: dict[str, np.ndarray]) -> None:
     """With one source SIR is inf in the other ear; the mean of both is no number, the worst is."""
     write("x.wav", np.stack([files["x"][0], 0 * files["x"][1]]))
-    found = figures("--reference a.wav --estimate x.wav")
-    assert found["mean"] == {"sdr_db": None, "sir_db": None, "sar_db": None}
+    actual = figures("--reference a.wav --estimate x.wav")
+    assert actual["mean"] == {"sdr_db": None, "sir_db": None, "sar_db": None}
     rows = run("--reference a.wav --estimate x.wav").stdout.split("\n")
     assert [cell.strip() for cell in rows[4].split("│")[2:5]] == ["-inf"] * 3
     beside = figures("--reference a.wav b.wav --estimate x.wav y.wav")

@@ -108,8 +108,8 @@ def test_songs_have_a_mean_and_a_median(songs: dict) -> None:
                 [tool, "all", "3", f"{all_db:.2f}"],
             ]
     assert [row[:4] for row in rows] == expected
-    found = answer("--reference true --estimate a b")
-    first = found["tools"][0]
+    actual = answer("--reference true --estimate a b")
+    first = actual["tools"][0]
     assert [song["song"] for song in first["songs"]] == list(SONGS)
     source = first["songs"][2]["sources"][1]
     assert source["source"] == "horn" and source["estimate"] == "a/two/01-Horn.wav"
@@ -121,15 +121,15 @@ def test_songs_have_a_mean_and_a_median(songs: dict) -> None:
 
 def test_a_silent_reference_is_left_out_of_its_song(songs: dict) -> None:
     write("true/two/drum.wav", np.zeros((2, 3000), np.float32))
-    found = answer("--reference true --estimate a --metric si-sir")["tools"][0]
-    assert "reference 'true/two/drum.wav' is silent, and left out" in found["songs"][2]["warnings"]
-    drum, horn = found["songs"][2]["sources"]
+    actual = answer("--reference true --estimate a --metric si-sir")["tools"][0]
+    assert "reference 'true/two/drum.wav' is silent, and left out" in actual["songs"][2]["warnings"]
+    drum, horn = actual["songs"][2]["sources"]
     assert drum["sdr_db"] is None and horn["sdr_db"] > 10
     # Beside silence there is no interference to speak of.
     assert horn["sir_db"] is None and horn["si_sir_db"] is None
-    assert [row["num_songs"] for row in found["over_songs"]] == [2, 3, 3]
-    drums_db = [song["sources"][0]["sdr_db"] for song in found["songs"][:2]]
-    assert found["over_songs"][0]["mean"]["sdr_db"] == pytest.approx(np.mean(drums_db))
+    assert [row["num_songs"] for row in actual["over_songs"]] == [2, 3, 3]
+    drums_db = [song["sources"][0]["sdr_db"] for song in actual["songs"][:2]]
+    assert actual["over_songs"][0]["mean"]["sdr_db"] == pytest.approx(np.mean(drums_db))
     write("true/two/horn.wav", np.zeros((2, 3000), np.float32))
     failed = run("--reference true --estimate a").exception
     assert isinstance(failed, InputError) and "two: reference 'true/two/drum.wav'" in str(failed)
@@ -143,18 +143,18 @@ def test_metrics_are_columns(songs: dict) -> None:
     assert head[2:6] == ["SDR (dB)", "SIR (dB)", "SAR (dB)", "SI-SDR (dB)"]
     assert "ITD error (µs)" in head and "MR-STFT" in head
     sources = answer(line)["tools"][0]["songs"][0]["sources"]
-    one = songs["one"]
-    truth = np.stack([one["true/one/drum.wav"], one["true/one/horn.wav"]])
-    guess = np.stack([one["a/one/02-drum.wav"], one["a/one/01-Horn.wav"]])
-    expected = measure(names, truth, guess, one["true/one/mixture.wav"], RATE_HZ)
+    item = songs["one"]
+    truth = np.stack([item["true/one/drum.wav"], item["true/one/horn.wav"]])
+    guess = np.stack([item["a/one/02-drum.wav"], item["a/one/01-Horn.wav"]])
+    expected = measure(names, truth, guess, item["true/one/mixture.wav"], RATE_HZ)
     for name in names:
-        found = [source[METRICS[name].key] for source in sources]
-        np.testing.assert_allclose(found, expected[name], rtol=1e-9, atol=1e-9)
+        actual = [source[METRICS[name].key] for source in sources]
+        np.testing.assert_allclose(actual, expected[name], rtol=1e-9, atol=1e-9)
 
 
 def test_help_names_every_metric() -> None:
-    shown = " ".join(run("--help").stdout.replace("│", " ").split())
-    assert all(f" {name}" in shown for name in METRICS)
+    output = " ".join(run("--help").stdout.replace("│", " ").split())
+    assert all(f" {name}" in output for name in METRICS)
 
 
 def test_a_mixture_adds_what_was_gained(songs: dict) -> None:
@@ -177,20 +177,20 @@ def test_a_mixture_adds_what_was_gained(songs: dict) -> None:
 
 def test_frames_have_medians(songs: dict) -> None:
     line = "--reference true/one --estimate a/one --frames 0.1 --hop 0.05"
-    one = songs["one"]
-    truth = np.stack([one["true/one/drum.wav"], one["true/one/horn.wav"]], axis=1)
-    guess = np.stack([one["a/one/02-drum.wav"], one["a/one/01-Horn.wav"]], axis=1)
+    item = songs["one"]
+    truth = np.stack([item["true/one/drum.wav"], item["true/one/horn.wav"]], axis=1)
+    guess = np.stack([item["a/one/02-drum.wav"], item["a/one/01-Horn.wav"]], axis=1)
     expected = bss_eval_framewise(truth, guess, 800, 400).median_db.mean(axis=0)
     song = answer(line)["tools"][0]["songs"][0]
-    found = [[row[key] for key in ("sdr_db", "sir_db", "sar_db")] for row in song["sources"]]
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    actual = [[row[key] for key in ("sdr_db", "sir_db", "sar_db")] for row in song["sources"]]
+    np.testing.assert_allclose(actual, expected, rtol=1e-9)
     assert (
         "SDR, SIR and SAR are medians over 6 frames of 0.1 s, one every 0.05 s" in song["warnings"]
     )
     whole = answer("--reference true/one --estimate a/one --frames 30")["tools"][0]["songs"][0]
     assert "fewer than two frames of 30 s fit: the whole is scored as one" in whole["warnings"]
-    assert whole["sources"][0]["sdr_db"] == pytest.approx(sdr_db(one, "one", "a")[0])
-    quiet = one["true/one/drum.wav"].copy()
+    assert whole["sources"][0]["sdr_db"] == pytest.approx(sdr_db(item, "one", "a")[0])
+    quiet = item["true/one/drum.wav"].copy()
     quiet[:, :900] = 0.0
     write("true/one/drum.wav", quiet)
     warnings = answer(line)["tools"][0]["songs"][0]["warnings"]
@@ -219,15 +219,15 @@ def test_scores_are_written_whole(songs: dict) -> None:
 
 
 def test_images_are_compared_with_all_channels_together(songs: dict) -> None:
-    one = songs["one"]
-    truth = np.stack([one["true/one/drum.wav"], one["true/one/horn.wav"]])
-    guess = np.stack([one["a/one/02-drum.wav"], one["a/one/01-Horn.wav"]])
+    item = songs["one"]
+    truth = np.stack([item["true/one/drum.wav"], item["true/one/horn.wav"]])
+    guess = np.stack([item["a/one/02-drum.wav"], item["a/one/01-Horn.wav"]])
     expected = bss_eval_images(truth, guess)
     line = "--reference true/one --estimate a/one --image"
     rows = answer(line)["tools"][0]["songs"][0]["sources"]
     for key in ("sdr_db", "isr_db", "sir_db", "sar_db"):
-        found = [row[key] for row in rows]
-        np.testing.assert_allclose(found, getattr(expected, key), rtol=0, atol=1e-9)
+        actual = [row[key] for row in rows]
+        np.testing.assert_allclose(actual, getattr(expected, key), rtol=0, atol=1e-9)
     assert [cell.strip() for cell in run(line).stdout.split("\n")[2].split("┃")[3:7]] == [
         "SDR",
         "ISR",

@@ -55,10 +55,10 @@ def test_json_tells_of_every_video_and_a_failure_is_exit_2(
     done = run("separate", "empty.mp4", "duet.mkv", *words, "-o", "out")
     assert done.code == 2
     assert done.err == "avsep: 'empty.mp4' is empty (0 bytes); give a sound or video file\n"
-    failed, made = json.loads(done.out)
+    failed, written = json.loads(done.out)
     assert failed["files"] == [] and "is empty" in failed["error"]
-    assert made["manifest"]["sample_rate_hz"] == 8000 and made["error"] is None
-    assert all((place / made["folder"] / name).is_file() for name in made["files"])
+    assert written["manifest"]["sample_rate_hz"] == 8000 and written["error"] is None
+    assert all((place / written["folder"] / name).is_file() for name in written["files"])
     assert not (place / "out" / "empty").exists()
 
 
@@ -80,7 +80,7 @@ def test_words_and_quality_reach_the_model(run: Callable, place: Path) -> None:
     assert done.code == 0 and not done.err
     assert re.search(r"01-object.wav[^\w-]+-[^\w-]+-", done.out) and "text category" in done.out
     manifest = Manifest.model_validate_json((place / "out/duet/manifest.json").read_text())
-    assert [one.file for one in manifest.objects] == ["01-object.wav", "02-fiddle.wav"]
+    assert [item.file for item in manifest.objects] == ["01-object.wav", "02-fiddle.wav"]
     assert (
         manifest.objects[1].prompt_kind == "text category" and manifest.settings.quality == "best"
     )

@@ -24,8 +24,8 @@ from data.prepared_folder import hide, make_prepared
 from tiny_models import tiny_model
 from training.duets import (
     CATEGORIES,
+    CROPS,
     FRONT_END,
-    LOOKS,
     RATE_HZ,
     SETTINGS,
     grey_of,
@@ -88,7 +88,7 @@ def test_rows_are_those_of_crops_in_memory(
     cache: SourceCache, start_seconds: float, window_seconds: float
 ) -> None:
     source = cache[0]
-    crops = ObjectCrops(*(source.whole(name) for name in ("crops", "crop_motion", "boxes")), LOOKS)
+    crops = ObjectCrops(*(source.whole(name) for name in ("crops", "crop_motion", "boxes")), CROPS)
     stretch = start_seconds, window_seconds
     assert source.crop_indices(*stretch).tolist() == crops.crop_indices(*stretch).tolist()
     for is_repeated in (False, True):
@@ -110,7 +110,7 @@ def test_an_unchanged_source_is_not_cached_again(clips: list[ClipFiles], tmp_pat
     assert more.missing() == clips[2:]
     assert sorted(more.build(num_workers=0)) == [clip.name for clip in clips]
     assert len(written()) == 8 and first.items() <= written().items()
-    fewer_crops = LOOKS.model_copy(update={"num_crops": 1})
+    fewer_crops = CROPS.model_copy(update={"num_crops": 1})
     fewer = SETTINGS.model_copy(update={"crops": fewer_crops})
     assert not SourceCache(clips, fewer, tmp_path).missing()
     # A build that was killed leaves complete files, and is continued.
@@ -131,7 +131,7 @@ def test_every_input_of_a_source_changes_its_file(tmp_path: Path) -> None:
 
     assert path_now() == path
     others = {path_now(sample_rate_hz=4000), path_now(embedder="x"), path_now(with_crops=False)}
-    others.add(path_now(crops=LOOKS.model_dump() | {"motion_pixels": 4}))
+    others.add(path_now(crops=CROPS.model_dump() | {"motion_pixels": 4}))
     for changed in (clip.video, clip.sources[0].path):
         os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
         others.add(path_now())
@@ -239,7 +239,7 @@ def test_a_solo_cropped_whole_is_another_file_if_it_has_a_box(tmp_path: Path) ->
     make_prepared(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")
     duet = make_duet(tmp_path, "duet", ("cello", "harp"), 300)
-    whole = LOOKS.model_copy(update={"whole_when_alone": True})
+    whole = CROPS.model_copy(update={"whole_when_alone": True})
     boxed = prepared([*clips, duet], tmp_path / "cache")
     uncropped = SourceCache(
         [*clips, duet], SETTINGS.model_copy(update={"crops": whole}), tmp_path / "cache"

@@ -33,15 +33,15 @@ LAVSS = "./data/binaural_audios/{0}.wav,./data/frames/{0}.mp4,82\n"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fair") / "FAIR-Play"
     make_fair_play(folder)
     return folder
 
 
 @pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "FAIR-Play"))
+def folder(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "FAIR-Play"))
 
 
 def splits_of(folder: Path) -> dict[str, str | None]:
@@ -149,8 +149,8 @@ def test_pictures_come_before_the_video_at_their_rate(folder: Path) -> None:
     assert [clip.frame_rate_hz for clip in (first, second, third)] == [None, 8, 10]
     assert second.video == folder / "frames/000002.mp4" and third.video == folder / "frames/000003"
     for clip, numbers in ((first, [0, 4, 10]), (second, [0, 8, 20]), (third, [0, 10, 25])):
-        shown = load_clip(clip, [0.0, 1.0, 2.5]).frames
-        assert [number_of(picture) for picture in shown] == numbers
+        output = load_clip(clip, [0.0, 1.0, 2.5]).frames
+        assert [number_of(picture) for picture in output] == numbers
     shutil.rmtree(folder / "frames/000002.mp4")
     (folder / "frames/000002.mp4").mkdir()  # begun and left
     assert read_fair_play(folder)[1].video == folder / "videos/000002.mp4"

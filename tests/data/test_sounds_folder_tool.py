@@ -71,8 +71,8 @@ def test_where_links_cannot_be_files_are_copied(
     monkeypatch.setattr("os.link", refuse)
     sounds_folder.make_sounds_folder(sounds, tmp_path / "made", (1,), (2,))
     source = sounds / "001 - Dog bark" / "1-100-A.ogg"
-    made = tmp_path / "made" / "audio" / "dog bark" / "1-100-A.ogg"
-    assert made.read_bytes() == source.read_bytes() and not made.samefile(source)
+    written = tmp_path / "made" / "audio" / "dog bark" / "1-100-A.ogg"
+    assert written.read_bytes() == source.read_bytes() and not written.samefile(source)
 
 
 def test_folds_that_are_in_both_lists_or_nowhere_are_told(sounds: Path, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_the_command_says_what_it_made(
     words = [str(sounds), str(tmp_path / "made"), "--train-folds", "1", "--test-folds", "2,3"]
     monkeypatch.setattr("sys.argv", ["sounds_folder.py", *words])
     sounds_folder.main()
-    made = tmp_path / "made"
-    counts = Counter(row["split"] for row in rows(made))
+    written = tmp_path / "made"
+    counts = Counter(row["split"] for row in rows(written))
     assert counts["train"] + counts["val"] == 30 and counts["val"] > 0
     summary = f"2 categories, {counts['train']} train, {counts['val']} val, 60 test"
-    assert capsys.readouterr().out == f"{made}: {summary}\n"
+    assert capsys.readouterr().out == f"{written}: {summary}\n"

@@ -67,8 +67,8 @@ def test_both_ears_and_the_boxes_are_learned_from(trained: TrainingRun) -> None:
     left, right = whole.piece(0, 8000)
     assert np.abs(left).max() == pytest.approx(2 * np.abs(right).max(), rel=0.01)  # as made
     rows = np.zeros(1, dtype=np.int64)
-    found = [source.rows("boxes", rows) for source in (whole, boxed)]
-    assert [boxes[0].tolist() for boxes in found if boxes is not None] == [[0, 0, 1, 1], [*BOX]]
+    result = [source.rows("boxes", rows) for source in (whole, boxed)]
+    assert [boxes[0].tolist() for boxes in result if boxes is not None] == [[0, 0, 1, 1], [*BOX]]
 
 
 def test_scores_of_both_ears(run: Callable, trained: TrainingRun, place: Path) -> None:
@@ -83,7 +83,7 @@ def test_scores_of_both_ears(run: Callable, trained: TrainingRun, place: Path) -
             "--set", f"metrics={','.join(EARS)}", "--device", "cpu", "--json",
         )  # fmt: skip
         assert done.code == 0, done.err
-        found = json.loads(done.out)
-        assert len(found["mixtures"]) == 1
-        for separator in found["methods"].values():
+        result = json.loads(done.out)
+        assert len(result["mixtures"]) == 1
+        for separator in result["methods"].values():
             assert all(separator["metrics"][name]["num_mixtures"] == 1 for name in EARS)

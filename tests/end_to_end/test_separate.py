@@ -65,7 +65,7 @@ def test_the_shipped_model_separates_duets_at_their_own_rate(duets: list[ClipPat
     for paths in duets:
         result = separator.separate(paths.video)
         truth = truths(paths)[:, 0]
-        stems = np.stack([found.stem[0] for found in result.objects])
+        stems = np.stack([actual.stem[0] for actual in result.objects])
         assert stems.shape == truth.shape
         mixture = np.stack([result.mixture[0]] * 2)
         separated = avsep.bss_eval(truth, stems).sdr_db
@@ -79,7 +79,7 @@ def test_exchanging_the_objects_exchanges_the_stems(duets: list[ClipPaths]) -> N
     visible = [source.visible for source in read_clip(duets[0]).sources]
     there = avsep.separate(duets[0].video, visible)
     back = avsep.separate(duets[0].video, visible[::-1])
-    for one, other in zip(there.objects, back.objects[::-1], strict=True):
-        assert one.label == other.label
+    for item, other in zip(there.objects, back.objects[::-1], strict=True):
+        assert item.label == other.label
         # Another order of sums in float32, through a network.
-        np.testing.assert_allclose(one.stem, other.stem, atol=1e-3)
+        np.testing.assert_allclose(item.stem, other.stem, atol=1e-3)

@@ -25,9 +25,9 @@ def test_vision_decides(tmp_path: Path) -> None:
     trials = ["all", "swapped", "wrong"]
     rows = find_methods(["mixture", NAME], "predicted", trials, with_baselines=False)
     clips = tuple(score_clips(read_toyband(tmp_path / "band"), rows))
-    found = Evaluation(rows, clips)
-    floor, seen, swapped, wrong = (found.summary(row.name, "strict").sdr_db for row in rows)
-    assert found.summary(rows[0].name, "strict").num_left_out == 0
+    result = Evaluation(rows, clips)
+    floor, seen, swapped, wrong = (result.summary(row.name, "strict").sdr_db for row in rows)
+    assert result.summary(rows[0].name, "strict").num_left_out == 0
     assert seen > floor + 5
     # Each source is given what belongs to the other, or to nobody: worse than doing nothing.
     assert swapped < floor - 3

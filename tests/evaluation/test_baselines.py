@@ -45,8 +45,8 @@ def oracle_batch() -> Batch:
 
 def scores(batch: Batch, estimates: torch.Tensor) -> list[list[float]]:
     assert batch.sources is not None
-    found = bss_eval(batch.sources[0, :, 0, :65280], estimates[0, :, 0])
-    return [found.sdr_db.tolist(), found.sir_db.tolist(), found.sar_db.tolist()]
+    result = bss_eval(batch.sources[0, :, 0, :65280], estimates[0, :, 0])
+    return [result.sdr_db.tolist(), result.sir_db.tolist(), result.sar_db.tolist()]
 
 
 @pytest.mark.parametrize("oracle", ORACLES, ids=str)
@@ -63,8 +63,8 @@ def test_oracle_table(oracle_batch: Batch, oracle: tuple[str, float, bool, bool]
 
 def test_oracle_mixture(oracle_batch: Batch) -> None:
     front_end = FrontEnd()
-    answer = BASELINES["mixture"](front_end).separate(oracle_batch)
-    sdr, sir, sar = scores(oracle_batch, waveforms(answer, front_end))
+    estimate = BASELINES["mixture"](front_end).separate(oracle_batch)
+    sdr, sir, sar = scores(oracle_batch, waveforms(estimate, front_end))
     assert sdr == pytest.approx([2.031, -1.940], abs=0.01)
     assert sir == pytest.approx([2.031, -1.940], abs=0.01)
     assert min(sar) > 100
@@ -111,9 +111,9 @@ def test_silence_in_silence_out() -> None:
     sources[:, 0] = torch.randn(1, 1, 4000)
     batch = Batch(sources.sum(1), sources)
     for name in ["ideal-ratio-mask", "ideal-binary-mask"]:
-        answer = BASELINES[name](FrontEnd()).separate(batch)
-        assert answer.magnitudes[0, 1].max().item() == 0
-        assert answer.presence.tolist() == [[1.0, 0.0]]
+        estimate = BASELINES[name](FrontEnd()).separate(batch)
+        assert estimate.magnitudes[0, 1].max().item() == 0
+        assert estimate.presence.tolist() == [[1.0, 0.0]]
 
 
 def test_every_baseline_is_described_and_wants_the_truth() -> None:

@@ -17,7 +17,7 @@ from avsep.evaluation.protocol import mixture_groups
 from avsep.sound.front_end import FrontEndSettings
 
 FRONT_END = FrontEndSettings(window_samples=11025)
-LOOKS = CropSettings(crop_pixels=16, motion_pixels=8, num_crops=2)
+CROPS = CropSettings(crop_pixels=16, motion_pixels=8, num_crops=2)
 CATEGORIES = ("harp", "tuba", "violin", "drums", "cello")
 
 
@@ -49,10 +49,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipFiles, ...]:
 
 
 def read(clips: tuple[ClipFiles, ...], index: int, **cue_settings: object) -> torch.Tensor:
-    found = ClipReader(clips).batch(
-        index, FRONT_END, CueSettings(LOOKS, CATEGORIES, **cue_settings)
+    result = ClipReader(clips).batch(
+        index, FRONT_END, CueSettings(CROPS, CATEGORIES, **cue_settings)
     )
-    return found[1].cues
+    return result[1].cues
 
 
 def test_the_window_is_the_one_in_the_middle(clips: tuple[ClipFiles, ...]) -> None:
@@ -78,16 +78,16 @@ def test_cues_are_of_the_clips_own_objects(clips: tuple[ClipFiles, ...]) -> None
 def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> None:
     # The second clip has one object of another kind than the first, the third has two.
     reader = ClipReader(clips)
-    item, batch = reader.batch(0, FRONT_END, CueSettings(LOOKS, CATEGORIES, ablation="wrong"))
+    item, batch = reader.batch(0, FRONT_END, CueSettings(CROPS, CATEGORIES, ablation="wrong"))
     kinds = {source.category for source in clips[0].sources}
-    shown = [
+    output = [
         (part.source.category, clips.index(part.clip), part.place)
         for part in reader._other_parts(0)
     ]
-    assert not kinds & {kind for kind, _, _ in shown} and len(shown) == 2
+    assert not kinds & {kind for kind, _, _ in output} and len(output) == 2
     # Crops of strangers are those that their own clips show at that time.
-    own = {clip: read(clips, clip) for _, clip, _ in shown}
-    for source, (_, clip, place) in enumerate(shown):
+    own = {clip: read(clips, clip) for _, clip, _ in output}
+    for source, (_, clip, place) in enumerate(output):
         assert torch.equal(batch.cues.crops[0, source], own[clip].crops[0, place])
     told = read(clips, 0).category
     assert torch.equal(batch.cues.category, told) and item.names == (clips[0].name,)
@@ -100,8 +100,8 @@ def test_without_a_third_instrument_nobody_is_a_stranger(clips: tuple[ClipFiles,
 
 def test_words_are_looked_up_in_the_models_own_list() -> None:
     known = ("acoustic_guitar", "Violin")
-    found = category_cue(["fiddle", "Acoustic guitar", "kazoo"], known)
-    assert found.tolist() == [1, 0, -1]
+    result = category_cue(["fiddle", "Acoustic guitar", "kazoo"], known)
+    assert result.tolist() == [1, 0, -1]
 
 
 def test_groups_come_from_the_clip(clips: tuple[ClipFiles, ...]) -> None:

@@ -64,12 +64,12 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
         clip(tmp_path, "masked", noise(2), num_unseen=1),
         clip(tmp_path, "rest", rest),
     ]
-    found = evaluate(clips, "mixture")
-    summary = found.summary("mixture", "strict")
+    result = evaluate(clips, "mixture")
+    summary = result.summary("mixture", "strict")
     assert (summary.num_mixtures, summary.num_left_out) == (4, 3)
     assert summary.reasons == {ONE_SOURCE: 2, "silent reference": 1}
-    assert [scored.left_out for scored in found.mixtures] == [None, ONE_SOURCE, ONE_SOURCE, None]
-    duet_db = found.mixtures[0].scores["mixture"].scores_db.mean(axis=0)
+    assert [scored.left_out for scored in result.mixtures] == [None, ONE_SOURCE, ONE_SOURCE, None]
+    duet_db = result.mixtures[0].scores["mixture"].scores_db.mean(axis=0)
     figures_db = [summary.sdr_db, summary.sir_db, summary.sar_db]
     assert figures_db == pytest.approx(duet_db.tolist())
     table = summary_table("strict", "of four", [("mixture", "nothing", summary)])
@@ -85,10 +85,10 @@ def test_who_is_left_out_is_counted_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
-    found = evaluate([clip(tmp_path, "solo", noise(1))], "ideal-ratio-mask")
-    summary = found.summary("ideal-ratio-mask", "legacy")
+    result = evaluate([clip(tmp_path, "solo", noise(1))], "ideal-ratio-mask")
+    summary = result.summary("ideal-ratio-mask", "legacy")
     assert math.isnan(summary.sdr_db) and summary.num_left_out == summary.num_mixtures == 1
-    written = json.loads(json.dumps(as_json(found, "solos"), allow_nan=False))
+    written = json.loads(json.dumps(as_json(result, "solos"), allow_nan=False))
     assert written["methods"]["ideal-ratio-mask"]["legacy"]["sdr_db"] is None
     assert written["mixtures"] == [
         {
@@ -102,16 +102,16 @@ def test_nothing_that_counts_is_null_and_a_dash(tmp_path: Path) -> None:
     ]
     rows = summary_table("legacy", "of none", [("x", "y", summary)]).rows
     assert rows == (("x", "y", "-", "-", "-", "0", "1"),)
-    assert [table.name for table in make_tables(found, "solos")] == ["strict", "legacy"]
+    assert [table.name for table in make_tables(result, "solos")] == ["strict", "legacy"]
 
 
 def test_json_holds_every_figure(tmp_path: Path) -> None:
-    found = evaluate([clip(tmp_path, "trio", noise(3))])
-    written = json.loads(json.dumps(as_json(found, "band"), allow_nan=False))
+    result = evaluate([clip(tmp_path, "trio", noise(3))])
+    written = json.loads(json.dumps(as_json(result, "band"), allow_nan=False))
     assert written["data"] == "band" and list(written["methods"]) == list(BASELINES)
-    assert [found["inputs"] for found in written["methods"].values()] == list(INPUTS.values())
-    for found in written["methods"].values():
-        assert FrontEndSettings.model_validate(found["front_end"]) == SETTINGS
+    assert [result["inputs"] for result in written["methods"].values()] == list(INPUTS.values())
+    for result in written["methods"].values():
+        assert FrontEndSettings.model_validate(result["front_end"]) == SETTINGS
     for name, pair in written["mixtures"][0]["scores"].items():
         assert len(pair["sources"]) == 3
         assert all(list(row) == ["sdr_db", "sir_db", "sar_db"] for row in pair["sources"])
@@ -151,24 +151,24 @@ def test_groups_and_categories_are_summed_up_by_themselves(tmp_path: Path) -> No
     trio = clip(tmp_path, "trio", noise(3, seed=1), num_unseen=1)
     mixed = clip(tmp_path, "mixed", noise(2, seed=2))
     mixed = replace(mixed, sources=(mixed.sources[0], replace(mixed.sources[1], category="tuba")))
-    found = evaluate([clip(tmp_path, "twins", noise(2)), trio, mixed], "mixture")
-    assert found.groups == [
+    result = evaluate([clip(tmp_path, "twins", noise(2)), trio, mixed], "mixture")
+    assert result.groups == [
         "different categories",
         "same category",
         "2 sources",
         "with off-screen sound",
     ]
-    means_db = [scored.scores["mixture"].mean_db("strict")[0] for scored in found.mixtures]
-    same = found.summary("mixture", "strict", "same category")
+    means_db = [scored.scores["mixture"].mean_db("strict")[0] for scored in result.mixtures]
+    same = result.summary("mixture", "strict", "same category")
     assert same.num_mixtures == 2 and same.sdr_db == pytest.approx(np.mean(means_db[:2]))
-    assert found.summary("mixture", "strict", "different categories").sdr_db == means_db[2]
-    written = as_json(found, "band")["methods"]["mixture"]  # type: ignore[index]
+    assert result.summary("mixture", "strict", "different categories").sdr_db == means_db[2]
+    written = as_json(result, "band")["methods"]["mixture"]  # type: ignore[index]
     assert written["groups"]["with off-screen sound"]["strict"]["sdr_db"] == means_db[1]
-    tuba_db = found.mixtures[2].scores["mixture"].scores_db[1, 0]
+    tuba_db = result.mixtures[2].scores["mixture"].scores_db[1, 0]
     by_category = written["categories"]["strict"]
     assert by_category["tuba"] == pytest.approx({**by_category["tuba"], "sdr_db": tuba_db})
     assert {name: row["num_sources"] for name, row in by_category.items()} == {"harp": 5, "tuba": 1}
-    tables = {table.name: table for table in make_tables(found, "band")}
+    tables = {table.name: table for table in make_tables(result, "band")}
     assert tables["groups"].head[:3] == (
         "method",
         "different categories (1)",
@@ -234,12 +234,12 @@ def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
         *baselines("mixture", "nmf-mfcc"),
         Method("mute", Mute(FRONT_END), FRONT_END, "nothing"),
     )
-    found = Evaluation(methods, tuple(score_clips(clips, methods)))
-    ranked = sorted(methods, key=lambda row: found.summary(row.name, "strict").sdr_db)
-    assert ranked[0].name == "mute" and found.summary("mute", "strict").sdr_db == -30
-    excused = found.summary("mute", "legacy")
+    result = Evaluation(methods, tuple(score_clips(clips, methods)))
+    ranked = sorted(methods, key=lambda row: result.summary(row.name, "strict").sdr_db)
+    assert ranked[0].name == "mute" and result.summary("mute", "strict").sdr_db == -30
+    excused = result.summary("mute", "legacy")
     assert excused.reasons == {"silent estimate": 3} and excused.num_empty_batches == 1
-    tables = {table.name: table for table in make_tables(found, "three")}
+    tables = {table.name: table for table in make_tables(result, "three")}
     assert "3 left out: silent estimate (mute)" in tables["legacy"].warnings
     assert not any("left out" in warning for warning in tables["strict"].warnings)
 

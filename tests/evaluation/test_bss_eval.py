@@ -23,11 +23,11 @@ def table(scores: BssScores) -> np.ndarray:
     return np.stack([scores.sdr_db, scores.sir_db, scores.sar_db])
 
 
-def assert_same_db(found: np.ndarray, expected: np.ndarray, tolerance_db: float) -> None:
+def assert_same_db(result: np.ndarray, expected: np.ndarray, tolerance_db: float) -> None:
     """Check that scores agree within the tolerance; above 100 dB both must be above 100."""
     perfect = expected > 100
-    assert (found[perfect] > 100).all()
-    np.testing.assert_allclose(found[~perfect], expected[~perfect], rtol=0, atol=tolerance_db)
+    assert (result[perfect] > 100).all()
+    np.testing.assert_allclose(result[~perfect], expected[~perfect], rtol=0, atol=tolerance_db)
 
 
 def golden_signals() -> tuple[np.ndarray, np.ndarray]:

@@ -138,8 +138,8 @@ def test_images_of_a_batch_and_of_silence() -> None:
     for index in np.ndindex(3, 4):
         single = bss_eval_images(sources[index[0]], answers[index], filter_taps=32)
         for name in ("sdr_db", "isr_db", "sir_db", "sar_db"):
-            found, expected = getattr(batch, name)[index], getattr(single, name)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+            result, expected = getattr(batch, name)[index], getattr(single, name)
+            np.testing.assert_allclose(result, expected, rtol=0, atol=1e-9)
     assert batch.sdr_db[1, 2, 0] == batch.isr_db[1, 2, 0] == batch.sar_db[1, 2, 0] == -np.inf
     # A gain is forgiven by the sources' scores, and counted by the images'.
     quieter = bss_eval_images(sources[0], 0.5 * sources[0], filter_taps=32)
@@ -160,9 +160,9 @@ def test_answers_to_one_mixture_share_its_references() -> None:
     np.testing.assert_allclose(last, together.swapaxes(0, 1), rtol=0, atol=1e-9)
     # More estimates than fit in one batch, with both permutations among them.
     many = np.concatenate([answers[:, 0], answers[:, 0, ::-1]] * 12)
-    found = bss_eval(sources[0], torch.tensor(many), permute=True, filter_taps=40)
-    assert found.permutation.tolist() == ([[0, 1]] * 3 + [[1, 0]] * 3) * 12
-    np.testing.assert_allclose(found.sdr_db[3:6], found.sdr_db[:3], rtol=0, atol=1e-9)
+    result = bss_eval(sources[0], torch.tensor(many), permute=True, filter_taps=40)
+    assert result.permutation.tolist() == ([[0, 1]] * 3 + [[1, 0]] * 3) * 12
+    np.testing.assert_allclose(result.sdr_db[3:6], result.sdr_db[:3], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("level", [1e-300, 1e-160, 1e150, 1e300])

@@ -29,13 +29,13 @@ def never() -> Cues:
 
 
 def changed(before: Cues, after: Cues) -> set[str]:
-    found = set()
+    result = set()
     for field in fields(Cues):
         old, new = getattr(before, field.name), getattr(after, field.name)
         assert (old is None) == (new is None)
         if old is not None and not torch.equal(old, new):
-            found.add(field.name)
-    return found
+            result.add(field.name)
+    return result
 
 
 @pytest.mark.parametrize(

@@ -136,12 +136,12 @@ def test_a_table_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "argv", ["davis_tables", *words])
     tables.main()
     report = json.loads((tmp_path / "out" / "tables.json").read_text(encoding="utf-8"))
-    found = {
+    result = {
         (row["silence"], row["threshold"]): row["sdr_db"]["mean"] for row in report["tables"]["4"]
     }
     # Nothing is below zero, and what is bounded stays in 0..1 as it is.
-    assert found["off", 0.0] == found["released", 0.0]
-    assert len({found["off", 0.0], found["released", 0.01], found["equation-5", 0.01]}) == 3
+    assert result["off", 0.0] == result["released", 0.0]
+    assert len({result["off", 0.0], result["released", 0.01], result["equation-5", 0.01]}) == 3
     at_most, free = (row["sdr_db"]["mean"] for row in report["tables"]["bound"])
     assert at_most != free
     run = tmp_path / "out" / "runs" / f"{tables.DEFAULT}-1-seed0"

@@ -86,9 +86,9 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     assert "1 mixtures of" in done.out and "SI-SDR" in done.out
     missing = "1 of 2 mixtures of 'testsep.csv' are left out: 1 of their videos are not in the data"
     assert missing in done.out
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert found["mixtures"][0]["videos"] == ["violin/a", "cello/c"]
-    assert found["warnings"] == [f"{missing}: tuba/gone (1)"]
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert result["mixtures"][0]["videos"] == ["violin/a", "cello/c"]
+    assert result["warnings"] == [f"{missing}: tuba/gone (1)"]
     for name in ("results.csv", "tables.md", "tables.tex"):
         assert "nmf-mfcc" in (tmp_path / "out" / name).read_text()
     drawn = run("evaluate", *words, "--limit", 3, "--set", "num_sources=3", "--json")
@@ -102,8 +102,8 @@ def test_sounds_that_nobody_sees_are_drawn_and_scored(run, place: Path, tmp_path
     words = [place / "tiny.safetensors", "--data", tmp_path / "solos", "--labels", "given"]
     done = run("evaluate", *words, "--limit", 2, "-o", tmp_path / "out")
     assert done.code == 0 and not done.err
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
-    strict = {name: row["strict"] for name, row in found["methods"].items()}
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    strict = {name: row["strict"] for name, row in result["methods"].items()}
     assert strict["mixture"]["sdr_db"] < strict["ideal-ratio-mask"]["sdr_db"]
     assert all(row["num_mixtures"] == 2 for row in strict.values())
     page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")

@@ -11,18 +11,18 @@ def solo(num: int) -> list[tuple[str, ...]]:
 
 
 def half_width(values: np.ndarray, videos: list[tuple[str, ...]]) -> float:
-    found = Resamples.draw(videos).intervals(values[:, None], np.arange(len(values)))
-    assert found is not None
-    return float(found[0, 1] - found[0, 0]) / 2
+    result = Resamples.draw(videos).intervals(values[:, None], np.arange(len(values)))
+    assert result is not None
+    return float(result[0, 1] - result[0, 0]) / 2
 
 
 def test_independent_videos_agree_with_the_normal_theory() -> None:
     values = np.random.default_rng(0).normal(5, 3, 400)
-    found = Resamples.draw(solo(400)).intervals(values[:, None], np.arange(400))
+    result = Resamples.draw(solo(400)).intervals(values[:, None], np.arange(400))
     margin = 1.96 * values.std() / 20
     # 2000 resamples leave the ends uncertain by some percent of the margin.
     np.testing.assert_allclose(
-        found[0], values.mean() + margin * np.array([-1, 1]), atol=0.1 * margin
+        result[0], values.mean() + margin * np.array([-1, 1]), atol=0.1 * margin
     )
 
 
@@ -63,9 +63,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 def test_a_constant_has_no_width_and_columns_are_apart() -> None:
     values = np.stack([np.full(30, 2.5), np.arange(30.0)], axis=1)
-    found = Resamples.draw(solo(30)).intervals(values, np.arange(30))
-    np.testing.assert_allclose(found[0], 2.5)
-    assert found[1, 0] < 14.5 < found[1, 1]
+    result = Resamples.draw(solo(30)).intervals(values, np.arange(30))
+    np.testing.assert_allclose(result[0], 2.5)
+    assert result[1, 0] < 14.5 < result[1, 1]
 
 
 def test_rows_of_one_mixture_go_together() -> None:

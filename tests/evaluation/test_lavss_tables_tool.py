@@ -119,10 +119,10 @@ def test_a_model_and_the_mixture_scored_on_both_ears(tmp_path: Path) -> None:
     settings = load_recipe("toyband-binaural-twins", "toyband", ToybandSettings, overrides)
     list(make_toyband(tmp_path, 2, 1000, settings, Material.read(), num_workers=1))
     clips = choose_mixtures(open_dataset(tmp_path), settings=EvaluationSettings(), seed=0)
-    found = tables.score(clips.mixtures, {"a": "lavss-mini", "mixture": "mixture"})
-    for figures in found.values():
+    result = tables.score(clips.mixtures, {"a": "lavss-mini", "mixture": "mixture"})
+    for figures in result.values():
         for name in ("sdr", "sir"):
             ears = [figures[f"{name}-{ear}"] for ear in ("left", "right")]
             assert figures[name] == pytest.approx(sum(ears) / 2, abs=1e-3)
         assert figures["harp"] == figures["sdr"]
-    assert found["a"]["sdr"] > 8 > 2 > found["mixture"]["sdr"], "each has its own figures"
+    assert result["a"]["sdr"] > 8 > 2 > result["mixture"]["sdr"], "each has its own figures"

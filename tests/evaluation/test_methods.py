@@ -17,7 +17,7 @@ from avsep.evaluation.benchmark import Evaluation, score_clips
 from avsep.evaluation.gates import measure_gates
 from avsep.evaluation.methods import find_methods, model_methods
 from avsep.evaluation.results.writing import as_json
-from tiny_models import CATEGORIES, FRONT_END, LOOKS, tiny_model
+from tiny_models import CATEGORIES, CROPS, FRONT_END, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_row_for_each_way_and_trial(checkpoint: str) -> None:
     name = f"{Path(checkpoint).parent.name}/model"
     assert [row.name for row in rows] == [f"{name} (predicted)", f"{name} (predicted, swapped)"]
     assert rows[1].cue_settings is not None and not rows[1].cue_settings.with_labels
-    assert (rows[1].cue_settings.ablation, rows[1].cue_settings.crops) == ("swapped", LOOKS)
+    assert (rows[1].cue_settings.ablation, rows[1].cue_settings.crops) == ("swapped", CROPS)
 
 
 def test_nobody_to_ask() -> None:
@@ -110,7 +110,7 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
     rows = find_methods(["mixture", checkpoint], with_baselines=False)
     done = tuple(score_clips([duet], rows))
     written = json.loads(json.dumps(as_json(Evaluation(rows, done), "band"), allow_nan=False))
-    assert [found["inputs"] for found in written["methods"].values()] == [
+    assert [result["inputs"] for result in written["methods"].values()] == [
         row.inputs for row in rows
     ]
     told = rows[1].name
@@ -130,8 +130,8 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
 
 def test_exchanged_objects_exchange_the_scores_sources(duet: ClipFiles) -> None:
     straight, swapped = model_methods("tiny", tiny_model("dgfnet"), "predicted", ["all", "swapped"])
-    found = next(iter(score_clips([duet], [straight, swapped])))
-    used = found.categories_used
+    result = next(iter(score_clips([duet], [straight, swapped])))
+    used = result.categories_used
     assert used[swapped.name] == tuple(reversed(used[straight.name]))
 
 

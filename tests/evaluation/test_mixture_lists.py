@@ -24,19 +24,19 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 
 
 def names(clips: Clips, **options: object) -> list[str]:
-    return [one.name for one in choose_mixtures(clips, **options).mixtures]
+    return [item.name for item in choose_mixtures(clips, **options).mixtures]
 
 
 def test_solos_are_drawn_in_pairs_of_other_videos_and_categories(clips: Clips) -> None:
-    found = choose_mixtures(clips, limit=6, seed=3)
-    assert len(found.mixtures) == 6 and found.unit == "mixtures"
-    for mixture in found.mixtures:
+    result = choose_mixtures(clips, limit=6, seed=3)
+    assert len(result.mixtures) == 6 and result.unit == "mixtures"
+    for mixture in result.mixtures:
         assert len(set(mixture.videos)) == 2 == len(set(mixture.categories))
         assert mixture.rule == "mean" and "cello/f" not in mixture.videos
-    assert len({frozenset(one.videos) for one in found.mixtures}) == 6
+    assert len({frozenset(item.videos) for item in result.mixtures}) == 6
     # Five solos for testing: each begins a mixture before one does so again.
-    assert len({one.videos[0] for one in found.mixtures[:5]}) == 5
-    assert found.warnings == ("1 clips of other splits than 'test' are not used",)
+    assert len({item.videos[0] for item in result.mixtures[:5]}) == 5
+    assert result.warnings == ("1 clips of other splits than 'test' are not used",)
     assert names(clips, limit=6, seed=3) == names(clips, limit=6, seed=3)
     assert names(clips, limit=6, seed=4) != names(clips, limit=6, seed=3)
     assert names(clips, limit=3, seed=3) == names(clips, limit=6, seed=3)[:3]
@@ -44,41 +44,41 @@ def test_solos_are_drawn_in_pairs_of_other_videos_and_categories(clips: Clips) -
 
 def test_no_more_than_there_are(clips: Clips) -> None:
     """Five solos in four categories: nine pairs of different ones, and none twice."""
-    found = choose_mixtures(clips)
-    assert len(found.mixtures) == 9
-    assert found.warnings[-1] == "only 9 different mixtures could be sampled, not 256"
+    result = choose_mixtures(clips)
+    assert len(result.mixtures) == 9
+    assert result.warnings[-1] == "only 9 different mixtures could be sampled, not 256"
 
 
 def test_settings_decide_how_many_and_of_which_kind(clips: Clips) -> None:
     trios = choose_mixtures(clips, limit=3, settings=PairSettings(num_sources=3, rule="sum"))
-    assert all(len(set(one.categories)) == 3 and one.rule == "sum" for one in trios.mixtures)
+    assert all(len(set(item.categories)) == 3 and item.rule == "sum" for item in trios.mixtures)
     twins = choose_mixtures(clips, settings=PairSettings(same_category_probability=1))
-    assert [set(one.categories) for one in twins.mixtures if len(set(one.categories)) == 1]
+    assert [set(item.categories) for item in twins.mixtures if len(set(item.categories)) == 1]
     violins = tuple(clip for clip in clips if clip.name.startswith("violin"))
     alike = choose_mixtures(violins, settings=PairSettings(same_category_probability=1))
-    assert [set(one.categories) for one in alike.mixtures] == [{"violin"}]
+    assert [set(item.categories) for item in alike.mixtures] == [{"violin"}]
 
 
 def test_sources_of_one_name_are_mixed_without_being_asked(clips: Clips) -> None:
     """As in FAIR-Play, which does not say what is played."""
     violins = tuple(clip for clip in clips if clip.name.startswith("violin"))
-    found = choose_mixtures(violins, limit=1)
+    result = choose_mixtures(violins, limit=1)
     assert names(violins, limit=1, settings=PairSettings(same_category_probability=1)) == [
-        one.name for one in found.mixtures
+        item.name for item in result.mixtures
     ]
-    assert found.warnings[-1] == "any sources are mixed: all of them are called 'violin'"
+    assert result.warnings[-1] == "any sources are mixed: all of them are called 'violin'"
 
 
 def test_a_pair_file_is_followed_line_by_line(clips: Clips, tmp_path: Path) -> None:
     path = tmp_path / "testsep.csv"
     path.write_text("/violin/a.wav, /cello/f.wav\n/cello/c.wav, /acoustic guitar/-e.x.wav\n" * 2)
-    found = choose_mixtures(clips, pairs=path)
+    result = choose_mixtures(clips, pairs=path)
     # What is for training is mixed where a list says so, and a line given twice counts twice.
-    assert [one.videos for one in found.mixtures] == 2 * [
+    assert [item.videos for item in result.mixtures] == 2 * [
         ("violin/a", "cello/f"),
         ("cello/c", "acoustic_guitar/-e.x"),
     ]
-    assert found.warnings == ()
+    assert result.warnings == ()
 
 
 def test_what_is_missing_is_told(clips: Clips, tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_what_is_missing_is_told(clips: Clips, tmp_path: Path) -> None:
         "/violin/a.wav, /tuba/gone.wav\n/violin/a.wav, /cello/c.wav\n/tuba/gone.wav, /erhu/x.wav\n"
         "/cello/a.wav, /violin/b.wav\n"
     )
-    found = choose_mixtures(clips, pairs=path)
-    assert [one.name for one in found.mixtures] == ["violin/a + cello/c"]
-    (warning,) = found.warnings
+    result = choose_mixtures(clips, pairs=path)
+    assert [item.name for item in result.mixtures] == ["violin/a + cello/c"]
+    (warning,) = result.warnings
     # violin/a is no cello/a, though the id is the same.
     assert warning == (
         "3 of 4 mixtures of 'testsep.csv' are left out: 3 of their videos are not in the data: "
@@ -109,8 +109,11 @@ def test_ids_alone_are_enough(clips: Clips, tmp_path: Path) -> None:
 def test_clips_of_several_sources_are_their_own_mixtures(clips: Clips, tmp_path: Path) -> None:
     first, second = clips[:2]
     duet = replace(first, name="duet", sources=(first.sources[0], second.sources[0]))
-    found = choose_mixtures([duet, first])
-    assert [one.name for one in found.mixtures] == ["duet", first.name] and found.unit == "clips"
+    result = choose_mixtures([duet, first])
+    assert [item.name for item in result.mixtures] == [
+        "duet",
+        first.name,
+    ] and result.unit == "clips"
     (only,) = choose_mixtures([duet, first], limit=1).mixtures
     assert only.name == "duet" and only.rule is None
     (drawn,) = choose_mixtures([first, second], limit=1, seed=1).mixtures
@@ -136,8 +139,8 @@ def test_what_cannot_be_drawn_is_an_error(clips: Clips, tmp_path: Path) -> None:
 
 
 def test_settings_by_name() -> None:
-    found = read_overrides(["num_sources=3", "rule=sum"], PairSettings)
-    assert found == PairSettings(num_sources=3, rule="sum")
+    result = read_overrides(["num_sources=3", "rule=sum"], PairSettings)
+    assert result == PairSettings(num_sources=3, rule="sum")
     words = read_overrides(["metrics=si-sdr, sdri,si-sdr", "workers=2"], EvaluationSettings)
     assert words == EvaluationSettings(metrics=("si-sdr", "sdri"), workers=2)
     with pytest.raises(InputError, match="--set: unknown setting 'num_source'; did you mean 'num_"):

@@ -23,7 +23,7 @@ from avsep.sound.front_end import FrontEndSettings
 from evaluation.solos import hide_solos, make_solos, solo_sound
 
 FRONT_END = FrontEndSettings(window_samples=11025)  # a second
-LOOKS = CropSettings(crop_pixels=4, motion_pixels=4, num_crops=2, crop_rate_hz=2)
+CROPS = CropSettings(crop_pixels=4, motion_pixels=4, num_crops=2, crop_rate_hz=2)
 CATEGORIES = ("violin", "cello", "flute", "acoustic guitar")
 
 
@@ -60,7 +60,7 @@ def test_a_short_solo_is_repeated_and_seen_again(solos: dict[str, ClipFiles]) ->
     start = round(window.start_seconds * 11025)
     np.testing.assert_array_equal(window.sounds[0, 0, :55124], endless[start:][:55124])
     reader = ClipReader([pair(solos, "violin/a", "cello/c")])
-    _, batch = reader.batch(0, front_end, CueSettings(LOOKS, CATEGORIES))
+    _, batch = reader.batch(0, front_end, CueSettings(CROPS, CATEGORIES))
     crop_motion = batch.cues.crop_motion[0, 0].float().mean((-1, -2))  # M, 10 a second
     assert (
         torch.equal(crop_motion[:20], crop_motion[20:40]) and crop_motion[:20].unique().numel() == 4
@@ -71,14 +71,14 @@ def test_a_short_solo_is_repeated_and_seen_again(solos: dict[str, ClipFiles]) ->
 
 def test_each_source_is_seen_in_its_own_video(solos: dict[str, ClipFiles]) -> None:
     reader = ClipReader([pair(solos, "flute/d", "violin/b"), pair(solos, "violin/b", "flute/d")])
-    cue_settings = CueSettings(LOOKS, CATEGORIES)
+    cue_settings = CueSettings(CROPS, CATEGORIES)
     (_, there), (_, back) = (reader.batch(index, FRONT_END, cue_settings) for index in (0, 1))
     assert there.cues.category.tolist() == [[2, 0]]
     # The second that is heard begins half a second in: the second and third picture.
     greys = there.cues.crops[0, :, :, 0, 0, 0].tolist()
     assert greys == [[20 + 30 + 3, 20 + 30 + 6], [20 + 10 + 3, 20 + 10 + 6]]
     assert torch.equal(back.cues.crops, there.cues.crops.flip(1))
-    swapped = CueSettings(LOOKS, CATEGORIES, ablation="swapped")
+    swapped = CueSettings(CROPS, CATEGORIES, ablation="swapped")
     turned = reader.batch(0, FRONT_END, swapped)[1].cues
     assert torch.equal(turned.crops, there.cues.crops.flip(1))
 
@@ -92,7 +92,7 @@ def test_what_nobody_sees_is_black_and_told(tmp_path: Path) -> None:
         pair(solos, "acoustic_guitar/-e.x", "violin/b"),
         pair(solos, "flute/d", "violin/b"),
     ]
-    reader, cue_settings = ClipReader(mixtures), CueSettings(LOOKS, CATEGORIES)
+    reader, cue_settings = ClipReader(mixtures), CueSettings(CROPS, CATEGORIES)
     # Two seconds are a window of five and of one: once the sound is repeated, once it is not.
     for front_end in (FRONT_END, FrontEndSettings(window_samples=5 * 11025)):
         item, batch = reader.batch(0, front_end, cue_settings)
@@ -102,8 +102,8 @@ def test_what_nobody_sees_is_black_and_told(tmp_path: Path) -> None:
         assert cues.crop_motion[0, 0].any() and not cues.crop_motion[0, 1].any()
         assert np.abs(item.sources).max(axis=(1, 2)).min() > 0.05
         assert reader.batch(1, front_end, cue_settings)[1].cues.is_visible is None
-    shown = reader.batch(1, FRONT_END, replace(cue_settings, ablation="wrong"))[1].cues.is_visible
-    assert shown.tolist() == [[False, False]]  # flute and cello stand in for guitar and violin
+    output = reader.batch(1, FRONT_END, replace(cue_settings, ablation="wrong"))[1].cues.is_visible
+    assert output.tolist() == [[False, False]]  # flute and cello stand in for guitar and violin
 
 
 def test_strangers_come_from_other_mixtures(solos: dict[str, ClipFiles]) -> None:
@@ -112,23 +112,23 @@ def test_strangers_come_from_other_mixtures(solos: dict[str, ClipFiles]) -> None
         pair(solos, "violin/b", "flute/d"),
         pair(solos, "flute/d", "acoustic_guitar/-e.x"),
     ]
-    wrong = CueSettings(LOOKS, CATEGORIES, ablation="wrong")
-    shown = ClipReader(mixtures).batch(0, FRONT_END, wrong)[1].cues.crops
-    others = ClipReader([mixtures[2]]).batch(0, FRONT_END, CueSettings(LOOKS, CATEGORIES))[1]
+    wrong = CueSettings(CROPS, CATEGORIES, ablation="wrong")
+    output = ClipReader(mixtures).batch(0, FRONT_END, wrong)[1].cues.crops
+    others = ClipReader([mixtures[2]]).batch(0, FRONT_END, CueSettings(CROPS, CATEGORIES))[1]
     # The flute of the second and of the third mixture is one and the same.
-    assert torch.equal(shown, others.cues.crops)
+    assert torch.equal(output, others.cues.crops)
 
 
 def test_what_was_read_lately_is_not_read_again(solos: dict[str, ClipFiles]) -> None:
     names = ("violin/a", "cello/c"), ("violin/a", "flute/d"), ("cello/c", "flute/d")
     reader = ClipReader([pair(solos, *two) for two in names])
     for index in range(2):
-        reader.batch(index, FRONT_END, CueSettings(LOOKS, CATEGORIES))
+        reader.batch(index, FRONT_END, CueSettings(CROPS, CATEGORIES))
     moved = [solos["cello/c"].sources[0].path, solos["flute/d"].sources[0].path]
     for path in moved:
         path.rename(path.with_suffix(".away"))
     try:
-        item, _ = reader.batch(2, FRONT_END, CueSettings(LOOKS, CATEGORIES))
+        item, _ = reader.batch(2, FRONT_END, CueSettings(CROPS, CATEGORIES))
     finally:
         for path in moved:
             path.with_suffix(".away").rename(path)

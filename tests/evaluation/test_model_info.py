@@ -31,8 +31,8 @@ def test_a_system_that_needs_a_package_is_listed_without_it(
     missing = {entry.name: entry.missing for entry in list_models() if entry.missing}
     words = "CLIP needs a package: pip install transformers"
     assert missing == {"davis": words, "davis-flow": words}
-    shown = run("models")
-    assert shown.code == 0 and f"davis-flow: {words}" in shown.out and "74.70" in shown.out
+    output = run("models")
+    assert output.code == 0 and f"davis-flow: {words}" in output.out and "74.70" in output.out
 
 
 def test_the_papers_sizes() -> None:

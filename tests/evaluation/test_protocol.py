@@ -104,11 +104,11 @@ def test_legacy_means_are_over_batches() -> None:
     other = score_mono("other", *waveforms(6))
     # Batches [good, mute], [good, other], [other]: the last weighs as much as the others.
     pairs = [good, mute, good, other, other]
-    found = summarise(pairs, "legacy", batch_size=2)
+    result = summarise(pairs, "legacy", batch_size=2)
     good_db, other_db = good.mean_db("legacy"), other.mean_db("legacy")
     expected_db = (good_db + (good_db + other_db) / 2 + other_db) / 3
-    np.testing.assert_allclose([found.sdr_db, found.sir_db, found.sar_db], expected_db)
-    assert found.num_empty_batches == 0 and found.num_left_out == 1
+    np.testing.assert_allclose([result.sdr_db, result.sir_db, result.sar_db], expected_db)
+    assert result.num_empty_batches == 0 and result.num_left_out == 1
 
 
 def test_legacy_batches_are_of_64_mixtures() -> None:
@@ -130,9 +130,9 @@ def test_estimates_are_judged_in_the_channels_that_are_scored() -> None:
 
 def test_a_batch_of_silence_is_zero_decibels_under_legacy() -> None:
     good, mute, rest = three_pairs()
-    found = summarise([good, mute, rest], "legacy", batch_size=1)
-    assert found.sdr_db == pytest.approx(good.mean_db("legacy")[0] / 3)
-    assert found.num_empty_batches == 2
+    result = summarise([good, mute, rest], "legacy", batch_size=1)
+    assert result.sdr_db == pytest.approx(good.mean_db("legacy")[0] / 3)
+    assert result.num_empty_batches == 2
     assert summarise([mute], "legacy").sdr_db == 0.0
 
 
@@ -144,9 +144,9 @@ def test_channels_are_scored_apart_and_averaged() -> None:
     np.testing.assert_allclose(both.scores_db, np.mean(each_db, axis=0), atol=1e-9)
     # A source on the left alone leaves the right ear without scores.
     references[1, 1] = 0
-    (one,) = score_pairs("ears", NAMES, references, estimates[None])
-    np.testing.assert_allclose(one.scores_db, each_db[0], atol=1e-9)
-    assert not one.silent_references.any() and not one.silent_estimates.any()
+    (item,) = score_pairs("ears", NAMES, references, estimates[None])
+    np.testing.assert_allclose(item.scores_db, each_db[0], atol=1e-9)
+    assert not item.silent_references.any() and not item.silent_estimates.any()
     # Silence in an ear that counts is silence.
     estimates[0, 0] = 0
     (mute,) = score_pairs("ears", NAMES, references, estimates[None])
@@ -159,10 +159,10 @@ def test_several_answers_at_once_are_each_by_itself() -> None:
     estimates[:, 700:] += 0.01 * waveforms(10)[0][:, 700:]  # artifacts, so that no SAR is rounding
     answers = np.stack([estimates, estimates[::-1], 0 * estimates])
     together = score_pairs("many", NAMES, sources[:, None], answers[:, :, None])
-    for answer, found in zip(answers, together, strict=True):
+    for answer, result in zip(answers, together, strict=True):
         alone = score_mono("many", sources, answer)
-        np.testing.assert_allclose(found.scores_db, alone.scores_db, atol=1e-9)
-        np.testing.assert_array_equal(found.silent_estimates, alone.silent_estimates)
+        np.testing.assert_allclose(result.scores_db, alone.scores_db, atol=1e-9)
+        np.testing.assert_array_equal(result.silent_estimates, alone.silent_estimates)
 
 
 @pytest.mark.parametrize("pairs", [[], three_pairs()[2:]], ids=["none given", "none counts"])

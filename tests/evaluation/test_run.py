@@ -190,5 +190,5 @@ def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) ->
     assert score_log.read_bytes().startswith(whole)
     assert run(*words, tmp_path / "new", "--set=workers=1").code == 0
     assert same(tmp_path / "out", tmp_path / "new")
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert len(found["mixtures"]) == 9
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(result["mixtures"]) == 9

@@ -14,14 +14,14 @@ from avsep.evaluation.gates import GateSample
 def samples() -> list[GateSample]:
     """Two seeds of five sources; the gate falls by 0.1 blurred and rises by 0.1 hidden."""
     shift = {"all": 0.0, "blurred": -0.1, "hidden": 0.1}
-    found = []
+    result = []
     for seed in (0, 1):
         for ablation, change in shift.items():
             row = f"full, seed {seed} (given{'' if ablation == 'all' else ', ' + ablation})"
             for place in range(5):
                 gate = np.full((4, 6), 0.25 + 0.1 * place + change, np.float32)
-                found.append(GateSample(row, f"clip{place}", "harp", gate))
-    return found
+                result.append(GateSample(row, f"clip{place}", "harp", gate))
+    return result
 
 
 def scores() -> dict:
@@ -42,7 +42,7 @@ def test_the_report() -> None:
     full = rows["full"]["sdr_db"]
     assert full["mean"] == pytest.approx(12.25) and full["spread"] == pytest.approx(2**0.5)
     gate = table3.gate_json(samples())
-    assert [found["seed"] for found in gate] == [0, 1] and gate[0]["num_samples"] == 5
+    assert [result["seed"] for result in gate] == [0, 1] and gate[0]["num_samples"] == 5
     assert gate[0]["shares"] == {"below 0.3": 0.2, "0.4 to 0.6": 0.4, "above 0.7": 0.0}
     assert gate[1]["differences"]["blurred"]["mean"] == pytest.approx(-0.1)
     report = {"steps": 9, "seeds": 2, "tables": {"held-out": rows}, "gate": gate}

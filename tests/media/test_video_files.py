@@ -30,8 +30,8 @@ def test_video_with_two_tracks_reads_back_exactly(tmp_path: Path) -> None:
     assert np.array_equal(second.waveform, violin)
     # Edit lists of MP4 count milliseconds.
     assert (first.start_seconds, second.start_seconds) == (0.0, pytest.approx(0.5, abs=0.001))
-    shown = [number_of(picture) for _, picture in iterate_frames(tmp_path / "a.mp4")]
-    assert shown == list(range(45))
+    output = [number_of(picture) for _, picture in iterate_frames(tmp_path / "a.mp4")]
+    assert output == list(range(45))
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 11025, 48000, 96000])
@@ -82,9 +82,9 @@ def test_colours_survive(tmp_path: Path) -> None:
         (40, 50, 220),
     )
     write_video(tmp_path / "a.mp4", [picture] * 3, 25, settings=FINE)
-    shown = read_frames(tmp_path / "a.mp4", [0.0]).pictures[0]
+    output = read_frames(tmp_path / "a.mp4", [0.0]).pictures[0]
     # Patch centres, where subsampled colour does not mix: 8-bit rounding and crf 4 cost 4 steps.
-    assert np.abs(shown[32, [16, 48, 80]].astype(int) - picture[32, [16, 48, 80]]).max() <= 4
+    assert np.abs(output[32, [16, 48, 80]].astype(int) - picture[32, [16, 48, 80]]).max() <= 4
 
 
 def test_odd_sizes_grow_by_a_pixel(tmp_path: Path) -> None:

@@ -32,14 +32,14 @@ def recipe(row: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("row", [*BLOCKS, *FUSIONS])
 def test_a_row_is_its_switch(row: str) -> None:
-    found, full = recipe(row), recipe("tables")
+    result, full = recipe(row), recipe("tables")
     assert full["model"] == "davis" and full["settings"]["process"] == "diffusion"
     assert full["settings"]["unet"]["visual_every_block"] is False  # fusion is all that tells
-    unet, other = (one["settings"]["unet"] for one in (found, full))
+    unet, other = (item["settings"]["unet"] for item in (result, full))
     assert unet.pop("blocks") == BLOCKS.get(row, ["R", "TF", "T"])
     assert unet.pop("fusion") == FUSIONS.get(row, "local+global")
     del other["blocks"], other["fusion"]
-    assert found == full
+    assert result == full
     with torch.device("meta"):
         MODELS["davis"](MODELS["davis"].Settings(**recipe(row)["settings"]))
 

@@ -35,12 +35,12 @@ def recipe(row: str, *overrides: str) -> dict[str, Any]:
     [*((network, row) for network in ("sop", "25d") for row in CUES), ("25d", "signed")],
 )
 def test_a_row_of_table_3_is_its_cues(network: str, row: str) -> None:
-    found, full = (recipe(f"table3-{network}-{name}") for name in (row, "position-ipd"))
-    cues = found["settings"]["position"], found["settings"]["spatial_cues"]
+    result, full = (recipe(f"table3-{network}-{name}") for name in (row, "position-ipd"))
+    cues = result["settings"]["position"], result["settings"]["spatial_cues"]
     assert cues == CUES.get(row, (True, "signed"))
-    for one in (found, full):
-        del one["settings"]["position"], one["settings"]["spatial_cues"]
-    assert found == full
+    for item in (result, full):
+        del item["settings"]["position"], item["settings"]["spatial_cues"]
+    assert result == full
 
 
 def test_both_networks_learn_alike() -> None:
@@ -48,8 +48,8 @@ def test_both_networks_learn_alike() -> None:
     assert recipe("table3-25d-position-ipd") == full and full["model"] == "separation-2.5d"
     sop = recipe("table3-sop-position-ipd")
     assert sop.pop("model") == "sound-of-pixels" and full.pop("model")
-    for one in (sop, full):
-        settings = one.pop("settings")
+    for item in (sop, full):
+        settings = item.pop("settings")
         assert settings["fusion"] == "attention" and settings["masks"] == "ratio"
         assert settings["unet"]["channels"] == [8, 16, 32, 64, 96, 96, 96]
     assert sop == full
@@ -57,22 +57,22 @@ def test_both_networks_learn_alike() -> None:
 
 @pytest.mark.parametrize("row", ATTENTION)
 def test_a_row_of_table_4_is_its_switch(row: str) -> None:
-    found, full = recipe(f"table4-{row}"), recipe("tables")
+    result, full = recipe(f"table4-{row}"), recipe("tables")
     name, value = ATTENTION[row]
-    assert found["settings"]["attention"].pop(name) == value
+    assert result["settings"]["attention"].pop(name) == value
     assert full["settings"]["attention"].pop(name) != value
-    assert found == full
+    assert result == full
 
 
 @pytest.mark.parametrize("network", ["sop", "25d"])
 def test_table_1_has_the_networks_without_what_lavss_adds(network: str) -> None:
-    found, other = recipe(f"table1-{network}"), recipe(f"table3-{network}-none")
-    assert found["settings"].pop("fusion") == "none"
+    result, other = recipe(f"table1-{network}"), recipe(f"table3-{network}-none")
+    assert result["settings"].pop("fusion") == "none"
     assert other["settings"].pop("fusion") == "attention"
     if network == "25d":  # five layers, as published
-        assert len(found["settings"].pop("unet")["channels"]) == 5
+        assert len(result["settings"].pop("unet")["channels"]) == 5
         assert other["settings"].pop("unet")
-    assert found == other
+    assert result == other
 
 
 @pytest.mark.parametrize("network", ["sop", "25d"])
@@ -87,8 +87,8 @@ def test_every_pre_trained_row_takes_all_of_its_network_in_mono() -> None:
             continue
         with torch.device("meta"):
             own, given = (
-                MODELS[one["model"]](MODELS[one["model"]].Settings(**one["settings"]))
-                for one in (recipe(row.recipe), recipe(mono_recipe(row.recipe), *MONO))
+                MODELS[item["model"]](MODELS[item["model"]].Settings(**item["settings"]))
+                for item in (recipe(row.recipe), recipe(mono_recipe(row.recipe), *MONO))
             )
         shapes = {name: value.shape for name, value in own.state_dict().items()}
         for name, value in given.state_dict().items():

@@ -24,10 +24,10 @@ def recipe(row: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_is_its_two_switches(row: str) -> None:
-    found, full = recipe(row), recipe("full")
+    result, full = recipe(row), recipe("full")
     fusion, audio_attention = ROWS[row]
-    assert found["settings"].pop("fusion") == fusion
-    assert found["settings"].pop("audio_attention") is audio_attention
+    assert result["settings"].pop("fusion") == fusion
+    assert result["settings"].pop("audio_attention") is audio_attention
     del full["settings"]["fusion"], full["settings"]["audio_attention"]
-    assert found == full
+    assert result == full
     MODELS["dgfnet"].Settings(**recipe(row)["settings"])

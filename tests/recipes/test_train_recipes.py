@@ -187,9 +187,9 @@ def test_davis_trains_on_whatever_there_is(run: Callable, tmp_path: Path) -> Non
     words = ["train", "davis-ave", "--data", tmp_path / "solos", "--cache", tmp_path / "cache"]
     words += ["--device", "cpu", "--workers", "0", "--run", tmp_path / "run"]
     words += [word for line in TINY for word in ("--set", line)]
-    shown = run(*words, "--dry-run")
-    assert shown.code == 0 and "num_columns = 256" in shown.out
-    assert "2 clips to train on (2 sources), 2 to validate with" in shown.out
+    output = run(*words, "--dry-run")
+    assert output.code == 0 and "num_columns = 256" in output.out
+    assert "2 clips to train on (2 sources), 2 to validate with" in output.out
     assert not (tmp_path / "run").exists()
     done = run(*words)
     assert done.code == 0 and "step 1: SDR " in done.err

@@ -87,8 +87,8 @@ def test_no_level_shows_where_windows_begin(name: str) -> None:
     model = tiny_model(name, front_end=WINDOWS, input_rms=50.0, **SAMPLING[name])
     for parameter in model.unet.leave.parameters():
         nn.init.zeros_(parameter)
-    made = Separator(model, SeparatorSettings(rate="model", sources_at_once=16))  # type: ignore[arg-type]
-    stem = made.separate(sound, text="harp").objects[0].stem[0]
+    written = Separator(model, SeparatorSettings(rate="model", sources_at_once=16))  # type: ignore[arg-type]
+    stem = written.separate(sound, text="harp").objects[0].stem[0]
     borders = np.arange(step, len(stem) - 2 * step, step)  # but for the last, pulled back
     # Just before and just after each border, and the same in the middle between two.
     at_borders, between = (

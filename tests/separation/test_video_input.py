@@ -23,10 +23,10 @@ def clip(**changes: object) -> Clip:
         "objects": (),
         "name": "c",
     } | changes
-    made = Clip.__new__(Clip)
+    written = Clip.__new__(Clip)
     for field in fields(Clip):
-        object.__setattr__(made, field.name, values[field.name])
-    return made
+        object.__setattr__(written, field.name, values[field.name])
+    return written
 
 
 def test_a_clip_as_it_should_be_is_left_as_it_is() -> None:

@@ -18,8 +18,8 @@ RATE_HZ = 8000
 SECONDS = 4
 FRAME_RATE_HZ = 5
 FRONT_END = FrontEndSettings(sample_rate_hz=RATE_HZ, window_samples=2 * RATE_HZ + 1)
-LOOKS = CropSettings(crop_pixels=8, crop_rate_hz=2, num_crops=2, motion_rate_hz=5, motion_pixels=6)
-SETTINGS = SourceCacheSettings(sample_rate_hz=RATE_HZ, crops=LOOKS)
+CROPS = CropSettings(crop_pixels=8, crop_rate_hz=2, num_crops=2, motion_rate_hz=5, motion_pixels=6)
+SETTINGS = SourceCacheSettings(sample_rate_hz=RATE_HZ, crops=CROPS)
 CATEGORIES = ("cello", "flute", "harp", "tuba")
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 

@@ -189,8 +189,8 @@ def test_all_faults_are_told_at_once(solos: Path) -> None:
         LENGTHS: ["frames/acoustic_guitar/a"],  # 11 pictures where the index says 12
         "pictures missing in between": ["frames/acoustic_guitar/a"],
     }
-    shown = [row.what for row in report.findings if row.is_wrong]
-    assert shown == [kind for kind in FAULT_KINDS if kind in shown]
+    output = [row.what for row in report.findings if row.is_wrong]
+    assert output == [kind for kind in FAULT_KINDS if kind in output]
     assert json.dumps(report.as_json()) == json.dumps(check(solos).as_json())
 
 

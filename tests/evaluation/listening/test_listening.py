@@ -51,12 +51,12 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ListeningTest]:
 
 
 def test_every_source_of_so_many_mixtures_is_asked_and_a_is_each_in_half(make) -> None:
-    found = make(num_mixtures=3)
-    assert len(found.trials) == 6
-    assert len({trial.mixture for trial in found.key.trials}) == 3
-    assert sorted(trial.first for trial in found.key.trials) == ["finch"] * 3 + ["heron"] * 3
-    assert {trial.source for trial in found.key.trials} == {1, 2}
-    for trial, key in zip(found.trials, found.key.trials, strict=True):
+    actual = make(num_mixtures=3)
+    assert len(actual.trials) == 6
+    assert len({trial.mixture for trial in actual.key.trials}) == 3
+    assert sorted(trial.first for trial in actual.key.trials) == ["finch"] * 3 + ["heron"] * 3
+    assert {trial.source for trial in actual.key.trials} == {1, 2}
+    for trial, key in zip(actual.trials, actual.key.trials, strict=True):
         assert trial.identifier == key.trial and {key.first, key.second} == set(NAMES)
 
 
@@ -82,27 +82,27 @@ def test_sounds_of_a_trial_are_equally_loud_and_do_not_clip(make) -> None:
 
 
 def test_the_page_plays_everything_and_names_no_separator(make) -> None:
-    found = make()
-    page = listening_html(found)
+    actual = make()
+    page = listening_html(actual)
     HTMLParser().feed(page)
     visible = re.sub(r"base64,[^\"]+", "", page)
     for word in (*NAMES, "band", "duet", "clip 0", "seed"):
         assert word not in visible, f"the page gives away '{word}'"
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert QUESTION in page and page.count("Ground truth") == len(found.trials)
+    assert QUESTION in page and page.count("Ground truth") == len(actual.trials)
     sounds = re.findall(r'data-sound="first"[^>]*base64,([^"]+)', page)
     decoded, _ = soundfile.read(io.BytesIO(base64.b64decode(sounds[0])))
-    np.testing.assert_allclose(decoded, found.trials[0].first[0], atol=1 / 32768)
+    np.testing.assert_allclose(decoded, actual.trials[0].first[0], atol=1 / 32768)
     for name in ("truth", "first", "second"):
-        assert page.count(f'data-sound="{name}"') == len(found.trials)
+        assert page.count(f'data-sound="{name}"') == len(actual.trials)
 
 
 def test_what_cannot_be_told_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def alike(chosen, reader, index, seed, device):
-        made = example(reader.mixtures[index].name, NAMES)
-        made.estimates["heron"].waveforms[0] = made.estimates["finch"].waveforms[0]
-        made.sources[1] = 0
-        return made
+        written = example(reader.mixtures[index].name, NAMES)
+        written.estimates["heron"].waveforms[0] = written.estimates["finch"].waveforms[0]
+        written.sources[1] = 0
+        return written
 
     monkeypatch.setattr(design, "make_example", alike)
     with pytest.raises(InputError, match="there is nothing to compare"):
@@ -255,14 +255,14 @@ def test_files_that_are_no_json_are_one_line(content: bytes, make, tmp_path: Pat
 
 
 def test_a_key_that_contradicts_itself_is_refused(make) -> None:
-    made = make().key.model_dump()
-    made["trials"][0]["first"] = made["trials"][0]["second"]
+    written = make().key.model_dump()
+    written["trials"][0]["first"] = written["trials"][0]["second"]
     with pytest.raises(ValueError, match="is not of the two separators"):
-        ListeningKey.model_validate(made)
-    made = make().key.model_dump()
-    made["trials"][0]["trial"] = made["trials"][1]["trial"]
+        ListeningKey.model_validate(written)
+    written = make().key.model_dump()
+    written["trials"][0]["trial"] = written["trials"][1]["trial"]
     with pytest.raises(ValueError, match="two trials have the same id"):
-        ListeningKey.model_validate(made)
+        ListeningKey.model_validate(written)
 
 
 def test_names_of_listeners_cannot_move_a_terminals_cursor(make) -> None:
@@ -304,8 +304,8 @@ def test_the_script_keeps_what_is_its_own_and_nothing_else() -> None:
     kept = 's.withVote(s.emptyRecord("t", "a"), "x", "first", "")'
     assert run_script(f's.readRecord(JSON.stringify({kept}), "t", "b").listener.id') == "a"
     for text in ("", "{", "null", '{"test": "t"}'):
-        found = run_script(f's.readRecord({json.dumps(text)}, "t", "b").listener.id')
-        assert found == "b"
+        actual = run_script(f's.readRecord({json.dumps(text)}, "t", "b").listener.id')
+        assert actual == "b"
     assert run_script(f's.readRecord(JSON.stringify({kept}), "other", "b").votes') == []
     assert run_script(f's.firstOpen({kept}, ["x", "y", "z"])') == 1
     assert run_script(f's.firstOpen({kept}, ["x"])') == 0

@@ -89,9 +89,9 @@ def test_a_factor_for_both_ears_and_any_batch_change_nothing() -> None:
     plain = ild_error_db(references, estimates), itd_error_us(references, estimates, RATE_HZ)
     shape = (3, 2, 2, 8192)
     tensors = torch.tensor(references).reshape(shape), 7 * torch.tensor(estimates).reshape(shape)
-    found = ild_error_db(*tensors), itd_error_us(*tensors, RATE_HZ)
-    for one, other in zip(plain, found, strict=True):
-        np.testing.assert_allclose(other, one.reshape(3, 2), rtol=0, atol=1e-6)
+    result = ild_error_db(*tensors), itd_error_us(*tensors, RATE_HZ)
+    for item, other in zip(plain, result, strict=True):
+        np.testing.assert_allclose(other, item.reshape(3, 2), rtol=0, atol=1e-6)
 
 
 def test_silent_ears() -> None:

@@ -47,10 +47,10 @@ def referee(
 def test_mir_eval_agrees(window: int, hop: int) -> None:
     sources, estimates = mixed(window, 6000 if hop > 1 else 6001)
     expected, _ = referee(sources, estimates, window, hop)
-    found = bss_eval_framewise(sources, estimates, window, hop)
-    assert table(found).shape == expected.shape
-    np.testing.assert_allclose(table(found), expected, rtol=0, atol=TOLERANCE_DB)
-    assert found.window_samples == (window if expected.shape[-1] > 1 else sources.shape[-1])
+    result = bss_eval_framewise(sources, estimates, window, hop)
+    assert table(result).shape == expected.shape
+    np.testing.assert_allclose(table(result), expected, rtol=0, atol=TOLERANCE_DB)
+    assert result.window_samples == (window if expected.shape[-1] > 1 else sources.shape[-1])
 
 
 def test_mir_eval_agrees_on_silence_and_permutations() -> None:
@@ -59,20 +59,20 @@ def test_mir_eval_agrees_on_silence_and_permutations() -> None:
     sources[1, :2100] = 0.0
     estimates[0, 5900:] = 0.0
     expected, expected_order = referee(sources, estimates, 2000, 1000, permute=True)
-    found = bss_eval_framewise(sources, estimates, 2000, 1000, permute=True)
+    result = bss_eval_framewise(sources, estimates, 2000, 1000, permute=True)
     assert np.isnan(expected).any() and np.isfinite(expected).any()
-    np.testing.assert_allclose(table(found), expected, rtol=0, atol=TOLERANCE_DB)
-    np.testing.assert_array_equal(found.permutation, np.nan_to_num(expected_order, nan=-1))
-    assert found.num_left_out == np.isnan(expected[0, 0]).sum() == 2
-    assert found.start_samples.tolist() == list(range(0, 7000, 1000))
+    np.testing.assert_allclose(table(result), expected, rtol=0, atol=TOLERANCE_DB)
+    np.testing.assert_array_equal(result.permutation, np.nan_to_num(expected_order, nan=-1))
+    assert result.num_left_out == np.isnan(expected[0, 0]).sum() == 2
+    assert result.start_samples.tolist() == list(range(0, 7000, 1000))
 
 
 def test_default_frames_are_those_of_mir_eval() -> None:
     """30 s every 15 s at 44.1 kHz: here the whole."""
     sources, estimates = mixed(2, 3000)
-    found = bss_eval_framewise(sources, estimates)
-    assert found.sdr_db.shape == (2, 1) and found.window_samples == 3000
-    np.testing.assert_array_equal(found.sdr_db[:, 0], bss_eval(sources, estimates).sdr_db)
+    result = bss_eval_framewise(sources, estimates)
+    assert result.sdr_db.shape == (2, 1) and result.window_samples == 3000
+    np.testing.assert_array_equal(result.sdr_db[:, 0], bss_eval(sources, estimates).sdr_db)
 
 
 def test_a_batch_is_a_loop_on_tensors_too() -> None:
@@ -81,35 +81,35 @@ def test_a_batch_is_a_loop_on_tensors_too() -> None:
     whole = bss_eval_framewise(torch.tensor(sources), torch.tensor(estimates), 2000, 1000)
     assert whole.table_db.shape == (2, 2, 4, 3) and whole.num_left_out.tolist() == [1, 0]
     for index in (0, 1):
-        one = bss_eval_framewise(sources[index], estimates[index], 2000, 1000)
-        np.testing.assert_allclose(table(whole)[:, index], table(one), rtol=0, atol=1e-9)
+        item = bss_eval_framewise(sources[index], estimates[index], 2000, 1000)
+        np.testing.assert_allclose(table(whole)[:, index], table(item), rtol=0, atol=1e-9)
 
 
 def test_silence_throughout_gains_nothing() -> None:
     sources, estimates = mixed(5, 6000)
     both = bss_eval_framewise(sources, estimates, 2000, 2000)
     estimates[0] = 0.0
-    found = bss_eval_framewise(sources, estimates, 2000, 2000)
-    assert (table(found)[:, 0] == -np.inf).all()
-    np.testing.assert_allclose(found.sdr_db[1], both.sdr_db[1], rtol=0, atol=1e-9)
-    assert found.median_db[0].tolist() == [-np.inf] * 3
+    result = bss_eval_framewise(sources, estimates, 2000, 2000)
+    assert (table(result)[:, 0] == -np.inf).all()
+    np.testing.assert_allclose(result.sdr_db[1], both.sdr_db[1], rtol=0, atol=1e-9)
+    assert result.median_db[0].tolist() == [-np.inf] * 3
 
 
 def test_no_frame_may_be_left() -> None:
     sources, estimates = mixed(6, 6000)
     for start in (0, 2000, 4000):
         sources[(start // 2000) % 2, start : start + 2000] = 0.0
-    found = bss_eval_framewise(sources, estimates, 2000, 2000)
-    assert np.isnan(table(found)).all() and np.isnan(found.median_db).all()
-    assert (found.permutation == -1).all()
+    result = bss_eval_framewise(sources, estimates, 2000, 2000)
+    assert np.isnan(table(result)).all() and np.isnan(result.median_db).all()
+    assert (result.permutation == -1).all()
 
 
 def test_median_is_of_what_has_a_score() -> None:
     sources, estimates = mixed(7, 8000)
     sources[0, :2000] = 0.0
-    found = bss_eval_framewise(sources, estimates, 2000, 2000)
-    expected = np.median(found.table_db[:, 1:], axis=1)
-    np.testing.assert_array_equal(found.median_db, expected)
+    result = bss_eval_framewise(sources, estimates, 2000, 2000)
+    expected = np.median(result.table_db[:, 1:], axis=1)
+    np.testing.assert_array_equal(result.median_db, expected)
     assert median_over_frames(np.array([-np.inf, np.nan, 1.0, 2.0])) == 1.0
 
 

@@ -138,8 +138,8 @@ def test_clap_hears_what_its_package_hears(clap_folder: Path) -> None:
     first = sound.mean(axis=0)[: 10 * 48000]
     features = extractor(first, sampling_rate=48000, return_tensors="pt")
     with torch.inference_mode():
-        found = model.get_audio_features(**features)
-    expected = getattr(found, "pooler_output", found)[0].numpy()
+        result = model.get_audio_features(**features)
+    expected = getattr(result, "pooler_output", result)[0].numpy()
     np.testing.assert_allclose(points[0], expected / np.linalg.norm(expected), atol=1e-5)
     np.testing.assert_array_equal(embedder.embed(sound, 48000), points)
     slower = embedder.embed(sound[:, :44100], 44100)

@@ -37,15 +37,15 @@ def test_the_registry_describes_itself() -> None:
 def test_each_is_the_mean_over_channels() -> None:
     truth, guess = stereo()
     mixture = truth.sum(axis=0)
-    found = measure(OWN, truth, guess, mixture, RATE_HZ)
-    assert list(found) == OWN and all(row.shape == (3,) for row in found.values())
+    result = measure(OWN, truth, guess, mixture, RATE_HZ)
+    assert list(result) == OWN and all(row.shape == (3,) for row in result.values())
     ears = [(truth[:, c].astype(float), guess[:, c].astype(float)) for c in (0, 1)]
     as_estimates = [np.stack([mixture[c].astype(float)] * 3) for c in (0, 1)]
     si = [si_bss_eval(*ear) for ear in ears]
     expected = {
-        "si-sdr": np.mean([one.sdr_db for one in si], axis=0),
-        "si-sir": np.mean([one.sir_db for one in si], axis=0),
-        "si-sar": np.mean([one.sar_db for one in si], axis=0),
+        "si-sdr": np.mean([item.sdr_db for item in si], axis=0),
+        "si-sir": np.mean([item.sir_db for item in si], axis=0),
+        "si-sar": np.mean([item.sar_db for item in si], axis=0),
         "sdri": np.mean(
             [
                 bss_eval(*ear).sdr_db - bss_eval(ear[0], heard).sdr_db
@@ -55,8 +55,8 @@ def test_each_is_the_mean_over_channels() -> None:
         ),
         "si-sdri": np.mean(
             [
-                one.sdr_db - si_bss_eval(ear[0], heard).sdr_db
-                for one, ear, heard in zip(si, ears, as_estimates, strict=True)
+                item.sdr_db - si_bss_eval(ear[0], heard).sdr_db
+                for item, ear, heard in zip(si, ears, as_estimates, strict=True)
             ],
             axis=0,
         ),
@@ -70,7 +70,7 @@ def test_each_is_the_mean_over_channels() -> None:
         expected |= {f"sdr-{side}": alone.sdr_db, f"sir-{side}": alone.sir_db}
     assert set(expected) == set(OWN)
     for name, row in expected.items():
-        np.testing.assert_allclose(found[name], row, rtol=1e-9, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(result[name], row, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def test_better_estimates_have_better_figures() -> None:

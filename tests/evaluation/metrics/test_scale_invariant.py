@@ -41,8 +41,8 @@ def test_fast_bss_eval_agrees(num_sources: int, zero_mean: bool) -> None:
         zero_mean=zero_mean,
         compute_permutation=False,
     )
-    found = si_bss_eval(sources, estimates, zero_mean=zero_mean)
-    np.testing.assert_allclose(table(found), torch.stack(expected), rtol=0, atol=ROUNDING_DB)
+    result = si_bss_eval(sources, estimates, zero_mean=zero_mean)
+    np.testing.assert_allclose(table(result), torch.stack(expected), rtol=0, atol=ROUNDING_DB)
 
 
 def test_fast_bss_eval_agrees_on_permutations() -> None:
@@ -51,11 +51,11 @@ def test_fast_bss_eval_agrees_on_permutations() -> None:
     *expected, order = fast_bss_eval.si_bss_eval_sources(
         torch.tensor(sources), torch.tensor(shuffled), compute_permutation=True
     )
-    found = si_bss_eval(sources, shuffled, permute=True)
-    np.testing.assert_allclose(table(found), torch.stack(expected), rtol=0, atol=ROUNDING_DB)
-    np.testing.assert_array_equal(found.permutation, order)
+    result = si_bss_eval(sources, shuffled, permute=True)
+    np.testing.assert_allclose(table(result), torch.stack(expected), rtol=0, atol=ROUNDING_DB)
+    np.testing.assert_array_equal(result.permutation, order)
     straight = si_bss_eval(sources, estimates)
-    np.testing.assert_allclose(table(found), table(straight), rtol=0, atol=ROUNDING_DB)
+    np.testing.assert_allclose(table(result), table(straight), rtol=0, atol=ROUNDING_DB)
 
 
 @pytest.mark.parametrize("zero_mean", [False, True])
@@ -64,8 +64,8 @@ def test_torchmetrics_agrees(zero_mean: bool) -> None:
     expected = scale_invariant_signal_distortion_ratio(
         torch.tensor(estimates), torch.tensor(sources), zero_mean=zero_mean
     )
-    found = si_bss_eval(sources, estimates, zero_mean=zero_mean).sdr_db
-    np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING_DB)
+    result = si_bss_eval(sources, estimates, zero_mean=zero_mean).sdr_db
+    np.testing.assert_allclose(result, expected, rtol=0, atol=ROUNDING_DB)
     expected = source_aggregated_signal_distortion_ratio(
         torch.tensor(estimates), torch.tensor(sources), scale_invariant=False
     )
@@ -75,19 +75,19 @@ def test_torchmetrics_agrees(zero_mean: bool) -> None:
 def test_one_tap_of_bss_eval_is_the_same() -> None:
     sources, estimates = mixed(7)
     one_tap = bss_eval(sources, estimates, filter_taps=1)
-    found = si_bss_eval(sources, estimates)
-    np.testing.assert_allclose(table(found), table(one_tap), rtol=0, atol=1e-6)
+    result = si_bss_eval(sources, estimates)
+    np.testing.assert_allclose(table(result), table(one_tap), rtol=0, atol=1e-6)
 
 
 def test_by_hand() -> None:
     """Orthogonal sources: the estimate's parts are what it is made of."""
     references = np.array([[3.0, 0, 0, 0], [0, 2.0, 0, 0]])
     estimates = np.array([[4.0, 1.0, 2.0, 0], [0, 5.0, 0, 1.0]])
-    found = si_bss_eval(references, estimates)
+    result = si_bss_eval(references, estimates)
     first = [10 * np.log10(ratio) for ratio in (16 / 5, 16 / 1, 17 / 4)]
-    np.testing.assert_allclose(table(found)[:, 0], first)
-    np.testing.assert_allclose(found.sir_db[1], np.inf)
-    np.testing.assert_allclose(found.sar_db[1], 10 * np.log10(25))
+    np.testing.assert_allclose(table(result)[:, 0], first)
+    np.testing.assert_allclose(result.sir_db[1], np.inf)
+    np.testing.assert_allclose(result.sar_db[1], 10 * np.log10(25))
     # SA-SDR: 13 against 1 + 1 + 4 and 9 + 1.
     np.testing.assert_allclose(sa_sdr_db(references, estimates), 10 * np.log10(13 / 16))
 
@@ -104,10 +104,10 @@ def test_a_gain_is_forgiven_and_a_delay_is_not() -> None:
 def test_collinear_references_span_one_direction() -> None:
     sources, estimates = mixed(9, num_sources=2)
     twice = np.stack([sources[0], -2 * sources[0]])
-    found = si_bss_eval(twice, estimates)
-    assert (found.sir_db > 200).all()
-    np.testing.assert_allclose(found.sar_db, found.sdr_db)
-    np.testing.assert_allclose(found.sdr_db[0], si_bss_eval(twice[:1], estimates[:1]).sdr_db[0])
+    result = si_bss_eval(twice, estimates)
+    assert (result.sir_db > 200).all()
+    np.testing.assert_allclose(result.sar_db, result.sdr_db)
+    np.testing.assert_allclose(result.sdr_db[0], si_bss_eval(twice[:1], estimates[:1]).sdr_db[0])
     # Nearly collinear ones still span a plane, and the second source lies in it.
     near = np.stack([sources[0], sources[0] + 1e-6 * sources[1]])
     assert si_bss_eval(near, near + sources[1]).sar_db.min() > 150
@@ -116,9 +116,9 @@ def test_collinear_references_span_one_direction() -> None:
 def test_silent_estimates_and_one_source() -> None:
     sources, estimates = mixed(10)
     estimates[1] = 0.0
-    found = si_bss_eval(sources, estimates)
-    assert table(found)[:, 1].tolist() == [-np.inf] * 3
-    assert np.isfinite(table(found)[:, [0, 2]]).all()
+    result = si_bss_eval(sources, estimates)
+    assert table(result)[:, 1].tolist() == [-np.inf] * 3
+    assert np.isfinite(table(result)[:, [0, 2]]).all()
     assert si_bss_eval(sources[:1], estimates[:1]).sir_db.tolist() == [np.inf]
     assert table(si_bss_eval(sources[:1], 0 * estimates[:1])).tolist() == [[-np.inf]] * 3
     assert si_bss_eval(sources, estimates[[1, 0, 2]], permute=True).permutation.tolist() == [
@@ -132,17 +132,17 @@ def test_silent_estimates_and_one_source() -> None:
 def test_sa_sdr_takes_silent_sources() -> None:
     sources, estimates = mixed(11, 2)
     sources[0, 1] = 0.0
-    found = sa_sdr_db(sources, estimates)
+    result = sa_sdr_db(sources, estimates)
     error = ((sources - estimates) ** 2).sum((-2, -1))
-    np.testing.assert_allclose(found, 10 * np.log10((sources**2).sum((-2, -1)) / error))
+    np.testing.assert_allclose(result, 10 * np.log10((sources**2).sum((-2, -1)) / error))
     assert sa_sdr_db(sources, sources).tolist() == [np.inf, np.inf]
     assert sa_sdr_db(sources, 0 * sources).tolist() == [0.0, 0.0]
     shuffled = sa_sdr_db(sources, estimates[:, [1, 2, 0]], permute=True)
     best = sa_sdr_db(sources, estimates, permute=True)
     np.testing.assert_allclose(shuffled, best)
-    assert (best >= found).all()
+    assert (best >= result).all()
     tiny = sa_sdr_db(1e-200 * sources, 1e-200 * estimates)
-    np.testing.assert_allclose(tiny, found)
+    np.testing.assert_allclose(tiny, result)
 
 
 def test_improvement_is_what_is_left_of_the_mixtures_score() -> None:
@@ -153,8 +153,8 @@ def test_improvement_is_what_is_left_of_the_mixtures_score() -> None:
     as_estimates = np.stack([mixture, mixture], axis=1)
     for scale_invariant, score in ((False, bss_eval), (True, si_bss_eval)):
         expected = score(sources, estimates).sdr_db - score(sources, as_estimates).sdr_db
-        found = sdr_improvement_db(sources, estimates, mixture, scale_invariant=scale_invariant)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+        result = sdr_improvement_db(sources, estimates, mixture, scale_invariant=scale_invariant)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-9)
         nothing = sdr_improvement_db(
             sources, as_estimates, mixture, scale_invariant=scale_invariant
         )
@@ -172,11 +172,11 @@ def test_tensors_of_any_kind_and_a_batch_is_a_loop() -> None:
     sources, estimates = mixed(13, 2, 2)
     whole = si_bss_eval(torch.tensor(sources), torch.tensor(estimates).requires_grad_())
     for index in np.ndindex(2, 2):
-        one = si_bss_eval(sources[index], estimates[index])
-        np.testing.assert_allclose(table(whole)[:, *index], table(one), rtol=0, atol=ROUNDING_DB)
+        item = si_bss_eval(sources[index], estimates[index])
+        np.testing.assert_allclose(table(whole)[:, *index], table(item), rtol=0, atol=ROUNDING_DB)
     shared = si_bss_eval(sources[0, 0], estimates)
-    one = si_bss_eval(sources[0, 0], estimates[1, 1])
-    np.testing.assert_allclose(table(shared)[:, 1, 1], table(one), rtol=0, atol=ROUNDING_DB)
+    item = si_bss_eval(sources[0, 0], estimates[1, 1])
+    np.testing.assert_allclose(table(shared)[:, 1, 1], table(item), rtol=0, atol=ROUNDING_DB)
     assert whole.sdr_db.dtype == np.float64 and whole.permutation.shape == (2, 2, 3)
 
 

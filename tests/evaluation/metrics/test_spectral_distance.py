@@ -24,19 +24,19 @@ def magnitudes(waveform: np.ndarray, fft: int, hop: int, window: int) -> np.ndar
 
 
 def by_hand(truth: np.ndarray, guess: np.ndarray) -> float:
-    found = []
+    result = []
     for resolution in RESOLUTIONS:
         X, Y = magnitudes(truth, *resolution), magnitudes(guess, *resolution)
         convergence = np.sqrt(((X - Y) ** 2).sum() / (X**2).sum())
-        found.append(convergence + np.abs(np.log(X / Y)).mean())
-    return float(np.mean(found))
+        result.append(convergence + np.abs(np.log(X / Y)).mean())
+    return float(np.mean(result))
 
 
 def test_formula() -> None:
     truth, guess = noise(0, 2, 3000), noise(1, 2, 3000)
-    found = spectral_distance(truth, guess)
+    result = spectral_distance(truth, guess)
     expected = [by_hand(*pair) for pair in zip(truth, guess, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
 def test_phase_is_forgiven_and_gain_is_not() -> None:
@@ -61,5 +61,5 @@ def test_a_batch_is_a_loop() -> None:
     truth, guess = noise(5, 3, 2, 1500), noise(6, 3, 2, 1500)
     whole = spectral_distance(torch.tensor(truth), torch.tensor(guess).float())
     assert whole.shape == (3, 2) and whole.dtype == np.float64
-    one = spectral_distance(truth[1], guess[1].astype(np.float32))
-    np.testing.assert_allclose(whole[1], one, rtol=1e-9)
+    item = spectral_distance(truth[1], guess[1].astype(np.float32))
+    np.testing.assert_allclose(whole[1], item, rtol=1e-9)

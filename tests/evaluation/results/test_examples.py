@@ -59,16 +59,16 @@ def reader(tmp_path: Path) -> ClipReader:
 def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
     asked = [method("ideal-ratio-mask"), method("mixture")]
     scored = Evaluator(reader.mixtures, asked).score(0)
-    found = make_example(asked, reader, 0, scored=scored)
-    assert (found.name, found.categories) == ("harp + tuba", ("harp", "tuba"))
-    np.testing.assert_allclose(found.mixture, found.sources.sum(axis=0), atol=1e-6)
-    ideal, mixture = found.estimates.values()
+    result = make_example(asked, reader, 0, scored=scored)
+    assert (result.name, result.categories) == ("harp + tuba", ("harp", "tuba"))
+    np.testing.assert_allclose(result.mixture, result.sources.sum(axis=0), atol=1e-6)
+    ideal, mixture = result.estimates.values()
     assert ideal.scores_db[:, 0].min() > 15 > abs(mixture.scores_db[:, 0]).max()
-    np.testing.assert_allclose(ideal.waveforms, found.sources, atol=0.05)
+    np.testing.assert_allclose(ideal.waveforms, result.sources, atol=0.05)
     # A tone of 400 Hz stands in one row, and the ideal estimate has its mask there.
-    rows = found.magnitude_rows(found.sources)
+    rows = result.magnitude_rows(result.sources)
     tone_row = int(rows[0, 0].mean(axis=1).argmax())
-    masks = source_mask(ideal.rows, found.magnitude_rows(found.mixture))
+    masks = source_mask(ideal.rows, result.magnitude_rows(result.mixture))
     assert masks[0, 0, tone_row].mean() > 0.9 > 0.1 > masks[1, 0, tone_row].mean()
     assert masks.min() >= 0 and masks.max() <= 1
 
@@ -85,8 +85,8 @@ def test_an_example_is_the_same_however_many_threads_there_are(reader: ClipReade
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        one = Method("counting", Counting(), FrontEnd(SETTINGS), "")
-        make_example([one], reader, 0)
+        item = Method("counting", Counting(), FrontEnd(SETTINGS), "")
+        make_example([item], reader, 0)
         assert seen == [1] and torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -110,9 +110,9 @@ def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipRea
 
 
 def test_each_source_has_its_own_picture_marked_with_its_number(reader: ClipReader) -> None:
-    found = make_example([method("mixture")], reader, 0)
+    result = make_example([method("mixture")], reader, 0)
     colours = []
-    for jpeg in found.pictures:
+    for jpeg in result.pictures:
         assert jpeg is not None
         picture = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
         assert picture.shape == (PICTURE_PIXELS // 2, PICTURE_PIXELS, 3)

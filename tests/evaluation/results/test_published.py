@@ -24,14 +24,14 @@ TYPED_AGAIN = [
 @pytest.mark.parametrize("typed", TYPED_AGAIN)
 def test_figures_are_those_printed(typed: tuple) -> None:
     paper, table, data_set, method, *figures_db = typed
-    found = [
+    result = [
         row
         for row in published_rows()
         if (row.table, row.data_set, row.method) == (table, data_set, method)
         and row.paper.startswith(paper)
     ]
-    assert len(found) == 1
-    assert [found[0].sdr_db, found[0].sir_db, found[0].sar_db] == figures_db
+    assert len(result) == 1
+    assert [result[0].sdr_db, result[0].sir_db, result[0].sar_db] == figures_db
 
 
 def test_every_row_names_source_and_protocol() -> None:

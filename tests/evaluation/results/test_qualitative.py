@@ -38,12 +38,12 @@ def panels(figure: Figure) -> list:
 
 
 def test_mixtures_are_spread_over_the_first_models_ranking() -> None:
-    found = evaluation()  # of nine mixtures the last is the best
-    assert FigureChoice(num_spread=3).indices(found) == [8, 4, 0]
-    assert FigureChoice(num_spread=1).indices(found) == [8]
-    assert FigureChoice(num_spread=99).indices(found) == list(range(8, -1, -1))
-    assert FigureChoice((2, 8), 3).indices(found) == [2, 8, 4, 0]
-    nothing = replace(found, mixtures=found.mixtures[-1:])
+    result = evaluation()  # of nine mixtures the last is the best
+    assert FigureChoice(num_spread=3).indices(result) == [8, 4, 0]
+    assert FigureChoice(num_spread=1).indices(result) == [8]
+    assert FigureChoice(num_spread=99).indices(result) == list(range(8, -1, -1))
+    assert FigureChoice((2, 8), 3).indices(result) == [2, 8, 4, 0]
+    nothing = replace(result, mixtures=result.mixtures[-1:])
     assert FigureChoice(num_spread=3).indices(nothing) == []
     assert write_qualitative_figures(nothing, [], FigureChoice(num_spread=3), Path("nowhere")) == ()
 
@@ -115,11 +115,11 @@ def test_files_are_pictures_and_vector_text_and_the_same_each_time(tmp_path: Pat
         assert picture.width >= 7 * 300
     pdf = png.with_suffix(".pdf").read_bytes()
     streams = [
-        zlib.decompress(found)
-        for found in re.findall(rb"FlateDecode[^>]*>>\s*stream\r?\n(.*?)endstream", pdf, re.S)
-        if found[:1] == b"x"
+        zlib.decompress(result)
+        for result in re.findall(rb"FlateDecode[^>]*>>\s*stream\r?\n(.*?)endstream", pdf, re.S)
+        if result[:1] == b"x"
     ]
-    assert b"/FontFile2" in pdf and any(b" Tj" in one or b"] TJ" in one for one in streams)
+    assert b"/FontFile2" in pdf and any(b" Tj" in item or b"] TJ" in item for item in streams)
     again = write_figures(made[:4], tmp_path / "again")
     assert again[1].read_bytes() == pdf and again[0].read_bytes() == png.read_bytes()
 
@@ -154,9 +154,9 @@ def test_no_part_of_a_figure_covers_another(num_columns: int, num_channels: int)
             ]
     for left, bottom, width, height in places:
         assert left >= 0 and left + width <= 1 and bottom >= 0 and bottom + height <= 1
-    for place, one in enumerate(places):
+    for place, item in enumerate(places):
         for other in places[place + 1 :]:
-            apart_across = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0]
-            apart_up = one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
+            apart_across = item[0] + item[2] <= other[0] or other[0] + other[2] <= item[0]
+            apart_up = item[1] + item[3] <= other[1] or other[1] + other[3] <= item[1]
             assert apart_across or apart_up
     assert layout.size[0] >= 7 and SETTINGS.num_rows == 64

@@ -33,17 +33,17 @@ class Outline(HTMLParser):
         self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
-        found = dict(attrs)
+        result = dict(attrs)
         if tag not in ("meta", "img", "input", "br", "path", "use", "image", "rect"):
             self.open.append(tag)
-        if (tag == "img" and not found.get("alt")) or (
-            tag in ("audio", "svg") and not found.get("aria-label")
+        if (tag == "img" and not result.get("alt")) or (
+            tag in ("audio", "svg") and not result.get("aria-label")
         ):
             self.unsaid.append(tag)
-        if "id" in found:
-            self.ids.append(found["id"])
+        if "id" in result:
+            self.ids.append(result["id"])
         for name in ("src", "href"):
-            address = found.get(name, "data:")
+            address = result.get(name, "data:")
             if address.startswith("#"):
                 self.links.append(address[1:])
             elif not address.startswith("data:"):
@@ -58,18 +58,18 @@ class Outline(HTMLParser):
 
 
 def outline(page: str) -> Outline:
-    found = Outline()
-    found.feed(page)
-    assert not found.open
-    return found
+    result = Outline()
+    result.feed(page)
+    assert not result.open
+    return result
 
 
 def test_the_page_is_whole_and_says_everything_in_words() -> None:
     pick = ChosenMixture(3, ("among the best of small",), ("small", "large"))
     page = results_html(evaluation(), "band & co", [(pick, example("<duet>"))])
-    found = outline(page)
-    assert not found.unsaid and not found.outside
-    assert len(found.ids) == len(set(found.ids)) and set(found.links) <= set(found.ids)
+    result = outline(page)
+    assert not result.unsaid and not result.outside
+    assert len(result.ids) == len(set(result.ids)) and set(result.links) <= set(result.ids)
     assert "band &amp; co" in page and "&lt;duet&gt;" in page and "<duet>" not in page
     assert "<script" not in page  # nothing on it needs one
     for words in ("one source only", "strict", "legacy", "among the best of small"):
@@ -79,15 +79,15 @@ def test_the_page_is_whole_and_says_everything_in_words() -> None:
 
 
 def test_sounds_are_those_of_the_example() -> None:
-    made = example(num_channels=2)
-    page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), made)])
+    written = example(num_channels=2)
+    page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), written)])
     sounds = re.findall(r'aria-label="([^"]+)" src="data:audio/flac;base64,([^"]+)', page)
     heard = {
         name: soundfile.read(io.BytesIO(base64.b64decode(content)))[0] for name, content in sounds
     }
     for name, waveform in (
-        ("duet, 02 tuba ground truth", made.sources[1]),
-        ("duet, 01 harp large", made.estimates["large"].waveforms[0]),
+        ("duet, 02 tuba ground truth", written.sources[1]),
+        ("duet, 01 harp large", written.estimates["large"].waveforms[0]),
     ):
         np.testing.assert_allclose(heard[name].T, waveform, atol=1 / 32768)
 
@@ -162,8 +162,8 @@ def test_odd_names_and_perfect_scores_are_drawn() -> None:
 
 
 def test_a_missing_picture_is_said() -> None:
-    made = example()
-    without = type(made)(**{**vars(made), "pictures": (None, None)})
+    written = example()
+    without = type(written)(**{**vars(written), "pictures": (None, None)})
     page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), without)])
     assert page.count("no picture can be read") == 2
     assert SETTINGS.sample_rate_hz == without.sample_rate_hz

@@ -78,7 +78,7 @@ def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
     by_strict = {row.name: evaluation.summary(row.name, "strict") for row in ROWS}
     silent = by_strict.pop("silent | 50%")
     assert [silent.sdr_db, silent.sir_db, silent.sar_db] == [-30.0] * 3
-    assert all(found.sdr_db > silent.sdr_db for found in by_strict.values())
+    assert all(actual.sdr_db > silent.sdr_db for actual in by_strict.values())
     assert silent.num_left_out == 2 and silent.reasons == {ONE_SOURCE: 1, "silent reference": 1}
     excused = evaluation.summary("silent | 50%", "legacy")
     assert excused.reasons["silent estimate"] == 8 and excused.num_left_out == 10
@@ -92,13 +92,13 @@ def test_silence_ranks_last_under_strict_and_is_excused_under_legacy(
 
 def test_differences_are_of_the_same_mixtures(evaluation: Evaluation) -> None:
     assert evaluation.reference == "good_1 (given)"
-    found = evaluation.difference("mixture", "good_1 (given)")
+    actual = evaluation.difference("mixture", "good_1 (given)")
     changes = [
         each.scores["mixture"].mean_db("strict") - each.scores["good_1 (given)"].mean_db("strict")
         for each in evaluation.mixtures[:8]
     ]
-    np.testing.assert_allclose(found.means_db, np.mean(changes, axis=0))
-    assert found.num_mixtures == 8 and (found.intervals_db[:, 1] < 0).all()
+    np.testing.assert_allclose(actual.means_db, np.mean(changes, axis=0))
+    assert actual.num_mixtures == 8 and (actual.intervals_db[:, 1] < 0).all()
     # Whatever shifts both alike leaves the difference as it is, to the last digit but rounding.
     ups = tuple(
         replace(
@@ -108,7 +108,7 @@ def test_differences_are_of_the_same_mixtures(evaluation: Evaluation) -> None:
         for i, each in enumerate(evaluation.mixtures[:8])
     )
     shifted = replace(evaluation, mixtures=ups).difference("mixture", "good_1 (given)")
-    np.testing.assert_allclose(shifted.intervals_db, found.intervals_db, atol=1e-9)
+    np.testing.assert_allclose(shifted.intervals_db, actual.intervals_db, atol=1e-9)
     own = evaluation.difference("good_1 (given)", "good_1 (given)")
     assert not own.means_db.any() and not own.intervals_db.any()
 
@@ -117,10 +117,10 @@ def test_every_clip_is_read_back_the_same(evaluation: Evaluation, tmp_path: Path
     """From results.json as it is written: one that rests and one left out are among them."""
     write_results(evaluation, tmp_path, "band")
     written = json.loads((tmp_path / RESULTS_NAME).read_text(encoding="utf-8"))["mixtures"]
-    found = [parse_mixture(clip) for clip in written]
-    again = replace(evaluation, mixtures=tuple(found))
+    actual = [parse_mixture(clip) for clip in written]
+    again = replace(evaluation, mixtures=tuple(actual))
     assert as_json(again, "band") == as_json(evaluation, "band")
-    for mine, theirs in zip(evaluation.mixtures, found, strict=True):
+    for mine, theirs in zip(evaluation.mixtures, actual, strict=True):
         assert (mine.name, mine.videos, mine.groups) == (theirs.name, theirs.videos, theirs.groups)
         for name, scores in mine.scores.items():
             np.testing.assert_array_equal(scores.scores_db, theirs.scores[name].scores_db)
@@ -134,9 +134,9 @@ def test_what_is_no_clip(content: object) -> None:
 
 def test_a_line_of_the_score_log_is_read_back_to_the_bit() -> None:
     scored = clip(3)
-    found = parse_mixture(json.loads(json.dumps(mixture_json(scored), allow_nan=False)))
-    assert json.dumps(mixture_json(found)) == json.dumps(mixture_json(scored))
-    silent = found.scores["silent | 50%"].scores_db
+    actual = parse_mixture(json.loads(json.dumps(mixture_json(scored), allow_nan=False)))
+    assert json.dumps(mixture_json(actual)) == json.dumps(mixture_json(scored))
+    silent = actual.scores["silent | 50%"].scores_db
     assert np.isneginf(silent[0]).all() and silent[1].tolist() == [-60.5, -70.0, 1.0]
 
 
@@ -186,10 +186,10 @@ def test_every_table_is_in_every_file(evaluation: Evaluation) -> None:
 def test_a_metric_is_a_column(evaluation: Evaluation) -> None:
     table = next(iter(make_tables(evaluation, "ten")))
     assert table.head[2:6] == ("SDR", "SIR", "SAR", "SI-SDR")
-    found = evaluation.metric("mixture", "si-sdr")
+    actual = evaluation.metric("mixture", "si-sdr")
     means = [each.metrics["mixture"]["si-sdr"].mean() for each in evaluation.mixtures[:8]]
-    assert found.num_mixtures == 8 and found.mean == pytest.approx(np.mean(means))
-    assert table.rows[0][5].startswith(f"{found.mean:.2f} ± ")
+    assert actual.num_mixtures == 8 and actual.mean == pytest.approx(np.mean(means))
+    assert table.rows[0][5].startswith(f"{actual.mean:.2f} ± ")
     clips = list(evaluation.mixtures)
     undefined = clips[0].metrics | {"mixture": {"si-sdr": np.array([np.nan, 1.0])}}
     clips[0] = replace(clips[0], metrics=undefined)
@@ -200,13 +200,16 @@ def test_a_metric_is_a_column(evaluation: Evaluation) -> None:
 
 def test_a_metric_that_is_better_when_low_says_so(evaluation: Evaluation) -> None:
     clips = tuple(
-        replace(clip, metrics={row: {"spectral": found["si-sdr"]} for row, found in one.items()})
+        replace(
+            clip,
+            metrics={row: {"spectral": actual["si-sdr"]} for row, actual in item.items()},
+        )
         for clip in evaluation.mixtures
-        for one in [clip.metrics]
+        for item in [clip.metrics]
     )
     low = replace(evaluation, mixtures=clips, metrics=("spectral",))
     assert "MR-STFT: lower is better" in next(iter(make_tables(low, "ten"))).warnings
-    assert not any("lower" in one for one in next(iter(make_tables(evaluation, "ten"))).warnings)
+    assert not any("lower" in item for item in next(iter(make_tables(evaluation, "ten"))).warnings)
 
 
 def test_what_is_rounded_to_nothing_has_no_sign() -> None:

@@ -112,15 +112,15 @@ def test_songs_tool_by_tool() -> None:
         touch(f"true/{song}/bass.wav", f"a/{song}/01-bass.wav", f"b/{song.title()}/bass.mp4")
         touch(f"mixes/{song}.mp4")
     touch("b/three/bass.wav")
-    found = match("true", "a", "b", "a")
-    assert [(song.tool, song.name) for song in found] == [
+    result = match("true", "a", "b", "a")
+    assert [(song.tool, song.name) for song in result] == [
         ("a", "one"),
         ("a", "two"),
         ("b", "one"),
         ("b", "two"),
     ]
-    assert found[2].estimates == (Path("b/One/bass.mp4"),)
-    assert found[2].warnings == ("not scored, since no reference has such a name: three",)
+    assert result[2].estimates == (Path("b/One/bass.mp4"),)
+    assert result[2].warnings == ("not scored, since no reference has such a name: three",)
     assert [song.mixture for song in match("true", "a", mixture="mixes")] == [
         Path("mixes/one.mp4"),
         Path("mixes/two.mp4"),
@@ -137,10 +137,10 @@ def test_songs_of_toyband_and_their_mixtures() -> None:
     for name in ("000001", "000002"):
         touch(f"band/{name}.mp4", f"band/{name}/stems/01-violin.wav", f"band/{name}/objects.json")
         touch(f"out/{name}/01-violin.wav", f"out/{name}/preview.mp4")
-    found = match("band", "out", mixture="band")
-    assert [song.name for song in found] == ["000001", "000002"]
-    assert found[1].references == (Path("band/000002/stems/01-violin.wav"),)
-    assert found[1].mixture == Path("band/000002.mp4")
+    result = match("band", "out", mixture="band")
+    assert [song.name for song in result] == ["000001", "000002"]
+    assert result[1].references == (Path("band/000002/stems/01-violin.wav"),)
+    assert result[1].mixture == Path("band/000002.mp4")
     (alone,) = match("band/000001", "out/000001")
     assert alone.references == (Path("band/000001/stems/01-violin.wav"),)
 

@@ -81,9 +81,9 @@ def test_the_middle_is_a_sixteenth() -> None:
             lambda module, arguments, output: shapes.append(output.shape)
         )
         maps = torch.zeros(1, 256, 256)
-        answer = network(maps, maps, torch.zeros(1), torch.zeros(1, 512))
+        estimate = network(maps, maps, torch.zeros(1), torch.zeros(1, 512))
     assert shapes == [(1, 512, 16, 16)]
-    assert answer.shape == (1, 256, 256)
+    assert estimate.shape == (1, 256, 256)
 
 
 @pytest.mark.parametrize(
