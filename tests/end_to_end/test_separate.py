@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import avsep
-import avsep.sound.resampling as full_band
 from avsep.data.toyband import read_clip
 from avsep.media.audio import read_audio
 from avsep.recipe import load_recipe
 from avsep.separation.separator import Separator
+from avsep.sound import resampling
 from avsep.sound.front_end import FrontEnd
 from avsep.sound.magnitudes import ratio_mask
 from avsep.sound.resampling import resample
@@ -43,9 +43,9 @@ def test_the_row_held_above_the_models_band_is_one_that_it_hears(
     front_end = FrontEnd()
     errors_db: dict[float, list[float]] = {}
     for share in (0.9, 1.0):
-        monkeypatch.setattr(full_band, "_HEARD", share)
+        monkeypatch.setattr(resampling, "_PASSBAND", share)
         for paths in duets:
-            band = full_band.MaskResampler(front_end.settings, 44100)
+            band = resampling.MaskResampler(front_end.settings, 44100)
             truth = references(paths)[:, 0, : band.window_samples]
             audio = torch.from_numpy(resample(truth, 44100, 11025)[:, :65535])
             sources, _ = front_end.spectrogram(audio)
