@@ -1,4 +1,4 @@
-"""One evaluation of DAVIS' network at the paper's size: rate and memory against plain float32."""
+"""Measure one evaluation of DAVIS' network: rate and memory against plain float32."""
 
 import argparse
 import json
@@ -42,16 +42,16 @@ def main() -> None:
     """Print seconds, peak memory and the distance of outputs; exit 1 if less than required."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=NETWORKS, help=argparse.SUPPRESS)
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.only, options.answer)))
+        print(json.dumps(measure(options.only, options.output)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        result = {name: _in_own_process(name, Path(folder)) for name in NETWORKS}
+        results = {name: _in_new_process(name, Path(folder)) for name in NETWORKS}
     console = Console()
-    console.print(_table(result), _parts_table(result["ours"]["parts"]))
-    plain, ours = result["plain"], result["ours"]
+    console.print(_table(results), _parts_table(results["ours"]["parts"]))
+    plain, ours = results["plain"], results["ours"]
     rate = plain["seconds"] / ours["seconds"]
     memory = ours["own_megabytes"] / plain["own_megabytes"]
     whole = ours["megabytes"] / plain["megabytes"]
@@ -62,24 +62,24 @@ def main() -> None:
         f"output {ours['snr_db']:.1f} dB from float32 (required {REQUIRED_SNR_DB:.0f})\n"
         f"{ours['precision']}"
     )
-    good = rate >= REQUIRED_RATE and memory <= REQUIRED_MEMORY
-    sys.exit(0 if good and ours["snr_db"] >= REQUIRED_SNR_DB else 1)
+    passes = rate >= REQUIRED_RATE and memory <= REQUIRED_MEMORY
+    sys.exit(0 if passes and ours["snr_db"] >= REQUIRED_SNR_DB else 1)
 
 
-def _table(result: dict[str, dict]) -> Table:
+def _table(results: dict[str, dict]) -> Table:
     heads = ("network", "seconds", "GFLOP/s", "peak MB", "beside imports", "dB from plain float32")
     table = Table(*heads)
     for name, label in NETWORKS.items():
-        one = result[name]
-        rate = f"{one['gflop'] / one['seconds']:.0f}"
-        distance = "-" if name == "plain" else f"{one['snr_db']:.1f}"
-        memory = (f"{one['megabytes']:.0f}", f"{one['own_megabytes']:.0f}")
-        table.add_row(label, f"{one['seconds']:.2f}", rate, *memory, distance)
+        result = results[name]
+        rate = f"{result['gflop'] / result['seconds']:.0f}"
+        distance = "-" if name == "plain" else f"{result['snr_db']:.1f}"
+        memory = (f"{result['megabytes']:.0f}", f"{result['own_megabytes']:.0f}")
+        table.add_row(label, f"{result['seconds']:.2f}", rate, *memory, distance)
     return table
 
 
 def _parts_table(parts: dict[str, float]) -> Table:
-    """Where the time of one evaluation goes."""
+    """Build the table of seconds of each kind of block."""
     whole = sum(parts.values())
     table = Table("part of ours", "seconds", "share")
     for name, seconds in sorted(parts.items(), key=lambda item: -item[1]):
@@ -87,28 +87,26 @@ def _parts_table(parts: dict[str, float]) -> Table:
     return table
 
 
-def _in_own_process(name: str, folder: Path) -> dict:
-    """Best time and median memory of some processes, as peak memory is one's; outputs by files."""
-    estimate = folder / f"{name}.npy"
-    words = [sys.executable, __file__, "--only", name, "--answer", str(estimate)]
-    done = [subprocess.run(words, check=True, capture_output=True) for _ in range(PROCESSES)]
-    result = sorted((json.loads(one.stdout) for one in done), key=lambda one: one["seconds"])
-    memory = {
-        m: float(np.median([one[m] for one in result])) for m in ("megabytes", "own_megabytes")
-    }
-    expected, given = np.load(folder / "plain.npy"), np.load(estimate)
-    error = np.square(given - expected).sum()
+def _in_new_process(name: str, folder: Path) -> dict:
+    """Return best time and median peak memory over new processes; outputs are passed in files."""
+    path = folder / f"{name}.npy"
+    arguments = [sys.executable, __file__, "--only", name, "--output", str(path)]
+    done = [subprocess.run(arguments, check=True, capture_output=True) for _ in range(PROCESSES)]
+    runs = sorted((json.loads(run.stdout) for run in done), key=lambda run: run["seconds"])
+    memory = {m: float(np.median([run[m] for run in runs])) for m in ("megabytes", "own_megabytes")}
+    expected, output = np.load(folder / "plain.npy"), np.load(path)
+    error = np.square(output - expected).sum()
     snr_db = 10 * np.log10(np.square(expected).sum() / max(error, 1e-30))
-    return result[0] | memory | {"snr_db": float(snr_db)}
+    return runs[0] | memory | {"snr_db": float(snr_db)}
 
 
-def measure(name: str, estimate: Path) -> dict:
-    """Seconds, peak memory and output of one network, in a process that has done nothing else."""
+def measure(name: str, path: Path) -> dict:
+    """Measure one network in a new process: seconds, peak memory, and its output to a file."""
     imported = _peak_megabytes()
     torch.manual_seed(0)
     network = SeparationUNet(SeparationUNetSettings(), 256, 512).eval()
     noisy, mixture = torch.randn(1, 256, 256), torch.rand(1, 256, 256) ** 4
-    given = noisy, mixture, torch.tensor([500.0]), torch.randn(1, 512)
+    inputs = noisy, mixture, torch.tensor([500.0]), torch.randn(1, 512)
     reduced = name == "ours" and supports_bfloat16(noisy.device)
     if name == "plain":
         make_plain(network)
@@ -116,12 +114,12 @@ def measure(name: str, estimate: Path) -> dict:
         network.to(memory_format=torch.channels_last)
         network.reduce_precision(reduced=reduced)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=name == "autocast"):
-        np.save(estimate, network(*given).float().numpy())
-        seconds = min(_seconds(network, given) for _ in range(RUNS))
+        np.save(path, network(*inputs).float().numpy())
+        seconds = min(_seconds(network, inputs) for _ in range(RUNS))
         megabytes = _peak_megabytes()
         counter = FlopCounterMode(display=False)
         with counter:
-            network(*given)
+            network(*inputs)
     return {
         "seconds": seconds,
         "megabytes": megabytes,
@@ -130,7 +128,7 @@ def measure(name: str, estimate: Path) -> dict:
         "precision": "most convolutions and projections in bfloat16"
         if reduced
         else "no bfloat16 here: all in float32",
-        "parts": _parts(network, given) if name == "ours" else {},
+        "parts": _parts(network, inputs) if name == "ours" else {},
     }
 
 
@@ -138,14 +136,14 @@ def _peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _seconds(network: nn.Module, given: tuple[Tensor, ...]) -> float:
+def _seconds(network: nn.Module, inputs: tuple[Tensor, ...]) -> float:
     start = time.perf_counter()
-    network(*given)
+    network(*inputs)
     return time.perf_counter() - start
 
 
-def _parts(network: SeparationUNet, given: tuple[Tensor, ...]) -> dict[str, float]:
-    """Seconds of each kind of block, by hooks around them."""
+def _parts(network: SeparationUNet, inputs: tuple[Tensor, ...]) -> dict[str, float]:
+    """Measure the seconds of each kind of block by hooks."""
     spent: Counter[str] = Counter()
     begun: dict[int, float] = {}
 
@@ -159,15 +157,15 @@ def _parts(network: SeparationUNet, given: tuple[Tensor, ...]) -> dict[str, floa
     hooks = [module.register_forward_pre_hook(before) for module in names]
     hooks += [module.register_forward_hook(after) for module in names]
     with torch.inference_mode():
-        network(*given)
+        network(*inputs)
     for hook in hooks:
         hook.remove()
     return dict(spent)
 
 
 def _names(network: SeparationUNet) -> dict[nn.Module, str]:
-    """The parts of the network that are timed, none within another."""
-    blocks = [one for level in (*network.down, *network.up) for one in _blocks(level)]
+    """Return the timed blocks with their names; none contains another."""
+    blocks = [block for level in (*network.down, *network.up) for block in _blocks(level)]
     between = [network.enter, *network.shrink, *network.grow, network.leave]
     return (
         {block: type(block).__name__ for block in blocks}
@@ -180,12 +178,12 @@ def _blocks(level: nn.Module) -> list[nn.Module]:
     return [block for group in level.children() for block in group.children()]
 
 
-# The same network as one would first write it: maps channel by channel in memory, heads apart,
-# cell-by-cell softmax written out, every intermediate kept until it goes out of scope.
+# The reference: a plain implementation with channels-first maps, separate heads, explicit softmax,
+# and intermediates that are kept until they go out of scope.
 
 
 def make_plain(network: SeparationUNet) -> None:
-    """Put the plain forward passes in place of ours; the weights stay."""
+    """Replace the forward passes by plain ones, with the same weights."""
     network.to(memory_format=torch.contiguous_format)
     plain: dict[type, Callable] = {
         ResNetBlock: _plain_resnet,
@@ -215,9 +213,9 @@ def _heads(block: nn.Module, maps: Tensor) -> tuple[Tensor, ...]:
     return tuple(part.unflatten(1, (4, -1)) for part in projected.chunk(3, dim=1))
 
 
-def _joined(block: nn.Module, estimate: Tensor, maps: Tensor) -> Float[Tensor, "B D f t"]:
+def _joined(block: nn.Module, heads: Tensor, maps: Tensor) -> Float[Tensor, "B D f t"]:
     weight, bias = block.from_heads.weight[:, :, None, None], block.from_heads.bias  # type: ignore[union-attr,index]
-    cells = estimate.flatten(1, 2).unflatten(2, maps.shape[2:])
+    cells = heads.flatten(1, 2).unflatten(2, maps.shape[2:])
     return torch.conv2d(cells, weight, bias)  # type: ignore[arg-type]
 
 
@@ -242,8 +240,8 @@ def _plain_time_frequency(
     conditioned = _condition(self, _norm(maps, self.norm.gain), time)
     queries, keys, values = _heads(self, conditioned)
     context = torch.einsum("bhdn,bhen->bhde", keys.softmax(3), values)
-    estimate = torch.einsum("bhde,bhdn->bhen", context, queries.softmax(2) * 32**-0.5)
-    return maps + _norm(_joined(self, estimate, maps), self.last_norm.gain)
+    output = torch.einsum("bhde,bhdn->bhen", context, queries.softmax(2) * 32**-0.5)
+    return maps + _norm(_joined(self, output, maps), self.last_norm.gain)
 
 
 def _plain_map(self: MapAttention, maps: Tensor) -> Float[Tensor, "B D f t"]:
@@ -254,20 +252,20 @@ def _plain_map(self: MapAttention, maps: Tensor) -> Float[Tensor, "B D f t"]:
 
 def _plain_time(self: TimeAttention, maps: Tensor, time: Tensor) -> Float[Tensor, "B D f t"]:
     conditioned = _condition(self, maps, time)
-    estimates = []
+    outputs = []
     for head in range(4):
         queries, keys, values = (
             _column(part, conditioned, head) for part in (self.queries, self.keys, self.values)
         )
-        query, key = (one.permute(0, 3, 1, 2).flatten(2) for one in (queries, keys))
+        query, key = (part.permute(0, 3, 1, 2).flatten(2) for part in (queries, keys))
         weights = (query @ key.mT / query.shape[2] ** 0.5).softmax(-1)
-        estimate = weights @ values.permute(0, 3, 1, 2).flatten(2)
-        estimates.append(estimate.unflatten(2, values.shape[1:3]).permute(0, 2, 3, 1))
-    return maps + _column(self.join, torch.cat(estimates, dim=1), 0)
+        output = weights @ values.permute(0, 3, 1, 2).flatten(2)
+        outputs.append(output.unflatten(2, values.shape[1:3]).permute(0, 2, 3, 1))
+    return maps + _column(self.join, torch.cat(outputs, dim=1), 0)
 
 
 def _column(part: nn.Module, maps: Tensor, head: int) -> Float[Tensor, "B width f t"]:
-    """One head's projection: convolution, PReLU, norm over channels and rows."""
+    """Project to one head: convolution, PReLU, norm over channels and rows."""
     width = part.gain.shape[3]  # type: ignore[union-attr,index]
     rows = slice(head * width, (head + 1) * width)
     weight, bias = part.linear.weight[rows], part.linear.bias[rows]  # type: ignore[union-attr,index]

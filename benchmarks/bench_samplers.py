@@ -1,4 +1,4 @@
-"""Samplers and steps of DAVIS and DAVIS-Flow: SDR, SIR, SAR and seconds, as a table and a plot."""
+"""Compare samplers and steps of DAVIS and DAVIS-Flow: SDR, SIR, SAR and seconds."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ from avsep.toyband.build import make_toyband
 from avsep.toyband.clip import ToybandSettings
 from avsep.toyband.material import Material
 
-# Fresh clips of the notes that models train on: samplers are not chosen on what is reported.
+# New clips with training notes: samplers are not chosen on the clips of the reported scores.
 SEED = 900
 STEPS = (1, 2, 4, 8, 15, 25, 50)
 # Process -> samplers, each with its eta.
@@ -42,7 +42,7 @@ QUALITIES_DB = {"fast": 0.3, "balanced": 0.1, "best": 0.0}
 
 @dataclass(frozen=True)
 class Row:
-    """One way to sample: mean scores over mixtures, and seconds for one."""
+    """Mean scores of one sampling setting, and seconds per mixture."""
 
     model: str
     sampler: str
@@ -71,8 +71,8 @@ def main() -> None:
         model = load_model(name)
         batches = _batches(clips, model)
         precision = {"reduced_precision": arguments.reduced_precision}
-        ways = [way.model_copy(update=precision) for way in _ways(model, arguments.steps)]
-        for sampling in track(ways, f"{name}: samplers and steps"):
+        samplings = [s.model_copy(update=precision) for s in _samplings(model, arguments.steps)]
+        for sampling in track(samplings, f"{name}: samplers and steps"):
             rows.append(_measure(Path(name).stem, model, sampling, batches))
             _write(arguments.out, rows, arguments.mixtures)
     Console().print(_table(rows))
@@ -88,20 +88,20 @@ def _clips(folder: Path, num_clips: int) -> Sequence[Any]:
 
 
 def _batches(clips: Sequence[Any], model: DAVIS) -> list[Batch]:
-    """Middle windows with what is seen in them, embedded once."""
+    """Build a batch of the middle window of each clip, with image embeddings computed once."""
     settings = model.settings
     cue_settings = CueSettings(settings.crops, settings.categories)
     reader = ClipReader(clips)
-    result = []
+    batches = []
     for index in range(len(clips)):
         _, batch = reader.batch(index, settings.front_end, cue_settings)
         item, _ = reader.batch(index, settings.front_end)
         sources = torch.from_numpy(np.asarray(item.sources))[None, :, None]
-        result.append(Batch(batch.mixture, sources, model.precompute(batch.cues)))
-    return result
+        batches.append(Batch(batch.mixture, sources, model.precompute(batch.cues)))
+    return batches
 
 
-def _ways(model: DAVIS, steps: Sequence[int]) -> Iterator[SamplingSettings]:
+def _samplings(model: DAVIS, steps: Sequence[int]) -> Iterator[SamplingSettings]:
     for sampler, eta in SAMPLERS[model.settings.process]:
         for num_steps in steps:
             yield model.settings.sampling.model_copy(
@@ -115,10 +115,10 @@ def _measure(name: str, model: DAVIS, sampling: SamplingSettings, batches: list[
         generator = torch.Generator().manual_seed(index)
         start = time.perf_counter()
         with torch.inference_mode():
-            estimate = sampled.separate(batch, generator=generator)
+            separation = sampled.separate(batch, generator=generator)
         seconds += time.perf_counter() - start
-        estimates = waveforms(estimate, model.front_end)[0, :, 0].numpy()
-        assert batch.sources is not None, "the truth is known"
+        estimates = waveforms(separation, model.front_end)[0, :, 0].numpy()
+        assert batch.sources is not None, "the batch has references"
         references = batch.sources[0, :, 0, : estimates.shape[-1]].numpy()
         scores.append(bss_eval(references, estimates).table_db.mean(0))
     sdr_db, sir_db, sar_db = np.mean(scores, axis=0).tolist()
@@ -135,14 +135,14 @@ def _measure(name: str, model: DAVIS, sampling: SamplingSettings, batches: list[
 
 
 def chosen(rows: Sequence[Row]) -> list[str]:
-    """For each model the cheapest way within each quality's distance of its best, a line each."""
+    """Return a line for each model and quality: the cheapest sampling within its SDR tolerance."""
     lines = []
     for name in dict.fromkeys(row.model for row in rows):
-        own = [row for row in rows if row.model == name]
-        best_db = max(row.sdr_db for row in own)
+        model_rows = [row for row in rows if row.model == name]
+        best_db = max(row.sdr_db for row in model_rows)
         for quality, distance_db in QUALITIES_DB.items():
-            enough = [row for row in own if row.sdr_db >= best_db - distance_db]
-            row = min(enough, key=lambda one: (one.evaluations, -one.sdr_db))
+            enough = [row for row in model_rows if row.sdr_db >= best_db - distance_db]
+            row = min(enough, key=lambda row: (row.evaluations, -row.sdr_db))
             lines.append(
                 f"{name} {quality}: {row.sampler}, {row.num_steps} steps, {row.evaluations} "
                 f"evaluations, {row.sdr_db:.2f} dB, {row.seconds:.2f} s a mixture"
@@ -161,9 +161,9 @@ def _write(folder: Path, rows: Sequence[Row], num_mixtures: int) -> None:
 
 
 def _cells(row: Row) -> list[str]:
-    figures = (row.sdr_db, row.sir_db, row.sar_db, row.seconds)
+    values = (row.sdr_db, row.sir_db, row.sar_db, row.seconds)
     counts = (str(row.num_steps), str(row.evaluations))
-    return [row.model, row.sampler, *counts, *(f"{value:.2f}" for value in figures)]
+    return [row.model, row.sampler, *counts, *(f"{value:.2f}" for value in values)]
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -175,13 +175,13 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _plot(rows: Sequence[Row]) -> Figure:
-    """SDR against network evaluations, a panel a model, a line a sampler."""
+    """Plot SDR against network evaluations: a panel per model, a line per sampler."""
     names = list(dict.fromkeys(row.model for row in rows))
     figure = Figure(figsize=(5.5 * len(names), 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        own = [row for row in rows if row.model == name]
-        for sampler in dict.fromkeys(row.sampler for row in own):
-            line = [row for row in own if row.sampler == sampler]
+        model_rows = [row for row in rows if row.model == name]
+        for sampler in dict.fromkeys(row.sampler for row in model_rows):
+            line = [row for row in model_rows if row.sampler == sampler]
             counts = [row.evaluations for row in line]
             axes.plot(counts, [row.sdr_db for row in line], marker="o", label=sampler)
         axes.set(title=name, xlabel="network evaluations", ylabel="SDR (dB)", xscale="log")

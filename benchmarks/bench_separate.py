@@ -1,4 +1,4 @@
-"""How long `avsep separate` takes from shell to folder, and where the time goes."""
+"""Time `avsep separate` from shell to folder, in total and by part."""
 
 import argparse
 import json
@@ -15,37 +15,41 @@ from rich.console import Console
 from rich.table import Table
 
 REQUIRED_SECONDS = 10.0
-# Where the time goes: part -> the functions of avsep that are timed, module and name.
+# Part -> the functions of avsep that are timed, as module and name.
 PARTS = {
-    "loading the model": [("avsep.separation.separator", "_load")],
-    "decoding sound": [("avsep.separation.video_input", "read_audio")],
-    "looking": [
-        ("avsep.separation.video_input", "look_at_pictures"),
-        ("avsep.separation.video_input", "look_at"),
+    "loading the model": [("avsep.separation.separator", "_load_model")],
+    "decoding audio": [("avsep.separation.video_input", "read_audio")],
+    "extracting crops": [
+        ("avsep.separation.video_input", "extract_crops_from_frames"),
+        ("avsep.separation.video_input", "extract_crops"),
     ],
     "resampling": [("avsep.separation.separator", "resample")],
     "writing stems": [("avsep.separation.output", "write_audio")],
     "writing the preview": [("avsep.separation.output", "write_preview")],
-    "writing the report": [("avsep.separation.output", "result_page")],
+    "writing the report": [("avsep.separation.output", "report_page")],
 }
 
 
 def main() -> None:
-    """Print seconds from shell to folder, against the requirement, and the share of each part."""
+    """Print seconds from shell to folder, the requirement, and the share of each part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="dgfnet-mini", help="name or checkpoint")
-    parser.add_argument("--runs", type=int, default=3, help="the best counts (default 3)")
+    parser.add_argument(
+        "--runs", type=int, default=3, help="runs, of which the fastest counts (default 3)"
+    )
     arguments = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
         video = _duet(Path(folder))
-        seconds = min(_whole(video, arguments.model, Path(folder)) for _ in range(arguments.runs))
-        parts = _parts(video, arguments.model, Path(folder))
+        seconds = min(
+            _command_seconds(video, arguments.model, Path(folder)) for _ in range(arguments.runs)
+        )
+        parts = _part_seconds(video, arguments.model, Path(folder))
     console.print(
         f"a ten-second duet of 640x360, from shell to folder: {seconds:.1f} s, best of "
         f"{arguments.runs}; required: under {REQUIRED_SECONDS:.0f} s"
     )
-    table = Table("part", "seconds", "share", title="Where it goes, in one process")
+    table = Table("part", "seconds", "share", title="Parts, in one process")
     for name, spent in parts.items():
         table.add_row(name, f"{spent:.2f}", f"{spent / sum(parts.values()):.0%}")
     console.print(table)
@@ -63,16 +67,16 @@ def _duet(folder: Path) -> Path:
     return folder / "band" / "000001.mp4"
 
 
-def _whole(video: Path, model: str, folder: Path) -> float:
-    """Wall time of the command in a process of its own, starting Python included."""
+def _command_seconds(video: Path, model: str, folder: Path) -> float:
+    """Measure the wall time of the command in a new process, including the start of Python."""
     words = ["separate", str(video), "--model", model, "-o", str(folder / "out")]
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "avsep", *words], check=True, capture_output=True)
     return time.perf_counter() - start
 
 
-def _parts(video: Path, model: str, folder: Path) -> dict[str, float]:
-    """Seconds of each part, in a process of its own so that importing counts."""
+def _part_seconds(video: Path, model: str, folder: Path) -> dict[str, float]:
+    """Measure the seconds of each part in a new process, so that importing counts."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import bench_separate, json; "
         "print(json.dumps(bench_separate.timed_run(*sys.argv[2:])))"
@@ -84,17 +88,16 @@ def _parts(video: Path, model: str, folder: Path) -> dict[str, float]:
 
 
 def timed_run(video: str, model: str, out: str) -> dict[str, float]:
-    """Seconds of each part of one separation in this process."""
+    """Measure the seconds of each part of one separation in this process."""
     start = time.perf_counter()
-    import avsep.separation.output as batch
-    from avsep.separation import separator
+    from avsep.separation import output, separator
 
     spent = {"importing": time.perf_counter() - start} | dict.fromkeys(PARTS, 0.0)
     begin = time.perf_counter()
     with _timing(spent):
         loaded = separator.Separator(model)
-        outcomes = batch.separate_files(
-            [Path(video)], None, Path(out), loaded, lambda _: lambda estimates, total: estimates
+        outcomes = output.separate_files(
+            [Path(video)], None, Path(out), loaded, lambda _: lambda outputs, total: outputs
         )
         for outcome in outcomes:
             assert outcome.manifest is not None, outcome.error
@@ -105,19 +108,19 @@ def timed_run(video: str, model: str, out: str) -> dict[str, float]:
 
 @contextmanager
 def _timing(spent: dict[str, float]) -> Iterator[None]:
-    """The functions of PARTS replaced by ones that add up how long they take."""
+    """Replace the functions of PARTS by ones that add up their running time."""
     from importlib import import_module
 
-    kept = []
+    originals = []
     for part, places in PARTS.items():
         for module_name, name in places:
             module = import_module(module_name)
-            kept.append((module, name, getattr(module, name)))
+            originals.append((module, name, getattr(module, name)))
             setattr(module, name, _timed(getattr(module, name), part, spent))
     try:
         yield
     finally:
-        for module, name, function in kept:
+        for module, name, function in originals:
             setattr(module, name, function)
 
 

@@ -1,4 +1,4 @@
-"""How quickly toyband clips are made, and which part of the work takes the time."""
+"""Time the synthesis of toyband clips, in total and by part."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ from avsep.toyband.material import Material
 
 
 def main() -> None:
-    """Print seconds a clip, alone and by part, and what 100 clips take on all cores."""
+    """Print seconds per clip by part, and the time for 100 clips on all cores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=12, help="clips of ten seconds (default 12)")
     num_clips = parser.parse_args().clips
@@ -42,7 +42,7 @@ def main() -> None:
 def _time_parts(
     index: int, settings: clips.ToybandSettings, material: Material
 ) -> dict[str, float]:
-    """The work of `make_clip`, timed step by step."""
+    """Measure the steps of `make_clip`."""
     marks = [time.perf_counter()]
     generator = np.random.default_rng([0, index])
     categories = material.categories(False, settings.categories)
