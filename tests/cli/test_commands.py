@@ -128,7 +128,7 @@ def test_evaluate_is_the_same_twice_to_the_byte(run, band: Path) -> None:
 def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
     done = run("evaluate", "ideal-ratio", "--data", band)
     assert done.code == 2
-    assert "unknown separator 'ideal-ratio'; did you mean 'ideal-ratio-mask'" in done.err
+    assert "unknown method 'ideal-ratio'; did you mean 'ideal-ratio-mask'" in done.err
     empty = run("evaluate", "--data", tmp_path)
     assert empty.code == 2 and "holds no clips" in empty.err
 

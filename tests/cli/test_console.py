@@ -62,7 +62,7 @@ def test_on_a_terminal_words_are_broken_before_figures(
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, color_system=None, width=width)
     monkeypatch.setattr(console, "_out", terminal)
-    head = ["separator", "reads", "SDR", "ideal-binary-mask", "left out"]
+    head = ["method", "reads", "SDR", "ideal-binary-mask", "left out"]
     row = ["dgfnet-mini (picture)", "a picture and more", "-12.34 ± 10.56", "17.59 ± 5.69", "0"]
     print_table("t", head, [row, ["mixture", "nothing", "0.12 ± 0.04", ">100", "12"]])
     output = screen.getvalue()

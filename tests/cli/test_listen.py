@@ -52,7 +52,7 @@ def test_from_the_page_to_the_winning_rate(run, band: Path, tmp_path: Path) -> N
     assert done.code == 0 and not done.err
     assert f"4 trials in {page}" in done.out and "keep it to yourself" in done.out
     key = json.loads(key_path.read_text())
-    assert set(key["separators"]) == {"mixture", "ideal-ratio-mask"}
+    assert set(key["methods"]) == {"mixture", "ideal-ratio-mask"}
     output = set(re.findall(r'data-trial="([^"]+)"', page.read_text()))
     assert output == {ablation["trial"] for ablation in key["trials"]}
     for name in ("ann", "ben"):
@@ -83,8 +83,8 @@ def test_the_same_seed_writes_the_same_page(run, band: Path, tmp_path: Path) -> 
         ([], "a listening test needs mixtures: add --data DIR"),
         (["--tally", "x.json"], "add --key FILE"),
         (["--key", "x.json"], "--key goes with --tally"),
-        (["mixture", "--data", "BAND"], "compares two separators, and this is 1 (mixture)"),
-        (["mixture", "mixtur", "--data", "BAND"], "unknown separator 'mixtur'"),
+        (["mixture", "--data", "BAND"], "compares two methods, and this is 1 (mixture)"),
+        (["mixture", "mixtur", "--data", "BAND"], "unknown method 'mixtur'"),
         (["mixture", "mixture", "--data", "BAND"], "this is 1 (mixture)"),
         (["--tally", "none.json", "--key", "none.json"], "'none.json' cannot be read"),
     ],

@@ -98,11 +98,11 @@ def test_oracle_true_magnitude(oracle_batch: Batch) -> None:
 def test_a_batch_is_its_items_and_order_of_sources_follows(name: str) -> None:
     sources = torch.randn(2, 3, 1, 8000, generator=torch.Generator().manual_seed(0))
     batch = Batch(sources.sum(1), sources)
-    separator = BASELINES[name](FrontEnd())
-    whole = separator.separate(batch).magnitudes
-    alone = separator.separate(Batch(batch.mixture[1:], sources[1:])).magnitudes
+    method = BASELINES[name](FrontEnd())
+    whole = method.separate(batch).magnitudes
+    alone = method.separate(Batch(batch.mixture[1:], sources[1:])).magnitudes
     assert torch.allclose(whole[1:], alone, atol=1e-5)
-    turned = separator.separate(Batch(batch.mixture, sources.flip(1))).magnitudes
+    turned = method.separate(Batch(batch.mixture, sources.flip(1))).magnitudes
     assert torch.allclose(turned.flip(1), whole, atol=1e-5)
 
 

@@ -84,7 +84,7 @@ def test_swapped_boxes_are_those_of_the_next_source() -> None:
     before = cues(1, num_sources=3)
     after = CUE_ABLATIONS["swapped-boxes"](before, never)
     assert torch.equal(after.boxes, before.boxes[:, [1, 2, 0]])
-    with pytest.raises(InputError, match="change the boxes, and the separator reads none"):
+    with pytest.raises(InputError, match="change the boxes, and the method reads none"):
         CUE_ABLATIONS["swapped-boxes"](Cues(), never)
 
 
@@ -124,7 +124,7 @@ def test_a_blur_keeps_colour_and_loses_shape() -> None:
 def test_hidden_crops_are_grey_and_need_crops() -> None:
     assert (CUE_ABLATIONS["hidden"](cues(0), never).crops == GREY).all() and GREY == 128
     for ablation in ("hidden", "blurred"):
-        with pytest.raises(InputError, match="change the crops, and the separator reads none"):
+        with pytest.raises(InputError, match="change the crops, and the method reads none"):
             CUE_ABLATIONS[ablation](Cues(), never)
 
 

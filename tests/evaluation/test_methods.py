@@ -94,7 +94,7 @@ def test_files_of_one_name_keep_their_paths(checkpoint: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["mixture", "mixtur"],), "unknown separator 'mixtur'; did you mean 'mixture'"),
+        ((["mixture", "mixtur"],), "unknown method 'mixtur'; did you mean 'mixture'"),
         ((["mixture"], "gven"), "unknown labels 'gven'; did you mean 'given'? known: both, give"),
         ((["mixture"], "given", ["swap"]), "unknown cues 'swap'; did you mean 'swapped'?"),
         ((["gone.safetensors"],), "'gone.safetensors' is not a file"),

@@ -18,7 +18,7 @@ def waveforms(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def score_mono(name: str, sources: np.ndarray, estimates: np.ndarray) -> PairScores:
-    """Score one separator's estimates [S, N] in one channel."""
+    """Score one method's estimates [S, N] in one channel."""
     (pair,) = score_pairs(name, NAMES, sources[:, None], estimates[None, :, None])
     return pair
 

@@ -111,7 +111,7 @@ def _count_votes(files: list[Path], key: Path, as_json: bool) -> None:
         print_json(result.as_json())
         return
     head, rows, notes = tally_table(result)
-    first, second = result.separators
+    first, second = result.methods
     print_table(f"{first} preferred to {second}", head, rows)
     for note in notes:
         print_line(note)

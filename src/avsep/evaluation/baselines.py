@@ -56,7 +56,7 @@ class MixtureBaseline:
 
 
 class IdealMask:
-    """Ideal masks, computed from the true sources: the ceiling of mask-based separators.
+    """Ideal masks, computed from the true sources: the ceiling of mask-based methods.
 
     Args:
         front_end: of the spectrograms.

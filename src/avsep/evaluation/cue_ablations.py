@@ -1,4 +1,4 @@
-"""Cue ablations: change a separator's cues to measure which of them its scores depend on."""
+"""Cue ablations: change a method's cues to measure which of them its scores depend on."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -61,7 +61,7 @@ def swap_boxes(cues: Cues, other_cues: Callable[[], Cues]) -> Cues:
     """Return the cues with each source given the next source's boxes; its pictures stay."""
     if cues.boxes is None:
         raise InputError(
-            "the cues 'swapped-boxes' change the boxes, and the separator reads none: choose other "
+            "the cues 'swapped-boxes' change the boxes, and the method reads none: choose other "
             "cues"
         )
     return replace(cues, boxes=cues.boxes.roll(-1, dims=1))
@@ -128,7 +128,6 @@ def blur(pictures: UInt8[Tensor, "N 3 H W"], sigma_pixels: float) -> UInt8[Tenso
 def _require_crops(cues: Cues, ablation: str) -> UInt8[Tensor, "B S K 3 H W"]:
     if cues.crops is None:
         raise InputError(
-            f"the cues '{ablation}' change the crops, and the separator reads none: choose other "
-            "cues"
+            f"the cues '{ablation}' change the crops, and the method reads none: choose other cues"
         )
     return cues.crops

@@ -28,7 +28,7 @@ _LABEL_INPUTS = {"given": "label given", "predicted": "label predicted"}
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the tables: a separator, its front end and its inputs.
+    """One row of the tables: a baseline or model, its front end and its inputs.
 
     Attributes:
         inputs: the inputs beside the mixture, in words; of a model also the source of the category.
@@ -102,7 +102,7 @@ def model_names(names: Sequence[str]) -> list[str]:
     models = [name for name in dict.fromkeys(names) if name not in BASELINES]
     for name in models:
         if name not in shipped_names() and not _is_path(name):
-            raise unknown_name("separator", name, [*BASELINES, *shipped_names()])
+            raise unknown_name("method", name, [*BASELINES, *shipped_names()])
     return models
 
 

@@ -97,7 +97,7 @@ def score_pairs(
     references: Shaped[np.ndarray, "S C N"],
     estimates: Shaped[np.ndarray, "E S C N"],
 ) -> tuple[PairScores, ...]:
-    """Score several separators' estimates (axis E) of one mixture, in their order.
+    """Score several methods' estimates (axis E) of one mixture, in their order.
 
     Each channel is scored by itself, then averaged. A channel with a silent reference is left out;
     if no channel is left, all scores are NaN. A silent estimate is recorded and raises no error.
@@ -174,7 +174,7 @@ def _strict(pair: PairScores) -> tuple[Float64[np.ndarray, "S 3"], str | None]:
     """Count a silent estimate as a failure, with the lowest score.
 
     Departure: the released codes leave such a mixture out and average over batches, as `legacy`
-    does; here every mixture weighs the same, and a separator cannot gain by silence.
+    does; here every mixture weighs the same, and a method cannot gain by silence.
     """
     if pair.silent_references.any():
         return _no_scores(pair), "silent reference"

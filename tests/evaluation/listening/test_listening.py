@@ -36,7 +36,7 @@ NAMES = ("finch", "heron")
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ListeningTest]:
-    """Return a function that makes tests of two separators from `made_examples`, without models."""
+    """Return a function that makes tests of two methods from `made_examples`, without models."""
 
     def make_test(num_mixtures: int = 3, seed: int = 0, num_channels: int = 1) -> ListeningTest:
         def make_example(chosen, reader: ClipReader, index: int, seed: int, device: object):
@@ -107,7 +107,7 @@ def test_what_cannot_be_told_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(design, "make_example", alike)
     with pytest.raises(InputError, match="there is nothing to compare"):
         make_listening_test(methods(NAMES), reader_of_duets(2), "band", 2)
-    with pytest.raises(InputError, match=r"compares two separators, and this is 1 \(finch\)"):
+    with pytest.raises(InputError, match=r"compares two methods, and this is 1 \(finch\)"):
         make_listening_test(methods(("finch",)), reader_of_duets(2), "band", 2)
 
 
@@ -137,7 +137,7 @@ def test_the_key_of_another_test_is_not_overwritten(make, tmp_path: Path) -> Non
 
 
 def votes(key: ListeningKey, chosen: list[str | None], listener: str = "aa11", **more) -> dict:
-    """Return a file of votes for the separators named, trial by trial; None is no vote."""
+    """Return a file of votes for the methods named, trial by trial; None is no vote."""
     cast = [
         {
             "trial": trial.trial,
@@ -257,7 +257,7 @@ def test_files_that_are_no_json_are_one_line(content: bytes, make, tmp_path: Pat
 def test_a_key_that_contradicts_itself_is_refused(make) -> None:
     written = make().key.model_dump()
     written["trials"][0]["first"] = written["trials"][0]["second"]
-    with pytest.raises(ValueError, match="is not of the two separators"):
+    with pytest.raises(ValueError, match="is not of the two methods"):
         ListeningKey.model_validate(written)
     written = make().key.model_dump()
     written["trials"][0]["trial"] = written["trials"][1]["trial"]

@@ -1,4 +1,4 @@
-"""Design a blind listening test of two separators: trials in random order and their key.
+"""Design a blind listening test of two methods: trials in random order and their key.
 
 Source: DAVIS, section 4.3: listeners compare two results with the true sound and the frame, and
 choose the closer one.
@@ -33,7 +33,7 @@ KEY_FORMAT = "avsep listening key 1"
 
 
 class TrialKey(BaseModel):
-    """The mixture, source and separators of one trial."""
+    """The mixture, source and methods of one trial."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,12 +41,12 @@ class TrialKey(BaseModel):
     mixture: str
     source: int = Field(ge=1, description="number in the mixture")
     category: str
-    first: str = Field(description="the separator that is A")
-    second: str = Field(description="the separator that is B")
+    first: str = Field(description="the method that is A")
+    second: str = Field(description="the method that is B")
 
 
 class ListeningKey(BaseModel):
-    """The key of a listening test: the separators behind A and B, for the organiser only."""
+    """The key of a listening test: the methods behind A and B, for the organiser only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +54,7 @@ class ListeningKey(BaseModel):
     test: str = Field(min_length=1, max_length=64)
     data: str
     seed: int = Field(ge=0)
-    separators: tuple[str, str]
+    methods: tuple[str, str]
     trials: tuple[TrialKey, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -62,8 +62,8 @@ class ListeningKey(BaseModel):
         if len({trial.trial for trial in self.trials}) < len(self.trials):
             raise ValueError("two trials have the same id")
         for trial in self.trials:
-            if sorted((trial.first, trial.second)) != sorted(self.separators):
-                raise ValueError(f"trial {trial.trial} is not of the two separators")
+            if sorted((trial.first, trial.second)) != sorted(self.methods):
+                raise ValueError(f"trial {trial.trial} is not of the two methods")
         return self
 
 
@@ -72,7 +72,7 @@ class Trial:
     """One question: the true sound and two anonymous estimates.
 
     Attributes:
-        identifier: random id, which does not reveal the separators.
+        identifier: random id, which does not reveal the methods.
         picture: JPEG with the object marked; None if no frame can be decoded.
     """
 
@@ -102,7 +102,7 @@ def make_listening_test(
 ) -> ListeningTest:
     """Make a trial for every source of `num_mixtures` mixtures of two or more sources.
 
-    Mixtures, order of trials and assignment of A and B are drawn from the seed; each separator is A
+    Mixtures, order of trials and assignment of A and B are drawn from the seed; each method is A
     in half of the trials. All sounds of a trial have the same root mean square. Sources that are
     silent, or of which both estimates are equal to the last bit, get no trial.
 
@@ -112,7 +112,7 @@ def make_listening_test(
     if len(methods) != 2:
         names = ", ".join(method.name for method in methods) or "none"
         raise InputError(
-            f"a listening test compares two separators, and this is {len(methods)} ({names}); "
+            f"a listening test compares two methods, and this is {len(methods)} ({names}); "
             "give two names, or one model with --labels both"
         )
     generator = np.random.default_rng(seed)
@@ -130,7 +130,7 @@ def make_listening_test(
     if not pool:
         raise InputError(
             "there is nothing to compare: no mixture of these data has two sources that sound and "
-            "that the two separators estimate differently; give other data or separators"
+            "that the two methods estimate differently; give other data or methods"
         )
     return _build_test(pool, data_name, seed, generator)
 
@@ -147,10 +147,10 @@ def _build_test(
     seed: int,
     generator: np.random.Generator,
 ) -> ListeningTest:
-    """Draw the order of the trials and which separator is A in each."""
+    """Draw the order of the trials and which method is A in each."""
     names = list(pool[0][0].estimates)
     pool = [pool[number] for number in generator.permutation(len(pool))]
-    # A permutation of 0, 1, 0, 1, ... instead of coin tosses: each separator is A in half of them.
+    # A permutation of 0, 1, 0, 1, ... instead of coin tosses: each method is A in half of them.
     swapped = generator.permutation(np.arange(len(pool)) % 2).astype(bool)
     trials, keys = [], []
     for (example, place), is_swapped in zip(pool, swapped.tolist(), strict=True):
@@ -168,7 +168,7 @@ def _build_test(
             )
         )  # fmt: skip
     key = ListeningKey(
-        test=_digest(trials), data=data_name, seed=seed, separators=(names[0], names[1]),
+        test=_digest(trials), data=data_name, seed=seed, methods=(names[0], names[1]),
         trials=tuple(keys),
     )  # fmt: skip
     return ListeningTest(key, tuple(trials))

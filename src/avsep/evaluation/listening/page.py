@@ -27,7 +27,7 @@ KEYS = (
 
 
 def write_listening_test(test: ListeningTest, page: Path) -> Path:
-    """Write the page and, beside it, the key that names the separators; return the key's path.
+    """Write the page and, beside it, the key that names the methods; return the key's path.
 
     The key of listen.html is listen-key.json. A missing folder is created.
 
@@ -53,7 +53,7 @@ def write_listening_test(test: ListeningTest, page: Path) -> Path:
 
 
 def listening_html(test: ListeningTest) -> str:
-    """Return the page as HTML, with random ids of trials and without names of separators.
+    """Return the page as HTML, with random ids of trials and without names of methods.
 
     Without JavaScript all sounds can be played, but votes need it.
     """

@@ -58,10 +58,10 @@ class Votes(BaseModel):
 
 @dataclass(frozen=True)
 class WinningRate:
-    """Share of votes for the first separator.
+    """Share of votes for the first method.
 
     Attributes:
-        num_won: votes for the first separator.
+        num_won: votes for the first method.
         num_votes: all votes.
         low, high: Wilson's 95 % interval of the share, as if votes were independent.
     """
@@ -86,7 +86,7 @@ class WinningRate:
 
 @dataclass(frozen=True)
 class Tally:
-    """The outcome of a listening test; all rates are those of the first of two separators.
+    """The outcome of a listening test; all rates are those of the first of two methods.
 
     Attributes:
         by_listener_low, by_listener_high: 95 % interval of the overall rate with listeners
@@ -96,7 +96,7 @@ class Tally:
         num_replaced: votes replaced by a later one of the same listener on the same trial.
     """
 
-    separators: tuple[str, str]
+    methods: tuple[str, str]
     overall: WinningRate
     by_listener_low: float | None
     by_listener_high: float | None
@@ -109,8 +109,8 @@ class Tally:
     def as_json(self) -> dict[str, object]:
         """Return the rates as JSON values."""
         return {
-            "separators": list(self.separators),
-            "rates_are_of": self.separators[0],
+            "methods": list(self.methods),
+            "rates_are_of": self.methods[0],
             "overall": self.overall.as_json(),
             "by_listener": {"low": self.by_listener_low, "high": self.by_listener_high},
             "p_value": self.p_value,
@@ -167,11 +167,11 @@ def tally(key: ListeningKey, files: Sequence[tuple[str, Votes]]) -> Tally:
         trial = trials[identifier]
         chosen = trial.first if vote.choice == "first" else trial.second
         label = _listener_label(listener, names[listener][1])
-        won.append((label, trial.mixture, trial.category, chosen == key.separators[0]))
+        won.append((label, trial.mixture, trial.category, chosen == key.methods[0]))
     overall = _rate([is_won for *_, is_won in won])
     low, high = _bootstrap_interval([(label, is_won) for label, *_, is_won in won])
     return Tally(
-        separators=key.separators,
+        methods=key.methods,
         overall=overall,
         by_listener_low=low,
         by_listener_high=high,

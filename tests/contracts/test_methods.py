@@ -32,11 +32,11 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_it_separates_by_the_one_signature(name: str) -> None:
-    separator = BASELINES[name](FRONT_END)
-    assert isinstance(separator, SeparationMethod)
+    method = BASELINES[name](FRONT_END)
+    assert isinstance(method, SeparationMethod)
     generator = torch.Generator().manual_seed(0)
-    separation = separator.separate(batch_of(noise(1, 2)), generator=generator)
-    assert torch.equal(separation.magnitudes, separator.separate(batch_of(noise(1, 2))).magnitudes)
+    separation = method.separate(batch_of(noise(1, 2)), generator=generator)
+    assert torch.equal(separation.magnitudes, method.separate(batch_of(noise(1, 2))).magnitudes)
 
 
 @pytest.mark.parametrize(("num_sources", "num_channels"), [(1, 1), (2, 2), (4, 1)])
