@@ -241,6 +241,7 @@ def test_equation_7_by_hand(
         ([0, 1], -(math.log(0.7) + math.log(0.5)) / 2),
         ([0, -1], -math.log(0.7)),
         ([-1, 2], -math.log(0.3)),
+        ([-1, -1], 0.0),
     ],
 )
 def test_a_source_without_category_trains_no_head(

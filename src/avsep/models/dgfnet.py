@@ -193,10 +193,12 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         losses["total"] = losses["separation"]
         logits, category = predicted.category_logits, batch.cues.category
         if self.objects.is_head_trained and logits is not None and category is not None:
-            # -1 marks a source whose category is not given: it trains no head.
-            losses["category"] = cross_entropy(
-                logits.flatten(0, 1).float(), category.flatten(), ignore_index=-1
+            # -1 marks a source whose category is not given: it trains no head. Summed and divided
+            # here, as the mean over no source at all would be NaN.
+            error = cross_entropy(
+                logits.flatten(0, 1).float(), category.flatten(), ignore_index=-1, reduction="sum"
             )
+            losses["category"] = error / (category >= 0).sum().clamp_min(1)
             weight = self.settings.category_loss_weight
             losses["total"] = losses["total"] + weight * losses["category"]
         return losses
