@@ -136,7 +136,7 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
         (["check", "a b.wav"], "'a b.wav' is no text in UTF-8"),
         (["demo", "-o", "a b.wav"], "cannot make the folder 'a b.wav': File exists"),
         (["demo", "-o", "a b.wav/c"], "cannot make the folder 'a b.wav/c': Not a directory"),
-        (["demo", "-o", "."], "'.' holds '-band [b]:bell: é', which is of no demo: give a new"),
+        (["demo", "-o", "."], "'.' contains '-band [b]:bell: é', which no demo wrote: give a new"),
         (["toyband", "band", "--recipe", "y" * 300], "File name too long: '"),
     ],
 )
