@@ -152,8 +152,7 @@ def evaluate(
     if as_json:
         print_json(results_json(evaluation, data_name))
         return
-    title = f"{len(results)} {chosen.unit} of {data}"
-    _print_tables(evaluation, title, chosen.warnings, out)
+    _print_tables(evaluation, f"{len(results)} {chosen.unit} of {data}", chosen.warnings, out)
 
 
 def _write_figures(
