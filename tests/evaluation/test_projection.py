@@ -6,13 +6,13 @@ import torch
 from scipy.linalg import qr
 from scipy.signal import butter, lfilter, sosfilt
 
+from avsep.evaluation.projection.decomposition import projection_residual
 from avsep.evaluation.projection.least_squares import (
     DenseInverse,
     compute_autocorrelations,
     correlate,
     project_energies,
 )
-from avsep.evaluation.projection.refinement import projection_residual
 from avsep.evaluation.waveforms import unit_energy
 
 KINDS = ("white", "dark", "low-passed", "ringing", "near collinear", "fading", "copies")
@@ -103,7 +103,7 @@ def residual_of(
 @pytest.mark.parametrize("seed", range(8))
 def test_rising_gains_end_the_steps(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once converged, steps follow rounding: their gains would rise tenfold with each of them."""
-    monkeypatch.setattr("avsep.evaluation.projection.refinement._MAX_STEPS", 40)
+    monkeypatch.setattr("avsep.evaluation.projection.decomposition._MAX_STEPS", 40)
     taps = 64
     references, signals = low_passed_case(seed)
     residual, _ = residual_of(references, signals, taps)

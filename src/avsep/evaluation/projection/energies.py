@@ -12,8 +12,10 @@ from torch import Tensor
 
 from avsep.evaluation.projection.decomposition import (
     Decomposition,
+    MixtureSystem,
     error_limits,
     exceeds_limit,
+    refine_decomposition,
     subtract_energies,
 )
 from avsep.evaluation.projection.least_squares import (
@@ -21,7 +23,6 @@ from avsep.evaluation.projection.least_squares import (
     correlate,
     project_energies,
 )
-from avsep.evaluation.projection.refinement import MixtureSystem, refine_decomposition
 
 References = Float64[Tensor, "B S C N"]
 Estimates = Float64[Tensor, "B M S C N"]

@@ -1,13 +1,14 @@
 """Project signals onto delayed references: correlations and Toeplitz least squares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from avsep.evaluation.projection.decomposition import ProjectedEnergy
+AnyEnergies = Float64[Tensor, "..."]
 
 # FFT block length in filter lengths: shorter blocks overlap more, longer ones leave the cache.
 _BLOCK_TAPS = 8
@@ -23,6 +24,23 @@ _ROUNDING = 16 * 2.0**-52
 _MIN_SQUARED_LENGTH = 2
 # Matrices up to this size are factored by LAPACK, larger ones in halves.
 _LAPACK_ROWS = 128
+
+
+@dataclass(frozen=True)
+class ProjectedEnergy:
+    """Energies of projections of unit-energy signals onto delayed references.
+
+    Attributes:
+        energy: squared norm of each projection.
+        error: bound of its rounding error; inf if unknown.
+    """
+
+    energy: AnyEnergies
+    error: AnyEnergies
+
+    def map(self, change: Callable[[AnyEnergies], AnyEnergies]) -> "ProjectedEnergy":
+        """Return a copy with the same change of axes applied to energies and errors."""
+        return ProjectedEnergy(change(self.energy), change(self.error))
 
 
 def correlate(
