@@ -258,8 +258,9 @@ def test_channels_are_equal_from_60_db_below(difference_db: float, are_equal: bo
 
 def test_one_channel_is_both_ears_and_more_than_two_are_refused() -> None:
     mono = noise(1, 8000)
-    binaural, _, warnings = read_binaural(mono)
+    binaural, words, warnings = read_binaural(mono)
     assert (binaural == mono).all() and len(binaural) == 2
+    assert words == "its one channel, for both ears"
     assert warnings == [
         "audio of one channel contains no direction: this binaural model separates by the pictures "
         "alone"

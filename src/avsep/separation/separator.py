@@ -281,8 +281,10 @@ def binaural_input(video_input: VideoInput) -> tuple[Float32[np.ndarray, "2 N"],
         video_input.warnings.append(
             f"{channels} contains no direction: this binaural model separates by the pictures alone"
         )
-    binaural = np.broadcast_to(waveform, (2, waveform.shape[1]))
-    return binaural, "its two channels, as left and right ear"
+    words = "its one channel, for both ears"
+    if len(waveform) == 2:
+        words = "its two channels, as left and right ear"
+    return np.broadcast_to(waveform, (2, waveform.shape[1])), words
 
 
 def _load_model(
