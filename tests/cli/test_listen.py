@@ -29,11 +29,11 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def votes(key: dict, winner: str, listener: str) -> str:
     given = [
         {
-            "trial": ablation["trial"],
-            "choice": "first" if ablation["first"] == winner else "second",
+            "trial": trial["trial"],
+            "choice": "first" if trial["first"] == winner else "second",
             "time": "2026-01-01T10:00:00Z",
         }
-        for ablation in key["trials"]
+        for trial in key["trials"]
     ]
     return json.dumps(
         {
@@ -54,7 +54,7 @@ def test_from_the_page_to_the_winning_rate(run, band: Path, tmp_path: Path) -> N
     key = json.loads(key_path.read_text())
     assert set(key["methods"]) == {"mixture", "ideal-ratio-mask"}
     output = set(re.findall(r'data-trial="([^"]+)"', page.read_text()))
-    assert output == {ablation["trial"] for ablation in key["trials"]}
+    assert output == {trial["trial"] for trial in key["trials"]}
     for name in ("ann", "ben"):
         (tmp_path / f"{name}.json").write_text(votes(key, "ideal-ratio-mask", name))
     files = [tmp_path / "ann.json", tmp_path / "ben.json"]
