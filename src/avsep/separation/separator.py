@@ -212,6 +212,7 @@ class Separator:
         # Weighted by energy: in a quiet window presence is unreliable, and in silence undefined.
         energy = np.array([output.energy for output in outputs])
         presence = energy @ np.stack([output.presence for output in outputs])
+        # Silence sums to 0, which any small divisor keeps at 0.
         presence = presence / max(float(energy.sum()), 1e-12)
         gates = stitch_gates(windowed, outputs)
         categories, objects = self._categories(windowed), []
