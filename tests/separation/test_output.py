@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from avsep.media.audio import read_audio
 from avsep.media.probe import probe
 from avsep.records import Clip
 from avsep.separation import presentation
+from avsep.separation.inference import WindowOutput
 from avsep.separation.output import (
     check_writable,
     folder_name,
@@ -26,7 +27,7 @@ from avsep.separation.output import (
     write_result,
 )
 from avsep.separation.result import Manifest, Result
-from avsep.separation.separator import Progress, Separator, find_device
+from avsep.separation.separator import Separator, find_device
 from media.making import noise
 from separation.brightness import LEFT, RIGHT, Brightness, two_tone, video
 
@@ -406,8 +407,8 @@ def _renames_fail(
     patch.setattr(Path, "rename", refuse)
 
 
-def _no_progress(_: Path) -> Progress:
-    return lambda outputs, total: outputs
+def _no_progress(outputs: Iterable[WindowOutput], *_: object) -> Iterable[WindowOutput]:
+    return outputs
 
 
 def _clip(waveform: np.ndarray | None = None, rate_hz: int = 8000) -> Clip:

@@ -114,7 +114,8 @@ def test_starts_are_told_in_frames_of_the_model(rate_hz: int) -> None:
     starts = window_starts(60 * rate_hz, band.window_samples)
     silence = np.zeros((1, 1), np.float32)
     windowed = WindowedInput(silence, silence, (), torch.zeros(0, dtype=torch.int64), starts, band)
-    frames = windowed.start_frames(starts)
+    frames = windowed.batch(starts, frozenset()).start_frames
+    assert frames is not None
     seconds = frames * front_end.stft.hop_samples / front_end.sample_rate_hz
     half_a_frame = front_end.stft.hop_samples / front_end.sample_rate_hz / 2
     assert (seconds - torch.tensor(starts) / rate_hz).abs().max() <= half_a_frame * (1 + 1e-6)

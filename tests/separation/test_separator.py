@@ -375,7 +375,7 @@ def test_overrides_replace_single_settings_and_are_all_documented(tmp_path: Path
 def test_progress_is_handed_every_window(tmp_path: Path) -> None:
     totals, starts = [], []
 
-    def watch(outputs: object, total: int) -> object:
+    def watch(outputs: object, total: int, _: str) -> object:
         totals.append(total)
         for output in outputs:  # type: ignore[attr-defined]
             starts.append(output.start)

@@ -32,7 +32,7 @@ def test_crops_of_any_size_give_one_size_of_maps(height, width):
     assert maps.shape == (3, 12, 4, 4)
     assert (maps >= 0).all()
     assert encoder.num_channels == 12
-    assert encoder.logits(maps).shape == (3, SMALL.num_categories)
+    assert encoder.logits(maps).shape == (3, len(SMALL.categories))
 
 
 def test_crops_do_not_depend_on_each_other(shipped):
