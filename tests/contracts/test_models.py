@@ -60,9 +60,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def model(name: str) -> SeparationModel:
-    # Four steps instead of DAVIS' fifteen: the contract is the same in each, and a step costs the
+    # Two steps instead of DAVIS' fifteen: the contract is the same in each, and a step costs the
     # time of a whole model that does not sample.
-    changes = {"sampling": SamplingSettings(num_steps=4)} if name == "davis" else {}
+    changes = {"sampling": SamplingSettings(num_steps=2)} if name == "davis" else {}
     return tiny_model(name, **changes)
 
 
@@ -159,7 +159,9 @@ def test_exchanged_cues_are_exchanged_estimates(model: SeparationModel) -> None:
         assert is_same == (first == 0)
 
 
-@pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
+@pytest.mark.parametrize(
+    "quality", ["fast", *(pytest.param(q, marks=pytest.mark.slow) for q in ("balanced", "best"))]
+)
 def test_every_quality_is_the_same_model(model: SeparationModel, quality: str) -> None:
     before = model.settings
     other = model.at_quality(quality)
