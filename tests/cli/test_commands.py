@@ -95,6 +95,7 @@ def test_wrong_usage_is_two(run) -> None:
     assert run("separte").code == 2
 
 
+@pytest.mark.slow
 def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> None:
     done = run("evaluate", "--data", band, "-o", tmp_path / "scores")
     assert done.code == 0
@@ -119,6 +120,7 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_evaluate_is_the_same_twice_to_the_byte(run, band: Path) -> None:
     first, second = (run("evaluate", "mixture", "--data", band, "--json") for _ in range(2))
     assert first.code == 0 and first.out == second.out
@@ -143,6 +145,7 @@ def test_models(run) -> None:
     assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["description"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])
 def test_a_reader_that_ends_early_is_no_fault(words: list[str]) -> None:
     reads, writes = os.pipe()

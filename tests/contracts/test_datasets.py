@@ -135,6 +135,7 @@ def test_the_generic_examination_serves_every_data_set(made: Made, broken: Path)
     assert len(wrong) == 1 and wrong[0].num == 1 and wrong[0].items[0].why
 
 
+@pytest.mark.slow
 def test_mixtures_of_it_can_be_evaluated(made: Made, run: Callable) -> None:
     done = run("evaluate", "mixture", "--data", made[1], "--limit", 1, "--json")
     assert done.code == 0, done.err

@@ -98,14 +98,21 @@ def referee(sources: np.ndarray, estimates: np.ndarray, permute: bool = False) -
     )
 
 
-@pytest.mark.parametrize("seed", range(25))
+# Seed 8 has four sources; 0 to 4 and 6 have every kind, and one to three sources.
+@pytest.mark.parametrize(
+    "seed",
+    [
+        seed if seed in (0, 1, 2, 3, 4, 6, 8) else pytest.param(seed, marks=pytest.mark.slow)
+        for seed in range(25)
+    ],
+)
 def test_mir_eval_agrees(seed: int) -> None:
     sources, estimates = random_case(seed)
     *expected_db, _ = referee(sources, estimates)
     assert_same_db(table(bss_eval(sources, estimates)), np.array(expected_db), TOLERANCE_DB)
 
 
-@pytest.mark.parametrize("seed", [104, 105])
+@pytest.mark.parametrize("seed", [pytest.param(104, marks=pytest.mark.slow), 105])
 def test_mir_eval_agrees_on_permutations(seed: int) -> None:
     sources, estimates = random_case(seed)
     shuffled = np.roll(estimates, 1, axis=0)

@@ -146,6 +146,7 @@ def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path:
         write_result(long, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path) -> None:
     write_result(result, tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
@@ -159,6 +160,7 @@ def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path)
     assert "new" not in json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), KeyboardInterrupt()])
 def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
@@ -175,6 +177,7 @@ def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_an_earlier_result_that_cannot_be_put_back_is_kept_and_named(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +253,7 @@ def test_a_peak_that_rounding_lifts_over_full_scale_gives_no_warning(tmp_path: P
     assert "quieter" not in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate_hz", "num_channels"), [(7000, 1), (16000, 6), (192_000, 2)])
 def test_unusual_rates_and_many_channels_can_be_looked_at(
     tmp_path: Path, rate_hz: int, num_channels: int
@@ -339,6 +343,7 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert rows[-1] == ["residual.wav", "-", "-", "56"]
 
 
+@pytest.mark.slow
 def test_another_video_of_the_same_name_gets_the_next_free_folder(tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("one", "two")]
     for place, level in zip(places, (0.1, 0.5), strict=True):

@@ -52,7 +52,7 @@ def run(
     return Separator(model, SeparatorSettings(**settings)).separate(video, objects)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", SAMPLING)
+@pytest.mark.parametrize("name", [pytest.param("davis", marks=pytest.mark.slow), "davis-flow"])
 def test_windows_in_one_batch_or_many_give_the_same_stems(name: str) -> None:
     # With target "noise" an untrained network amplifies rounding errors.
     model = tiny_model(name, **(SAMPLING[name] | {"target": "mask"}))
@@ -77,6 +77,7 @@ def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
     np.testing.assert_allclose(total, video.waveform, atol=2e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLING)
 def test_no_level_shows_where_windows_begin(name: str) -> None:
     # With separate noise for every window, stems that overlap half and half would cancel in part:

@@ -88,6 +88,7 @@ def test_the_same_seed_makes_the_same_files(band: Path, tmp_path: Path) -> None:
     assert digest(tmp_path / "other")["000001.mp4"] != again["000001.mp4"]
 
 
+@pytest.mark.slow
 def test_held_out_seeds_play_what_training_seeds_never_play(band: Path, tmp_path: Path) -> None:
     make(tmp_path / "test", 3, seed=1005)
 
@@ -118,6 +119,7 @@ def test_resuming_after_a_stop(band: Path, tmp_path: Path) -> None:
     assert not (unfinished.stems / "01-kazoo.wav").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_files_as_one(band: Path, tmp_path: Path) -> None:
     settings, material = SETTINGS, Material.read()
     list(make_toyband(tmp_path / "two", 2, 5, settings, material, num_workers=2))

@@ -101,6 +101,7 @@ def test_validation_mixes_as_the_papers_test(folder: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["error", "skip"])
 def test_a_broken_clip_is_an_error_or_skipped_by_the_recipe(tmp_path: Path, broken: str) -> None:
     make_band(tmp_path / "band", 6)

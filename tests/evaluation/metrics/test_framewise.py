@@ -53,6 +53,7 @@ def test_mir_eval_agrees(window: int, hop: int) -> None:
     assert result.window_samples == (window if expected.shape[-1] > 1 else sources.shape[-1])
 
 
+@pytest.mark.slow
 def test_mir_eval_agrees_on_silence_and_permutations() -> None:
     sources, estimates = mixed(1, 8000)
     estimates = estimates[::-1].copy()

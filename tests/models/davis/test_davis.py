@@ -178,6 +178,7 @@ def test_windows_of_one_sound_share_their_noise() -> None:
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_two_channels_are_separated_one_by_one() -> None:
     model, batch = make(), make_batch(num_channels=2)
     both = separate(model, batch)
@@ -224,6 +225,7 @@ def test_silence_is_taken_from_the_mixture(silence: str) -> None:
         assert not torch.equal(silenced, loud)
 
 
+@pytest.mark.slow
 def test_words() -> None:
     """A source without pictures has the embedding of its word; a given embedding replaces that."""
     model, batch = make(), make_batch()
@@ -328,8 +330,16 @@ def test_defaults_are_the_papers() -> None:
     assert sizes == {"unet": 35_760_099, "vision": 13_663_232}
 
 
-@pytest.mark.parametrize("is_reduced", [False, True])
-@pytest.mark.parametrize("is_supported", [False, True])
+NOT_BOTH = [(False, False), (False, True), (True, False)]
+
+
+@pytest.mark.parametrize(
+    ("is_reduced", "is_supported"),
+    [
+        (True, True),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in NOT_BOTH),
+    ],
+)
 def test_precision_is_reduced_if_the_settings_and_the_device_have_it(
     monkeypatch: pytest.MonkeyPatch, is_reduced: bool, is_supported: bool
 ) -> None:

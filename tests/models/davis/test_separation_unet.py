@@ -152,6 +152,7 @@ print(explained.graph_count, explained.graph_break_count)
 """
 
 
+@pytest.mark.slow
 def test_it_compiles_as_one_graph() -> None:
     """In a subprocess: in tests every call is wrapped to check shapes, which breaks graphs."""
     done = subprocess.run(

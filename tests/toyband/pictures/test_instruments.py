@@ -160,6 +160,7 @@ def test_equal_appearance_and_notes_give_equal_pixels():
     assert np.array_equal(picture_at(first, 1.2), picture_at(second, 1.2))
 
 
+@pytest.mark.slow
 def test_a_silhouette_identifies_its_category():
     """Classify by the nearest mean silhouette: colours, hair and pose vary, the shape decides."""
     num_variants = 4

@@ -94,6 +94,7 @@ def test_performers_stand_apart(seed):
     assert min(gaps) >= -6 / 320
 
 
+@pytest.mark.slow
 def test_places_and_sizes_vary_with_the_seed():
     orders, heights = set(), []
     for seed in range(9):
