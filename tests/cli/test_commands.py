@@ -79,6 +79,7 @@ def test_toyband_bad_input(run, tmp_path: Path, arguments: list[str], message: s
     assert done.err.count("\n") == 1 and not (tmp_path / "band").exists()
 
 
+@pytest.mark.slow
 def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
     done = run("toyband", tmp_path / "band", "--clips", 1, "--binaural", "--workers", 1, *SMALL)
     assert done.code == 0
@@ -135,6 +136,7 @@ def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
     assert empty.code == 2 and "holds no clips" in empty.err
 
 
+@pytest.mark.slow
 def test_models(run) -> None:
     shown = run("models").out
     assert "ideal-binary-mask" in shown

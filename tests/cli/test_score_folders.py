@@ -178,6 +178,7 @@ def test_a_mixture_adds_what_was_gained(songs: dict) -> None:
     assert over_songs["songs"][0]["sources"][0]["sdri_db"] == pytest.approx(rows[0]["sdri_db"])
 
 
+@pytest.mark.slow
 def test_frames_have_medians(songs: dict) -> None:
     line = "--reference true/one --estimate a/one --frames 0.1 --hop 0.05"
     item = songs["one"]
@@ -202,6 +203,7 @@ def test_frames_have_medians(songs: dict) -> None:
     )
 
 
+@pytest.mark.slow
 def test_scores_are_written_whole(songs: dict) -> None:
     line = "--reference true/one --estimate a/one b/one --metric si-sdr"
     assert "SI-SDR" in run(line + " -o scores.json").stdout

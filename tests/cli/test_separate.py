@@ -47,6 +47,7 @@ def test_a_video_becomes_stems(run: Callable, place: Path, model: Path) -> None:
     assert page.count("gate, mean") == 4  # a picture and its text for each of two objects
 
 
+@pytest.mark.slow
 def test_json_tells_of_every_video_and_a_failure_is_exit_2(
     run: Callable, place: Path, model: Path
 ) -> None:

@@ -23,6 +23,7 @@ def sample(num_draws: int = NUM_DRAWS, seed: int = 0, **settings: object) -> lis
     ]
 
 
+@pytest.mark.slow
 @given(
     num_sources=st.integers(2, 3),
     distinct=st.booleans(),

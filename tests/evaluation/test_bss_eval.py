@@ -142,6 +142,7 @@ def test_equal_references_are_scored_like_mir_eval_does() -> None:
     assert_same_db(table(scores), by_definition(clicks, noise, 64), TOLERANCE_DB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter_taps", [2, 3, 7, 13])
 def test_multiples_of_a_reference_are_never_certified_wrong(filter_taps: int) -> None:
     """A matrix that rounding leaves indefinite has no factor, and LAPACK returns numbers."""
@@ -155,6 +156,7 @@ def test_multiples_of_a_reference_are_never_certified_wrong(filter_taps: int) ->
         assert_same_db(table(scores), expected_db, TOLERANCE_DB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level_db", [-70, -80, -90, -98])
 def test_faint_parts_are_exact(level_db: float) -> None:
     """Between parts that correlations resolve and perfect ones: energies round at 1e-16."""

@@ -106,6 +106,7 @@ def test_names_that_mean_nothing(arguments: tuple, message: str) -> None:
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> None:
     rows = find_methods(["mixture", checkpoint], with_baselines=False)
     done = tuple(score_clips([duet], rows))

@@ -11,6 +11,7 @@ from avsep.evaluation.model_info import count_parameters, list_models
 from avsep.models import MODELS
 
 
+@pytest.mark.slow
 def test_every_name_with_what_is_known_of_it() -> None:
     entries = list(list_models())
     assert [entry.name for entry in entries] == [*BASELINES, *shipped_names(), *MODELS]

@@ -98,6 +98,7 @@ def test_a_stopped_run_goes_on_without_repeating(
     assert len(counted) == 5 and same(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_a_damaged_line_is_scored_again_with_all_after_it(
     place: Path, tmp_path: Path, counted: list[int]
 ) -> None:

@@ -116,6 +116,7 @@ def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
         assert words in page
 
 
+@pytest.mark.slow
 def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_path: Path) -> None:
     folder = tmp_path / "a"
     source = result.video_input.pictures
@@ -127,6 +128,7 @@ def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path: Path) -> None:
     write_result(result, tmp_path / "a")
     before = (tmp_path / "a" / "manifest.json").read_bytes()
@@ -264,6 +266,7 @@ def test_unusual_rates_and_many_channels_can_be_looked_at(
     assert len(probe(tmp_path / "a" / "preview.mp4").audio) == 1
 
 
+@pytest.mark.slow
 def test_the_page_of_a_long_video_plays_its_begin(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +279,7 @@ def test_the_page_of_a_long_video_plays_its_begin(
     assert lengths == {16_000} and len(sounds) == 4
 
 
+@pytest.mark.slow
 def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result) -> None:
     steps = np.tile(np.linspace(0.45, 0.55, 101, dtype=np.float32), (4, 1))
     flat = np.full((4, 101), 0.51, np.float32)
@@ -321,6 +325,7 @@ def test_folders_are_called_as_the_videos(video_name: str, name: str) -> None:
     assert folder_name(Path(video_name)) == name
 
 
+@pytest.mark.slow
 def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     good = video(tmp_path / "good.mkv", two_tone(0.25, 0.5, 10), noise(1, 3000))
     (tmp_path / "other").mkdir()

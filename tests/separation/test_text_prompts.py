@@ -99,6 +99,7 @@ def test_one_word_given_twice_gives_a_warning(model: nn.Module) -> None:
     )
 
 
+@pytest.mark.slow
 def test_any_word_goes_where_pictures_are_seen_by_clip(
     clip_model: nn.Module, embedded: list[Sequence[str]]
 ) -> None:

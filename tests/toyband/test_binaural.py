@@ -113,6 +113,7 @@ def photographs(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [True, False])
 def test_performers_stand_where_they_sound_from(drawn: bool, tmp_path: Path) -> None:
     """Check azimuths to half a degree, boxes inside the picture, and little overlap."""

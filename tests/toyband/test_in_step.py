@@ -63,6 +63,7 @@ def onsets(part: ScorePart) -> list[float]:
     return [event.onset_seconds for event in part.events]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", sorted(set(CATEGORIES) - SLOW_ATTACK))
 def test_stems_rise_at_the_onsets_of_the_score(category: str) -> None:
     settings = SETTINGS.model_copy(update={"num_performers": (1,)})

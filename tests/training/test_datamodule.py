@@ -57,6 +57,7 @@ def test_too_few_clips_to_mix_are_an_error(folder: Path, tmp_path: Path) -> None
         read_lists(recipe)
 
 
+@pytest.mark.slow
 def test_validation_is_the_standard_test_whatever_is_mixed(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_on(folder, "band", num_validation=3)
     model = make_model(recipe)

@@ -109,6 +109,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(by: int, through: Path, tmp_path:
     assert rows(folder) == rows(through)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_stays_as_it_is(through: Path) -> None:
     before = end_state(through)
     recorder = Recorder()

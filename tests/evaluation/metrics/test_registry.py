@@ -34,6 +34,7 @@ def test_the_registry_describes_itself() -> None:
     assert METRICS["itd-error"].key == "itd_error_us" and METRICS["si-sdr"].key == "si_sdr_db"
 
 
+@pytest.mark.slow
 def test_each_is_the_mean_over_channels() -> None:
     truth, guess = stereo()
     mixture = truth.sum(axis=0)

@@ -64,6 +64,7 @@ def outline(page: str) -> Outline:
     return result
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_says_everything_in_words() -> None:
     pick = ChosenMixture(3, ("among the best of small",), ("small", "large"))
     page = results_html(evaluation(), "band & co", [(pick, example("<duet>"))])
@@ -164,6 +165,7 @@ def test_odd_names_and_perfect_scores_are_drawn() -> None:
     outline(category_chart(odd))
 
 
+@pytest.mark.slow
 def test_a_missing_picture_is_said() -> None:
     written = example()
     without = type(written)(**{**vars(written), "pictures": (None, None)})

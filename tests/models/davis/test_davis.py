@@ -79,8 +79,9 @@ class Oracle(nn.Module):
         return compute_target(self.model.settings.target, self.clean, noise, time, path)
 
 
+# Each sampler with one target of each model is quick.
 CASES = [
-    (cls, target, sampler)
+    pytest.param(*(cls, target, sampler), marks=[] if target == "velocity" else [pytest.mark.slow])
     for cls in (DAVIS, DAVISFlow)
     for target in ("noise", "data", "velocity")
     for sampler in SAMPLERS
@@ -153,6 +154,7 @@ def test_the_level_of_targets(gain: float) -> None:
     torch.testing.assert_close(model.losses(batch)["total"], expected)
 
 
+@pytest.mark.slow
 def test_input_rms() -> None:
     """A mixture ten times as loud gives the same input, and sources ten times as loud."""
     model, batch = make(input_rms=0.1), make_batch()
@@ -207,6 +209,7 @@ def test_frames_resized_to_columns() -> None:
     assert model.losses(batch)["total"].isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silence", ["released", "equation-5"])
 def test_silence_is_taken_from_the_mixture(silence: str) -> None:
     """The estimate is silent where the mixture is, but for noise in equation 5."""

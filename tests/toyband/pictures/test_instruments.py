@@ -70,6 +70,7 @@ def test_every_category_has_a_drawing():
     assert tuple(INSTRUMENTS) == CATEGORIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_box_encloses_the_drawing_tightly(category):
     pitches = (36, 38, 49, 51, 43) if category == "drums" else (50, 57, 64, 71, 78)
