@@ -94,7 +94,7 @@ def assert_mir_eval_agrees(seed: int, longest_seconds: float) -> None:
     np.testing.assert_allclose(found_db[~perfect], expected_db[~perfect], rtol=0, atol=TOLERANCE_DB)
 
 
-# Four of the eight kinds, with few samples; the slow tests have all. tests/evaluation/test_bss_eval.py has more.
+# Four of the eight kinds, with few samples; the slow tests have all.
 QUICK = (1, 4, 5, 6)
 
 
