@@ -55,6 +55,7 @@ def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
     assert refused.code == 2 and "device 'abacus' cannot be used" in refused.err
 
 
+@pytest.mark.slow
 def test_trials_are_rows_of_their_own(run, place: Path) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "predicted"]
     done = run("evaluate", *words, "--limit", 1, "--cues", "all", "--cues", "hidden", "--json")

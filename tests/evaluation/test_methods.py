@@ -182,6 +182,7 @@ def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
         np.testing.assert_allclose(heard.scores[row.name].scores_db, expected, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_gate_is_measured_for_each_source(duet: ClipFiles) -> None:
     rows = tuple(model_methods("tiny", tiny_model("dgfnet"), "given", ["all", "hidden"]))
     samples = list(measure_gates([duet], rows))

@@ -186,6 +186,7 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, folder: Path) -> N
         ClipImageEncoder()
 
 
+@pytest.mark.slow
 def test_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network here")
