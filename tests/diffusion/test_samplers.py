@@ -92,7 +92,11 @@ def test_ddim_at_eta_1_has_the_coefficients_of_davis(golden: dict) -> None:
     times = list(path.times(15))
 
     def after_each_step(start_of: int, data: float, noise: float) -> list[float]:
-        """Return the result of each step but the last from one x (0: the signal, 1: the noise scale, 2: 0)."""
+        """Return the result of each step but the last from one x.
+
+        Args:
+            start_of: 0: x is the signal, 1: the noise scale, 2: zero.
+        """
         weights = [(*path.weights(time), 0.0)[start_of] for time in times]
         start = torch.tensor(weights, dtype=torch.float64)
         states = []

@@ -59,7 +59,7 @@ def test_ddim(name: str) -> None:
 
 
 def test_noise_derived_from_changed_data_is_another_sampler() -> None:
-    """By up to 1.85 within the steps and 0.03 of 0..1 at the end; it is the setting of the minis."""
+    """By up to 1.85 within the steps and 0.03 of 0..1 at the end; the minis are sampled by it."""
     run = DDIM["runs"]["error_0.3_silence_on"]
     both = zip(sample_ddim(run, step_noise="derived"), sample_ddim(run), strict=True)
     differences = [float((ours - released).abs().max()) for ours, released in both]

@@ -331,6 +331,16 @@ def test_defaults_are_the_papers() -> None:
     assert sizes == {"unet": 35_760_099, "vision": 13_663_232}
 
 
+def test_changed_sampling() -> None:
+    model = make()
+    changed = model.with_sampling({"silence": "equation-5", "silence_threshold": 0.01})
+    expected = {"silence": "equation-5", "silence_threshold": 0.01}
+    assert changed.settings.sampling == QUIET.model_copy(update=expected)
+    assert changed.unet is model.unet and model.settings.sampling == QUIET
+    with pytest.raises(InputError, match=r"sampling: unknown setting 'silense'.*'silence'"):
+        model.with_sampling({"silense": "off"})
+
+
 @pytest.mark.parametrize("is_reduced", [False, True])
 @pytest.mark.parametrize("is_supported", [False, True])
 def test_precision_is_reduced_if_the_settings_and_the_device_have_it(
@@ -344,4 +354,4 @@ def test_precision_is_reduced_if_the_settings_and_the_device_have_it(
     assert torch.equal(magnitudes, exact) != (is_reduced and is_supported)
     assert (magnitudes - exact).norm() < 0.01 * exact.norm()  # 40 dB
     # The same weights with other sampling settings are exact again.
-    assert torch.equal(separate(model.with_sampling(QUIET), batch), exact)
+    assert torch.equal(separate(model.with_sampling({"reduced_precision": False}), batch), exact)

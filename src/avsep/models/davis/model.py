@@ -6,7 +6,7 @@ in a row (B times S), R rows of the logarithmic axis, D width of the visual cond
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, cast, get_args
 
@@ -43,6 +43,7 @@ from avsep.models.davis.frame_network import (
     count_sources,
 )
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
+from avsep.recipe import check_settings
 from avsep.records import Batch, Cues, Quality, Separation
 from avsep.sound.magnitudes import compress, expand, log1p_input, loss_weight, ratio_mask
 
@@ -183,12 +184,14 @@ class DAVIS(SeparationModel[DAVISSettings]):
         if quality not in get_args(Quality):
             raise unknown_name("quality", quality, get_args(Quality))
         settings = self.settings
-        return self.with_sampling(
-            settings.qualities.get(cast("Quality", quality), settings.sampling)
-        )
+        return self._sampled_by(settings.qualities.get(cast("Quality", quality), settings.sampling))
 
-    def with_sampling(self, sampling: SamplingSettings) -> Self:
-        """Return the model with other sampling settings; weights are shared."""
+    def with_sampling(self, changes: Mapping[str, object]) -> Self:
+        """Return the model with changed sampling settings; weights are shared."""
+        values = self.settings.sampling.model_dump() | dict(changes)
+        return self._sampled_by(check_settings(values, SamplingSettings, "sampling"))
+
+    def _sampled_by(self, sampling: SamplingSettings) -> Self:
         # A shallow copy: parameters and buffers are the same objects.
         other = copy.copy(self)
         other.settings = self.settings.model_copy(update={"sampling": sampling})
