@@ -1,6 +1,5 @@
 """Test DAVIS and DAVIS-Flow: exact networks, levels, words, noise and switches."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,7 @@ from avsep.diffusion.sampling import SAMPLERS, SamplingSettings
 from avsep.errors import InputError
 from avsep.models.davis.convolution_attention import ConvolutionAttentionSettings
 from avsep.models.davis.frame_network import TemporalTransformerSettings
-from avsep.models.davis.model import DAVIS, DAVISFlow
+from avsep.models.davis.model import DAVIS, DAVISFlow, DAVISFlowSettings, DAVISSettings
 from avsep.models.davis.separation_unet import SeparationUNetSettings
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings, StftSettings
@@ -313,13 +312,12 @@ def test_quality() -> None:
 
 
 def test_defaults_are_the_papers() -> None:
-    settings: Callable[[], DAVIS.Settings] = DAVIS.Settings
-    assert (settings().process, settings().target, settings().loss) == ("diffusion", "noise", "l1")
-    assert settings().sampling == SamplingSettings(sampler="ddim", num_steps=15, eta=1.0)
-    flow = DAVISFlow.Settings()
+    paper, flow = DAVISSettings(), DAVISFlowSettings()
+    assert (paper.process, paper.target, paper.loss) == ("diffusion", "noise", "l1")
+    assert paper.sampling == SamplingSettings(sampler="ddim", num_steps=15, eta=1.0)
     assert (flow.process, flow.target, flow.loss_scale) == ("flow", "velocity", 2000)
     assert (flow.sampling.sampler, flow.sampling.num_steps) == ("euler", 2)
-    for released, is_flow in ((settings(), False), (flow, True)):
+    for released, is_flow in ((paper, False), (flow, True)):
         assert released.unet.attention.divide_values and not released.bound_by_mixture
         assert (released.ignore_silence, released.sampling.clamp_estimate) == (not is_flow,) * 2
         assert released.sampling.step_noise == "predicted"
