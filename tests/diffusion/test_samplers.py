@@ -14,7 +14,7 @@ from avsep.diffusion.paths import (
     compute_target,
     recover_data,
 )
-from avsep.diffusion.sampling import SAMPLERS, count_evaluations
+from avsep.diffusion.sampling import SAMPLERS, StepGuidance, count_evaluations
 from avsep.errors import InputError
 
 PATHS = [DiffusionPath("sigmoid"), DiffusionPath("cosine"), FlowPath()]
@@ -108,7 +108,7 @@ def test_ddim_at_eta_1_has_the_coefficients_of_davis(golden: dict) -> None:
         SAMPLERS["ddim"](
             lambda noisy, time: torch.full_like(noisy, data), start[0], path, 15,
             noise=lambda step: torch.tensor(noise, dtype=torch.float64),
-            eta=1.0, after_step=restart,
+            eta=1.0, guidance=StepGuidance(after_step=restart),
         )  # fmt: skip
         return states[:-1]
 
@@ -210,7 +210,14 @@ def test_evaluations_are_counted_and_ordered(
         noises.append(step)
         return fresh(step)
 
-    SAMPLERS[name](denoise, drawn(1), path, num_steps, noise=noise, after_step=after_step)
+    SAMPLERS[name](
+        denoise,
+        drawn(1),
+        path,
+        num_steps,
+        noise=noise,
+        guidance=StepGuidance(after_step=after_step),
+    )
     assert len(times_evaluated) == count_evaluations(name, num_steps)
     assert sorted(times_evaluated, key=path.noise_level, reverse=True) == times_evaluated
     assert tuple(after) == path.times(num_steps)[1:]
@@ -227,7 +234,12 @@ def test_the_result_of_after_step_is_the_input_of_the_next_step(name: str) -> No
 
     replaced = torch.full(SHAPE, 7.0, dtype=torch.float64)
     result = SAMPLERS[name](
-        denoise, drawn(1), FlowPath(), 2, noise=fresh, after_step=lambda noisy, time: replaced
+        denoise,
+        drawn(1),
+        FlowPath(),
+        2,
+        noise=fresh,
+        guidance=StepGuidance(after_step=lambda noisy, time: replaced),
     )
     assert result is replaced
     assert states[count_evaluations(name, 2) // 2 if name == "midpoint" else -1] is replaced

@@ -140,13 +140,14 @@ def evaluate(
         mirrored=settings.mirrored,
         sampling=settings.sampling,
     )
-    warnings = (*chosen.warnings, *config.warnings)
     figure_choice = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
     with open_score_log(out, config) as score_log:
         scores = run_evaluation(config, methods, settings.workers, score_log)
         results = tuple(track(scores, len(config.mixtures), f"{chosen.unit} scored"))
-    evaluation = Evaluation(methods, results, seed, warnings, config.metrics)
+    evaluation = Evaluation(
+        methods, results, seed, chosen.warnings + config.warnings, config.metrics
+    )
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
@@ -154,7 +155,7 @@ def evaluate(
     if as_json:
         print_json(results_json(evaluation, data_name))
         return
-    _print_tables(evaluation, f"{len(results)} {chosen.unit} of {data}", warnings, out)
+    _print_tables(evaluation, f"{len(results)} {chosen.unit} of {data}", evaluation.warnings, out)
 
 
 def _write_figures(

@@ -16,8 +16,6 @@ from avsep.errors import InputError, unknown_name
 
 # Estimate of the data, given x and its time.
 Denoiser = Callable[[Tensor, float], Tensor]
-# Limited estimate of the data.
-Constraint = Callable[[Tensor], Tensor]
 
 # The start has index -1 and the steps of a sampler count from 0. Silence guidance draws its own
 # noise at indices above those of any sampler.
@@ -115,8 +113,10 @@ def sample(
         settings.num_steps,
         noise=noise,
         eta=settings.eta,
-        constrain=constrain if keeps_noise else None,
-        after_step=renoise if settings.silence == "equation-5" else None,
+        guidance=StepGuidance(
+            constrain if keeps_noise else None,
+            renoise if settings.silence == "equation-5" else None,
+        ),
     )
 
 
@@ -223,6 +223,22 @@ class NoiseField:
 # takes the second one; the slopes differ by (x̂' - x̂) / level'.
 
 
+@dataclass(frozen=True)
+class StepGuidance:
+    """Changes made in each step of a sampler.
+
+    Attributes:
+        constrain: limits the data of the step, whose noise stays that of the estimate as it was.
+        after_step: applied to x after the step, given its time.
+    """
+
+    constrain: Callable[[Tensor], Tensor] | None = None
+    after_step: Denoiser | None = None
+
+
+NO_GUIDANCE = StepGuidance()
+
+
 @runtime_checkable
 class Sampler(Protocol):
     """A solver from x at the noisiest time to data."""
@@ -236,12 +252,11 @@ class Sampler(Protocol):
         *,
         noise: Callable[[int], Tensor],
         eta: float = 0.0,
-        constrain: Constraint | None = None,
-        after_step: Denoiser | None = None,
+        guidance: StepGuidance = NO_GUIDANCE,
     ) -> Float[Tensor, "*shape"]:
         """Return the data after a number of steps.
 
-        Departure: without `constrain` (the setting `step_noise` "derived", of the minis) the noise
+        Departure: without `guidance.constrain` (the setting `step_noise` "derived", of the minis) the noise
         of a step is what x and the limited estimate imply, and the last step ends in the data
         alone. As released, the noise is the network's own, and a flow keeps the sigma_min of it
         that its path has at 1, 80 dB below full scale.
@@ -254,9 +269,7 @@ class Sampler(Protocol):
             noise: fresh normal noise of a step, 0 for the first; called only by samplers that
                 add noise.
             eta: the fresh noise of ddim as a share of ddpm's, 0 to 1; ignored by the others.
-            constrain: limits the data of each step; the noise of the step stays that of the
-                estimate as it was.
-            after_step: applied to x after each step, given its time.
+            guidance: changes of the data and of x in each step.
 
         Raises:
             InputError: eta outside 0..1, or a number of steps that the path does not have.
@@ -369,11 +382,11 @@ def _make_sampler(refine: _Refinement, fixed_eta: float | None = 0.0) -> Sampler
         *,
         noise: Callable[[int], Tensor],
         eta: float = 0.0,
-        constrain: Constraint | None = None,
-        after_step: Denoiser | None = None,
+        guidance: StepGuidance = NO_GUIDANCE,
     ) -> Float[Tensor, "*shape"]:
         if not 0 <= eta <= 1:
             raise InputError(f"eta {eta} must be 0 (no fresh noise) to 1 (as ddpm)")
+        constrain, after_step = guidance.constrain, guidance.after_step
         grid = _TimeGrid(path, num_steps, ends_clean=constrain is None)
         noisy, previous_data = start, None
         for step in range(num_steps):

@@ -175,6 +175,8 @@ def test_windows_of_one_sound_share_their_noise() -> None:
     separate(model, replace(make_batch(), start_frames=torch.tensor([160, 176])))
     first, second = calls[0][0], calls[0][2]
     assert torch.equal(first[:, 16:], second[:, :16])
+    # All sources of a mixture start from one noise.
+    assert torch.equal(first, calls[0][1])
     assert not torch.equal(first, second)
 
 

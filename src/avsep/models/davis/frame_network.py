@@ -23,7 +23,7 @@ _NO_CUES = "this model reads `crops`: give it pictures of each source, or its wo
 
 
 class CLIPSettings(BaseModel):
-    """How CLIP is used; the defaults are those of the released code on MUSIC."""
+    """Settings of CLIP; the defaults are those of the released code on MUSIC."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
