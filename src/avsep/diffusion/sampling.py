@@ -256,10 +256,10 @@ class Sampler(Protocol):
     ) -> Float[Tensor, "*shape"]:
         """Return the data after a number of steps.
 
-        Departure: without `guidance.constrain` (the setting `step_noise` "derived", of the minis) the noise
-        of a step is what x and the limited estimate imply, and the last step ends in the data
-        alone. As released, the noise is the network's own, and a flow keeps the sigma_min of it
-        that its path has at 1, 80 dB below full scale.
+        Departure: without `guidance.constrain` (the setting `step_noise` "derived", of the minis)
+        the noise of a step is what x and the limited estimate imply, and the last step ends in the
+        data alone. As released, the noise is the network's own, and a flow keeps the sigma_min of
+        it that its path has at 1, 80 dB below full scale.
 
         Args:
             denoise: the estimate of the data, given x and its time.
