@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Generic, Literal, Protocol, Self, cast, get_args, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor, nn
@@ -192,14 +191,3 @@ def require_sources(batch: Batch) -> Float[Tensor, "B S C N"]:
     """Return the references of a training batch."""
     assert batch.sources is not None, "losses need a batch with references"
     return batch.sources
-
-
-def stack_channels(channels: list[Separation]) -> Separation:
-    """Join separations of single channels, made with the same cues, into one of all channels."""
-    return Separation(
-        magnitudes=torch.cat([channel.magnitudes for channel in channels], dim=2),
-        # A source sounds if it does in any channel.
-        presence=torch.stack([channel.presence for channel in channels]).amax(0),
-        phase=torch.cat([channel.phase for channel in channels], dim=1),
-        metadata=channels[0].metadata,
-    )
