@@ -162,6 +162,7 @@ def test_figures_want_a_folder_and_names_that_are_there(run, place: Path, tmp_pa
     assert done.code == 0 and (tmp_path / "y" / "figures" / "masks-1.pdf").is_file()
 
 
+@pytest.mark.slow
 def test_table_4_of_davis(run, place: Path, tmp_path: Path) -> None:
     """The rule for silence and its threshold are set from the command line, and reported."""
     path = tmp_path / "davis.safetensors"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from avsep.cues.cache import fingerprint
 from avsep.models.davis import frame_network
 from avsep.models.davis.frame_network import (
     CLIPSettings,
@@ -86,6 +87,15 @@ def test_colours_of_clip(colours: ColoursName) -> None:
     assert isinstance(encoder, ClipImageEncoder)
     expected = {"imagenet": IMAGENET_MEAN, "clip": CLIP_MEAN}[colours]
     torch.testing.assert_close(encoder.mean.flatten(), torch.tensor(expected))
+
+
+def test_cached_vectors_belong_to_their_colours() -> None:
+    """With equal weights the cache still tells the vectors of both colours apart."""
+    digests = set()
+    for colours in get_args(ColoursName):
+        torch.manual_seed(0)
+        digests.add(fingerprint(FrameEncoder("clip", (), colours)))
+    assert len(digests) == 2 and "" not in digests
 
 
 @pytest.mark.parametrize("equal_lengths", [False, True])
