@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from jaxtyping import Shaped
 from torch import Tensor
 
+from avsep.errors import InputError
+
 Weights = dict[str, Shaped[Tensor, "..."]]
 # Computes a tensor of avsep from those that are renamed to it, in the order of the checkpoint.
 Change = Callable[[Sequence[Tensor]], Tensor]
@@ -127,7 +129,11 @@ class ReleasedNetwork:
         return sorted(complete, key=lambda prefix: (_preference(prefix), len(prefix), prefix))
 
     def translate(self, tensors: Weights) -> Translation:
-        """Rename the tensors of the network, given without its prefix."""
+        """Rename the tensors of the network, given without its prefix.
+
+        Raises:
+            InputError: a tensor has another number of axes than the table expects.
+        """
         sources: dict[str, list[str]] = {}
         changes: dict[str, Change] = {}
         left_out, unknown = [], []
@@ -144,10 +150,17 @@ class ReleasedNetwork:
                     break
             else:
                 unknown.append(name)
-        weights = {
-            target: changes[target]([tensors[name] for name in names])
-            for target, names in sources.items()
-        }
+        weights: Weights = {}
+        for target, names in sources.items():
+            released = [tensors[name] for name in names]
+            try:
+                weights[target] = changes[target](released)
+            except (IndexError, RuntimeError) as error:
+                shapes = " and ".join(str(tuple(tensor.shape)) for tensor in released)
+                raise InputError(
+                    f"'{names[0]}' of the {self.title} has the shape {shapes}, which does not fit: "
+                    "the checkpoint is damaged, or of another variant"
+                ) from error
         return Translation(weights, sources, left_out, unknown)
 
 
@@ -181,6 +194,15 @@ class ReleasedSystem:
     def titles(self) -> list[str]:
         """Titles of the networks, each once."""
         return list(dict.fromkeys(network.title for network in self.networks))
+
+    def unused_reason(self, name: str) -> str | None:
+        """Return the reason for which a tensor outside of all networks is not used, if any."""
+        rows = (*self.unused, *(Unused(*row) for row in _BESIDE))
+        return next((row.reason for row in rows if re.fullmatch(row.pattern, name)), None)
+
+    def zero_reason(self, name: str) -> str | None:
+        """Return the reason for which a tensor of the model is set to zero, if any."""
+        return next((r.reason for r in self.zeros if re.fullmatch(r.pattern, name)), None)
 
 
 @dataclass(frozen=True)
@@ -237,9 +259,7 @@ def assign(system: ReleasedSystem, files: dict[str, Weights]) -> Assignment:
     return result
 
 
-def _assign_file(
-    system: ReleasedSystem, file: str, tensors: Weights, result: Assignment
-) -> None:
+def _assign_file(system: ReleasedSystem, file: str, tensors: Weights, result: Assignment) -> None:
     owners: dict[str, ReleasedNetwork] = {}
     copies: dict[str, str] = {}  # prefix of a copy -> that of the copy which is converted
     for network in (*system.networks, *system.optional):
@@ -270,19 +290,12 @@ def _assign_file(
         result.left_out += translation.left_out
         unowned += [prefix + name for name in translation.unknown]
     for name in unowned:
-        reason = _unused_reason(system, name)
+        reason = system.unused_reason(name)
         if reason is None:
             result.unknown.append(name)
         else:
             result.left_out.append(LeftOut(name, reason))
 
 
-def _unused_reason(system: ReleasedSystem, name: str) -> str | None:
-    rows = [*system.unused, *(Unused(*row) for row in _BESIDE)]
-    return next((row.reason for row in rows if re.fullmatch(row.pattern, name)), None)
-
-
 def _preference(prefix: str) -> int:
-    return next(
-        (place for place, part in enumerate(_PREFERRED) if part in prefix), len(_PREFERRED)
-    )
+    return next((place for place, part in enumerate(_PREFERRED) if part in prefix), len(_PREFERRED))

@@ -121,7 +121,11 @@ PREDICTOR = ReleasedNetwork(
             rf"{_MOTION_LAYER}\.cross_attn_motion", "motion_layer.cross_attention", "norm4"
         ),
         *_feed_forward_rows(_MOTION_LAYER, "motion_layer", "norm3"),
-        *(row for k in range(1, 4) for row in _decoder_rows(rf"decoder\.layers\.{k}", f"layers.{k - 1}")),
+        *(
+            row
+            for k in range(1, 4)
+            for row in _decoder_rows(rf"decoder\.layers\.{k}", f"layers.{k - 1}")
+        ),
     ),
     unused=(
         Unused(

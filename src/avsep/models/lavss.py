@@ -169,7 +169,9 @@ def _fusion_rows() -> tuple[Rename, ...]:
         attention = rf"{layer}\.self_attn_{side}"
         rows += [
             # Stored transposed, with the columns of queries, keys and values.
-            Rename(rf"{attention}\.in_proj_weight", f"fusion.to_{ours}.in_proj_weight", _transposed),
+            Rename(
+                rf"{attention}\.in_proj_weight", f"fusion.to_{ours}.in_proj_weight", _transposed
+            ),
             Rename(rf"{attention}\.(.+)", rf"fusion.to_{ours}.\1"),
             Rename(rf"{layer}\.norm1_{side}\.(\w+)", rf"fusion.{ours}_norm.\1"),
             Rename(rf"{layer}\.linear1_{side}\.(\w+)", rf"fusion.{ours}_layer.widen.\1"),

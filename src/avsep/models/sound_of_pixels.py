@@ -189,7 +189,10 @@ CCOL_RELEASE = ReleasedSystem(
     optional=(
         ReleasedNetwork("sound network of the grounding", ("features.13.weight",), ()),
         ReleasedNetwork(
-            "frame network of the grounding", ("features.7.1.bn2.weight",), (), absent=("fc.weight",)
+            "frame network of the grounding",
+            ("features.7.1.bn2.weight",),
+            (),
+            absent=("fc.weight",),
         ),
         ReleasedNetwork("classifier of the grounding", ("fc_v1.weight", "fc3.weight"), ()),
     ),

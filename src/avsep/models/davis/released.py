@@ -213,7 +213,7 @@ def _release(model: str) -> ReleasedSystem:
         networks=(SEPARATION_UNET, TEMPORAL_TRANSFORMER),
         settings=_settings,
         unused=(
-            Unused(r"(.*\.)?net_time\..+|time_mlp\..+", "the wrapper's timestep MLP, never used"),
+            Unused(r"(.*\.)?time_mlp\..+", "the wrapper's timestep MLP, never used"),
             Unused(
                 r"(.*\.)?((alphas|betas|sqrt_|log_one_minus|posterior_)\w*|(p2_)?loss_weight)",
                 "the noise schedule, which avsep computes",
