@@ -1,9 +1,10 @@
-"""Golden values of the networks that the papers' authors released, in `tests/golden/released`.
+"""Golden values of the networks that the papers' authors released: `tests/golden/released`.
 
 A file names the tensors of one released network's checkpoint in order, the rule that fills them,
-inputs by formula, and what the released network answers at stated places. The rule is one number
-sequence: `r(i, t) = u - floor(u) - 0.5`, `u = sin(12.9898 (i + 1) + 78.233 (t + 1)) * 43758.5453`,
-for the flat position `i` of tensor `t`; inputs count `t` from 1000, checksums use 2000.
+inputs by formula, and what the released network answers at stated places. The rule is one sequence
+of numbers, `r(i, t) = u - floor(u) - 0.5` with
+`u = sin(12.9898 (i + 1) + 78.233 (t + 1)) * 43758.5453`, for the flat position `i` of tensor `t`;
+inputs count `t` from 1000, checksums use 2000.
 """
 
 import json
