@@ -15,7 +15,7 @@ from avsep.checkpoint import SUFFIX, save_checkpoint
 from avsep.errors import InputError, unknown_name
 from avsep.media.atomic import write_atomic
 from avsep.models import MODELS, RELEASES
-from avsep.models.base import SeparationModel
+from avsep.models.base import ModelSettings, SeparationModel
 from avsep.recipe import check_settings, merge, read_recipe
 from avsep.released import Assignment, LeftOut, Part, ReleasedSystem, Weights, assign
 from avsep.vision.clip_encoder import CLIP_WEIGHTS, load_clip
@@ -320,7 +320,7 @@ def _add_missing(
 
 def _make_settings(
     name: str, release: ReleasedSystem, weights: Weights, recipe: str | None
-) -> BaseModel:
+) -> ModelSettings:
     """Return the settings of the tensors' shapes and the released code, and those of a recipe."""
     try:
         values = release.settings(weights)
