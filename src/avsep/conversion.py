@@ -237,9 +237,9 @@ def _first_names(tensors: Mapping[str, Weights]) -> list[str]:
 def _check_complete(name: str, release: ReleasedSystem, assignment: Assignment) -> None:
     if missing := assignment.missing(release):
         marks = {network.title: network.marks[0] for network in release.networks}
-        wanted = ", ".join(f"{title} ('{marks[title]}')" for title in missing)
+        listed = ", ".join(f"{title} ('{marks[title]}')" for title in missing)
         raise InputError(
-            f"the files lack these networks of {name}: {wanted}; give the files of all its "
+            f"the files lack these networks of {name}: {listed}; give the files of all its "
             f"networks ({', '.join(release.titles)}), or their folder"
         )
     if (repeated := assignment.repeated()) is not None:

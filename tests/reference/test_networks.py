@@ -289,9 +289,7 @@ def test_all_of_davis_is_converted() -> None:
         "the middle is called without the timestep, so these are never used"
     }
     released = sum(
-        tensor.numel()
-        for part in assignment.parts
-        for tensor in part.translation.weights.values()
+        tensor.numel() for part in assignment.parts for tensor in part.translation.weights.values()
     )
     # 789,504 parameters of the middle get no gradient in the released network.
     assert released == 36_549_603 - 789_504 + 13_663_232

@@ -2,7 +2,7 @@
 
 from avsep.models import iquery, lavss, separation_25d, sound_of_pixels
 from avsep.models.base import SeparationModel
-from avsep.models.davis import released as davis
+from avsep.models.davis import released as davis_tables
 from avsep.models.davis.model import DAVIS, DAVISFlow
 from avsep.models.dgfnet import DGFNet
 from avsep.models.iquery import IQuery
@@ -28,8 +28,8 @@ RELEASES: dict[str, ReleasedSystem] = {
     "sound-of-pixels": sound_of_pixels.RELEASE,
     "ccol": sound_of_pixels.CCOL_RELEASE,
     "iquery": iquery.RELEASE,
-    "davis": davis.RELEASE,
-    "davis-flow": davis.FLOW_RELEASE,
+    "davis": davis_tables.RELEASE,
+    "davis-flow": davis_tables.FLOW_RELEASE,
     "lavss": lavss.RELEASE,
     "separation-2.5d": separation_25d.RELEASE,
 }
