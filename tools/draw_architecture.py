@@ -35,7 +35,7 @@ Each package imports only from lines above its own, which a test enforces.
 | `data` | data sets: clip lists with their files and objects, mixing of sources, checks |
 | `cues` | crops, crop motion, boxes and features of each object, per window, cached on disk |
 | `models` | the separation models behind one contract, `SeparationModel` in `models/base.py` |
-| `checkpoint`, `conversion` | a trained model as one safetensors file; released checkpoints converted into it |
+| `checkpoint`, `conversion` | a model as one safetensors file, and released ones made into it |
 | `pages` | spectrogram pictures and HTML reports |
 | `evaluation` | baselines, metrics, protocols, listening tests, results |
 | `training`, `separation`, `doctor` | training runs; separation of videos; check of the machine |

@@ -15,13 +15,14 @@ from torch import Tensor
 from avsep.checkpoint import load_model, read_card
 from avsep.conversion import SYSTEMS
 from avsep.recipe import write_recipe
+from avsep.toyband.categories import CATEGORIES
 from avsep.training.recipe import COMMAND, OptimizerSettings, TrainingSettings, TrainRecipe
 from avsep.vision.clip_encoder import ClipImageEncoder
 from avsep.vision.i3d import load_i3d
 from reference import checkpoints
 from training.tiny_band import make_band
 
-# The labels are categories of MUSIC and of AVE.
+# The labels are categories of MUSIC, of AVE and of toyband.
 OBJECTS = ["--object=violin@0,0,0.5,1", "--object=flute@0.5,0,1,1"]
 
 
@@ -315,16 +316,18 @@ def trains_on(
     run: Callable, model: Path, band: Path, tmp_path: Path, changes: dict[str, object] | None = None
 ) -> None:
     """Train one step from a converted checkpoint, with a rate at which its weights stay."""
-    card, groups = read_card(model), load_model(model).parameter_groups()
+    converted = load_model(model)
     training = TrainingSettings(
         batch_size=1, max_steps=1, num_workers=0, num_validation=1, validate_every_steps=1,
         validation_share=0.5, num_samples=0, ema_decay=0, precision="32",
     )  # fmt: skip
     recipe = TrainRecipe(
-        model=card.model,
-        settings={k: v for k, v in card.settings.items() if v is not None} | (changes or {}),
+        model=read_card(model).model,
+        settings=converted.settings.model_dump(mode="json", exclude_none=True) | (changes or {}),
         training=training,
-        optimizers={name: OptimizerSettings(learning_rate=1e-12) for name in groups},
+        optimizers={
+            name: OptimizerSettings(learning_rate=1e-12) for name in converted.parameter_groups()
+        },
     )
     file = tmp_path / "further.toml"
     file.write_text(write_recipe(recipe, COMMAND), encoding="utf-8")
@@ -363,14 +366,17 @@ def test_sound_of_pixels_at_its_size(run: Callable, band: Path, tmp_path: Path) 
 def test_iquery_without_motion_separates_and_trains(
     run: Callable, band: Path, tmp_path: Path
 ) -> None:
-    folder, out = (
-        checkpoints.write(tmp_path / "ave", checkpoints.iquery()),
-        tmp_path / "a.safetensors",
-    )
+    """With categories of one's own, as the data of a lab has them."""
+    folder, out = tmp_path / "ave", tmp_path / "a.safetensors"
+    checkpoints.write(folder, checkpoints.iquery())
     assert run("convert", folder, "-o", out).code == 0
+    assert len(read_card(out).categories) == 28
     assert read_card(out).settings["front_end"]["sample_rate_hz"] == 22050
+    recipe = tmp_path / "categories.toml"
+    recipe.write_text(f'model = "iquery"\n[settings]\ncategories = {json.dumps(CATEGORIES)}\n')
+    assert run("convert", folder, "-o", out, "--recipe", recipe).code == 0
     separates(run, out, band, tmp_path / "stems")
-    trains_on(run, out, band, tmp_path, {"categories": read_card(out).categories})
+    trains_on(run, out, band, tmp_path)
 
 
 @pytest.mark.slow
@@ -409,10 +415,8 @@ def test_binaural_systems_separate_and_train(
 def test_davis_separates_and_trains(
     name: str, run: Callable, band: Path, tmp_path: Path, clip_folder: Path
 ) -> None:
-    folder, out = (
-        checkpoints.write(tmp_path / "davis", checkpoints.davis()),
-        tmp_path / "a.safetensors",
-    )
+    folder, out = tmp_path / "davis", tmp_path / "a.safetensors"
+    checkpoints.write(folder, checkpoints.davis())
     recipe = tmp_path / "one-step.toml"
     # A step of the sampler takes seconds at this size.
     recipe.write_text(f'model = "{name}"\n[settings.sampling]\nnum_steps = 1\n')

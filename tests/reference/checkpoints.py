@@ -1,7 +1,7 @@
 """Checkpoints as the released codes save them, filled by the rule of the golden files."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def prefixed(prefix: str, state: State) -> State:
     return {prefix + name: value for name, value in state.items()}
 
 
-def write(folder: Path, files: dict[str, object]) -> Path:
+def write(folder: Path, files: Mapping[str, object]) -> Path:
     """Write files of a checkpoint into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from avsep.conversion import SYSTEMS
 from avsep.layers.binaural_unet import BinauralUNet, BinauralUNetSettings
+from avsep.layers.cross_modal_released import ReleasedAudioFusion
 from avsep.layers.transformer import QueryTransformer
 from avsep.models import MODELS
 from avsep.models.base import SeparationModel
@@ -62,6 +63,7 @@ def load_model(system: str, *names: str, zeros: tuple[str, ...] = ()) -> Separat
     weights, release = converted(system, *names), SYSTEMS[system]
     cls = MODELS[release.model]
     model = make(cls, check_settings(release.settings(weights), cls.Settings, system))
+    assert isinstance(model, SeparationModel)
     missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
     assert (tuple(missing), unexpected) == (zeros, [])
     return model.eval()
@@ -214,6 +216,7 @@ def test_lavss_audio(lavss: LAVSS) -> None:
     spectrogram, visual = values["log_magnitude_and_ipd"], values["visual"]
     maps = lavss.audio_network.to_bottom(spectrogram)
     tokens = torch.cat([scale.flatten(2).mT for scale in maps[-3:]], dim=1)
+    assert isinstance(lavss.fusion, ReleasedAudioFusion)
     sound_tokens, seen_tokens = lavss.fusion.attend(tokens, visual.flatten(2).mT)
     meets(
         "lavss-unet",

@@ -89,9 +89,11 @@ class ReleasedAudioFusion(nn.Module):
         num_sources = len(visual) // len(maps[-1])
         # Tokens of all scales, the largest map first.
         audio = torch.cat([scale.flatten(2).mT for scale in maps[-len(self.sizes) :]], dim=1)
-        audio, seen = self.attend(audio.repeat_interleave(num_sources, dim=0), visual.flatten(2).mT)
+        audio, attended = self.attend(
+            audio.repeat_interleave(num_sources, dim=0), visual.flatten(2).mT
+        )
         audio = leaky_relu(self.project_audio(audio), _SLOPE)
-        both = torch.cat([audio, seen], dim=2)  # N P 2W
+        both = torch.cat([audio, attended], dim=2)  # N P 2W
         return leaky_relu(self.to_bottom(both), _SLOPE).mT.unflatten(2, self.bottom)
 
     def attend(
