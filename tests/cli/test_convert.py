@@ -377,6 +377,12 @@ def test_iquery_without_motion_separates_and_trains(
     assert run("convert", folder, "-o", out, "--recipe", recipe).code == 0
     separates(run, out, band, tmp_path / "stems")
     trains_on(run, out, band, tmp_path)
+    # Its category head is not trained: without labels there is nothing to score.
+    words = ["evaluate", out, "--data", band, "--limit=1", "--set=workers=1", "--json"]
+    scored = run(*words)
+    assert scored.code == 0 and "predicted" not in scored.out, scored.err
+    refused = run(*words, "--labels", "predicted")
+    assert refused.code == 2 and "predicts no category: give --labels given" in refused.err
 
 
 @pytest.mark.slow

@@ -172,6 +172,11 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         motion = {"i3d": {"i3d_features"}, "crop_motion": {"crop_motion"}, "none": set()}
         return frozenset({"crops", "category"} | motion[self.settings.motion])
 
+    @property
+    def predicts_category(self) -> bool:
+        """True if the category head is trained."""
+        return self.settings.predict_category
+
     def precompute(self, cues: Cues) -> Cues:
         """Replace the crops by the frozen encoder's feature maps."""
         if cues.appearance is not None or cues.crops is None:
