@@ -108,8 +108,8 @@ def validate(
     """Compute mean losses and mean SDR, SIR and SAR over validation batches.
 
     A model that reads a category and can predict it is scored twice: `validation/sdr_db` with it
-    given, and `validation/sdr_predicted_db` with it predicted from the picture. The second run also has
-    `validation/category_accuracy`, the share of sources whose prediction is right.
+    given, and `validation/sdr_predicted_db` with it predicted from the picture. The second run also
+    has `validation/category_accuracy`, the share of sources whose prediction is right.
     """
     # The average's modules are in the mode they were copied in: restored, not assumed.
     was_training = model.training
