@@ -77,7 +77,7 @@ def test_released_blocks_take_several_sources_of_an_ear() -> None:
 @pytest.mark.parametrize("changes", [{}, {"num_layers": 1, "audio": False}])
 def test_released_blocks_have_no_switches(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"one layer .* and no switches of Table 4"):
-        CrossModalSettings(blocks="released", **changes)
+        CrossModalSettings.model_validate({"blocks": "released", **changes})
 
 
 @pytest.mark.parametrize(
