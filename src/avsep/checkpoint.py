@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from avsep.errors import InputError, unknown_name
@@ -90,7 +90,11 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> 
             checkpoint, an unknown model, weights that do not fit, or a failed download.
     """
     path = find_checkpoint(name_or_path)
-    weights, card = _read(path)
+    card = read_card(path)
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"'{path}' is damaged: {error}; train or download it again") from error
     if card.model not in MODELS:
         raise unknown_name(f"model of '{path}'", card.model, MODELS)
     cls = MODELS[card.model]
@@ -135,7 +139,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         raise InputError(f"'{path}' is not a file; give a checkpoint that `avsep train` wrote")
     shipped = _SHIPPED / f"{name}{SUFFIX}"
     # Only a bare name can be a shipped model, not a path that ends in one.
-    if path.name == name and name in shipped_names():
+    if path.name == name and shipped.is_file():
         return shipped
     if _HUB_ID.fullmatch(name):
         return _from_hub(name)
@@ -158,16 +162,6 @@ def _from_hub(name: str) -> Path:
             f"cannot download '{name}' from the hub ({str(error).splitlines()[0]}); give a path, "
             f"or a shipped model: {', '.join(shipped_names()) or 'none'}"
         ) from error
-
-
-def _read(path: Path) -> tuple[dict[str, Shaped[Tensor, "..."]], ModelCard]:
-    file = _open(path)
-    card = _card(path, file.metadata())
-    try:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise InputError(f"'{path}' is damaged: {error}; train or download it again") from error
-    return weights, card
 
 
 def _open(path: Path) -> Any:
@@ -200,8 +194,8 @@ def _check_fit(model: nn.Module, weights: dict[str, Shaped[Tensor, "..."]], path
     """Check the names and shapes of weights against the model's."""
     expected = model.state_dict()
     for kind, names in (
-        ("lacks", [name for name in expected if name not in weights]),
-        ("holds unknown", [name for name in weights if name not in expected]),
+        ("lacks", sorted(expected.keys() - weights.keys())),
+        ("holds unknown", sorted(weights.keys() - expected.keys())),
     ):
         if names:
             raise InputError(

@@ -5,7 +5,9 @@ bins, T spectrogram frames, K video frames or crops, M pictures of crop motion, 
 features, H height, W width, D width of a feature, Q queries.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -67,10 +69,13 @@ class VisibleObject(BaseModel):
         """Interpolate the box at a time; the first and last boxes are held beyond the ends."""
         if not self.boxes:
             return (0.0, 0.0, 1.0, 1.0)
-        times = [timed.time_seconds for timed in self.boxes]
-        corners = np.array([timed.box for timed in self.boxes])  # [boxes, 4]
-        x1, y1, x2, y2 = (float(np.interp(time_seconds, times, side)) for side in corners.T)
-        return (x1, y1, x2, y2)
+        index = bisect_right(self.boxes, time_seconds, key=attrgetter("time_seconds"))
+        before, after = self.boxes[max(0, index - 1)], self.boxes[min(index, len(self.boxes) - 1)]
+        seconds = after.time_seconds - before.time_seconds
+        # Before the first box and after the last one both are the same.
+        speed = np.subtract(after.box, before.box) / seconds if seconds else np.zeros(4)
+        x1, y1, x2, y2 = speed * (time_seconds - before.time_seconds) + before.box
+        return (float(x1), float(y1), float(x2), float(y2))
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def change(file: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
 # What is converted
 
 
+@pytest.mark.slow
 def test_separate_files_wrappers_and_prefixes(run: Callable, release: Path, tmp_path: Path) -> None:
     out = tmp_path / "sop.safetensors"
     done = run("convert", release, "-o", out)
@@ -105,6 +106,7 @@ def grounding() -> dict[str, Tensor]:
     return {name: torch.ones(2) for name in names}
 
 
+@pytest.mark.slow
 def test_iquery_reads_its_size_from_the_tensors(run: Callable, tmp_path: Path) -> None:
     folder = checkpoints.write(tmp_path / "iquery", checkpoints.iquery(motion=True))
     out = tmp_path / "iquery.safetensors"
@@ -133,6 +135,7 @@ def test_a_recipe_gives_what_tensors_do_not_show(
     assert settings["front_end"]["stft"]["padding"] == "reflect"
 
 
+@pytest.mark.slow
 def test_i3d_stays_what_motion_reads(run: Callable, i3d_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "i3d.safetensors"
     done = run("convert", i3d_file, "-o", out)
@@ -266,6 +269,7 @@ def test_the_name_of_the_result_is_checked_first(
     assert done.code == 2 and message in done.err
 
 
+@pytest.mark.slow
 def test_mono_to_binaural_weights_separate_nothing(run: Callable, tmp_path: Path) -> None:
     files = {
         "visual.pth": checkpoints.released("separation25d-visual"),

@@ -23,6 +23,7 @@ def sample(num_draws: int = NUM_DRAWS, seed: int = 0, **settings: object) -> lis
     ]
 
 
+@pytest.mark.slow
 @given(
     num_sources=st.integers(2, 3),
     distinct=st.booleans(),
@@ -52,6 +53,7 @@ def test_what_every_draw_keeps(
             assert not (distinct and CATEGORIES[mixture.offscreen] in targets)
 
 
+@pytest.mark.slow
 def test_shares_are_those_asked_for() -> None:
     samples = sample(
         same_clip_probability=0.3, same_category_probability=0.4, offscreen_probability=0.5
@@ -73,6 +75,7 @@ def test_two_of_a_kind_are_two_and_no_more() -> None:
         assert CATEGORIES[mixture.targets[0]] == CATEGORIES[mixture.targets[1]]
 
 
+@pytest.mark.slow
 def test_partners_are_equally_likely() -> None:
     # The sampler searches a list with few valid partners, and rejects in a common one.
     categories = ["a"] * 100 + ["b", "c"]

@@ -23,11 +23,11 @@ def test_half_tells_the_row_and_half_the_column() -> None:
 
 
 def test_the_values_along_one_axis() -> None:
-    third = sine_positions(4, 256)[3, :4]
+    third = sine_positions(torch.arange(4), 256)[3, :4]
     expected = torch.tensor([0.14112, -0.989992, 0.342782, -0.939415])
     torch.testing.assert_close(third, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 100])
 def test_every_position_differs(count: int) -> None:
-    assert len(torch.unique(sine_positions(count, 32), dim=0)) == count
+    assert len(torch.unique(sine_positions(torch.arange(count), 32), dim=0)) == count

@@ -30,7 +30,7 @@ def test_padding_changes_nothing() -> None:
     queries, places = torch.randn(2, 3, WIDTH), torch.randn(3, WIDTH)
     memory = torch.randn(2, 5, WIDTH)
     padding = torch.tensor([[False] * 5, [False, False, True, True, True]])
-    times = sine_positions(5, WIDTH)
+    times = sine_positions(torch.arange(5), WIDTH)
     result = layer(queries, places, memory, times, padding)
     other = memory.clone()
     other[1, 2:] = 100.0

@@ -38,6 +38,7 @@ def make(**changes: object) -> LAVSS:
 # Sizes
 
 
+@pytest.mark.slow
 def test_parameters_of_the_paper_accounted_for() -> None:
     """REFERENCE 8.1: the U-Net without its attention to the last number; the rest by CMA's size."""
     model = LAVSS()
@@ -135,6 +136,7 @@ def test_the_position_of_an_object_is_the_mean_of_its_boxes() -> None:
 # Switches of Tables 3 and 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -189,6 +191,7 @@ def test_equation_8_by_hand() -> None:
     torch.testing.assert_close(losses["total"], total)
 
 
+@pytest.mark.slow
 def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
     changes = {**PLAIN, "time_weight": 0.0, "spatial_cues": "signed"}
     both, batch = make(**changes), binaural_batch(1)

@@ -27,6 +27,9 @@ from avsep.vision.i3d import I3D
 from avsep.vision.resnet18 import ResNet18
 from reference.released import assert_meets, given, golden, released_state
 
+# Networks at the size of their papers: about half a minute together.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _no_gradients() -> Iterator[None]:

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from avsep.media.audio import read_audio
 from avsep.media.probe import probe
 from avsep.records import Clip
 from avsep.separation import presentation
+from avsep.separation.inference import WindowOutput
 from avsep.separation.output import (
     check_writable,
     folder_name,
@@ -26,7 +27,7 @@ from avsep.separation.output import (
     write_result,
 )
 from avsep.separation.result import Manifest, Result
-from avsep.separation.separator import Progress, Separator, find_device
+from avsep.separation.separator import Separator, find_device
 from media.making import noise
 from separation.brightness import LEFT, RIGHT, Brightness, two_tone, video
 
@@ -116,6 +117,7 @@ def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
         assert words in page
 
 
+@pytest.mark.slow
 def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_path: Path) -> None:
     folder = tmp_path / "a"
     source = result.video_input.pictures
@@ -127,6 +129,7 @@ def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path: Path) -> None:
     write_result(result, tmp_path / "a")
     before = (tmp_path / "a" / "manifest.json").read_bytes()
@@ -146,6 +149,7 @@ def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path:
         write_result(long, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path) -> None:
     write_result(result, tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
@@ -159,6 +163,7 @@ def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path)
     assert "new" not in json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), KeyboardInterrupt()])
 def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
@@ -175,6 +180,7 @@ def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_an_earlier_result_that_cannot_be_put_back_is_kept_and_named(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +235,7 @@ def test_a_file_in_the_way_is_told(result: Result, tmp_path: Path) -> None:
         write_result(result, tmp_path / "a" / "b")
 
 
+@pytest.mark.slow
 def test_a_sound_beyond_full_scale_is_whole_in_the_files_and_quieter_to_listen_to(
     tmp_path: Path,
 ) -> None:
@@ -243,6 +250,7 @@ def test_a_sound_beyond_full_scale_is_whole_in_the_files_and_quieter_to_listen_t
     assert f"all audio is played {decibels:.1f} dB quieter to avoid clipping" in page
 
 
+@pytest.mark.slow
 def test_a_peak_that_rounding_lifts_over_full_scale_gives_no_warning(tmp_path: Path) -> None:
     sound = noise(1, 8000)
     lifted = _clip(sound * np.float32(1.001 / np.abs(sound).max()))
@@ -250,6 +258,7 @@ def test_a_peak_that_rounding_lifts_over_full_scale_gives_no_warning(tmp_path: P
     assert "quieter" not in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate_hz", "num_channels"), [(7000, 1), (16000, 6), (192_000, 2)])
 def test_unusual_rates_and_many_channels_can_be_looked_at(
     tmp_path: Path, rate_hz: int, num_channels: int
@@ -260,6 +269,7 @@ def test_unusual_rates_and_many_channels_can_be_looked_at(
     assert len(probe(tmp_path / "a" / "preview.mp4").audio) == 1
 
 
+@pytest.mark.slow
 def test_the_page_of_a_long_video_plays_its_begin(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +282,7 @@ def test_the_page_of_a_long_video_plays_its_begin(
     assert lengths == {16_000} and len(sounds) == 4
 
 
+@pytest.mark.slow
 def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result) -> None:
     steps = np.tile(np.linspace(0.45, 0.55, 101, dtype=np.float32), (4, 1))
     flat = np.full((4, 101), 0.51, np.float32)
@@ -317,6 +328,7 @@ def test_folders_are_called_as_the_videos(video_name: str, name: str) -> None:
     assert folder_name(Path(video_name)) == name
 
 
+@pytest.mark.slow
 def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     good = video(tmp_path / "good.mkv", two_tone(0.25, 0.5, 10), noise(1, 3000))
     (tmp_path / "other").mkdir()
@@ -339,6 +351,7 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert rows[-1] == ["residual.wav", "-", "-", "56"]
 
 
+@pytest.mark.slow
 def test_another_video_of_the_same_name_gets_the_next_free_folder(tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("one", "two")]
     for place, level in zip(places, (0.1, 0.5), strict=True):
@@ -406,8 +419,8 @@ def _renames_fail(
     patch.setattr(Path, "rename", refuse)
 
 
-def _no_progress(_: Path) -> Progress:
-    return lambda outputs, total: outputs
+def _no_progress(outputs: Iterable[WindowOutput], *_: object) -> Iterable[WindowOutput]:
+    return outputs
 
 
 def _clip(waveform: np.ndarray | None = None, rate_hz: int = 8000) -> Clip:

@@ -82,6 +82,7 @@ def test_windows_see_what_is_shown_while_they_sound(tmp_path: Path) -> None:
     assert (gate[:, :8] > 0.98).all() and (gate[:, -8:] < 0.02).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["native", "model"])
 def test_objects_alike_share_what_one_would_have_and_the_residual_stays(
     tmp_path: Path, rate: str
@@ -143,6 +144,7 @@ def test_exchanging_the_objects_exchanges_the_stems(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.residual, there.residual, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_path_bytes_a_file_and_arrays_are_separated_alike(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv")
     expected = run(path)
@@ -280,6 +282,7 @@ def read_binaural(waveform: np.ndarray) -> tuple[np.ndarray, str, list[str]]:
     return *binaural_input(video_input), video_input.warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [16_000, 20_481, 20_480, 12_345])
 def test_padding_of_a_codec_is_no_part_of_the_stems(tmp_path: Path, num_samples: int) -> None:
     # AAC has frames of 1024 samples; the edit list of MP4 gives the duration in milliseconds.
@@ -375,7 +378,7 @@ def test_overrides_replace_single_settings_and_are_all_documented(tmp_path: Path
 def test_progress_is_handed_every_window(tmp_path: Path) -> None:
     totals, starts = [], []
 
-    def watch(outputs: object, total: int) -> object:
+    def watch(outputs: object, total: int, _: str) -> object:
         totals.append(total)
         for output in outputs:  # type: ignore[attr-defined]
             starts.append(output.start)

@@ -82,6 +82,7 @@ def test_a_clip_starts_from_a_folder_in_the_form_of_a_hub(
     assert resolved(recipe).weights == recipe.weights
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     trained = tiny_model("dgfnet", seed=5)
@@ -104,6 +105,7 @@ def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: P
     assert torch.equal(model.objects.linear.weight, trained.objects.linear.weight)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_checkpoint(
@@ -186,6 +188,7 @@ def test_a_mono_network_is_loaded_into_a_binaural_one(name: str, tmp_path: Path)
             assert target[tensor].narrow(axis, 1, 3).eq(0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWO_EARS)
 def test_before_training_the_estimates_of_each_ear_are_those_of_the_mono_network(
     name: str, tmp_path: Path

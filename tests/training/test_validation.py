@@ -41,6 +41,7 @@ class Oracle(SeparationModel):
         return replace(separation, metadata=metadata)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_given_and_of_predicted_categories() -> None:
     model = Oracle()
     metrics = validate(model, [tiny_batch(), tiny_batch(seed=1)], CPU)
@@ -60,6 +61,7 @@ def test_the_model_is_in_eval_mode_and_then_as_it_was() -> None:
     assert model.training
 
 
+@pytest.mark.slow
 def test_a_real_model_is_scored() -> None:
     model = tiny_model("iquery")
     metrics = validate(model, [tiny_batch()], CPU)

@@ -1,7 +1,8 @@
 """The output of all commands: results to stdout, progress and errors to stderr."""
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import fill
 from typing import TypeVar
@@ -14,6 +15,9 @@ from rich.text import Text
 Item = TypeVar("Item")
 # Headers of number columns are wrapped to the width of the numbers, but never narrower than this.
 _MIN_NUMBER_WIDTH = 5
+# Numbers as tables show them: "1.5", "1.5 ±0.2", ">100", and "-" for no value.
+_VALUE = r"(-|>?-?(\d+(\.\d+)?(e[-+]?\d+)?|inf|nan))"
+_NUMBER = re.compile(f"{_VALUE}( ± ?{_VALUE})?")
 # A longer word is a path or the like, which may be broken anywhere.
 _MAX_WORD_WIDTH = 24
 # Characters that rich adds for each column ("│ " before, " " after) and once for the right border.
@@ -48,24 +52,20 @@ def print_table(title: str, head: list[str], rows: Iterable[list[str]]) -> None:
     them, then words are wrapped, and columns that still do not fit follow in further tables, each
     of which repeats the first column. In a file or pipe no line is wrapped.
     """
-    on_terminal = _out.is_terminal
-    cells = [[_printable(cell) for cell in row] for row in rows]
-    if on_terminal:
-        cells = [[cell.replace(" ± ", " ±") for cell in row] for row in cells]
+    rows = [list(map(_printable, row)) for row in rows]
     _out.print(Text(_printable(title), "bold"), soft_wrap=True)
-    columns = [[row[index] for row in cells] for index in range(len(head))]
-    widths = [_min_width(name, column) for name, column in zip(head, columns, strict=True)]
-    for indices in _split_columns(widths, _out.width) if on_terminal else [range(len(head))]:
-        table = Table()
-        for index in indices:
-            if _are_numbers(columns[index]):
-                name = fill(head[index], widths[index]) if on_terminal else head[index]
-                table.add_column(name, justify="right", overflow="fold")
-            else:
-                table.add_column(head[index], overflow="fold")
-        for row in cells:
-            table.add_row(*(row[index] for index in indices))
-        (_out if on_terminal else _wide).print(table)
+    if not _out.is_terminal:
+        _wide.print(_table(head, rows))
+        return
+    rows = [[cell.replace(" ± ", " ±") for cell in row] for row in rows]
+    widths, head = [], head.copy()
+    for index, column in enumerate(zip(head, *rows, strict=True)):
+        widths.append(_min_width(column))
+        if _are_numbers(column[1:]):
+            head[index] = fill(head[index], widths[-1])
+    for indices in _split_columns(widths, _out.width):
+        part = [[row[index] for index in indices] for row in (head, *rows)]
+        _out.print(_table(part[0], part[1:]))
 
 
 @contextmanager
@@ -86,19 +86,33 @@ def track(items: Iterable[Item], total: int, description: str) -> Iterator[Item]
         yield from progress.track(items, total=total, description=description)
 
 
+def _table(head: list[str], rows: list[list[str]]) -> Table:
+    table = Table()
+    for name, *column in zip(head, *rows, strict=True):
+        table.add_column(name, justify="right" if _are_numbers(column) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def _printable(text: str) -> str:
     """Escape characters that move the cursor or colour a terminal: file names may contain them."""
+    if text.isprintable():
+        return text
     return "".join(
         sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
         for sign in text
     )
 
 
-def _min_width(name: str, column: list[str]) -> int:
-    """Return the least width of a column: numbers stay whole, text is wrapped between words."""
-    if _are_numbers(column):
-        return max(_MIN_NUMBER_WIDTH, *map(len, column)) if column else _MIN_NUMBER_WIDTH
-    words = [word for cell in (name, *column) for word in cell.split()]
+def _min_width(column: Sequence[str]) -> int:
+    """Return the least width of a column, headed by its name.
+
+    Numbers stay whole, text is wrapped between words.
+    """
+    if _are_numbers(column[1:]):
+        return max([_MIN_NUMBER_WIDTH, *map(len, column[1:])])
+    words = [word for cell in column for word in cell.split()]
     return min(_MAX_WORD_WIDTH, max(map(len, words), default=0))
 
 
@@ -117,14 +131,4 @@ def _split_columns(widths: list[int], max_width: int) -> Iterator[list[int]]:
 
 
 def _are_numbers(column: Iterable[str]) -> bool:
-    return all(_is_number(cell) for cell in column)
-
-
-def _is_number(cell: str) -> bool:
-    """Return True for "1.5", "1.5 ±0.2", ">100" and "-", which stands for no value."""
-    try:
-        for part in cell.split(" ±"):
-            float("0" if part == "-" else part.removeprefix(">"))
-    except ValueError:
-        return False
-    return True
+    return all(map(_NUMBER.fullmatch, column))

@@ -100,8 +100,7 @@ def evaluate(
     model has another), as in the papers. `strict` is the mean over mixtures and counts a silent
     estimate as -30 dB; `legacy` leaves it out, as the released codes do. Mixtures that cannot be
     scored are counted with the reason. ± is half a 95 % bootstrap interval over videos. The mixture
-    and NMF-MFCC are lower bounds, ideal masks upper bounds. The same seed gives the same files, to
-    the byte.
+    and NMF-MFCC are lower bounds, ideal masks upper bounds. The same seed gives equal files.
 
     Example: `avsep evaluate dgfnet-mini --data band -o out/scores`
 
@@ -138,13 +137,15 @@ def evaluate(
         metrics=settings.metrics,
         num_channels=settings.channels,
         mirrored=settings.mirrored,
+        sampling=settings.sampling,
     )
     figure_choice = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
     with open_score_log(out, config) as score_log:
         scores = run_evaluation(config, methods, settings.workers, score_log)
         results = tuple(track(scores, len(config.mixtures), f"{chosen.unit} scored"))
-    evaluation = Evaluation(methods, results, seed, chosen.warnings, config.metrics)
+    warnings = chosen.warnings + config.warnings
+    evaluation = Evaluation(methods, results, seed, warnings, config.metrics)
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
@@ -152,7 +153,7 @@ def evaluate(
     if as_json:
         print_json(results_json(evaluation, data_name))
         return
-    _print_tables(evaluation, f"{len(results)} {chosen.unit} of {data}", chosen.warnings, out)
+    _print_tables(evaluation, f"{len(results)} {chosen.unit} of {data}", warnings, out)
 
 
 def _write_figures(

@@ -94,15 +94,18 @@ def separate(
         objects or objects_file,
         out,
         Separator(model or DEFAULT_MODEL, settings),
-        lambda video: lambda windows, total: track(windows, total, f"{video.name}, windows"),
+        track,
         text or (),
     )
+    has_failed = False
     for outcome in outcomes:
         _print_outcome(outcome, with_table=not as_json)
-        results.append(outcome.as_json())
+        if as_json:
+            results.append(outcome.as_json())
+        has_failed |= bool(outcome.error)
     if as_json:
         print_json(results)
-    if any(not result["files"] for result in results):
+    if has_failed:
         raise typer.Exit(2)
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avsep.data.clips import ClipFiles, frame_paths, read_picture
 from avsep.media.audio import AudioReader
+from avsep.media.decoding import OnDamage
 from avsep.media.frames import FrameSettings, iterate_frames
 from avsep.media.opening import MediaSource, open_media
 from avsep.media.streams import audio_streams
@@ -58,21 +59,6 @@ class CropSettings(BaseModel):
             return (objects[0].model_copy(update={"boxes": ()}),)
         return tuple(objects)
 
-    def crops_within(
-        self, num_crops: int, start_seconds: float, window_seconds: float
-    ) -> Int64[np.ndarray, " K"]:
-        """Return the indices of a clip's `num_crops` crops inside a window, in order.
-
-        At least one: where none is inside, the crop nearest to the window's middle.
-        """
-        rate = self.crop_rate_hz
-        first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
-        stop = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
-        if first < min(stop, num_crops):
-            return np.arange(first, min(stop, num_crops), dtype=np.int64)
-        nearest = round((start_seconds + window_seconds / 2) * rate)
-        return np.array([min(max(nearest, 0), num_crops - 1)], np.int64)
-
 
 class SourceCues(ABC):
     """Cues of one source over its whole clip, read row by row.
@@ -97,9 +83,18 @@ class SourceCues(ABC):
         """Read all of a cue as it is stored."""
 
     def crop_indices(self, start_seconds: float, window_seconds: float) -> Int64[np.ndarray, " K"]:
-        """Return the indices of the crops inside a window, as `CropSettings.crops_within` does."""
+        """Return the indices of the crops inside a window, in order.
+
+        At least one: where none is inside, the crop nearest to the window's middle.
+        """
         num_crops = self.num_rows("crops") or self.num_rows("appearance")
-        return self.settings.crops_within(num_crops, start_seconds, window_seconds)
+        rate = self.settings.crop_rate_hz
+        first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
+        stop = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
+        if first < min(stop, num_crops):
+            return np.arange(first, min(stop, num_crops), dtype=np.int64)
+        nearest = round((start_seconds + window_seconds / 2) * rate)
+        return np.array([min(max(nearest, 0), num_crops - 1)], np.int64)
 
     def motion_indices(
         self, start_seconds: float, window_seconds: float, *, is_repeated: bool
@@ -177,7 +172,9 @@ def extract_crops(
     objects: Sequence[VisibleObject],
     settings: CropSettings | None = None,
     *,
+    start_seconds: float | None = None,
     end_seconds: float | None = None,
+    on_damage: OnDamage = "skip",
 ) -> tuple[ObjectCrops, ...]:
     """Extract the crops of each object in one pass over a video; only the crops are held.
 
@@ -188,16 +185,18 @@ def extract_crops(
         video: path, bytes or file object.
         objects: all objects of the clip; the order is kept.
         settings: sizes and rates.
+        start_seconds: time of the sound's first sample in the file; none: it is read.
         end_seconds: length of the sound; none: crops end with the pictures.
+        on_damage: "raise" makes damaged pictures an error.
 
     Raises:
-        InputError: no video stream, or nothing that can be decoded.
+        InputError: no video stream, nothing that can be decoded, or damage with "raise".
     """
-    zero_seconds = _sound_start_seconds(video)
-    frame_settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS, on_damage="skip")
+    if start_seconds is None:
+        start_seconds = _sound_start_seconds(video)
+    frame_settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS, on_damage=on_damage)
     frames = iterate_frames(video, settings=frame_settings)
-    timed = ((time - zero_seconds, picture) for time, picture in frames)
-    return _extract(timed, objects, settings or CropSettings(), end_seconds)
+    return _extract(frames, objects, settings or CropSettings(), start_seconds, end_seconds)
 
 
 def extract_crops_from_frames(
@@ -213,7 +212,7 @@ def extract_crops_from_frames(
     meanwhile; their sizes may differ.
     """
     timed = zip(times_seconds, pictures, strict=True)
-    return _extract(timed, objects, settings or CropSettings(), duration_seconds)
+    return _extract(timed, objects, settings or CropSettings(), 0.0, duration_seconds)
 
 
 def blank_crops(num_objects: int, settings: CropSettings) -> tuple[ObjectCrops, ...]:
@@ -265,68 +264,71 @@ def _extract(
     timed: Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]],
     objects: Sequence[VisibleObject],
     settings: CropSettings,
+    start_seconds: float,
     end_seconds: float | None,
 ) -> tuple[ObjectCrops, ...]:
-    """Extract crops from pictures and the times from which on they are shown."""
-    objects = settings.boxed_objects(objects)
-    crops = _Track(objects, settings.crop_rate_hz, crop_box, settings.crop_pixels)
-    motion = _Track(objects, settings.motion_rate_hz, crop_box_grey, settings.motion_pixels)
-    for until_seconds, picture in _spans(timed, end_seconds):
-        crops.extend(picture, until_seconds)
-        if settings.with_crop_motion:
-            motion.extend(picture, until_seconds)
-    moves = motion.stacked() if settings.with_crop_motion else (None for _ in objects)
-    return tuple(
-        ObjectCrops(pictures, moving, _boxes_at(visible, len(pictures), settings), settings)
-        for visible, pictures, moving in zip(objects, crops.stacked(), moves, strict=True)
-    )
+    """Extract crops from pictures and the times from which on they are shown.
 
-
-def _boxes_at(
-    visible: VisibleObject, num_crops: int, settings: CropSettings
-) -> Float[Tensor, "K 4"]:
-    times_seconds = (index / settings.crop_rate_hz for index in range(num_crops))
-    return torch.tensor([visible.box_at(time) for time in times_seconds])
+    Crops are extracted from `start_seconds` of these times on, for `end_seconds`.
+    """
+    tracks: list[tuple[_Track, _Track]] = []
+    for visible in settings.boxed_objects(objects):
+        crops = _Track(visible, settings.crop_rate_hz, crop_box, settings.crop_pixels)
+        motion = _Track(visible, settings.motion_rate_hz, crop_box_grey, settings.motion_pixels)
+        tracks.append((crops, motion))
+    for until_seconds, picture in _spans(timed, start_seconds, end_seconds):
+        for crops, motion in tracks:
+            crops.extend(picture, until_seconds)
+            if settings.with_crop_motion:
+                motion.extend(picture, until_seconds)
+    extracted = []
+    for crops, motion in tracks:
+        moves = motion.stacked() if settings.with_crop_motion else None
+        boxes = torch.tensor(crops.boxes)
+        extracted.append(ObjectCrops(crops.stacked(), moves, boxes, settings))
+    return tuple(extracted)
 
 
 class _Track:
-    """Crops of every object at a steady rate from time 0 on."""
+    """Crops of an object, and their boxes, at a steady rate from time 0 on."""
 
     def __init__(
         self,
-        objects: Sequence[VisibleObject],
+        visible: VisibleObject,
         rate_hz: float,
         crop: Callable[[UInt8[np.ndarray, "H W 3"], Box, int], Shaped[np.ndarray, "*crop"]],
         num_pixels: int,
     ) -> None:
-        self._objects, self._rate_hz = objects, rate_hz
+        self._visible, self._rate_hz = visible, rate_hz
         self._crop, self._num_pixels = crop, num_pixels
-        self._crops: list[list[np.ndarray]] = [[] for _ in objects]
-        self._num_times = 0
+        self._crops: list[Shaped[np.ndarray, "*crop"]] = []
+        self.boxes: list[Box] = []
 
     def extend(self, picture: UInt8[np.ndarray, "H W 3"], until_seconds: float) -> None:
-        """Crop every object at each time not yet reached and before `until_seconds`."""
-        while (time := self._num_times / self._rate_hz) < until_seconds:
-            for crops, visible in zip(self._crops, self._objects, strict=True):
-                crops.append(self._crop(picture, visible.box_at(time), self._num_pixels))
-            self._num_times += 1
+        """Crop the object at each time not yet reached and before `until_seconds`."""
+        while (time := len(self.boxes) / self._rate_hz) < until_seconds:
+            self.boxes.append(self._visible.box_at(time))
+            self._crops.append(self._crop(picture, self.boxes[-1], self._num_pixels))
 
-    def stacked(self) -> Iterator[UInt8[Tensor, "K *crop"]]:
-        """Yield all crops object by object, and release them here."""
-        for crops in self._crops:
-            yield torch.from_numpy(np.stack(crops))
-            crops.clear()
+    def stacked(self) -> UInt8[Tensor, "K *crop"]:
+        """Return all crops, and release them here."""
+        stacked = torch.from_numpy(np.stack(self._crops))
+        self._crops.clear()
+        return stacked
 
 
 def _spans(
-    timed: Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]], end_seconds: float | None
+    timed: Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]],
+    start_seconds: float,
+    end_seconds: float | None,
 ) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
-    """Yield each picture with the time at which the next replaces it; the last holds past time 0.
+    """Yield each picture with the time, from the start, at which the next replaces it.
 
-    The first is shown before its time too.
+    The first is shown before its time too, and the last past the start.
     """
     last_time, last = 0.0, None
     for time, picture in timed:
+        time -= start_seconds
         if last is not None:
             if end_seconds is not None and time >= end_seconds:
                 break
@@ -348,15 +350,13 @@ def _sound_start_seconds(video: MediaSource) -> float:
 
 def _pixels_of(box: Box, picture: UInt8[np.ndarray, "H W 3"]) -> tuple[slice, slice]:
     """Return the rows and columns of a box, rounded outward, two at least where there are two."""
-    x1, y1, x2, y2 = box
-    height, width = picture.shape[:2]
-    return _outward(y1 * height, y2 * height, height), _outward(x1 * width, x2 * width, width)
-
-
-def _outward(first: float, end: float, num_pixels: int) -> slice:
-    start, stop = floor(first + _SLACK_PIXELS), ceil(end - _SLACK_PIXELS)
-    start = max(0, min(start, num_pixels - _SMALLEST_BOX_PIXELS))
-    return slice(start, min(num_pixels, max(stop, start + _SMALLEST_BOX_PIXELS)))
+    size = np.array(picture.shape[1::-1])  # width, height
+    start = np.floor(size * box[:2] + _SLACK_PIXELS).astype(int)
+    stop = np.ceil(size * box[2:] - _SLACK_PIXELS).astype(int)
+    start = np.minimum(start, size - _SMALLEST_BOX_PIXELS).clip(0)
+    stop = np.maximum(stop, start + _SMALLEST_BOX_PIXELS)
+    (left, top), (right, bottom) = start.tolist(), stop.tolist()
+    return slice(top, bottom), slice(left, right)
 
 
 def _coverage(

@@ -96,7 +96,7 @@ class QueryTransformer(nn.Module):
         if self.motion_layer is not None and self.motion_projection is not None:
             assert motion is not None, "a model with a motion layer needs motion features"
             steps = self.motion_projection(motion).mT  # [N, K, D]
-            times = sine_positions(steps.shape[1], steps.shape[2]).to(steps)
+            times = sine_positions(torch.arange(steps.shape[1]), steps.shape[2]).to(steps)
             queries = self.motion_layer(queries, query_positions, steps, times, padding)  # eq. 1
         for layer in self.layers:
             queries = layer(queries, query_positions, memory, audio_positions)  # equations 3, 4
@@ -224,9 +224,12 @@ class DecoderLayer(CrossLayer):
 # Sine positions
 
 
-def sine_positions(num_positions: int, width: int) -> Float[Tensor, "K D"]:
-    """Encode positions 0, 1, 2 ... as alternating sines and cosines of growing periods."""
-    return _sines(torch.arange(num_positions, dtype=torch.float64), width).float()
+def sine_positions(positions: Shaped[Tensor, " K"], width: int) -> Float[Tensor, "K D"]:
+    """Encode positions as alternating sines and cosines of growing periods."""
+    # In float64: angles reach hundreds, where float32 sines are off in the fifth digit.
+    periods = TEMPERATURE ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = positions.double()[:, None] / periods
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
 
 
 def sine_positions_2d(num_rows: int, num_columns: int, width: int) -> Float[Tensor, "D f t"]:
@@ -235,15 +238,8 @@ def sine_positions_2d(num_rows: int, num_columns: int, width: int) -> Float[Tens
     for count in (num_rows, num_columns):
         # As DETR normalises: counted from one, divided by the last, times 2 pi.
         places = torch.arange(1, count + 1, dtype=torch.float64)
-        halves.append(_sines(places / (count + _EPSILON) * 2 * math.pi, width // 2))
+        halves.append(sine_positions(places / (count + _EPSILON) * 2 * math.pi, width // 2))
     rows, columns = halves
     rows = rows[:, None].expand(-1, num_columns, -1)
     columns = columns[None].expand(num_rows, -1, -1)
-    return torch.cat([rows, columns], dim=-1).permute(2, 0, 1).float()  # [D, f, t]
-
-
-def _sines(places: Float[Tensor, " K"], width: int) -> Float[Tensor, "K D"]:
-    # In float64: angles reach hundreds, where float32 sines are off in the fifth digit.
-    periods = TEMPERATURE ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = places[:, None] / periods
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    return torch.cat([rows, columns], dim=-1).permute(2, 0, 1)  # [D, f, t]

@@ -121,8 +121,11 @@ class AudioReader:
             stream = choose_audio(container, self.stream, name)
             self.damage = Damage(f"{name}: the sound", self.on_damage)
             frames = decode(container, stream, self.damage)
-            first = next((f for f in frames if isinstance(f, av.AudioFrame) and f.samples), None)
-            if first is None:
+            for first in frames:
+                assert isinstance(first, av.AudioFrame), "an audio stream decodes to audio frames"
+                if first.samples:
+                    break
+            else:
                 raise InputError(
                     f"{name} has an audio stream ({stream.codec_context.name}) of which nothing "
                     "can be decoded; repair the file or give another"
@@ -134,7 +137,9 @@ class AudioReader:
             zero = zero_seconds(container)
             self._start = _frame_time(first) if first.pts is not None else zero
             self.start_seconds = float(self._start - zero)
-            self._longest_gap_seconds = _longest_gap_seconds(container.duration)
+            self._longest_gap_seconds = Fraction(_LONGEST_GAP_SECONDS)
+            if container.duration:
+                self._longest_gap_seconds = Fraction(container.duration, av.time_base)
             self._frames = chain([first], frames)
             self._converter = _SampleConverter(first)
             # All went well: the container stays open until `__exit__`.
@@ -177,36 +182,33 @@ class AudioReader:
                 elif abs(gap) > _TIMESTAMP_TOLERANCE_SECONDS:
                     # The file's clock was reset or is wrong: continue relative to this frame.
                     start += gap
-            for piece in self._convert(frame, position / rate):
+            try:
+                pieces = list(self._converter.convert(frame))
+            except FFmpegError as error:
+                self.damage.record(position / rate, ffmpeg_message(error))
+                continue
+            for piece in pieces:
                 if not np.isfinite(piece).all():
                     self.damage.record(position / rate, "its samples are not numbers")
                     piece = np.nan_to_num(piece, nan=0.0, posinf=0.0, neginf=0.0)
                 yield piece
                 position += piece.shape[1]
 
-    def _convert(
-        self, frame: av.AudioFrame, seconds: float
-    ) -> Iterator[Float32[np.ndarray, "C n"]]:
-        try:
-            yield from self._converter.convert(frame)
-        except FFmpegError as error:
-            self.damage.record(seconds, ffmpeg_message(error))
-
 
 class _SampleConverter:
     """Convert frames to float32 samples of the first frame's rate and layout."""
 
     def __init__(self, first: av.AudioFrame) -> None:
-        self._target = self._format_of(first)
+        self._rate, self._layout = first.sample_rate, first.layout.name
         self._resampler: av.AudioResampler | None = None
         self._resampler_input: tuple[int, str, str] | None = None
 
     def convert(self, frame: av.AudioFrame) -> Iterator[Float32[np.ndarray, "C n"]]:
         """Convert a frame; FFmpeg resamples those of another rate, layout or sample format."""
-        frame_format = self._format_of(frame)
+        frame_format = (frame.sample_rate, frame.layout.name, frame.format.name)
         scale = _SCALES.get(frame_format[2].removesuffix("p"))
         is_readable = not frame.format.is_planar or frame.layout.nb_channels <= _MAX_READABLE_PLANES
-        if frame_format[:2] == self._target[:2] and scale is not None and is_readable:
+        if frame_format[:2] == (self._rate, self._layout) and scale is not None and is_readable:
             samples = _channels_first(frame)
             zero, full_scale = scale
             if full_scale == 1:
@@ -218,15 +220,10 @@ class _SampleConverter:
             return
         # FFmpeg's resampler fixes its input at the first frame; each new input needs a new one.
         if self._resampler is None or frame_format != self._resampler_input:
-            rate, layout, _ = self._target
-            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=rate)
+            self._resampler = av.AudioResampler("flt", self._layout, self._rate)
             self._resampler_input = frame_format
         for converted in self._resampler.resample(frame):
             yield _channels_first(converted)
-
-    @staticmethod
-    def _format_of(frame: av.AudioFrame) -> tuple[int, str, str]:
-        return frame.sample_rate, frame.layout.name, frame.format.name
 
 
 def _channels_first(frame: av.AudioFrame) -> Shaped[np.ndarray, "C n"]:
@@ -237,13 +234,6 @@ def _channels_first(frame: av.AudioFrame) -> Shaped[np.ndarray, "C n"]:
 def _frame_time(frame: av.AudioFrame) -> Fraction:
     assert frame.pts is not None and frame.time_base is not None, "the frame has a time stamp"
     return frame.pts * Fraction(frame.time_base)
-
-
-def _longest_gap_seconds(duration_ticks: int | None) -> Fraction:
-    """Return the longest gap to fill with silence: the file's duration if it is stated."""
-    if not duration_ticks:
-        return Fraction(_LONGEST_GAP_SECONDS)
-    return Fraction(duration_ticks, av.time_base)
 
 
 def _split_count(num_samples: int, max_samples: int) -> Iterator[int]:

@@ -128,4 +128,4 @@ def _packet_decoder(stream: AudioStream | VideoStream) -> Callable[[Packet], Seq
     # The threading mode can only be set before the codec is opened by its first packet.
     if not stream.codec_context.is_open:
         stream.codec_context.thread_type = "AUTO"
-    return lambda packet: packet.decode()
+    return Packet.decode

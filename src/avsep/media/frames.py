@@ -325,7 +325,8 @@ class Geometry:
     def render(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
         """Convert a frame to the displayed picture; transparent parts are black, as in a player."""
         height, width = self.stored_size
-        has_alpha = _has_alpha(frame)
+        # FFmpeg lists a format's alpha component last.
+        has_alpha = frame.format.has_palette or frame.format.components[-1].is_alpha
         is_untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
         # AREA averages when shrinking, where BICUBIC would alias.
         picture = frame.reformat(
@@ -349,7 +350,3 @@ def _plausible_aspect(aspect: Fraction | None) -> Fraction:
     if not aspect or not Fraction(1, _LARGEST_ASPECT) <= aspect <= _LARGEST_ASPECT:
         return Fraction(1)
     return Fraction(aspect)
-
-
-def _has_alpha(frame: av.VideoFrame) -> bool:
-    return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)

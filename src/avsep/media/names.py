@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 # File systems allow 255 bytes a name; 60 characters leave room for numbers and endings even where
 # each takes four bytes in UTF-8.
@@ -31,13 +31,13 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def stem_files(labels: Sequence[str]) -> list[str]:
-    """Return the file name of each object's stem, numbered in the order given.
+def stem_file(number: int, label: str) -> str:
+    """Return the file name of an object's stem.
 
-    >>> stem_files(["violin", "violin"])
-    ['01-violin.wav', '02-violin.wav']
+    >>> stem_file(2, "violin")
+    '02-violin.wav'
     """
-    return [f"{k:02d}-{plain_name(label, 'object')}.wav" for k, label in enumerate(labels, 1)]
+    return f"{number:02d}-{plain_name(label, 'object')}.wav"
 
 
 def distinct(labels: Iterable[str]) -> list[str]:

@@ -85,7 +85,18 @@ def read_objects(path: Path) -> tuple[VisibleObject, ...]:
         if not isinstance(entry, dict):
             shortened = reprlib.repr(entry)
             raise InputError(f"{where} is {shortened}, not a label and a box as in {_EXAMPLE}")
-        objects.append(_visible_object(check_settings(entry, ObjectEntry, where, "field")))
+        checked = check_settings(entry, ObjectEntry, where, "field")
+        boxes = checked.boxes
+        if checked.box is not None:
+            boxes = (TimedBox(time_seconds=0, box=checked.box),)
+        objects.append(
+            VisibleObject(
+                label=checked.label,
+                boxes=boxes,
+                confidence=checked.confidence,
+                azimuth_degrees=checked.azimuth_degrees,
+            )
+        )
     return tuple(objects)
 
 
@@ -104,15 +115,3 @@ def format_objects(objects: Sequence[VisibleObject]) -> str:
             entry["azimuth_degrees"] = visible.azimuth_degrees
         entries.append(entry)
     return json.dumps(entries, indent=1) + "\n"
-
-
-def _visible_object(entry: ObjectEntry) -> VisibleObject:
-    boxes = entry.boxes
-    if entry.box is not None:
-        boxes = (TimedBox(time_seconds=0, box=entry.box),)
-    return VisibleObject(
-        label=entry.label,
-        boxes=boxes,
-        confidence=entry.confidence,
-        azimuth_degrees=entry.azimuth_degrees,
-    )

@@ -1,6 +1,6 @@
 """Select the video and audio streams of a container and find its time zero."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ def video_streams(container: InputContainer) -> list[VideoStream]:
 
 def audio_streams(container: InputContainer) -> list[AudioStream]:
     """Return the decodable audio streams."""
-    return [s for s in container.streams.audio if _is_decodable(s)]
+    return list(filter(_is_decodable, container.streams.audio))
 
 
 def picture_streams(container: InputContainer) -> list[VideoStream]:
@@ -54,7 +54,7 @@ def choose_video(container: InputContainer, number: int | None, name: str) -> Vi
             f"{name} has no video: streams: {describe_streams(container)}. Give a file with a "
             "video stream"
         )
-    return _choose(streams, number, lambda s: s.width * s.height, f"{name}: video")
+    return _choose(streams, number, f"{name}: video")
 
 
 def choose_audio(container: InputContainer, number: int | None, name: str) -> AudioStream:
@@ -69,7 +69,7 @@ def choose_audio(container: InputContainer, number: int | None, name: str) -> Au
             f"{name} has no sound: streams: {describe_streams(container)}. Give a file with an "
             "audio stream"
         )
-    return _choose(streams, number, lambda s: s.codec_context.sample_rate, f"{name}: audio")
+    return _choose(streams, number, f"{name}: audio")
 
 
 def describe_streams(container: InputContainer) -> str:
@@ -84,21 +84,24 @@ def describe_streams(container: InputContainer) -> str:
     return ", ".join(parts) or "none"
 
 
-def _choose(
-    streams: Sequence[MediaStream],
-    number: int | None,
-    quality: Callable[[MediaStream], int],
-    stream_name: str,
-) -> MediaStream:
+def _choose(streams: Sequence[MediaStream], number: int | None, stream_name: str) -> MediaStream:
     if number is None:
         # `max` returns the first of equals, so that ties follow the order of the file.
-        return max(streams, key=lambda s: (bool(s.disposition & Disposition.default), quality(s)))
+        return max(streams, key=_quality)
     if not 0 <= number < len(streams):
         raise InputError(
             f"{stream_name} stream {number} does not exist; there are {len(streams)}, counted "
             "from 0"
         )
     return streams[number]
+
+
+def _quality(stream: VideoStream | AudioStream) -> tuple[bool, int]:
+    """Return what orders streams: whether it is the default, then its pixels or its rate."""
+    is_default = bool(stream.disposition & Disposition.default)
+    if isinstance(stream, VideoStream):
+        return is_default, stream.width * stream.height
+    return is_default, stream.codec_context.sample_rate
 
 
 def _is_attached(stream: VideoStream) -> bool:

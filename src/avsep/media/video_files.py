@@ -200,29 +200,25 @@ def _with_decoding_times(source: InputContainer, stream: VideoStream) -> Iterato
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     step = max(1, round(1 / (rate * stream.time_base)))
     waiting: list[Packet] = []
-    for packet in _packets(source, stream):
-        if packet.size == 0:  # the empty packet that flushes the decoder at the end
-            continue
-        waiting.append(packet)
-        if packet.dts is not None:
-            # Count back from the first known time, one frame period a packet.
-            for steps_before, earlier in enumerate(reversed(waiting[:-1]), start=1):
-                earlier.dts = packet.dts - steps_before * step
-            yield from waiting
-            waiting.clear()
-    for packet in waiting:
-        packet.dts = packet.pts
-        if packet.pts is not None:
-            yield packet
-
-
-def _packets(source: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     try:
-        yield from source.demux(stream)
+        for packet in source.demux(stream):
+            if packet.size == 0:  # the empty packet that flushes the decoder at the end
+                continue
+            waiting.append(packet)
+            if packet.dts is not None:
+                # Count back from the first known time, one frame period a packet.
+                for steps_before, earlier in enumerate(reversed(waiting[:-1]), start=1):
+                    earlier.dts = packet.dts - steps_before * step
+                yield from waiting
+                waiting.clear()
     except FFmpegError as error:
         raise InputError(
             f"the video to copy is damaged ({ffmpeg_message(error)}); repair it first"
         ) from error
+    for packet in waiting:
+        packet.dts = packet.pts
+        if packet.pts is not None:
+            yield packet
 
 
 @contextmanager
@@ -281,16 +277,18 @@ def _to_frame(picture: UInt8[np.ndarray, "H W 3"], index: int, rate: Fraction) -
 def _add_tracks(
     output: OutputContainer, tracks: Sequence[AudioTrack], codec: AudioCodec
 ) -> list["_TrackEncoder"]:
-    encoders = [_TrackEncoder(output, track, codec) for track in tracks]
-    for index, encoder in enumerate(encoders):
-        encoder.mark_default(index == 0)
+    encoders: list[_TrackEncoder] = []
+    for track in tracks:
+        encoders.append(_TrackEncoder(output, track, codec, is_default=not encoders))
     return encoders
 
 
 class _TrackEncoder:
     """Encode one track into an open file, step by step."""
 
-    def __init__(self, output: OutputContainer, track: AudioTrack, codec: AudioCodec) -> None:
+    def __init__(
+        self, output: OutputContainer, track: AudioTrack, codec: AudioCodec, *, is_default: bool
+    ) -> None:
         self._output, self._track = output, track
         self._codec: AudioCodec = codec
         blocks = track.blocks()
@@ -300,6 +298,8 @@ class _TrackEncoder:
         self._blocks = chain([first], blocks)
         self._position = round(track.start_seconds * track.sample_rate_hz)
         self._stream = self._add_stream(first.shape[0])
+        # The track that players select at the start.
+        self._stream.disposition = Disposition.default if is_default else Disposition(0)
 
     def encode_until(self, seconds: float) -> None:
         """Encode blocks up to a time of the video, or the track's end."""
@@ -314,10 +314,6 @@ class _TrackEncoder:
         for block in self._blocks:
             self._encode(block)
         self._output.mux(self._stream.encode(None))
-
-    def mark_default(self, is_default: bool) -> None:
-        """Mark the track that players select at the start."""
-        self._stream.disposition = Disposition.default if is_default else Disposition(0)
 
     def _add_stream(self, num_channels: int) -> av.AudioStream:
         """Add an audio stream with title, layout and sample format to the file."""

@@ -4,9 +4,9 @@ Axes are those of records.py; R t are the rows and columns of a network's log-fr
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Generic, Literal, Protocol, Self, cast, get_args, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor, nn
@@ -132,6 +132,14 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
             raise unknown_name("quality", quality, get_args(Quality))
         return self
 
+    def with_sampling(self, changes: Mapping[str, object]) -> Self:
+        """Return the model with changed sampling settings; one-pass models have none to change.
+
+        Raises:
+            InputError: an unknown setting, or a value that does not fit.
+        """
+        return self
+
     # Between waveform magnitudes and the network
 
     def input_gain(self, mixture: Float[Tensor, "B C N"]) -> Float[Tensor, "B 1"]:
@@ -188,14 +196,3 @@ def require_sources(batch: Batch) -> Float[Tensor, "B S C N"]:
     """Return the references of a training batch."""
     assert batch.sources is not None, "losses need a batch with references"
     return batch.sources
-
-
-def stack_channels(channels: list[Separation]) -> Separation:
-    """Join separations of single channels, made with the same cues, into one of all channels."""
-    return Separation(
-        magnitudes=torch.cat([channel.magnitudes for channel in channels], dim=2),
-        # A source sounds if it does in any channel.
-        presence=torch.stack([channel.presence for channel in channels]).amax(0),
-        phase=torch.cat([channel.phase for channel in channels], dim=1),
-        metadata=channels[0].metadata,
-    )

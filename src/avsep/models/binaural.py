@@ -243,6 +243,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
 
         Departure: equation 8 sums over sources, ears and cells, its second norm against the mask
         itself; here, as in the code, they are means, and both norms are against the target mask.
+        The code adds the means of both ears; here they are averaged, half of that.
         """
         settings = self.settings
         inputs = self._transform(self._expand_channels(batch.mixture))

@@ -6,6 +6,7 @@ channels.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -24,7 +25,6 @@ from avsep.models.base import (
     SeparationModel,
     presence,
     require_sources,
-    stack_channels,
     trained_groups,
 )
 from avsep.records import Batch, Cues, Separation
@@ -33,6 +33,8 @@ from avsep.vision.object_network import ObjectEncoderName, ObjectNetwork
 
 # Width of I3D's features before its classifier.
 I3D_CHANNELS = 1024
+# Width of the features of crop motion.
+CROP_MOTION_CHANNELS = 64
 
 
 class DGFNetSettings(ModelSettings):
@@ -143,7 +145,9 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         width = settings.unet.middle_channels
         self.audio_network = AudioUNet(
             settings.unet,
-            make_attention=self._make_attention if settings.audio_attention else None,
+            make_attention=partial(AudioAttention, num_groups=settings.attention_groups)
+            if settings.audio_attention
+            else None,
             num_attention_layers=settings.num_attention_layers,
         )
         self.objects = ObjectNetwork(
@@ -152,14 +156,15 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         self.crop_motion = CropMotionEncoder() if settings.motion == "crop_motion" else None
         self.fusion = GatedFusion(width) if settings.fusion == "gate" else None
         self.motion_to_fusion = (
-            nn.Conv1d(self.crop_motion.num_channels, width, 1)
+            nn.Conv1d(CROP_MOTION_CHANNELS, width, 1)
             if self.crop_motion is not None and settings.motion_in_fusion
             else None
         )
+        motion_channels = {"none": None, "i3d": I3D_CHANNELS, "crop_motion": CROP_MOTION_CHANNELS}
         self.transformer = QueryTransformer(
             settings.num_queries or len(settings.categories) + 1,
             object_channels=settings.object_channels,
-            motion_channels=self._num_motion_channels(),
+            motion_channels=motion_channels[settings.motion],
             mask_channels=settings.unet.num_features,
             width=width,
             num_heads=settings.num_heads,
@@ -221,25 +226,21 @@ class DGFNet(SeparationModel[DGFNetSettings]):
 
     def separate(self, batch: Batch, *, generator: Generator | None = None) -> Separation:
         """Mask each channel of the mixture on its own, with the same cues."""
-        channels = batch.mixture.split(1, dim=1)
-        return stack_channels([self._separate_mono(mono, batch.cues) for mono in channels])
-
-    def _separate_mono(self, mixture: Float[Tensor, "B 1 N"], cues: Cues) -> Separation:
-        gain = self.input_gain(mixture)[..., None]  # B 1 1
-        magnitude, phase = self.front_end.spectrogram(mixture * gain)
-        # Masks are predicted on the network's axis and applied on the linear one, where the mixture
-        # is known exactly.
-        predicted = self._predict(self.to_network(magnitude[:, 0]), cues)
-        masks = self.from_network(predicted.masks.float(), magnitude.shape[-1])  # B S F T
-        magnitude = magnitude / gain[..., None]  # B 1 F T, at the level of the mixture again
+        shape = batch.mixture.shape[:2]
+        gain = self.input_gain(batch.mixture.flatten(0, 1)[:, None]).unflatten(0, shape)  # B C 1
+        magnitude, phase = self.front_end.spectrogram(batch.mixture * gain)  # B C F T
+        predicted, masks = [], []
+        for mono in magnitude.unbind(1):
+            # Masks are predicted on the network's axis and applied on the linear one, where the
+            # mixture is known exactly.
+            predicted.append(self._predict(self.to_network(mono), batch.cues))
+            masks.append(self.from_network(predicted[-1].masks.float(), magnitude.shape[-1]))
+        magnitude = magnitude / gain[..., None]  # at the level of the mixture again
         # Equation 5.
-        estimates = magnitude[:, None] * masks[:, :, None]  # B S 1 F T
-        metadata: dict[str, object] = {
-            "category": predicted.category,
-            "category_source": _category_source(cues.category),
-        }
-        if predicted.gate is not None:
-            metadata["gate"] = predicted.gate.float()
+        estimates = magnitude[:, None] * torch.stack(masks, dim=2)  # B S C F T
+        metadata: dict[str, object] = {"category": predicted[0].category}
+        if predicted[0].gate is not None:
+            metadata["gate"] = predicted[0].gate.float()
         return Separation(estimates, presence(estimates, magnitude), phase, metadata)
 
     def _predict(self, mixture: Float[Tensor, "B R T"], cues: Cues) -> FusedMasks:
@@ -291,14 +292,6 @@ class DGFNet(SeparationModel[DGFNetSettings]):
             return product, None
         return self.fusion(product, repeated)
 
-    def _make_attention(self, num_channels: int) -> nn.Module:
-        return AudioAttention(num_channels, self.settings.attention_groups)
-
-    def _num_motion_channels(self) -> int | None:
-        if self.settings.motion == "none":
-            return None
-        return self.crop_motion.num_channels if self.crop_motion else I3D_CHANNELS
-
     def _motion_features(
         self, cues: Cues
     ) -> tuple[Float[Tensor, "N motion K"] | None, Shaped[Tensor, "N K"] | None]:
@@ -308,7 +301,10 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         if self.crop_motion is not None:
             if cues.crop_motion is None:
                 raise InputError("this model reads `crop_motion`, the objects' crops over time")
-            return self.crop_motion(self._drop_motion(cues.crop_motion.flatten(0, 1))), None
+            pictures = cues.crop_motion.flatten(0, 1)
+            if self.training:
+                pictures = self._drop_motion(pictures)
+            return self.crop_motion(pictures), None
         if cues.i3d_features is None:
             raise InputError(
                 "this model reads `i3d_features`, motion features that I3D precomputes: prepare "
@@ -320,11 +316,11 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         return cues.i3d_features.flatten(0, 1), padding
 
     def _drop_motion(self, crop_motion: UInt8[Tensor, "N M H W"]) -> UInt8[Tensor, "N M H W"]:
-        """Hold a random share of the sources still while training, at their first picture."""
-        share = self.settings.motion_dropout
-        if not self.training or not share:
+        """Hold a random share of the sources still, at their first picture."""
+        if not self.settings.motion_dropout:
             return crop_motion
-        is_still = torch.rand(len(crop_motion), device=crop_motion.device) < share
+        drawn = torch.rand(len(crop_motion), device=crop_motion.device)
+        is_still = drawn < self.settings.motion_dropout
         return torch.where(is_still[:, None, None, None], crop_motion[:, :1], crop_motion)
 
 
@@ -400,17 +396,16 @@ class CropMotionEncoder(nn.Module):
     picture before, which shows what just moved.
     """
 
-    def __init__(self, num_channels: int = 64) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.num_channels = num_channels
         self.pictures = nn.Sequential(
             _halving_layer(2, 16), _halving_layer(16, 32), _halving_layer(32, 48)
         )
         self.times = nn.Sequential(
-            nn.Conv1d(2 * 48, num_channels, 5, padding=2),
-            nn.BatchNorm1d(num_channels),
+            nn.Conv1d(2 * 48, CROP_MOTION_CHANNELS, 5, padding=2),
+            nn.BatchNorm1d(CROP_MOTION_CHANNELS),
             nn.ReLU(),
-            nn.Conv1d(num_channels, num_channels, 5, padding=2),
+            nn.Conv1d(CROP_MOTION_CHANNELS, CROP_MOTION_CHANNELS, 5, padding=2),
         )
 
     def forward(self, crop_motion: UInt8[Tensor, "B M H W"]) -> Float[Tensor, "B D M"]:
@@ -440,10 +435,3 @@ def _require_categories(category: Int64[Tensor, "B S"] | None) -> None:
             "this model reads `category` and predicts none: give a label of its categories to "
             "each object"
         )
-
-
-def _category_source(category: Int64[Tensor, "B S"] | None) -> str:
-    """Return whether categories were given, predicted from the picture, or some of each."""
-    if category is None or bool((category < 0).all()):
-        return "predicted"
-    return "given" if bool((category >= 0).all()) else "mixed"

@@ -91,7 +91,8 @@ def report_html(
     for section in sections:
         body.append(f"<h2>{html.escape(section.title)}</h2>")
         body.append(f"<p>{html.escape(section.text)}</p>" if section.text else "")
-        body += [_track_html(track, reference) for track in section.tracks]
+        for track in section.tracks:
+            body.append(_track_html(track, reference))
     return page(title, body, REPORT_STYLE, footer)
 
 

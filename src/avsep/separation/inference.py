@@ -71,10 +71,22 @@ class WindowedInput:
 
     def batch(self, starts: Sequence[int], required_cues: frozenset[str]) -> Batch:
         """Build the batch of some windows."""
+        front_end = self.mask_resampler.front_end
+        seconds = np.array(starts) / self.mask_resampler.sample_rate_hz
+        model_starts = np.rint(seconds * front_end.sample_rate_hz).astype(np.int64)
+        windows = [
+            cut_window(self.mixture, start, front_end.window_samples)
+            for start in model_starts.tolist()
+        ]
+        # Spectrogram frames counted over the whole video: samplers draw the same noise for the same
+        # moment in every window that contains it. Noise of its own for each window would make
+        # overlapping stems cancel partly, and the level rise and fall with the windows.
+        frames_per_second = front_end.sample_rate_hz / front_end.stft.hop_samples
+        start_frames = np.rint(seconds * frames_per_second).astype(np.int64)
         return Batch(
-            self._mixtures(starts),
+            torch.from_numpy(np.stack(windows)),
             cues=self.cues(starts, self.window_seconds, required_cues),
-            start_frames=self.start_frames(starts),
+            start_frames=torch.from_numpy(start_frames),
         )
 
     def cues(
@@ -95,33 +107,15 @@ class WindowedInput:
         # Where all objects are text prompts every crop is black: encoding them would be wasted.
         if not any(crops.is_visible for crops in self.objects):
             names = names - {"crops", "crop_motion"}
-        windows = [
-            [SourceWindow(crops, self.to_seconds(start)) for crops in self.objects]
-            for start in starts
-        ]
+        windows = []
+        for start in starts:
+            seconds = self.to_seconds(start)
+            windows.append([SourceWindow(crops, seconds) for crops in self.objects])
         cues = window_cues(windows, duration_seconds, names=names, num_crops=num_crops)
         embedding = self.embedding
         if embedding is not None:
             embedding = embedding.expand(len(starts), *embedding.shape)
         return replace(cues, category=self.category.repeat(len(starts), 1), embedding=embedding)
-
-    def _mixtures(self, starts: Sequence[int]) -> Float[Tensor, "B channels N"]:
-        front_end = self.mask_resampler.front_end
-        rate_hz, num_samples = front_end.sample_rate_hz, front_end.window_samples
-        model_starts = [round(self.to_seconds(start) * rate_hz) for start in starts]
-        windows = [cut_window(self.mixture, start, num_samples) for start in model_starts]
-        return torch.from_numpy(np.stack(windows))
-
-    def start_frames(self, starts: Sequence[int]) -> Int64[Tensor, " B"]:
-        """Return the spectrogram frame, counted over the whole video, nearest to each start.
-
-        Samplers then draw the same noise for the same moment in every window that contains it.
-        Noise of its own for each window would make overlapping stems cancel partly, and the level
-        rise and fall with the windows.
-        """
-        front_end = self.mask_resampler.front_end
-        frames_per_second = front_end.sample_rate_hz / front_end.stft.hop_samples
-        return torch.tensor([round(self.to_seconds(start) * frames_per_second) for start in starts])
 
 
 @dataclass(frozen=True)

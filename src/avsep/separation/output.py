@@ -4,10 +4,10 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count, filterfalse
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,6 @@ from avsep.separation.result import (
     RESIDUAL_NAME,
     InputRecord,
     Manifest,
-    ObjectRecord,
     Result,
 )
 from avsep.separation.separator import Progress, Separator
@@ -56,24 +55,14 @@ class Outcome:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return head and rows: file, category and energy share of each object."""
         assert self.manifest is not None, "a table needs a result"
-        rows = [
-            [
-                item.file,
-                item.category or "-",
-                _category_source(item),
-                f"{100 * item.energy_share:.0f}",
-            ]
-            for item in self.manifest.objects
-        ]
+        rows = []
+        for item in self.manifest.objects:
+            source = item.category_from or "-" if item.prompt_kind == "visual" else item.prompt_kind
+            share = f"{100 * item.energy_share:.0f}"
+            rows.append([item.file, item.category or "-", source, share])
         share = f"{100 * self.manifest.residual_energy_share:.0f}"
         rows.append([self.manifest.residual, "-", "-", share])
         return ["file", "category", "category from", "% of energy"], rows
-
-
-def _category_source(record: ObjectRecord) -> str:
-    if record.prompt_kind != "visual":
-        return record.prompt_kind
-    return record.category_from or "-"
 
 
 def separate_files(
@@ -81,7 +70,7 @@ def separate_files(
     objects: ObjectPrompts | None,
     out: Path,
     separator: Separator,
-    progress: Callable[[Path], Progress],
+    progress: Progress,
     text: Sequence[str] = (),
 ) -> Iterator[Outcome]:
     """Separate the videos in turn and write each result into a folder named as the video.
@@ -98,7 +87,7 @@ def separate_files(
         try:
             folder = choose_folder(out, video, used)
             used.add(folder)
-            result = separator.separate(video, objects, text=text, progress=progress(video))
+            result = separator.separate(video, objects, text=text, progress=progress)
             yield Outcome(video, folder, write_result(result, folder))
         except InputError as error:
             yield Outcome(video, folder, error=str(error))
@@ -213,8 +202,8 @@ def choose_folder(out: Path, video: Path, used: Collection[Path]) -> Path:
     """
     name, digest = folder_name(video), None
     plain_folder = out / name
-    numbered = (out / f"{name}-{number}" for number in count(2))
-    for folder in chain([plain_folder], numbered):
+    for number in count(1):
+        folder = plain_folder if number == 1 else out / f"{name}-{number}"
         if folder in used:
             continue
         try:
@@ -280,7 +269,7 @@ def check_writable(out: Path) -> None:
     """
     probe, missing = out / f".{secrets.token_hex(6)}.part", list[Path]()
     try:
-        missing += [path for path in (out, *out.parents) if not path.exists()]
+        missing += filterfalse(Path.exists, (out, *out.parents))
         probe.mkdir(parents=True)
     except OSError as error:
         raise InputError(

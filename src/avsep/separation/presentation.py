@@ -130,7 +130,7 @@ def report_page(
         None,
         [
             Section("Mixture", [track("mixture", playback.mixture, "the video's own audio")]),
-            Section("Objects", objects, " · ".join(note for note in notes if note)),
+            Section("Objects", objects, " · ".join(filter(None, notes))),
             Section("Residual", [track("residual", playback.residual, share)]),
         ],
         _footer(manifest),
@@ -153,7 +153,7 @@ def _gate_picture(gate: Float32[np.ndarray, "h w"], duration_seconds: float) -> 
     A trained gate stays within a few hundredths of its mean: on a scale from 0 to 1 it would be
     one colour.
     """
-    low, high = (float(value) for value in np.percentile(gate, _GATE_PERCENTILES))
+    low, high = np.percentile(gate, _GATE_PERCENTILES).tolist()
     mean = f"gate, mean {float(gate.mean()):.2f}, "
     if high - low < _MIN_GATE_RANGE:
         flat = np.full_like(gate, 0.5)

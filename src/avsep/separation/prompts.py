@@ -59,7 +59,7 @@ def resolve_prompts(
     Raises:
         InputError: a prompt that cannot be read, or no objects at all.
     """
-    text_objects = tuple(parse_text(word) for word in ([text] if isinstance(text, str) else text))
+    text_objects = tuple(map(parse_text, [text] if isinstance(text, str) else text))
     if isinstance(prompts, str | VisibleObject):
         prompts = [prompts]
     if prompts is None and text_objects:
@@ -227,8 +227,10 @@ def embed_prompts(
 
     Visible objects have zeros.
     """
+    if model.text_prompts != "embedding":
+        return None
     words = tuple(item.prompt or "" for item in objects if not item.is_visible)
-    if not words or model.text_prompts != "embedding":
+    if not words:
         return None
     embeddings = iter(_embed_cached(words))
     zeros = torch.zeros_like(_embed_cached(words)[0])

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field
 
 import avsep
-from avsep.media.names import distinct, stem_files
+from avsep.media.names import distinct, stem_file
 from avsep.records import TimedBox, VisibleObject
 from avsep.separation.inference import SamplingRecord, WindowedInput
 from avsep.separation.settings import SeparatorSettings
@@ -178,7 +178,12 @@ class Result:
             residual=residual,
             sample_rate_hz=windowed.mask_resampler.sample_rate_hz,
             manifest=Manifest(
-                versions=_versions(),
+                # PyTorch's local version, such as +cpu, names a build and changes no stem.
+                versions={
+                    "avsep": avsep.__version__,
+                    "torch": torch.__version__.split("+")[0],
+                    "python": platform.python_version(),
+                },
                 input=_input_record(video_input),
                 model=info.model,
                 settings=info.settings,
@@ -209,17 +214,9 @@ class Result:
 def energy_share(sound: Float32[np.ndarray, "C N"], mixture: Float32[np.ndarray, "C N"]) -> float:
     """Compute the energy of a sound over that of the mixture; 0 for a silent mixture."""
     # einsum sums in float64 and converts block by block: no float64 copy of hours of audio.
-    energy, mixture_energy = (
-        float(np.einsum("cn,cn->", waveform, waveform, dtype=np.float64))
-        for waveform in (sound, mixture)
-    )
+    energy = float(np.einsum("cn,cn->", sound, sound, dtype=np.float64))
+    mixture_energy = float(np.einsum("cn,cn->", mixture, mixture, dtype=np.float64))
     return energy / mixture_energy if mixture_energy else 0.0
-
-
-def _versions() -> dict[str, str]:
-    # PyTorch's local version, such as +cpu, names a build and changes no stem.
-    return {"avsep": avsep.__version__, "torch": torch.__version__.split("+")[0],
-            "python": platform.python_version()}  # fmt: skip
 
 
 def _input_record(video_input: VideoInput) -> InputRecord:
@@ -239,20 +236,19 @@ def _input_record(video_input: VideoInput) -> InputRecord:
 def _object_records(
     objects: Sequence[SeparatedObject], mixture: Float32[np.ndarray, "C N"]
 ) -> tuple[ObjectRecord, ...]:
-    files = stem_files([item.label for item in objects])
     return tuple(
         ObjectRecord(
             label=item.label,
-            file=file,
+            file=stem_file(number, item.label),
             prompt_kind=item.prompt_kind,
             category=item.category,
             category_from=item.category_from,
             presence=item.presence,
             energy_share=energy_share(item.stem, mixture),
-            boxes=item.boxes,
+            boxes=item.visible.boxes,
             confidence=item.visible.confidence,
             azimuth_degrees=item.visible.azimuth_degrees,
             prompt=item.visible.prompt,
         )
-        for file, item in zip(files, objects, strict=True)
+        for number, item in enumerate(objects, 1)
     )

@@ -53,8 +53,8 @@ _CANCELLED = 0.1
 # which a level difference of 0.012 dB amounts to.
 _EQUAL_CHANNELS = 1e-6
 
-# Passes window outputs on, given their number, for a progress bar.
-Progress = Callable[[Iterable[WindowOutput], int], Iterable[WindowOutput]]
+# Passes window outputs on, given their number and a description, for a progress bar.
+Progress = Callable[[Iterable[WindowOutput], int, str], Iterable[WindowOutput]]
 
 
 def separate(
@@ -125,7 +125,7 @@ class Separator:
             video: path, bytes, file object, or arrays as a `Clip`.
             objects: objects to separate.
             text: text prompts.
-            progress: passes the outputs of the windows on, given their number.
+            progress: passes the outputs of the windows on, given their number and a description.
         """
         is_clip = isinstance(video, Clip)
         name = f"clip '{video.name}'" if is_clip else source_name(video)
@@ -137,12 +137,17 @@ class Separator:
         windowed, input_channels = self._windowed_input(video_input, visible)
         inference = WindowInference(self.model, self._device, self.settings.seed)
         windowed = replace(windowed, category=inference.categories(windowed))
-        video_input.warnings.extend(warn_indistinguishable(visible, self._categories(windowed)))
+        categories = self.model.settings.categories
+        names = [categories[k] if k >= 0 else None for k in windowed.category.tolist()]
+        video_input.warnings.extend(warn_indistinguishable(visible, names))
         outputs: list[WindowOutput] = []
 
         def window_stems() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
             windows = inference.outputs(windowed, self.settings.sources_at_once)
-            for output in progress(windows, len(windowed.starts)) if progress else windows:
+            if progress:
+                title = f"{video_input.file_name}, windows"
+                windows = progress(windows, len(windowed.starts), title)
+            for output in windows:
                 yield output.start, output.stems
                 # An empty copy: an empty view would keep the stems of all windows in memory.
                 outputs.append(replace(output, stems=output.stems[..., :0].copy()))
@@ -155,7 +160,7 @@ class Separator:
             written += block.shape[-1]
         settings = self.settings.as_recorded(self._device)
         info = SeparationInfo(self.record, settings, input_channels, outputs[0].sampling)
-        separated = self._objects(visible, stems, windowed, outputs)
+        separated = self._objects(visible, names, stems, windowed, outputs)
         return Result.build(video_input, separated, windowed, info)
 
     def _windowed_input(
@@ -204,6 +209,7 @@ class Separator:
     def _objects(
         self,
         visible: Sequence[VisibleObject],
+        categories: Sequence[str | None],
         stems: Float32[np.ndarray, "S C N"],
         windowed: WindowedInput,
         outputs: Sequence[WindowOutput],
@@ -215,9 +221,8 @@ class Separator:
         # Silence sums to 0, which any small divisor keeps at 0.
         presence = presence / max(float(energy.sum()), 1e-12)
         gates = stitch_gates(windowed, outputs)
-        categories, objects = self._categories(windowed), []
-        for index, item in enumerate(visible):
-            category = categories[index]
+        objects = []
+        for index, (item, category) in enumerate(zip(visible, categories, strict=True)):
             source: CategorySource = "predicted" if item.category is None else "given"
             objects.append(
                 SeparatedObject(
@@ -233,11 +238,6 @@ class Separator:
                 )
             )
         return tuple(objects)
-
-    def _categories(self, windowed: WindowedInput) -> list[str | None]:
-        """Return the category of each object by name; none for a model without categories."""
-        categories = self.model.settings.categories
-        return [categories[k] if k >= 0 else None for k in windowed.category.tolist()]
 
 
 # The channels that a model reads

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import tee
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,6 @@ from avsep.media.streams import choose_audio, choose_video
 from avsep.records import Clip, VisibleObject
 from avsep.vision.i3d import I3D, MOTION_RATE_HZ, video_motion_features
 
-# An object a third as wide as the frame still fills a crop of 224 pixels.
-_LONGEST_SIDE_PIXELS = 640
 # The report shows it 704 pixels wide; the rest is for dense screens.
 _KEY_FRAME_PIXELS = 960
 # Padding of one codec frame: 1024 samples of AAC, 2048 of HE-AAC, fewer of MP3.
@@ -117,20 +115,19 @@ class VideoInput:
             return extract_crops_from_frames(
                 clip.frames, times, objects, settings, self.duration_seconds
             )
+        extract = partial(
+            extract_crops,
+            self.pictures,
+            objects,
+            settings,
+            start_seconds=self.sound.start_seconds,
+            end_seconds=self.duration_seconds,
+        )
         # First as if nothing were damaged, so that damage is noticed; then once more, skipping it.
         try:
-            frame_settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS)
-            first, second = tee(iterate_frames(self.pictures, settings=frame_settings))
-            pictures = (picture for _, picture in first)
-            # Frame times count from the file's zero, crops from the first sample of the audio.
-            times = (time - self.sound.start_seconds for time, _ in second)
-            return extract_crops_from_frames(
-                pictures, times, objects, settings, self.duration_seconds
-            )
+            return extract(on_damage="raise")
         except InputError as error:
-            object_crops = extract_crops(
-                self.pictures, objects, settings, end_seconds=self.duration_seconds
-            )
+            object_crops = extract(on_damage="skip")
             self.warnings.append(f"frames that cannot be decoded were skipped: {error}")
             return object_crops
 

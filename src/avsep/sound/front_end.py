@@ -245,13 +245,17 @@ def to_linear_frequency(
 
 def log_axis_grid(num_rows: int) -> Float64[Tensor, " R"]:
     """Return each log-frequency row's position on the linear axis, -1 (0 Hz) to 1 (Nyquist)."""
+    # Double precision, here and below: the grids agree with the reference values to float32's last
+    # digit.
+    rows = torch.linspace(-1, 1, num_rows, dtype=torch.float64)
     # In 0..1 it is x = (21^y - 1) / 20; here both axes run over -1..1, as `grid_sample` wants.
-    return (LOG_BASE ** ((_linspace(num_rows) + 1) / 2) - 11) / 10
+    return (LOG_BASE ** ((rows + 1) / 2) - 11) / 10
 
 
 def linear_axis_grid(num_bins: int) -> Float64[Tensor, " F"]:
     """Return the position of each linear bin on the log-frequency axis, -1 to 1."""
-    return 2 * torch.log(10 * _linspace(num_bins) + 11) / math.log(LOG_BASE) - 1
+    bins = torch.linspace(-1, 1, num_bins, dtype=torch.float64)
+    return 2 * torch.log(10 * bins + 11) / math.log(LOG_BASE) - 1
 
 
 def _sample_rows(
@@ -261,7 +265,7 @@ def _sample_rows(
     legacy_corners: bool,
 ) -> Float[Tensor, "*batch R t"]:
     """Sample a spectrogram at rows in -1..1 and at columns evenly spaced over its frames."""
-    columns = _linspace(num_columns or spectrogram.shape[-1])
+    columns = torch.linspace(-1, 1, num_columns or spectrogram.shape[-1], dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # R t 2
     grid = grid.to(spectrogram.device, spectrogram.dtype)
     # All spectrograms are channels of one image, so that one grid serves the whole batch.
@@ -270,8 +274,3 @@ def _sample_rows(
         flat, grid[None], mode="bilinear", padding_mode="zeros", align_corners=not legacy_corners
     )
     return sampled.reshape(*spectrogram.shape[:-2], *sampled.shape[-2:])  # 1 batch R t -> * R t
-
-
-def _linspace(num_points: int) -> Float64[Tensor, " P"]:
-    # Double precision, so that the grids agree with the reference values to float32's last digit.
-    return torch.linspace(-1, 1, num_points, dtype=torch.float64)

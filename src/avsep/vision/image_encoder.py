@@ -36,11 +36,6 @@ class ImageEncoderSettings(BaseModel):
     )
     picture_pixels: int = Field(default=112, ge=16, description="side that crops are resized to")
 
-    @property
-    def num_categories(self) -> int:
-        """Number of categories of the head."""
-        return len(self.categories)
-
 
 class SmallImageEncoder(nn.Module):
     """Encoder of crops: maps, 7 x 7 as shipped, and category logits from their mean.
@@ -62,7 +57,7 @@ class SmallImageEncoder(nn.Module):
                 for before, after in pairwise(settings.widths)
             )
         )
-        self.head = nn.Linear(self.num_channels, settings.num_categories)
+        self.head = nn.Linear(self.num_channels, len(settings.categories))
         self._is_frozen = False
 
     def forward(self, crops: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N D h w"]:

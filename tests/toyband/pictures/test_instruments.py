@@ -70,6 +70,7 @@ def test_every_category_has_a_drawing():
     assert tuple(INSTRUMENTS) == CATEGORIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_box_encloses_the_drawing_tightly(category):
     pitches = (36, 38, 49, 51, 43) if category == "drums" else (50, 57, 64, 71, 78)
@@ -120,6 +121,7 @@ def test_low_and_high_keys_are_hit_left_and_right(category):
     assert high[0] - low[0] > 0.15
 
 
+@pytest.mark.slow
 def test_each_drum_is_hit_at_its_own_place():
     keys = {"kick": 36, "snare": 38, "floor": 41, "crash": 49, "ride": 51}
     places = {
@@ -160,6 +162,7 @@ def test_equal_appearance_and_notes_give_equal_pixels():
     assert np.array_equal(picture_at(first, 1.2), picture_at(second, 1.2))
 
 
+@pytest.mark.slow
 def test_a_silhouette_identifies_its_category():
     """Classify by the nearest mean silhouette: colours, hair and pose vary, the shape decides."""
     num_variants = 4
