@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from avsep.models.base import SeparationModel, require_sources
 from avsep.models.davis.model import DAVIS, DAVISFlow
-from avsep.models.dgfnet import IQuery, IQuerySettings
+from avsep.models.iquery import IQuery, IQuerySettings
 from avsep.models.lavss import LAVSS, LAVSSSettings
 from avsep.models.sound_of_pixels import SoundOfPixelsSettings
 from avsep.records import Batch, Cues

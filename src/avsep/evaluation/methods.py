@@ -115,13 +115,21 @@ def model_methods(
 ) -> Iterator[Method]:
     """Yield the methods of one model in eval mode: each label source with each ablation.
 
-    A model that does not read the category has one method for each ablation, whatever the labels.
+    A model that does not read the category has one method for each ablation, whatever the labels;
+    one that cannot predict it has no methods with predicted labels.
+
+    Raises:
+        InputError: predicted labels alone, and the model cannot predict them.
     """
     settings = model.settings
     front_end = FrontEnd(settings.front_end)
     sources: Sequence[str | None] = [None]
     if "category" in model.required_cues:
         sources = tuple(_LABEL_INPUTS) if labels == "both" else (labels,)
+        if not model.predicts_category:
+            if labels == "predicted":
+                raise InputError(f"'{name}' predicts no category: give --labels given")
+            sources = ("given",)
     for source in sources:
         for ablation in dict.fromkeys(ablations):
             if ablation == WORD:

@@ -97,6 +97,11 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         return frozenset({"crops"})
 
     @property
+    def predicts_category(self) -> bool:
+        """False for a model that reads a category and cannot predict one that is not given."""
+        return True
+
+    @property
     def text_prompts(self) -> Literal["category", "embedding"] | None:
         """Form of an object given by text alone: category or embedding; none: not supported."""
         return None
