@@ -108,26 +108,21 @@ def evaluate(
     """
     from avsep.data import open_dataset
     from avsep.devices import find_device
+    from avsep.evaluation import run
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.metrics.registry import choose_metrics
     from avsep.evaluation.mixtures import choose_mixtures
     from avsep.evaluation.results.qualitative import choose_figures
     from avsep.evaluation.results.writing import as_json as results_json
     from avsep.evaluation.results.writing import write_results
-    from avsep.evaluation.run import (
-        EvaluationConfig,
-        EvaluationSettings,
-        open_score_log,
-        run_evaluation,
-    )
     from avsep.recipe import read_overrides
 
-    settings = read_overrides(overrides or [], EvaluationSettings)
+    settings = read_overrides(overrides or [], run.EvaluationSettings)
     # An unknown metric is an error before the data set is read, which can take minutes.
     choose_metrics(settings.metrics)
     clips = open_dataset(data)
     chosen = choose_mixtures(clips, pairs=pairs, limit=limit, settings=settings, seed=seed)
-    config = EvaluationConfig(
+    config = run.EvaluationConfig(
         mixtures=chosen.mixtures,
         names=tuple(names or ()),
         labels=labels,
@@ -141,8 +136,8 @@ def evaluate(
     )
     figure_choice = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
-    with open_score_log(out, config) as score_log:
-        scores = run_evaluation(config, methods, settings.workers, score_log)
+    with run.open_score_log(out, config) as score_log:
+        scores = run.run_evaluation(config, methods, settings.workers, score_log)
         results = tuple(track(scores, len(config.mixtures), f"{chosen.unit} scored"))
     warnings = chosen.warnings + config.warnings
     evaluation = Evaluation(methods, results, seed, warnings, config.metrics)
