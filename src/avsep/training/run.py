@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import avsep
 from avsep.checkpoint import save_checkpoint
-from avsep.data.clips import ClipFiles
+from avsep.data.clips import ClipFiles, missing_boxes
 from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
@@ -134,10 +134,11 @@ class TrainingRun:
             f"{len(validation)} to validate with",
             f"{self.recipe.model}: {sum(counts.values()):,} parameters ({parameters}), "
             f"{self.length.num_steps} steps of {self.recipe.training.batch_size} mixtures",
+            *(f"warning: {line}" for line in missing_boxes([*training, *validation])),
         ]
         if (report := self.load_report) is not None:
-            path = self.folder.load_report
-            lines.append(f"starts from '{self.recipe.init}': {report.summary()} (names: {path})")
+            names = f"names: {self.folder.load_report}"
+            lines.append(f"starts from '{self.recipe.init}': {report.summary()} ({names})")
         return lines
 
     @property
