@@ -78,8 +78,16 @@ class MixingSettings(BaseModel):
         default=0.0,
         ge=0,
         le=1,
-        description="ours: share of clips that are mirrored left to right: channels, boxes and "
-        "pictures together; above 0 only for models without I3D motion features",
+        description="share of clips that are mirrored left to right: channels, boxes and pictures "
+        "together; I3D motion features stay as they are (the released codes: pictures alone, half "
+        "of the clips)",
+    )
+    resize_pixels: int | None = Field(
+        default=None,
+        ge=2,
+        description="crops are resized to this side, and a random square of the model's "
+        "`crop_pixels` is cut out, the same out of all crops of a source in a mixture (released "
+        "codes: 246 for 224; DGFNet's text: 256); none: they are resized to `crop_pixels`",
     )
     silent_probability: float = Field(
         default=0.0,
