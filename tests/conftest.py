@@ -1,5 +1,6 @@
 """What every test stands on: shapes checked while tests run, one thread a worker, no network."""
 
+import gc
 import json
 import os
 import socket
@@ -31,6 +32,12 @@ install_import_hook([f"avsep.{name}" for name in CHECKED], "shape_checks.check")
 import torch  # noqa: E402 (after the hook, so that nothing of ours is imported before it)
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded by now out of garbage collection: it stays, and is a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

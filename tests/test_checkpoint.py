@@ -51,6 +51,7 @@ def test_the_card_has_settings_and_metadata(path: Path) -> None:
     assert card.metadata == {"step": 7, "validation": {"sdr_db": 1.5}}
 
 
+@pytest.mark.slow
 def test_half_stores_matrices_in_half_and_vectors_whole(tmp_path: Path, path: Path) -> None:
     half = tmp_path / "half.safetensors"
     model = tiny_model("dgfnet")

@@ -20,6 +20,7 @@ def test_every_check_gives_one_result_of_its_name() -> None:
     assert as_json(checks)["passed"] == all(check.passed for check in checks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["av", "torch"])
 def test_a_missing_package_is_a_failed_check(missing: str) -> None:
     """Runs in a new Python process in which torch and PyAV cannot be imported or found."""
@@ -61,6 +62,7 @@ def test_the_packages_are_those_that_avsep_declares() -> None:
 SHIPPED = ["davis-flow-mini", "davis-mini", "dgfnet-mini", "image-encoder-mini", "lavss-mini"]
 
 
+@pytest.mark.slow
 def test_every_shipped_weights_file_is_opened(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

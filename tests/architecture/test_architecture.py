@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "avsep"
 FILES = sorted(SOURCE.rglob("*.py"))
-IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
 
 # Lowest first; a file may import its own folder and every layer below. avsep/__init__.py is not in
 # a layer: it imports nothing while it loads.
@@ -35,8 +35,14 @@ LAYERS = [
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def offences(rule: Callable[[Path], Iterator[str]]) -> list[str]:
+    """Return what a rule says of every file: one test a rule costs less than one a file."""
+    return [f"{path.relative_to(SOURCE)}: {fault}" for path in FILES for fault in rule(path)]
 
 
 def layer(name: str) -> int:
@@ -62,20 +68,23 @@ def imports(path: Path) -> set[str]:
     return imported
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_imports_go_down(path: Path) -> None:
+def faults_of_imports(path: Path) -> Iterator[str]:
     if path == SOURCE / "__init__.py":
         return
     for name in imports(path):
         parts = name.split(".")
         if len(parts) < 2 or parts[1].startswith("__"):
             continue  # the version
-        assert layer(parts[1]) <= layer(top_module(path)), (
-            f"{top_module(path)} imports {name}, which is above"
-        )
+        if layer(parts[1]) > layer(top_module(path)):
+            yield f"{top_module(path)} imports {name}, which is above"
         same_level = layer(parts[1]) == layer(top_module(path))
-        if same_level and len(path.relative_to(SOURCE).parts) > 1:
-            assert parts[1] == top_module(path), f"{top_module(path)} imports {name}, its neighbour"
+        in_a_folder = len(path.relative_to(SOURCE).parts) > 1
+        if same_level and in_a_folder and parts[1] != top_module(path):
+            yield f"{top_module(path)} imports {name}, its neighbour"
+
+
+def test_imports_go_down() -> None:
+    assert offences(faults_of_imports) == []
 
 
 def test_a_short_module_has_several_importers() -> None:
@@ -108,50 +117,64 @@ def public_parts(
             yield from public_parts(child)
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_docstrings(path: Path) -> None:
-    module = tree(path)
-    text = ast.get_docstring(module) or ""
-    assert re.fullmatch(r".{15,100}\.", text.splitlines()[0] if text else ""), (
-        "a first line of 15 to 100 characters with a period"
-    )
-    for node in public_parts(module):
-        assert ast.get_docstring(node), f"{node.name} (line {node.lineno}) has no docstring"
+def faults_of_docstrings(path: Path) -> Iterator[str]:
+    text = ast.get_docstring(tree(path)) or ""
+    if not re.fullmatch(r".{15,100}\.", text.splitlines()[0] if text else ""):
+        yield "the docstring needs a first line of 15 to 100 characters with a period"
+    for node in public_parts(tree(path)):
+        if not ast.get_docstring(node):
+            yield f"{node.name} (line {node.lineno}) has no docstring"
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_sizes_and_types(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+def test_docstrings() -> None:
+    assert offences(faults_of_docstrings) == []
+
+
+def faults_of_sizes_and_types(path: Path) -> Iterator[str]:
+    if len(path.read_text(encoding="utf-8").splitlines()) > 500:
+        yield "longer than 500 lines"
     for node in ast.walk(tree(path)):
         if not isinstance(node, FUNCTIONS):
             continue
         where = f"{node.name}, line {node.lineno}"
-        assert node.end_lineno is not None
-        assert node.end_lineno - node.lineno < 75, f"{where}: too long"
+        if (node.end_lineno or 0) - node.lineno >= 75:
+            yield f"{where}: too long"
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         arguments = [item for item in arguments if item.arg not in ("self", "cls")]
         # The arguments of a command are its options; elsewhere use a settings object for more.
-        assert len(arguments) <= (12 if top_module(path) == "cli" else 7), (
-            f"{where}: too many arguments"
-        )
-        assert all(item.annotation for item in arguments), f"{where}: untyped argument"
-        assert node.returns or node.name == "__init__", f"{where}: untyped result"
+        if len(arguments) > (12 if top_module(path) == "cli" else 7):
+            yield f"{where}: too many arguments"
+        if not all(item.annotation for item in arguments):
+            yield f"{where}: untyped argument"
+        if not node.returns and node.name != "__init__":
+            yield f"{where}: untyped result"
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_habits(path: Path) -> None:
+def test_sizes_and_types() -> None:
+    assert offences(faults_of_sizes_and_types) == []
+
+
+def faults_of_habits(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Assert):
-            assert node.msg is not None, f"line {node.lineno}: assert without a message"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("print", "eval", "exec"), f"line {node.lineno}"
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert not node.value.startswith("cuda"), f"line {node.lineno}: a fixed device"
+        if isinstance(node, ast.Assert) and node.msg is None:
+            yield f"line {node.lineno}: assert without a message"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):  # noqa: SIM102
+            if node.func.id in ("print", "eval", "exec"):
+                yield f"line {node.lineno}: {node.func.id}"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):  # noqa: SIM102
+            if node.value.startswith("cuda"):
+                yield f"line {node.lineno}: a fixed device"
         if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"line {node.lineno}: bare except"
-            silent = all(isinstance(item, ast.Pass) for item in node.body)
-            assert not silent, f"line {node.lineno}: an error is dropped"
-    assert "pickle" not in path.read_text(encoding="utf-8")
+            if node.type is None:
+                yield f"line {node.lineno}: bare except"
+            if all(isinstance(item, ast.Pass) for item in node.body):
+                yield f"line {node.lineno}: an error is dropped"
+    if "pickle" in path.read_text(encoding="utf-8"):
+        yield "pickle"
+
+
+def test_habits() -> None:
+    assert offences(faults_of_habits) == []
 
 
 def test_repeated_lines_stay_rare() -> None:

@@ -79,6 +79,7 @@ def test_toyband_bad_input(run, tmp_path: Path, arguments: list[str], message: s
     assert done.err.count("\n") == 1 and not (tmp_path / "band").exists()
 
 
+@pytest.mark.slow
 def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
     done = run("toyband", tmp_path / "band", "--clips", 1, "--binaural", "--workers", 1, *SMALL)
     assert done.code == 0
@@ -95,6 +96,7 @@ def test_wrong_usage_is_two(run) -> None:
     assert run("separte").code == 2
 
 
+@pytest.mark.slow
 def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> None:
     done = run("evaluate", "--data", band, "-o", tmp_path / "scores")
     assert done.code == 0
@@ -119,6 +121,7 @@ def test_evaluate_counts_what_it_leaves_out(run, band: Path, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_evaluate_is_the_same_twice_to_the_byte(run, band: Path) -> None:
     first, second = (run("evaluate", "mixture", "--data", band, "--json") for _ in range(2))
     assert first.code == 0 and first.out == second.out
@@ -133,6 +136,7 @@ def test_evaluate_bad_input(run, band: Path, tmp_path: Path) -> None:
     assert empty.code == 2 and "holds no clips" in empty.err
 
 
+@pytest.mark.slow
 def test_models(run) -> None:
     shown = run("models").out
     assert "ideal-binary-mask" in shown
@@ -143,6 +147,7 @@ def test_models(run) -> None:
     assert listed[0]["name"] == "mixture" and "baseline" in listed[0]["description"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])
 def test_a_reader_that_ends_early_is_no_fault(words: list[str]) -> None:
     reads, writes = os.pipe()

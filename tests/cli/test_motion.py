@@ -25,6 +25,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was(run: Callable, place: Path, i3d_file: Path) -> None:
     files = [motion_file(place / "solos", clip) for clip in CLIPS]
     before = files[0].read_bytes()

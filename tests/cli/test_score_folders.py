@@ -94,6 +94,7 @@ def test_tools_side_by_side(songs: dict) -> None:
     assert "mixture.wav is taken as the mixture" in result.stderr
 
 
+@pytest.mark.slow
 def test_songs_have_a_mean_and_a_median(songs: dict) -> None:
     rows = rows_of(run("--reference true --estimate a b"))
     by_song = {tool: [sdr_db(songs[name], name, tool) for name in SONGS] for tool in "ab"}
@@ -135,6 +136,7 @@ def test_a_silent_reference_is_left_out_of_its_song(songs: dict) -> None:
     assert isinstance(failed, InputError) and "two: reference 'true/two/drum.wav'" in str(failed)
 
 
+@pytest.mark.slow
 def test_metrics_are_columns(songs: dict) -> None:
     names = [name for name, metric in METRICS.items() if metric.package is None]
     line = f"--reference true/one --estimate a/one --metric {' '.join(names)}"
@@ -157,6 +159,7 @@ def test_help_names_every_metric() -> None:
     assert all(f" {name}" in output for name in METRICS)
 
 
+@pytest.mark.slow
 def test_a_mixture_adds_what_was_gained(songs: dict) -> None:
     line = (
         "--reference true/one/drum.wav true/one/horn.wav --estimate b/one/drum.wav b/one/horn.wav"
@@ -175,6 +178,7 @@ def test_a_mixture_adds_what_was_gained(songs: dict) -> None:
     assert over_songs["songs"][0]["sources"][0]["sdri_db"] == pytest.approx(rows[0]["sdri_db"])
 
 
+@pytest.mark.slow
 def test_frames_have_medians(songs: dict) -> None:
     line = "--reference true/one --estimate a/one --frames 0.1 --hop 0.05"
     item = songs["one"]
@@ -199,6 +203,7 @@ def test_frames_have_medians(songs: dict) -> None:
     )
 
 
+@pytest.mark.slow
 def test_scores_are_written_whole(songs: dict) -> None:
     line = "--reference true/one --estimate a/one b/one --metric si-sdr"
     assert "SI-SDR" in run(line + " -o scores.json").stdout
@@ -238,6 +243,7 @@ def test_images_are_compared_with_all_channels_together(songs: dict) -> None:
     assert "--image scores the whole sound; leave out --image or --frames" in str(failed)
 
 
+@pytest.mark.slow
 def test_fad_compares_sets(songs: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On weights that mean nothing: the figure is that of the embeddings, source by source."""
     write_tiny_clap(tmp_path / "clap")

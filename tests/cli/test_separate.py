@@ -47,6 +47,7 @@ def test_a_video_becomes_stems(run: Callable, place: Path, model: Path) -> None:
     assert page.count("gate, mean") == 4  # a picture and its text for each of two objects
 
 
+@pytest.mark.slow
 def test_json_tells_of_every_video_and_a_failure_is_exit_2(
     run: Callable, place: Path, model: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_json_tells_of_every_video_and_a_failure_is_exit_2(
     assert not (place / "out" / "empty").exists()
 
 
+@pytest.mark.slow
 def test_an_unknown_word_is_a_warning(run: Callable, place: Path, model: Path) -> None:
     done = run("separate", "duet.mkv", "--object", "kazoo", "--model", model, "-o", "out")
     assert done.code == 0
@@ -71,6 +73,7 @@ def test_an_unknown_word_is_a_warning(run: Callable, place: Path, model: Path) -
     )
 
 
+@pytest.mark.slow
 def test_words_and_quality_reach_the_model(run: Callable, place: Path) -> None:
     save_checkpoint(
         tiny_model("davis-flow"), place / "d.safetensors", model_name="davis-flow", metadata={}
@@ -88,6 +91,7 @@ def test_words_and_quality_reach_the_model(run: Callable, place: Path) -> None:
     assert alone.code == 0 and (place / "out/duet/01-tuba.wav").is_file()
 
 
+@pytest.mark.slow
 def test_objects_come_from_a_file_or_the_one_beside(
     run: Callable, place: Path, model: Path
 ) -> None:

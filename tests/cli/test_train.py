@@ -36,6 +36,7 @@ def words(place: Path) -> list[str | Path]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: Path) -> None:
     done = run(*words, "--run", tmp_path / "run")
     assert done.code == 0
@@ -64,6 +65,7 @@ def test_a_training_from_the_command_line(run: Callable, words: list, tmp_path: 
     assert refused.code == 2 and "began with training.batch_size = 2, not 3" in refused.err
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_any_folder_and_with_moved_clips(
     run: Callable, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_run_goes_on_from_any_folder_and_with_moved_clips(
     assert advice in refused.err
 
 
+@pytest.mark.slow
 def test_what_a_run_began_with_is_written_down(
     run: Callable, words: list, place: Path, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_unknown_options_are_wrong_usage(name: str, words: list[str], run: Calla
     assert "No such option" in done.err and f"avsep {name} --help" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "--json" in options_of(name)])
 def test_json_is_all_that_is_printed(name: str, run: Callable, place_with_model: Path) -> None:
     done = run(name, *WORKING[name], "--json")
@@ -104,6 +105,7 @@ def test_json_is_all_that_is_printed(name: str, run: Callable, place_with_model:
     assert done.out.isascii()  # for a reader of any encoding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKING)
 def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_model: Path) -> None:
     done = run(name, *WORKING[name])

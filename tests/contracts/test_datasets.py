@@ -95,6 +95,7 @@ def test_files_exist_and_objects_tell_their_sources(made: Made) -> None:
             assert source.category == source.visible.label
 
 
+@pytest.mark.slow
 def test_sources_add_up_to_what_the_video_sounds_like(made: Made) -> None:
     for files in made[2]:
         clip = load_clip(files, [0.0, 1.0])
@@ -106,6 +107,7 @@ def test_sources_add_up_to_what_the_video_sounds_like(made: Made) -> None:
         np.testing.assert_allclose(clip.waveform.mean(0), item.mixture[0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_check_reads_every_clip(made: Made, run: Callable) -> None:
     dataset, folder, clips = made
     done = run("check", folder, "--json")
@@ -122,6 +124,7 @@ def test_check_finds_a_damaged_sound(broken: Path, run: Callable) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_generic_examination_serves_every_data_set(made: Made, broken: Path) -> None:
     dataset, folder, clips = made
     examination = examine_clips(folder, dataset.read)
@@ -135,6 +138,7 @@ def test_the_generic_examination_serves_every_data_set(made: Made, broken: Path)
     assert len(wrong) == 1 and wrong[0].num == 1 and wrong[0].items[0].why
 
 
+@pytest.mark.slow
 def test_mixtures_of_it_can_be_evaluated(made: Made, run: Callable) -> None:
     done = run("evaluate", "mixture", "--data", made[1], "--limit", 1, "--json")
     assert done.code == 0, done.err

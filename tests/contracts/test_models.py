@@ -60,9 +60,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def model(name: str) -> SeparationModel:
-    # Four steps instead of DAVIS' fifteen: the contract is the same in each, and a step costs the
+    # Two steps instead of DAVIS' fifteen: the contract is the same in each, and a step costs the
     # time of a whole model that does not sample.
-    changes = {"sampling": SamplingSettings(num_steps=4)} if name == "davis" else {}
+    changes = {"sampling": SamplingSettings(num_steps=2)} if name == "davis" else {}
     return tiny_model(name, **changes)
 
 
@@ -143,6 +143,7 @@ def test_silence_in_silence_out(model: SeparationModel) -> None:
     assert not separation.magnitudes.any() and not separation.presence.any()
 
 
+@pytest.mark.slow
 def test_exchanged_cues_are_exchanged_estimates(model: SeparationModel) -> None:
     batch = tiny_batch(1, 3)
     separation = separate(model, batch)
@@ -158,7 +159,9 @@ def test_exchanged_cues_are_exchanged_estimates(model: SeparationModel) -> None:
         assert is_same == (first == 0)
 
 
-@pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
+@pytest.mark.parametrize(
+    "quality", ["fast", *(pytest.param(q, marks=pytest.mark.slow) for q in ("balanced", "best"))]
+)
 def test_every_quality_is_the_same_model(model: SeparationModel, quality: str) -> None:
     before = model.settings
     other = model.at_quality(quality)
@@ -214,6 +217,7 @@ def test_only_required_cues_are_read(model: SeparationModel) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_precomputed_cues_give_the_same_estimates(model: SeparationModel) -> None:
     batch = tiny_batch(1)
     embedded = model.precompute(batch.cues)
@@ -246,6 +250,7 @@ def test_gradients_reach_every_trained_parameter(model: SeparationModel) -> None
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
 
 
+@pytest.mark.slow
 def test_a_step_down_the_gradient_lowers_the_loss(model: SeparationModel) -> None:
     batch = tiny_batch(2)
     trained = [p for group in model.parameter_groups().values() for p in group]
@@ -309,6 +314,7 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
     return ClipFiles("duet", folder, sources, frame_rate_hz=FRAME_RATE_HZ)
 
 
+@pytest.mark.slow
 def test_evaluate_a_clip(name: str, model: SeparationModel, duet: ClipFiles) -> None:
     methods = tuple(model_methods(name, model))
     # The category given and predicted, or the only way of a model that reads none.

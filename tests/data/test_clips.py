@@ -85,6 +85,7 @@ def listed(names: list[str], split: str | None = None) -> list[ClipFiles]:
     return [ClipFiles(name, Path(f"{name}.mp4"), (), split=split) for name in names]
 
 
+@pytest.mark.slow
 def test_clips_that_are_added_move_no_other() -> None:
     names = [f"{index:06d}" for index in range(2000)]
     training, validation = split_clips(listed(names), 0.1)

@@ -206,6 +206,7 @@ def test_detections_are_never_trusted_as_programs(folder: Path) -> None:
 ALIKE = "./000001.wav\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [

@@ -93,6 +93,7 @@ def test_clips_and_categories_differ(
     assert item.names[0] == f"clip{seed % 10}"
 
 
+@pytest.mark.slow
 def test_same_category_comes_up_when_allowed(sources: list[SourceFile]) -> None:
     data = Mixtures(sources, MixingSettings(distinct_categories=False))
     pairs = [data[index].categories for index in range(50)]

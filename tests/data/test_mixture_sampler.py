@@ -23,6 +23,7 @@ def sample(num_draws: int = NUM_DRAWS, seed: int = 0, **settings: object) -> lis
     ]
 
 
+@pytest.mark.slow
 @given(
     num_sources=st.integers(2, 3),
     distinct=st.booleans(),
@@ -73,6 +74,7 @@ def test_two_of_a_kind_are_two_and_no_more() -> None:
         assert CATEGORIES[mixture.targets[0]] == CATEGORIES[mixture.targets[1]]
 
 
+@pytest.mark.slow
 def test_partners_are_equally_likely() -> None:
     # The sampler searches a list with few valid partners, and rejects in a common one.
     categories = ["a"] * 100 + ["b", "c"]

@@ -68,6 +68,7 @@ def end_of_stretch(
     return states[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [ONE, TWO])
 @pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,6 +118,7 @@ def moments(path: ProbabilityPath, name: str, eta: float, num_steps: int) -> tup
     return float(result[-1]), float(((result - result[-1]) ** 2).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "eta"), STOCHASTIC)
 @pytest.mark.parametrize("path", STOCHASTIC_PATHS)
 def test_the_variance_of_samples_nears_that_of_the_data(

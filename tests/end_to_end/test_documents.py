@@ -376,6 +376,7 @@ def test_every_command_runs(
     assert (tmp_path / "README" / "out" / "demo" / "report.html").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_examples_run(page: Path) -> None:
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S):

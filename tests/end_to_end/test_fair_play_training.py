@@ -60,6 +60,7 @@ def trained(place: Path) -> TrainingRun:
     return session
 
 
+@pytest.mark.slow
 def test_both_ears_and_the_boxes_are_learned_from(trained: TrainingRun) -> None:
     library, _ = trained.data.caches
     assert [source.clip for source in library.sources] == ["000001", "000003"]
@@ -71,6 +72,7 @@ def test_both_ears_and_the_boxes_are_learned_from(trained: TrainingRun) -> None:
     assert [boxes[0].tolist() for boxes in result if boxes is not None] == [[0, 0, 1, 1], [*BOX]]
 
 
+@pytest.mark.slow
 def test_scores_of_both_ears(run: Callable, trained: TrainingRun, place: Path) -> None:
     pairs = place / "pairs.csv"
     pairs.write_text("./data/binaural_audios/000004.wav,./data/binaural_audios/000001.wav\n")

@@ -75,6 +75,7 @@ def test_cues_are_of_the_clips_own_objects(clips: tuple[ClipFiles, ...]) -> None
     assert torch.equal(read(clips, 0, with_labels=False).crops, cues.crops)
 
 
+@pytest.mark.slow
 def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> None:
     # The second clip has one object of another kind than the first, the third has two.
     reader = ClipReader(clips)

@@ -98,14 +98,21 @@ def referee(sources: np.ndarray, estimates: np.ndarray, permute: bool = False) -
     )
 
 
-@pytest.mark.parametrize("seed", range(25))
+# Seed 8 has four sources; 0 to 4 and 6 have every kind, and one to three sources.
+@pytest.mark.parametrize(
+    "seed",
+    [
+        seed if seed in (0, 1, 2, 3, 4, 6, 8) else pytest.param(seed, marks=pytest.mark.slow)
+        for seed in range(25)
+    ],
+)
 def test_mir_eval_agrees(seed: int) -> None:
     sources, estimates = random_case(seed)
     *expected_db, _ = referee(sources, estimates)
     assert_same_db(table(bss_eval(sources, estimates)), np.array(expected_db), TOLERANCE_DB)
 
 
-@pytest.mark.parametrize("seed", [104, 105])
+@pytest.mark.parametrize("seed", [pytest.param(104, marks=pytest.mark.slow), 105])
 def test_mir_eval_agrees_on_permutations(seed: int) -> None:
     sources, estimates = random_case(seed)
     shuffled = np.roll(estimates, 1, axis=0)
@@ -135,6 +142,7 @@ def test_equal_references_are_scored_like_mir_eval_does() -> None:
     assert_same_db(table(scores), by_definition(clicks, noise, 64), TOLERANCE_DB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter_taps", [2, 3, 7, 13])
 def test_multiples_of_a_reference_are_never_certified_wrong(filter_taps: int) -> None:
     """A matrix that rounding leaves indefinite has no factor, and LAPACK returns numbers."""
@@ -148,6 +156,7 @@ def test_multiples_of_a_reference_are_never_certified_wrong(filter_taps: int) ->
         assert_same_db(table(scores), expected_db, TOLERANCE_DB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level_db", [-70, -80, -90, -98])
 def test_faint_parts_are_exact(level_db: float) -> None:
     """Between parts that correlations resolve and perfect ones: energies round at 1e-16."""

@@ -94,7 +94,14 @@ def assert_mir_eval_agrees(seed: int, longest_seconds: float) -> None:
     np.testing.assert_allclose(found_db[~perfect], expected_db[~perfect], rtol=0, atol=TOLERANCE_DB)
 
 
-@pytest.mark.parametrize("seed", range(24))
+# Four of the eight kinds, with few samples; the slow tests have all.
+QUICK = (1, 4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [*QUICK, *(pytest.param(s, marks=pytest.mark.slow) for s in range(24) if s not in QUICK)],
+)
 def test_mir_eval_agrees(seed: int) -> None:
     assert_mir_eval_agrees(seed, longest_seconds=0.7)
 
@@ -107,7 +114,10 @@ def test_mir_eval_agrees_on_many_and_long(first: int) -> None:
 
 
 @pytest.mark.parametrize("permute", [False, True])
-@pytest.mark.parametrize(("num_sources", "num_channels"), [(1, 2), (2, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize(
+    ("num_sources", "num_channels"),
+    [(1, 2), (2, 1), (2, 2), pytest.param(3, 2, marks=pytest.mark.slow)],
+)
 def test_mir_eval_agrees_on_images(num_sources: int, num_channels: int, permute: bool) -> None:
     rng = np.random.default_rng(num_sources)
     sources = rng.standard_normal((num_sources, num_channels, 5000))

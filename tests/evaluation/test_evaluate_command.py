@@ -32,6 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_stands_between_floor_and_ceiling(run, place: Path, tmp_path: Path) -> None:
     words = ["mixture", place / "tiny.safetensors", "--data", place / "band", "--limit", 2]
     done = run("evaluate", *words, "-o", tmp_path / "scores")
@@ -44,6 +45,7 @@ def test_a_model_stands_between_floor_and_ceiling(run, place: Path, tmp_path: Pa
     assert len(json.loads(again.out)["mixtures"]) == 2
 
 
+@pytest.mark.slow
 def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--limit", 1, "--json"]
     on_cpu = run("evaluate", *words, "--device", "cpu")
@@ -76,6 +78,7 @@ def test_bad_words_are_one_line(run, place: Path, words: list[str], message: str
     assert done.code == 2 and message in done.err and done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) -> None:
     make_solos(tmp_path / "solos", seconds=1.0)
     pairs = tmp_path / "testsep.csv"
@@ -96,6 +99,7 @@ def test_a_pair_file_over_a_folder_of_solos(run, place: Path, tmp_path: Path) ->
     assert len(clips) == 3 and all(len(set(clip["videos"])) == 3 for clip in clips)
 
 
+@pytest.mark.slow
 def test_sounds_that_nobody_sees_are_drawn_and_scored(run, place: Path, tmp_path: Path) -> None:
     make_solos(tmp_path / "solos", seconds=1.0)
     hide_solos(tmp_path / "solos", *(name for name, _ in SOLOS))
@@ -126,6 +130,7 @@ def test_bad_lists_and_metrics_are_one_line(
     assert done.code == 2 and message in done.err and done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_page_and_the_figures_are_written_and_the_same_each_time(
     run, place: Path, tmp_path: Path
 ) -> None:
@@ -145,6 +150,7 @@ def test_the_page_and_the_figures_are_written_and_the_same_each_time(
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
 
 
+@pytest.mark.slow
 def test_figures_want_a_folder_and_names_that_are_there(run, place: Path, tmp_path: Path) -> None:
     words = ["mixture", "--data", place / "band", "--limit", 1]
     refused = run("evaluate", *words, "--figures", 2)

@@ -45,6 +45,7 @@ def test_pairs_that_share_videos_say_less() -> None:
     assert half_width(values, pairs) == pytest.approx(margin, rel=0.35)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """Videos drawn anew 200 times: naive intervals of their pairs miss the truth most times."""
     rng = np.random.default_rng(3)

@@ -106,6 +106,7 @@ def test_names_that_mean_nothing(arguments: tuple, message: str) -> None:
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> None:
     rows = find_methods(["mixture", checkpoint], with_baselines=False)
     done = tuple(score_clips([duet], rows))
@@ -135,6 +136,7 @@ def test_exchanged_objects_exchange_the_scores_sources(duet: ClipFiles) -> None:
     assert used[swapped.name] == tuple(reversed(used[straight.name]))
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_no_category_has_a_row_by_picture_and_one_by_word(
     tmp_path: Path,
 ) -> None:
@@ -163,6 +165,7 @@ def test_without_stored_words_there_is_no_row_by_word(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
     model = tiny_model("davis", categories=("harp", "piano", "violin"))
     by_picture, by_word, hidden = model_methods("tiny", model, "both", ["all", "word", "hidden"])

@@ -11,6 +11,7 @@ from avsep.evaluation.model_info import count_parameters, list_models
 from avsep.models import MODELS
 
 
+@pytest.mark.slow
 def test_every_name_with_what_is_known_of_it() -> None:
     entries = list(list_models())
     assert [entry.name for entry in entries] == [*BASELINES, *shipped_names(), *MODELS]
@@ -23,6 +24,7 @@ def test_every_name_with_what_is_known_of_it() -> None:
         assert entry.megabytes is None or 0 < entry.megabytes <= 12
 
 
+@pytest.mark.slow
 def test_a_system_that_needs_a_package_is_listed_without_it(
     monkeypatch: pytest.MonkeyPatch, run: Callable
 ) -> None:

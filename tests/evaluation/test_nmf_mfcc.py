@@ -47,6 +47,7 @@ def sdr_db(batch: Batch) -> np.ndarray:
     return bss_eval(batch.sources[0, :, 0, : estimates.shape[1]].numpy(), estimates).sdr_db
 
 
+@pytest.mark.slow
 def test_timbres_come_apart_in_the_order_of_the_truth() -> None:
     sources = two_timbres()
     found_db = sdr_db(batch_of(sources))

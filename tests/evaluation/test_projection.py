@@ -48,6 +48,7 @@ def explained_exactly(references: np.ndarray, signals: np.ndarray, taps: int) ->
     return np.square(longer @ orthogonal_basis(references, taps)).sum(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_energies_are_off_by_no_more_than_is_said(kind: str) -> None:
     """From regular to singular references: energies lie within their bounds, which are useful."""

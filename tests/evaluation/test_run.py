@@ -77,6 +77,7 @@ def same(first: Path, second: Path) -> bool:
     return all((first / name).read_bytes() == (second / name).read_bytes() for name in FILES)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_without_repeating(
     place: Path, tmp_path: Path, counted: list[int]
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_stopped_run_goes_on_without_repeating(
     assert len(counted) == 5 and same(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_a_damaged_line_is_scored_again_with_all_after_it(
     place: Path, tmp_path: Path, counted: list[int]
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_damaged_line_is_scored_again_with_all_after_it(
     assert all((tmp_path / name).read_bytes() == kept for name, kept in before.items())
 
 
+@pytest.mark.slow
 def test_two_processes_say_the_same_as_one(place: Path, tmp_path: Path) -> None:
     config = plan_of(place, num_drawn=2, with_baselines=True)
     run_plan(config, tmp_path / "one", num_workers=1)
@@ -170,6 +173,7 @@ def test_what_never_scored_anything_gives_way(place: Path, tmp_path: Path) -> No
     assert (tmp_path / SCORE_LOG_NAME).read_text() == "of somebody else\n"
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on(place: Path, tmp_path: Path, run: Callable) -> None:
     """Ended by force while two workers score; what was written is not scored again."""
     words = ["evaluate", str(place / "a.safetensors"), "--data", str(place / "solos"), "--limit=9"]

@@ -113,6 +113,7 @@ def test_blocks_are_the_whole_in_order(num_samples: int, block_samples: int) -> 
     assert np.array_equal(np.concatenate(blocks, axis=1), waveform)
 
 
+@pytest.mark.slow
 def test_long_sound_is_written_and_read_in_constant_memory(tmp_path: Path) -> None:
     path, second = tmp_path / "long.wav", noise(2, 16000)
     tracemalloc.start()

@@ -89,6 +89,7 @@ SWITCHES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 def test_every_switch_trains_and_separates(switches: dict) -> None:
     model, batch = tiny_model(**switches).train(), tiny_batch()
@@ -232,6 +233,7 @@ def test_equation_7_by_hand(
     assert losses["separation"].item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("category", "expected"),
     [
@@ -252,6 +254,7 @@ def test_a_source_without_category_trains_no_head(
     assert logits.grad[0].any(dim=1).tolist() == [index >= 0 for index in category]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
 def test_the_total_weights_the_category_loss(
     monkeypatch: pytest.MonkeyPatch, weight: float
@@ -270,6 +273,7 @@ def test_groups_have_all_trained_parameters() -> None:
     assert sum(map(len, groups.values())) == len(grouped)
 
 
+@pytest.mark.slow
 def test_crop_motion_is_dropped_in_training_only() -> None:
     model, batch = tiny_model(motion_dropout=0.5, motion_in_fusion=True), tiny_batch()
     assert torch.equal(model.eval().separate(batch).magnitudes, model.separate(batch).magnitudes)

@@ -38,6 +38,7 @@ def make(**changes: object) -> LAVSS:
 # Sizes
 
 
+@pytest.mark.slow
 def test_parameters_of_the_paper_accounted_for() -> None:
     """REFERENCE 8.1: the U-Net without its attention to the last number; the rest by CMA's size."""
     model = LAVSS()
@@ -135,6 +136,7 @@ def test_the_position_of_an_object_is_the_mean_of_its_boxes() -> None:
 # Switches of Tables 3 and 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

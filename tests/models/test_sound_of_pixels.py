@@ -39,6 +39,7 @@ def test_parameters_as_published() -> None:
     assert count(model) == 41_598_243
 
 
+@pytest.mark.slow
 def test_sizes_as_published() -> None:
     model = SoundOfPixels()
     assert model.settings.input_size == (256, 256) and model.settings.num_inputs == 1
@@ -98,6 +99,7 @@ def test_binary_masks_and_their_loss() -> None:
     assert losses["total"].item() == pytest.approx(-likelihood.log().mean().item(), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

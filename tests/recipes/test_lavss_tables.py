@@ -80,6 +80,7 @@ def test_the_starred_rows_are_the_networks_in_mono(network: str) -> None:
     assert recipe(f"table3-{network}-mono") == recipe(f"table3-{network}-position-ipd", *MONO)
 
 
+@pytest.mark.slow
 def test_every_pre_trained_row_takes_all_of_its_network_in_mono() -> None:
     """Shapes alone are made here."""
     for row in find_rows(TABLES):

@@ -181,6 +181,7 @@ def make_solos(folder: Path) -> None:
     (folder / "index.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_davis_trains_on_whatever_there_is(run: Callable, tmp_path: Path) -> None:
     """Ten seconds of any category, no label read; nothing is downloaded for a dry run of it."""
     make_solos(tmp_path / "solos")

@@ -29,6 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoResult]:
     return folder, make_demo(folder, 5)
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_none_is_left_over(demo: tuple[Path, DemoResult]) -> None:
     folder = demo[0]
     assert {path.name for path in folder.iterdir()} == {*OUTPUT_NAMES, ".hidden"}
@@ -43,6 +44,7 @@ def test_every_file_is_there_and_none_is_left_over(demo: tuple[Path, DemoResult]
         assert picture.size == (info.video[0].width, info.video[0].height)
 
 
+@pytest.mark.slow
 def test_the_table_is_what_the_files_say(demo: tuple[Path, DemoResult]) -> None:
     folder, result = demo
     scores = json.loads((folder / "scores.json").read_text())
@@ -57,6 +59,7 @@ def test_the_table_is_what_the_files_say(demo: tuple[Path, DemoResult]) -> None:
         assert scores["ideal-ratio-mask"][name]["sdr_db"] > scores["mixture"][name]["sdr_db"] + 3
 
 
+@pytest.mark.slow
 def test_the_stems_add_up_to_the_mixture(demo: tuple[Path, DemoResult]) -> None:
     folder = demo[0]
     mixture = read_audio(folder / "mixture.wav")
@@ -68,6 +71,7 @@ def test_the_stems_add_up_to_the_mixture(demo: tuple[Path, DemoResult]) -> None:
     assert (residual**2).sum() < 0.05 * (mixture.waveform**2).sum()
 
 
+@pytest.mark.slow
 def test_the_page_tells_and_plays_it_all(demo: tuple[Path, DemoResult]) -> None:
     folder, result = demo
     page = (folder / "report.html").read_text(encoding="utf-8")

@@ -98,6 +98,7 @@ def test_pictures_before_and_behind_the_sound(i3d: I3D) -> None:
         assert torch.equal(VideoInput.open(clip).i3d_features(i3d), expected)
 
 
+@pytest.mark.slow
 def test_from_the_command_line(
     run: Callable,
     tmp_path: Path,

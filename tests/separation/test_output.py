@@ -117,6 +117,7 @@ def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
         assert words in page
 
 
+@pytest.mark.slow
 def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_path: Path) -> None:
     folder = tmp_path / "a"
     source = result.video_input.pictures
@@ -128,6 +129,7 @@ def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path: Path) -> None:
     write_result(result, tmp_path / "a")
     before = (tmp_path / "a" / "manifest.json").read_bytes()
@@ -147,6 +149,7 @@ def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path:
         write_result(long, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path) -> None:
     write_result(result, tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
@@ -160,6 +163,7 @@ def test_a_result_of_another_version_is_a_result(result: Result, tmp_path: Path)
     assert "new" not in json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), KeyboardInterrupt()])
 def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
@@ -176,6 +180,7 @@ def test_an_earlier_result_stays_where_the_new_one_cannot_take_its_place(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_an_earlier_result_that_cannot_be_put_back_is_kept_and_named(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +256,7 @@ def test_a_peak_that_rounding_lifts_over_full_scale_gives_no_warning(tmp_path: P
     assert "quieter" not in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate_hz", "num_channels"), [(7000, 1), (16000, 6), (192_000, 2)])
 def test_unusual_rates_and_many_channels_can_be_looked_at(
     tmp_path: Path, rate_hz: int, num_channels: int
@@ -261,6 +267,7 @@ def test_unusual_rates_and_many_channels_can_be_looked_at(
     assert len(probe(tmp_path / "a" / "preview.mp4").audio) == 1
 
 
+@pytest.mark.slow
 def test_the_page_of_a_long_video_plays_its_begin(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +280,7 @@ def test_the_page_of_a_long_video_plays_its_begin(
     assert lengths == {16_000} and len(sounds) == 4
 
 
+@pytest.mark.slow
 def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result) -> None:
     steps = np.tile(np.linspace(0.45, 0.55, 101, dtype=np.float32), (4, 1))
     flat = np.full((4, 101), 0.51, np.float32)
@@ -318,6 +326,7 @@ def test_folders_are_called_as_the_videos(video_name: str, name: str) -> None:
     assert folder_name(Path(video_name)) == name
 
 
+@pytest.mark.slow
 def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     good = video(tmp_path / "good.mkv", two_tone(0.25, 0.5, 10), noise(1, 3000))
     (tmp_path / "other").mkdir()
@@ -340,6 +349,7 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert rows[-1] == ["residual.wav", "-", "-", "56"]
 
 
+@pytest.mark.slow
 def test_another_video_of_the_same_name_gets_the_next_free_folder(tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("one", "two")]
     for place, level in zip(places, (0.1, 0.5), strict=True):

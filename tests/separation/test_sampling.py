@@ -52,7 +52,7 @@ def run(
     return Separator(model, SeparatorSettings(**settings)).separate(video, objects)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", SAMPLING)
+@pytest.mark.parametrize("name", [pytest.param("davis", marks=pytest.mark.slow), "davis-flow"])
 def test_windows_in_one_batch_or_many_give_the_same_stems(name: str) -> None:
     # With target "noise" an untrained network amplifies rounding errors.
     model = tiny_model(name, **(SAMPLING[name] | {"target": "mask"}))
@@ -65,6 +65,7 @@ def test_windows_in_one_batch_or_many_give_the_same_stems(name: str) -> None:
         np.testing.assert_allclose(item.stem, other.stem, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
     video = clip(6000)
     first, again, other = (run(model, video, seed=seed) for seed in (5, 5, 6))
@@ -77,6 +78,7 @@ def test_stems_hang_on_the_seed_and_add_up(model: nn.Module) -> None:
     np.testing.assert_allclose(total, video.waveform, atol=2e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLING)
 def test_no_level_shows_where_windows_begin(name: str) -> None:
     # With separate noise for every window, stems that overlap half and half would cancel in part:
@@ -123,6 +125,7 @@ def test_starts_are_told_in_frames_of_the_model(rate_hz: int) -> None:
     assert set(frames.diff()[:-1].tolist()) == {128}
 
 
+@pytest.mark.slow
 def test_quality_is_what_the_model_has_of_that_name() -> None:
     best = SamplingSettings(sampler="ddim", num_steps=2)
     model = tiny_model("davis", sampling=DDIM, qualities={"best": best})
@@ -135,6 +138,7 @@ def test_quality_is_what_the_model_has_of_that_name() -> None:
     assert plain.manifest.settings.quality == "fast" and plain.manifest.sampling is None
 
 
+@pytest.mark.slow
 def test_a_label_names_the_stem_and_tells_a_model_without_categories_nothing() -> None:
     model, video = tiny_model("davis-flow"), clip(3000)
     results = [run(model, video, [f"{label}@0,0,0.5,1", RIGHT]) for label in ("harp", "kazoo")]
@@ -152,6 +156,7 @@ def test_a_label_names_the_stem_and_tells_a_model_without_categories_nothing() -
     )
 
 
+@pytest.mark.slow
 def test_a_lone_box_is_honoured_by_a_model_that_is_used_to_whole_pictures() -> None:
     crops = tiny_model("davis-flow").settings.crops.model_copy(update={"whole_when_alone": True})
     model, video = tiny_model("davis-flow", crops=crops), clip(3000)

@@ -82,6 +82,7 @@ def test_windows_see_what_is_shown_while_they_sound(tmp_path: Path) -> None:
     assert (gate[:, :8] > 0.98).all() and (gate[:, -8:] < 0.02).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["native", "model"])
 def test_objects_alike_share_what_one_would_have_and_the_residual_stays(
     tmp_path: Path, rate: str
@@ -143,6 +144,7 @@ def test_exchanging_the_objects_exchanges_the_stems(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.residual, there.residual, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_path_bytes_a_file_and_arrays_are_separated_alike(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv")
     expected = run(path)

@@ -69,6 +69,7 @@ def test_the_word_alone_tells(model: nn.Module) -> None:
     assert np.abs(expected).max() > 0.01
 
 
+@pytest.mark.slow
 def test_words_and_pictures_may_be_mixed(model: nn.Module, tmp_path: Path) -> None:
     result = separate(clip(), RIGHT, text=["fiddle", "tuba"], model=model)  # type: ignore[arg-type]
     assert [item.label for item in result.objects] == ["object", "fiddle", "tuba"]
@@ -98,6 +99,7 @@ def test_one_word_given_twice_gives_a_warning(model: nn.Module) -> None:
     )
 
 
+@pytest.mark.slow
 def test_any_word_goes_where_pictures_are_seen_by_clip(
     clip_model: nn.Module, embedded: list[Sequence[str]]
 ) -> None:

@@ -113,6 +113,7 @@ def photographs(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [True, False])
 def test_performers_stand_where_they_sound_from(drawn: bool, tmp_path: Path) -> None:
     """Check azimuths to half a degree, boxes inside the picture, and little overlap."""
@@ -217,6 +218,7 @@ def test_the_same_seed_the_same_files(duets: Path, tmp_path: Path) -> None:
     assert all(first[name] == value for name, value in again.items()) and len(again) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binaural", [False, True])
 def test_two_ears_change_nothing_else_of_a_band(binaural: bool, tmp_path: Path) -> None:
     """Check that cast, score and notes, and boxes without an azimuth range, are the same."""
@@ -235,6 +237,7 @@ def test_two_ears_change_nothing_else_of_a_band(binaural: bool, tmp_path: Path) 
     assert boxes[0] == boxes[1]
 
 
+@pytest.mark.slow
 def test_in_a_room_the_band_is_inside_and_echoes(tmp_path: Path) -> None:
     walls = "binaural.room.size_metres=[2.5, 4.0, 2.2]"
     outdoors = make(tmp_path / "outdoors", "toyband-binaural-duets")

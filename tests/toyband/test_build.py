@@ -85,6 +85,7 @@ def test_folders_that_cannot_be_are_one_clear_error(tmp_path: Path, name: str) -
         make(tmp_path / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "rate_hz"), [(64, 64, 1), (101, 67, 29.97), (1024, 64, 2), (64, 720, 3)]
 )

@@ -88,6 +88,7 @@ def test_the_same_seed_makes_the_same_files(band: Path, tmp_path: Path) -> None:
     assert digest(tmp_path / "other")["000001.mp4"] != again["000001.mp4"]
 
 
+@pytest.mark.slow
 def test_held_out_seeds_play_what_training_seeds_never_play(band: Path, tmp_path: Path) -> None:
     make(tmp_path / "test", 3, seed=1005)
 
@@ -105,6 +106,7 @@ def test_held_out_seeds_play_what_training_seeds_never_play(band: Path, tmp_path
     assert len(train) > 20 and len(test) > 10 and not train & test
 
 
+@pytest.mark.slow
 def test_resuming_after_a_stop(band: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     make(folder, 1)
@@ -118,6 +120,7 @@ def test_resuming_after_a_stop(band: Path, tmp_path: Path) -> None:
     assert not (unfinished.stems / "01-kazoo.wav").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_files_as_one(band: Path, tmp_path: Path) -> None:
     settings, material = SETTINGS, Material.read()
     list(make_toyband(tmp_path / "two", 2, 5, settings, material, num_workers=2))
@@ -125,6 +128,7 @@ def test_two_processes_make_the_same_files_as_one(band: Path, tmp_path: Path) ->
     assert all(first[name] == value for name, value in digest(tmp_path / "two").items())
 
 
+@pytest.mark.slow
 def test_the_recipe_determines_the_cast(tmp_path: Path) -> None:
     settings = load_recipe("toyband-twins", "toyband", ToybandSettings)
     settings = settings.model_copy(update={"clip_seconds": 1.0, "pictures": SMALL})

@@ -63,6 +63,7 @@ def onsets(part: ScorePart) -> list[float]:
     return [event.onset_seconds for event in part.events]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", sorted(set(CATEGORIES) - SLOW_ATTACK))
 def test_stems_rise_at_the_onsets_of_the_score(category: str) -> None:
     settings = SETTINGS.model_copy(update={"num_performers": (1,)})
@@ -74,6 +75,7 @@ def test_stems_rise_at_the_onsets_of_the_score(category: str) -> None:
         assert abs(lag(onsets(music.score.parts[0]), rises, STEP_SECONDS)) * STEP_SECONDS <= 0.03
 
 
+@pytest.mark.slow
 def test_the_middle_six_seconds_hold_every_player() -> None:
     """Check the window that evaluation takes of ten seconds: 65535 samples at 11025 Hz."""
     settings = ToybandSettings()

@@ -57,6 +57,7 @@ def test_too_few_clips_to_mix_are_an_error(folder: Path, tmp_path: Path) -> None
         read_lists(recipe)
 
 
+@pytest.mark.slow
 def test_validation_is_the_standard_test_whatever_is_mixed(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_on(folder, "band", num_validation=3)
     model = make_model(recipe)
@@ -101,6 +102,7 @@ def test_validation_mixes_as_the_papers_test(folder: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["error", "skip"])
 def test_a_broken_clip_is_an_error_or_skipped_by_the_recipe(tmp_path: Path, broken: str) -> None:
     make_band(tmp_path / "band", 6)

@@ -186,6 +186,7 @@ def test_a_mono_network_is_loaded_into_a_binaural_one(name: str, tmp_path: Path)
             assert target[tensor].narrow(axis, 1, 3).eq(0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWO_EARS)
 def test_before_training_the_estimates_of_each_ear_are_those_of_the_mono_network(
     name: str, tmp_path: Path

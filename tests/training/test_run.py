@@ -94,6 +94,7 @@ def test_metrics_hold_losses_rates_and_validations(through: Path) -> None:
     assert list((through / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_to_the_same_end(by: int, through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
@@ -108,6 +109,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(by: int, through: Path, tmp_path:
     assert rows(folder) == rows(through)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_stays_as_it_is(through: Path) -> None:
     before = end_state(through)
     recorder = Recorder()
@@ -116,6 +118,7 @@ def test_a_run_that_is_done_stays_as_it_is(through: Path) -> None:
     assert_equal(end_state(through), before)
 
 
+@pytest.mark.slow
 def test_the_checkpoint_before_the_last_serves_too(through: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cut"
     assert noise_run(folder, checkpoint_every_steps=2).train(Recorder())

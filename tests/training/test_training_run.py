@@ -28,6 +28,7 @@ def test_a_training_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> N
     assert (tmp_path / "run" / "recipe.toml").is_file()
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_holds_for_caching_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

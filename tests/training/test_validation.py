@@ -60,6 +60,7 @@ def test_the_model_is_in_eval_mode_and_then_as_it_was() -> None:
     assert model.training
 
 
+@pytest.mark.slow
 def test_a_real_model_is_scored() -> None:
     model = tiny_model("iquery")
     metrics = validate(model, [tiny_batch()], CPU)

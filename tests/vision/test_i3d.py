@@ -130,6 +130,7 @@ def test_numbers_of_the_reference(states: dict[str, State]) -> None:
     assert sum(w.numel() for w in learned) == FAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_frames", "fixed", "same"), [(2, 1, 1), (8, 1, 1), (9, 1, 2), (16, 2, 2), (20, 3, 3)]
 )
@@ -141,6 +142,7 @@ def test_shapes_of_maps(num_frames: int, fixed: int, same: int) -> None:
             assert model(x).shape == (1, 1024, num_maps, 2, 3)
 
 
+@pytest.mark.slow
 def test_motion_features_are_max_pooled_over_space(files: dict[str, Path]) -> None:
     model = load_i3d(files["fame"])
     pictures = frames(18, 24, 36)
@@ -193,6 +195,7 @@ def with_unknown_name(state: State) -> State:
     return state | {"mixed_6a.weight": torch.ones(1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -211,6 +214,7 @@ def test_other_files_are_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_files_of_pytorch_0_3_lack_counters(tmp_path: Path, states: dict[str, State]) -> None:
     state = {n: w for n, w in states["pytorch-i3d"].items() if "num_batches" not in n}
     torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=False)

@@ -104,6 +104,7 @@ def test_the_shipped_encoder_fits(shipped):
     assert shipped(some_crops(112, 112)).shape == (3, shipped.num_channels, 7, 7)
 
 
+@pytest.mark.slow
 def test_drawn_musicians_are_recognised_by_their_instrument(shipped):
     settings = StageSettings(width_pixels=448, height_pixels=252, duration_seconds=0.5)
     crops = []

@@ -329,6 +329,7 @@ def silent_ear(folder: Path) -> None:
 MISFIT = "stems that do not add up to the sound of the video"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "kind", "name", "why"),
     [
@@ -378,6 +379,7 @@ def test_a_whole_band_for_two_ears_is_well(made_ears: Path) -> None:
     assert soundfile.info(stem_of(made_ears)).channels == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
@@ -409,6 +411,7 @@ def test_a_clip_that_has_no_video_yet(band: Path) -> None:
     assert finding(report, "folders of clips without their video").items[0].name == "000002"
 
 
+@pytest.mark.slow
 def test_bands_are_alike_by_their_recipe(band: Path, made_band: Path, tmp_path: Path) -> None:
     report = check(band, made_band)
     assert finding(report, f"videos in {made_band}").num == 2

@@ -300,6 +300,7 @@ def test_a_vote_of_the_page_is_read_by_the_tally(make) -> None:
     assert result.overall.num_won == (key.trials[0].first == "finch")
 
 
+@pytest.mark.slow
 def test_the_script_keeps_what_is_its_own_and_nothing_else() -> None:
     kept = 's.withVote(s.emptyRecord("t", "a"), "x", "first", "")'
     assert run_script(f's.readRecord(JSON.stringify({kept}), "t", "b").listener.id') == "a"

@@ -42,7 +42,14 @@ def referee(
 
 @pytest.mark.parametrize(
     ("window", "hop"),
-    [(2000, 1000), (2000, 2000), (1100, 1700), (3000, 700), (5999, 1), (6000, 1), (9000, 100)],
+    [
+        (2000, 2000),
+        (6000, 1),
+        *(
+            pytest.param(*frames, marks=pytest.mark.slow)
+            for frames in ((2000, 1000), (1100, 1700), (3000, 700), (5999, 1), (9000, 100))
+        ),
+    ],
 )
 def test_mir_eval_agrees(window: int, hop: int) -> None:
     sources, estimates = mixed(window, 6000 if hop > 1 else 6001)
@@ -53,6 +60,7 @@ def test_mir_eval_agrees(window: int, hop: int) -> None:
     assert result.window_samples == (window if expected.shape[-1] > 1 else sources.shape[-1])
 
 
+@pytest.mark.slow
 def test_mir_eval_agrees_on_silence_and_permutations() -> None:
     sources, estimates = mixed(1, 8000)
     estimates = estimates[::-1].copy()
@@ -113,6 +121,7 @@ def test_median_is_of_what_has_a_score() -> None:
     assert median_over_frames(np.array([-np.inf, np.nan, 1.0, 2.0])) == 1.0
 
 
+@pytest.mark.slow
 def test_bad_input() -> None:
     sources, estimates = mixed(8, 4000)
     with pytest.raises(InputError, match="500 samples are too short: filters of 512 taps on 2 sou"):

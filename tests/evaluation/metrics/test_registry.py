@@ -34,6 +34,7 @@ def test_the_registry_describes_itself() -> None:
     assert METRICS["itd-error"].key == "itd_error_us" and METRICS["si-sdr"].key == "si_sdr_db"
 
 
+@pytest.mark.slow
 def test_each_is_the_mean_over_channels() -> None:
     truth, guess = stereo()
     mixture = truth.sum(axis=0)
@@ -73,6 +74,7 @@ def test_each_is_the_mean_over_channels() -> None:
         np.testing.assert_allclose(result[name], row, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 def test_better_estimates_have_better_figures() -> None:
     truth, guess = stereo()
     mixture = truth.sum(axis=0)

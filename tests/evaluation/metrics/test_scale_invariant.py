@@ -145,6 +145,7 @@ def test_sa_sdr_takes_silent_sources() -> None:
     np.testing.assert_allclose(tiny, result)
 
 
+@pytest.mark.slow
 def test_improvement_is_what_is_left_of_the_mixtures_score() -> None:
     rng = np.random.default_rng(12)
     sources = rng.standard_normal((2, 2, 3000))

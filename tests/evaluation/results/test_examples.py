@@ -92,6 +92,7 @@ def test_an_example_is_the_same_however_many_threads_there_are(reader: ClipReade
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_other_front_ends_come_to_one_rate_and_keep_their_scores(reader: ClipReader) -> None:
     asked = [method("mixture"), method("ideal-ratio-mask", OTHER)]
     scored = Evaluator(reader.mixtures, asked).score(0)

@@ -60,7 +60,7 @@ def test_mixtures_are_named_and_must_be_there(tmp_path: Path) -> None:
         choose_figures(mixtures, 3, [], None)
 
 
-@pytest.mark.parametrize("num_channels", [1, 2])
+@pytest.mark.parametrize("num_channels", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_figure_holds_mixture_truth_and_every_model(num_channels: int) -> None:
     made = [
         example("first", num_channels=num_channels),
@@ -101,6 +101,7 @@ def test_masks_are_shares_of_the_mixture() -> None:
         assert values.min() >= 0 and values.max() <= 1 and values.max() > 0.9
 
 
+@pytest.mark.slow
 def test_files_are_pictures_and_vector_text_and_the_same_each_time(tmp_path: Path) -> None:
     made = [example(f"duet {number}") for number in range(5)]
     written = write_figures(made, tmp_path / "figures")
@@ -124,6 +125,7 @@ def test_files_are_pictures_and_vector_text_and_the_same_each_time(tmp_path: Pat
     assert again[1].read_bytes() == pdf and again[0].read_bytes() == png.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_cannot_stand_in_one_figure_stands_in_two(tmp_path: Path) -> None:
     made = [example("mono"), example("binaural", num_channels=2), example("of three", ("a",))]
     pages = {path.name for path in write_figures(made, tmp_path)}

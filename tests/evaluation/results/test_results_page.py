@@ -64,6 +64,7 @@ def outline(page: str) -> Outline:
     return result
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_says_everything_in_words() -> None:
     pick = ChosenMixture(3, ("among the best of small",), ("small", "large"))
     page = results_html(evaluation(), "band & co", [(pick, example("<duet>"))])
@@ -78,6 +79,7 @@ def test_the_page_is_whole_and_says_everything_in_words() -> None:
     assert page.count("<audio") == 7 and page.count("data:image/jpeg") == 2
 
 
+@pytest.mark.slow
 def test_sounds_are_those_of_the_example() -> None:
     written = example(num_channels=2)
     page = results_html(evaluation(), "band", [(ChosenMixture(0, (), ()), written)])
@@ -119,6 +121,7 @@ def test_many_models_make_no_endless_page() -> None:
     assert picked[0].names[0] == "model 0" and set(picked[0].names) == set(names[:5])
 
 
+@pytest.mark.slow
 def test_a_page_stops_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_page, "MAX_BYTES", 10_000)
     examples = [(ChosenMixture(n, (f"reason {n}",), ()), example(f"duet {n}")) for n in range(3)]
@@ -141,6 +144,7 @@ def test_values_are_means_of_a_mixtures_sources_in_order() -> None:
     assert np.isnan(values[9]).all()
 
 
+@pytest.mark.slow
 def test_charts_are_the_same_each_time_and_follow_the_pages_ink() -> None:
     for draw in (box_plots, category_chart, improvement_chart):
         drawn = draw(evaluation())
@@ -161,6 +165,7 @@ def test_odd_names_and_perfect_scores_are_drawn() -> None:
     outline(category_chart(odd))
 
 
+@pytest.mark.slow
 def test_a_missing_picture_is_said() -> None:
     written = example()
     without = type(written)(**{**vars(written), "pictures": (None, None)})

@@ -79,8 +79,9 @@ class Oracle(nn.Module):
         return compute_target(self.model.settings.target, self.clean, noise, time, path)
 
 
+# Each sampler with one target of each model is quick.
 CASES = [
-    (cls, target, sampler)
+    pytest.param(*(cls, target, sampler), marks=[] if target == "velocity" else [pytest.mark.slow])
     for cls in (DAVIS, DAVISFlow)
     for target in ("noise", "data", "velocity")
     for sampler in SAMPLERS
@@ -153,6 +154,7 @@ def test_the_level_of_targets(gain: float) -> None:
     torch.testing.assert_close(model.losses(batch)["total"], expected)
 
 
+@pytest.mark.slow
 def test_input_rms() -> None:
     """A mixture ten times as loud gives the same input, and sources ten times as loud."""
     model, batch = make(input_rms=0.1), make_batch()
@@ -178,6 +180,7 @@ def test_windows_of_one_sound_share_their_noise() -> None:
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_two_channels_are_separated_one_by_one() -> None:
     model, batch = make(), make_batch(num_channels=2)
     both = separate(model, batch)
@@ -206,6 +209,7 @@ def test_frames_resized_to_columns() -> None:
     assert model.losses(batch)["total"].isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silence", ["released", "equation-5"])
 def test_silence_is_taken_from_the_mixture(silence: str) -> None:
     """The estimate is silent where the mixture is, but for noise in equation 5."""
@@ -224,6 +228,7 @@ def test_silence_is_taken_from_the_mixture(silence: str) -> None:
         assert not torch.equal(silenced, loud)
 
 
+@pytest.mark.slow
 def test_words() -> None:
     """A source without pictures has the embedding of its word; a given embedding replaces that."""
     model, batch = make(), make_batch()
@@ -328,8 +333,16 @@ def test_defaults_are_the_papers() -> None:
     assert sizes == {"unet": 35_760_099, "vision": 13_663_232}
 
 
-@pytest.mark.parametrize("is_reduced", [False, True])
-@pytest.mark.parametrize("is_supported", [False, True])
+NOT_BOTH = [(False, False), (False, True), (True, False)]
+
+
+@pytest.mark.parametrize(
+    ("is_reduced", "is_supported"),
+    [
+        (True, True),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in NOT_BOTH),
+    ],
+)
 def test_precision_is_reduced_if_the_settings_and_the_device_have_it(
     monkeypatch: pytest.MonkeyPatch, is_reduced: bool, is_supported: bool
 ) -> None:

@@ -72,6 +72,7 @@ def test_sizes_line_by_line() -> None:
     assert num_parameters(network.leave) == 65
 
 
+@pytest.mark.slow
 def test_the_middle_is_a_sixteenth() -> None:
     """REFERENCE 8.2: 512 x 16 x 16 between encoder and decoder, at the paper's size."""
     with torch.device("meta"):
@@ -86,6 +87,7 @@ def test_the_middle_is_a_sixteenth() -> None:
     assert estimate.shape == (1, 256, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -152,6 +154,7 @@ print(explained.graph_count, explained.graph_break_count)
 """
 
 
+@pytest.mark.slow
 def test_it_compiles_as_one_graph() -> None:
     """In a subprocess: in tests every call is wrapped to check shapes, which breaks graphs."""
     done = subprocess.run(

@@ -70,6 +70,7 @@ def test_melodies_move_mostly_by_step_and_seldom_repeat_a_note() -> None:
     assert np.mean(steps == 0) < 0.25
 
 
+@pytest.mark.slow
 def test_rests_of_more_than_three_seconds_are_rare_at_the_slowest_tempo() -> None:
     rests = [longest_rest_beats(melody("violin", seed)) for seed in range(150)]
     # Melodies of half a minute: one in twenty is one window of ten seconds in sixty.

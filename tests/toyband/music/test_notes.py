@@ -42,6 +42,7 @@ def test_the_shipped_bank_is_small_and_documents_its_origin() -> None:
     assert "tools/render_notes.py" in origin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_shipped_notes_start_at_once_and_are_as_loud_as_recorded_ones(category: str) -> None:
     for note in read_note_bank().by_category[category][::7]:

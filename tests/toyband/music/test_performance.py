@@ -50,6 +50,7 @@ def cents_off(waveform: np.ndarray, midi: int) -> float:
     return float(cents[np.argmax(magnitudes)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", PITCHED)
 def test_shifted_notes_are_in_tune(category: str) -> None:
     register = REGISTERS[category]
@@ -72,6 +73,7 @@ def test_sound_begins_with_the_event_and_not_before(category: str) -> None:
     assert np.argmax(sound > 0.1 * sound.max()) - onset < 0.012 * SAMPLE_RATE_HZ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_rests_are_silent(category: str) -> None:
     generator = np.random.default_rng(7)

@@ -50,6 +50,7 @@ def test_parts_stay_within_instrument_and_clip(cast: list[str], seed: int, toget
         assert onsets == sorted(onsets)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(cast=casts, seed=st.integers(0, 10**6), together=st.booleans())
 def test_the_same_seed_gives_the_same_score(cast: list[str], seed: int, together: bool) -> None:

@@ -33,6 +33,7 @@ def test_wall_objects_have_their_origin_at_the_top(label: str) -> None:
     assert abs(y1) <= 3 and 40 < y2 < 130
 
 
+@pytest.mark.slow
 def test_a_third_are_instruments_and_only_walls_hold_pictures() -> None:
     rng = np.random.default_rng(0)
     indoors = [sample_distractor(True, rng) for _ in range(NUM_DRAWN)]

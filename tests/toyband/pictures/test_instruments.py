@@ -70,6 +70,7 @@ def test_every_category_has_a_drawing():
     assert tuple(INSTRUMENTS) == CATEGORIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_box_encloses_the_drawing_tightly(category):
     pitches = (36, 38, 49, 51, 43) if category == "drums" else (50, 57, 64, 71, 78)
@@ -160,6 +161,7 @@ def test_equal_appearance_and_notes_give_equal_pixels():
     assert np.array_equal(picture_at(first, 1.2), picture_at(second, 1.2))
 
 
+@pytest.mark.slow
 def test_a_silhouette_identifies_its_category():
     """Classify by the nearest mean silhouette: colours, hair and pose vary, the shape decides."""
     num_variants = 4

@@ -36,6 +36,7 @@ def test_a_backdrop_fills_the_picture_and_repeats_with_its_seed(size: tuple[int,
         assert edges.max(axis=1).min() > 12
 
 
+@pytest.mark.slow
 def test_backgrounds_differ_from_seed_to_seed_and_only_the_park_has_no_wall() -> None:
     seeds = range(30)
     backdrops = [draw_backdrop((32, 18), np.random.default_rng(seed)) for seed in seeds]

@@ -74,6 +74,7 @@ def test_objects_are_the_cast_in_its_order(num_performers):
     assert [item.category for item in stage.objects()] == [category_index(name) for name in cast]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_all_motion_is_inside_the_boxes(seed):
     cast = np.random.default_rng(seed).choice(CATEGORIES, 1 + seed % 4)
@@ -85,6 +86,7 @@ def test_all_motion_is_inside_the_boxes(seed):
     assert not (moved & ~mask).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_performers_stand_apart(seed):
     stage = make_small_stage(seed, "tuba", "harp", "guitar", "flute")
@@ -94,6 +96,7 @@ def test_performers_stand_apart(seed):
     assert min(gaps) >= -6 / 320
 
 
+@pytest.mark.slow
 def test_places_and_sizes_vary_with_the_seed():
     orders, heights = set(), []
     for seed in range(9):
@@ -129,6 +132,7 @@ def digest(seed):
     return hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_pixels_and_another_others():
     assert digest(5) == digest(5) != digest(6)
 
