@@ -5,6 +5,8 @@ test_train_recipes.py.
 """
 
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +111,14 @@ def test_every_recipe_of_a_paper_has_its_numbers() -> None:
     data = ("music", "music21", "ave", "play")
     papers = {name for name in recipe_names("train") if name.rpartition("-")[2] in data}
     assert papers == set(NUMBERS) | {name for name in papers if name.startswith("davis")}
+
+
+def test_the_documents_list_every_row_of_a_table() -> None:
+    folder = files("avsep") / "recipes" / "ablations"
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = [item.name.removesuffix(".toml") for item in folder.iterdir()]
+    assert len(rows) > 30 and set(rows) <= set(recipe_names("train"))
+    assert [row for row in rows if f"`{row}`" not in page] == []
 
 
 @pytest.mark.parametrize("name", NUMBERS)

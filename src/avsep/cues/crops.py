@@ -253,9 +253,10 @@ def crop_box(
 ) -> UInt8[np.ndarray, "3 P P"]:
     """Crop a box, rounded outward to whole pixels, and resize it to a square.
 
-    Departure: DGFNet's section 4.1.4 resizes to 256 x 256 and cuts 224 x 224 out at random, the
-    released codes resize the short side and cut out of the middle, which loses head or instrument
-    of a tall or wide box. Here the whole box is resized at once, whatever its shape.
+    Departure: the released codes resize the short side, by bicubic interpolation, and cut a square
+    out of the middle, or in training at random, which loses head or instrument of a tall or wide
+    box. Here the whole box is resized to a square, as in DGFNet's section 4.1.4, and what training
+    cuts out of it at random lacks a tenth of each side.
     """
     rows, columns = _pixels_of(box, picture)
     crop = Image.fromarray(np.ascontiguousarray(picture[rows, columns]))

@@ -136,6 +136,9 @@ def read_sound(
 
     A mono file read as two channels has the same signal in both.
 
+    Departure: the released codes resample files of a higher rate only, so that one of 8 kHz is
+    heard faster than it was; here every file is resampled.
+
     Raises:
         InputError: an unreadable file, one with more channels than `num_channels` (of two), or one
             too short to have a sample at this rate.

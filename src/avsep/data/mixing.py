@@ -314,6 +314,9 @@ def sample_centres(
     """Sample the middle sample of each source's window; targets of one clip share one.
 
     Lengths are in samples. Short sources count as repeated, as `cut_windows` repeats them.
+
+    Departure: the released codes draw a frame, one or more seconds away from both ends (8 in Sound
+    of Pixels), and pad what lies beyond them with zeros; here any window inside the sound is drawn.
     """
     centres = []
     for num_samples in lengths:
