@@ -71,23 +71,20 @@ class MixingSettings(BaseModel):
     equaliser_db: float = Field(
         default=0.0,
         ge=0,
-        description="ours: each source passes a random equaliser, whose octave gains have this "
-        "standard deviation; 0: none",
+        description="ours: standard deviation of each source's random octave gains; 0: none",
     )
     mirror_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="share of clips that are mirrored left to right: channels, boxes and pictures "
-        "together; I3D motion features stay as they are (the released codes: pictures alone, half "
-        "of the clips)",
+        description="share of clips mirrored left to right: channels, boxes and pictures together, "
+        "I3D motion features as they are (released codes: pictures alone, half of the clips)",
     )
     resize_pixels: int | None = Field(
         default=None,
         ge=2,
-        description="crops are resized to this side, and a random square of the model's "
-        "`crop_pixels` is cut out, the same out of all crops of a source in a mixture (released "
-        "codes: 246 for 224; DGFNet's text: 256); none: they are resized to `crop_pixels`",
+        description="side that crops are resized to before a random square of `crop_pixels` is cut "
+        "out, the same out of all crops of a source (codes: 246 for 224, DGFNet 256); none: uncut",
     )
     silent_probability: float = Field(
         default=0.0,
@@ -102,8 +99,7 @@ class MixingSettings(BaseModel):
     )
     broken: Literal["error", "skip"] = Field(
         default="error",
-        description="unreadable files: error stops the run, skip leaves their clips out and "
-        "reports them",
+        description="unreadable files: error stops the run, skip reports and leaves out clips",
     )
     repeats: int = Field(default=1, ge=1, description="mixtures per source in one epoch")
 
@@ -314,9 +310,6 @@ def sample_centres(
     """Sample the middle sample of each source's window; targets of one clip share one.
 
     Lengths are in samples. Short sources count as repeated, as `cut_windows` repeats them.
-
-    Departure: the released codes draw a frame, one or more seconds away from both ends (8 in Sound
-    of Pixels), and pad what lies beyond them with zeros; here any window inside the sound is drawn.
     """
     centres = []
     for num_samples in lengths:

@@ -333,6 +333,8 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         sounds = [self.cache[place] for place in draw.audible]
         num_samples = self.front_end.window_samples
         lengths = [sound.num_samples for sound in sounds]
+        # Departure: the released codes draw a frame, 1 s or more from both ends (Sound of Pixels:
+        # 8 s), and pad what is beyond them with zeros; here any window inside the sound is drawn.
         centres = sample_centres(draw, lengths, num_samples, self.settings, generator)
         windows = cut_windows(sounds, centres, num_samples)
         is_mirrored = self._draw_mirrored(draw, generator)
