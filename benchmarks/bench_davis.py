@@ -239,7 +239,8 @@ def _plain_time_frequency(
 ) -> Float[Tensor, "B D f t"]:
     conditioned = _condition(self, _norm(maps, self.norm.gain), time)
     queries, keys, values = _heads(self, conditioned)
-    context = torch.einsum("bhdn,bhen->bhde", keys.softmax(3), values)
+    # The released code divides by the number of cells.
+    context = torch.einsum("bhdn,bhen->bhde", keys.softmax(3), values / values.shape[3])
     output = torch.einsum("bhde,bhdn->bhen", context, queries.softmax(2) * 32**-0.5)
     return maps + _norm(_joined(self, output, maps), self.last_norm.gain)
 

@@ -110,7 +110,7 @@ def _samplings(model: DAVIS, steps: Sequence[int]) -> Iterator[SamplingSettings]
 
 
 def _measure(name: str, model: DAVIS, sampling: SamplingSettings, batches: list[Batch]) -> Row:
-    sampled, scores, seconds = model.with_sampling(sampling), [], 0.0
+    sampled, scores, seconds = model.with_sampling(sampling.model_dump()), [], 0.0
     for index, batch in enumerate(batches):
         generator = torch.Generator().manual_seed(index)
         start = time.perf_counter()

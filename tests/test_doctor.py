@@ -43,6 +43,7 @@ def test_a_missing_package_is_a_failed_check(missing: str) -> None:
         assert f"MISSING {name}: cannot check: import of" in done.stdout
 
 
+@pytest.mark.slow
 def test_failed_checks_say_what_to_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     declared = ["torch>=2.6", "no-such-package>=1", 'for-tests>=2; extra == "dev"']

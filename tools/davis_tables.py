@@ -194,8 +194,15 @@ def silence_name(rule: str, threshold: float) -> str:
 def silence_scores(folder: Path) -> dict[str, Scores]:
     """Return the scores of a run's last model under each rule for silence."""
     variants = {
-        silence_name(*row): {"sampling": {"silence": row[0], "silence_threshold": row[1]}}
-        for row in SILENCE
+        silence_name(rule, threshold): {
+            "sampling": {
+                "silence": rule,
+                "silence_threshold": threshold,
+                # As in the released code, of which the paper's Table 4 is made.
+                "step_noise": "predicted",
+            }
+        }
+        for rule, threshold in SILENCE
     }
     return score_variants(folder, "silence.json", variants)
 

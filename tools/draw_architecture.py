@@ -29,13 +29,13 @@ Each package imports only from lines above its own, which a test enforces.
 
 | package | contents |
 |---|---|
-| `errors`, `recipe`, `records`, `devices`, `parallel` | shared basics |
+| `errors`, `recipe`, `records`, `released`, `devices`, `parallel` | shared basics |
 | `sound`, `media` | spectrograms, masks, resampling; audio and video files |
 | `diffusion`, `layers`, `vision`, `toyband` | samplers, layers, encoders, generated videos |
 | `data` | data sets: clip lists with their files and objects, mixing of sources, checks |
 | `cues` | crops, crop motion, boxes and features of each object, per window, cached on disk |
 | `models` | the separation models behind one contract, `SeparationModel` in `models/base.py` |
-| `checkpoint` | a trained model as one safetensors file |
+| `checkpoint`, `conversion` | a model as one safetensors file, and released ones made into it |
 | `pages` | spectrogram pictures and HTML reports |
 | `evaluation` | baselines, metrics, protocols, listening tests, results |
 | `training`, `separation`, `doctor` | training runs; separation of videos; check of the machine |

@@ -94,7 +94,7 @@ def read_recipe(name_or_path: str | Path, children: tuple[str, ...] = ()) -> dic
     if base.endswith(".toml"):
         # Resolved, so that a cycle is found however its paths are written.
         base = str((Path(source).parent / base).resolve())
-    return _merge(read_recipe(base, (*children, source)), values)
+    return merge(read_recipe(base, (*children, source)), values)
 
 
 def write_recipe(settings: BaseModel, command: str) -> str:
@@ -200,13 +200,13 @@ def _split_name(name: str) -> list[str]:
     return parts
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return the base with changes; nested groups are merged, lists are replaced."""
     merged = dict(base)
     for name, value in changes.items():
         base_value = merged.get(name)
         if isinstance(base_value, dict) and isinstance(value, dict):
-            value = _merge(base_value, value)
+            value = merge(base_value, value)
         merged[name] = value
     return merged
 

@@ -45,6 +45,7 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_toyband_makes_clips_and_goes_on(run, tmp_path: Path) -> None:
     folder = tmp_path / "band"
     done = run("toyband", folder, "--clips", 2, "--seed", 1000, "--workers", 1, *SMALL)
@@ -158,6 +159,7 @@ def test_a_reader_that_ends_early_is_no_fault(words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.slow
 def test_doctor(run, monkeypatch: pytest.MonkeyPatch) -> None:
     passed = run("doctor")
     assert passed.code == 0 and "note bank" in passed.out and "MISSING" not in passed.out

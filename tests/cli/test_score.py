@@ -67,6 +67,7 @@ def test_table_for_people(files: dict[str, np.ndarray]) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_json_for_programs(files: dict[str, np.ndarray]) -> None:
     actual = figures("--reference a.wav --reference b.wav --estimate=x.wav y.wav")
     assert [row["sdr_db"] for row in actual["sources"]] == pytest.approx(expected_mean_db(files))
@@ -84,6 +85,7 @@ def test_one_source_has_no_figure_for_interference(files: dict[str, np.ndarray])
     assert figures("--reference a.wav --estimate x.wav")["sources"][0]["sir_db"] is None
 
 
+@pytest.mark.slow
 def test_permute_finds_one_order_for_both_channels(files: dict[str, np.ndarray]) -> None:
     straight = figures("--reference a.wav b.wav --estimate x.wav y.wav")
     assert figures("--reference a.wav b.wav --estimate y.wav x.wav --permute") == straight

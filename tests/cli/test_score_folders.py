@@ -79,6 +79,7 @@ def sdr_db(song: dict[str, np.ndarray], name: str, tool: str) -> list[float]:
     return bss_eval(truth, guess).sdr_db.mean(axis=0).tolist()
 
 
+@pytest.mark.slow
 def test_tools_side_by_side(songs: dict) -> None:
     result = run("--reference true/one --estimate a/one b/one")
     first, second = sdr_db(songs["one"], "one", "a"), sdr_db(songs["one"], "one", "b")
@@ -120,6 +121,7 @@ def test_songs_have_a_mean_and_a_median(songs: dict) -> None:
     assert last["median"]["sdr_db"] == pytest.approx(np.median(np.mean(by_song["a"], axis=1)))
 
 
+@pytest.mark.slow
 def test_a_silent_reference_is_left_out_of_its_song(songs: dict) -> None:
     write("true/two/drum.wav", np.zeros((2, 3000), np.float32))
     actual = answer("--reference true --estimate a --metric si-sir")["tools"][0]
@@ -223,6 +225,7 @@ def test_scores_are_written_whole(songs: dict) -> None:
     assert not list(Path().glob(".*.part"))
 
 
+@pytest.mark.slow
 def test_images_are_compared_with_all_channels_together(songs: dict) -> None:
     item = songs["one"]
     truth = np.stack([item["true/one/drum.wav"], item["true/one/horn.wav"]])

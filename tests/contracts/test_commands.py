@@ -61,6 +61,7 @@ WORKING = {
     "separate": ["./-duet é.mkv", "--object=harp", "--model=tiny [b].safetensors", "-o", "out"],
     "motion": ["./-solos é", "--weights=i3d [b].pth.tar"],
     "check": ["./-solos é"],
+    "convert": ["i3d [b].pth.tar", "-o", "i3d [b].safetensors"],
     "models": [],
     "doctor": [],
 }
@@ -114,6 +115,8 @@ def test_names_are_printed_as_they_are(name: str, run: Callable, place_with_mode
         assert "1 clips of -band [b]:bell: é (dB)" in done.out
     if name == "listen":
         assert "2 trials in listen [b].html" in done.out
+    if name == "convert":
+        assert "i3d [b].safetensors: i3d" in done.out
     if name == "motion":
         assert "motion features of 1 clips written into -solos é" in done.out
     if name == "check":

@@ -235,6 +235,7 @@ def test_a_source_without_pictures_is_black_and_marked(tmp_path: Path) -> None:
         read_i3d_features(replace(clip, i3d_features=None))
 
 
+@pytest.mark.slow
 def test_a_solo_cropped_whole_is_another_file_if_it_has_a_box(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")

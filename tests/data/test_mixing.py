@@ -80,6 +80,7 @@ def test_items_depend_on_seed_and_index_alone(sources: list[SourceFile]) -> None
     assert not np.array_equal(first[7].mixture, Mixtures(sources, seed=4)[7].mixture)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(num_sources=st.integers(2, 4), distinct=st.booleans(), seed=st.integers(0, 99))
 def test_clips_and_categories_differ(
@@ -124,6 +125,7 @@ def test_gain_is_drawn_and_clipped(sources: list[SourceFile]) -> None:
     assert 0.5 <= min(peaks) < max(peaks) <= 1.5 + 1e-3
 
 
+@pytest.mark.slow
 def test_silent_sources(sources: list[SourceFile]) -> None:
     data = Mixtures(sources, MixingSettings(silent_probability=0.9))
     num_silent = sum(int((~data[i].sources.any(axis=2)).sum()) for i in range(10))

@@ -53,6 +53,7 @@ def test_what_every_draw_keeps(
             assert not (distinct and CATEGORIES[mixture.offscreen] in targets)
 
 
+@pytest.mark.slow
 def test_shares_are_those_asked_for() -> None:
     samples = sample(
         same_clip_probability=0.3, same_category_probability=0.4, offscreen_probability=0.5

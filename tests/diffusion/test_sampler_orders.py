@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avsep.diffusion.paths import DiffusionPath, FlowPath, ProbabilityPath
-from avsep.diffusion.sampling import SAMPLERS
+from avsep.diffusion.sampling import SAMPLERS, StepGuidance
 from diffusion.gaussian import ONE, TWO, Normals
 
 ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "midpoint": 2, "dpm-solver++": 2}
@@ -63,9 +63,14 @@ def end_of_stretch(
         return noisy
 
     SAMPLERS[name](
-        data.denoiser(path), start, path, num_steps + 1, noise=torch.tensor, after_step=keep
+        data.denoiser(path),
+        start,
+        path,
+        num_steps + 1,
+        noise=torch.tensor,
+        guidance=StepGuidance(after_step=keep),
     )
-    return states[-1]
+    return states[-2]
 
 
 @pytest.mark.slow

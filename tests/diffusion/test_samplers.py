@@ -14,7 +14,7 @@ from avsep.diffusion.paths import (
     compute_target,
     recover_data,
 )
-from avsep.diffusion.sampling import SAMPLERS, count_evaluations
+from avsep.diffusion.sampling import SAMPLERS, StepGuidance, count_evaluations
 from avsep.errors import InputError
 
 PATHS = [DiffusionPath("sigmoid"), DiffusionPath("cosine"), FlowPath()]
@@ -92,7 +92,11 @@ def test_ddim_at_eta_1_has_the_coefficients_of_davis(golden: dict) -> None:
     times = list(path.times(15))
 
     def after_each_step(start_of: int, data: float, noise: float) -> list[float]:
-        """Return the result of each step from one x (0: the signal, 1: the noise scale, 2: 0)."""
+        """Return the result of each step but the last from one x.
+
+        Args:
+            start_of: 0: x is the signal, 1: the noise scale, 2: zero.
+        """
         weights = [(*path.weights(time), 0.0)[start_of] for time in times]
         start = torch.tensor(weights, dtype=torch.float64)
         states = []
@@ -104,9 +108,9 @@ def test_ddim_at_eta_1_has_the_coefficients_of_davis(golden: dict) -> None:
         SAMPLERS["ddim"](
             lambda noisy, time: torch.full_like(noisy, data), start[0], path, 15,
             noise=lambda step: torch.tensor(noise, dtype=torch.float64),
-            eta=1.0, after_step=restart,
+            eta=1.0, guidance=StepGuidance(after_step=restart),
         )  # fmt: skip
-        return states
+        return states[:-1]
 
     approx = {"rel": 1e-9}
     assert len(steps) == 14
@@ -206,10 +210,17 @@ def test_evaluations_are_counted_and_ordered(
         noises.append(step)
         return fresh(step)
 
-    SAMPLERS[name](denoise, drawn(1), path, num_steps, noise=noise, after_step=after_step)
+    SAMPLERS[name](
+        denoise,
+        drawn(1),
+        path,
+        num_steps,
+        noise=noise,
+        guidance=StepGuidance(after_step=after_step),
+    )
     assert len(times_evaluated) == count_evaluations(name, num_steps)
     assert sorted(times_evaluated, key=path.noise_level, reverse=True) == times_evaluated
-    assert tuple(after) == path.times(num_steps)[1:-1]
+    assert tuple(after) == path.times(num_steps)[1:]
     assert noises == (list(range(num_steps - 1)) if name == "ddpm" else [])
 
 
@@ -222,9 +233,15 @@ def test_the_result_of_after_step_is_the_input_of_the_next_step(name: str) -> No
         return bent(noisy, time)
 
     replaced = torch.full(SHAPE, 7.0, dtype=torch.float64)
-    SAMPLERS[name](
-        denoise, drawn(1), FlowPath(), 2, noise=fresh, after_step=lambda noisy, time: replaced
+    result = SAMPLERS[name](
+        denoise,
+        drawn(1),
+        FlowPath(),
+        2,
+        noise=fresh,
+        guidance=StepGuidance(after_step=lambda noisy, time: replaced),
     )
+    assert result is replaced
     assert states[count_evaluations(name, 2) // 2 if name == "midpoint" else -1] is replaced
 
 

@@ -209,6 +209,7 @@ class Sampling(MixtureBaseline):
         return super().separate(batch)
 
 
+@pytest.mark.slow
 def test_noise_depends_on_the_seed_and_the_index_alone(tmp_path: Path) -> None:
     clips = [clip(tmp_path, str(seed), noise(2, seed=seed)) for seed in range(3)]
     seeds: list[int] = []

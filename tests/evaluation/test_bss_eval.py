@@ -99,6 +99,7 @@ def referee(sources: np.ndarray, estimates: np.ndarray, permute: bool = False) -
 
 
 # Seed 8 has four sources; 0 to 4 and 6 have every kind, and one to three sources.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed",
     [

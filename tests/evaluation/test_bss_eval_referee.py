@@ -98,6 +98,7 @@ def assert_mir_eval_agrees(seed: int, longest_seconds: float) -> None:
 QUICK = (1, 4, 5, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed",
     [*QUICK, *(pytest.param(s, marks=pytest.mark.slow) for s in range(24) if s not in QUICK)],
@@ -113,6 +114,7 @@ def test_mir_eval_agrees_on_many_and_long(first: int) -> None:
         assert_mir_eval_agrees(seed, longest_seconds=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("permute", [False, True])
 @pytest.mark.parametrize(
     ("num_sources", "num_channels"),

@@ -55,6 +55,7 @@ def test_a_device_can_be_named_and_changes_nothing(run, place: Path) -> None:
     assert refused.code == 2 and "device 'abacus' cannot be used" in refused.err
 
 
+@pytest.mark.slow
 def test_trials_are_rows_of_their_own(run, place: Path) -> None:
     words = [place / "tiny.safetensors", "--data", place / "band", "--labels", "predicted"]
     done = run("evaluate", *words, "--limit", 1, "--cues", "all", "--cues", "hidden", "--json")
@@ -160,3 +161,21 @@ def test_figures_want_a_folder_and_names_that_are_there(run, place: Path, tmp_pa
     assert not (tmp_path / "x").exists()
     done = run("evaluate", *words, "-o", tmp_path / "y", "--set=figure_pairs=000001")
     assert done.code == 0 and (tmp_path / "y" / "figures" / "masks-1.pdf").is_file()
+
+
+@pytest.mark.slow
+def test_table_4_of_davis(run, place: Path, tmp_path: Path) -> None:
+    """The rule for silence and its threshold are set from the command line, and reported."""
+    path = tmp_path / "davis.safetensors"
+    save_checkpoint(tiny_model("davis"), path, model_name="davis", metadata={})
+    words = ["evaluate", path, "--data", place / "band", "--limit", 1]
+    rule = ["--set", "sampling.silence=equation-5", "--set", "sampling.silence_threshold=0.5"]
+    as_it_is, changed = (run(*words, *more, "--json") for more in ([], rule))
+    scores = [json.loads(done.out)["mixtures"][0]["scores"] for done in (as_it_is, changed)]
+    name = f"{tmp_path.name}/davis"
+    assert scores[0]["mixture"] == scores[1]["mixture"] and scores[0][name] != scores[1][name]
+    line = "sampling of models that generate: silence = equation-5, silence_threshold = 0.5"
+    assert line in json.loads(changed.out)["warnings"]
+    assert line in " ".join(run(*words, *rule).out.split())
+    refused = run("evaluate", "mixture", "--data", place / "band", *rule)
+    assert refused.code == 2 and "is a setting of models that generate" in refused.err

@@ -17,6 +17,7 @@ from avsep.evaluation.benchmark import Evaluation, score_clips
 from avsep.evaluation.gates import measure_gates
 from avsep.evaluation.methods import find_methods, model_methods
 from avsep.evaluation.results.writing import as_json
+from avsep.models.davis.model import DAVIS
 from tiny_models import CATEGORIES, CROPS, FRONT_END, tiny_model
 
 
@@ -182,6 +183,7 @@ def test_words_are_heard_of_and_pictures_seen(duet: ClipFiles) -> None:
         np.testing.assert_allclose(heard.scores[row.name].scores_db, expected, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_gate_is_measured_for_each_source(duet: ClipFiles) -> None:
     rows = tuple(model_methods("tiny", tiny_model("dgfnet"), "given", ["all", "hidden"]))
     samples = list(measure_gates([duet], rows))
@@ -200,3 +202,19 @@ def test_alone_there_is_nothing_to_measure(duet: ClipFiles) -> None:
     assert list(measure_gates([solo], [row])) == []
     assert next(iter(score_clips([solo], [row]))).scores == {}
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_sampling_is_changed_of_models_that_generate(checkpoint: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(tiny_model("davis"), path, model_name="davis", metadata={})
+    changes = {"silence": "equation-5", "silence_threshold": 0.01}
+    rows = find_methods([str(path), checkpoint], "given", with_baselines=False, sampling=changes)
+    davis = rows[0].separator
+    assert isinstance(davis, DAVIS)
+    sampling = davis.settings.sampling
+    assert (sampling.silence, sampling.silence_threshold) == ("equation-5", 0.01)
+    assert sampling.num_steps == tiny_model("davis").settings.model_dump()["sampling"]["num_steps"]
+    with pytest.raises(InputError, match=r"sampling\.silence is a setting of models that generate"):
+        find_methods([checkpoint], with_baselines=False, sampling=changes)
+    with pytest.raises(InputError, match="unknown setting 'silense'; did you mean 'silence'"):
+        find_methods([str(path)], sampling={"silense": "off"})

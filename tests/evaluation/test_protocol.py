@@ -136,6 +136,7 @@ def test_a_batch_of_silence_is_zero_decibels_under_legacy() -> None:
     assert summarise([mute], "legacy").sdr_db == 0.0
 
 
+@pytest.mark.slow
 def test_channels_are_scored_apart_and_averaged() -> None:
     left, right = waveforms(7), waveforms(8)
     references, estimates = (np.stack(pair, axis=1) for pair in zip(left, right, strict=True))

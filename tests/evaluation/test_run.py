@@ -150,6 +150,7 @@ def test_another_evaluation_does_not_go_on_here(place: Path, tmp_path: Path) -> 
         assert f"(other {what})" in of_another(plan_of(place, **change), out)
 
 
+@pytest.mark.slow
 def test_weights_and_sounds_count_by_what_is_in_them(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place, tmp_path / "copy")
     copy = tmp_path / "copy"

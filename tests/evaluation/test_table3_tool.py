@@ -53,6 +53,7 @@ def test_the_report() -> None:
     assert "±" not in plus_minus(table3.table_rows(scores(), 1)["full"]["sdr_db"])
 
 
+@pytest.mark.slow
 def test_the_pictures(tmp_path: Path) -> None:
     for draw, name in (
         (table3.draw_histogram, "6.png"),

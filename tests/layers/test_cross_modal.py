@@ -15,6 +15,7 @@ from avsep.layers.cross_modal import (
     VisionPosition,
     box_positions,
 )
+from avsep.layers.cross_modal_released import ReleasedAudioFusion, ReleasedVisionPosition
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reference.json"
 
@@ -50,6 +51,33 @@ def test_parameters_against_the_released_code() -> None:
     # One layer: four projections of 512 with biases, two norms, and the feed-forward layer.
     layer = 4 * (512 * 512 + 512) + 2 * 2 * 512 + 512 * 1024 + 1024 + 1024 * 512 + 512
     assert count(CrossModalAttention(512, CrossModalSettings(num_layers=1))) == layer == 2_102_784
+
+
+def test_released_blocks_have_the_released_parameters() -> None:
+    """REFERENCE 8.1, without the norms and the convolution that the code never uses."""
+    settings = CrossModalSettings(blocks="released", num_layers=1)
+    assert count(ReleasedVisionPosition(512)) == 2 * 1_313_280 + 525_824
+    never_used = 2 * 2 * 512 + 512 * 512 * 9 + 512
+    assert count(ReleasedAudioFusion(512, SIZES, settings)) == 6_580_413 - never_used
+
+
+def test_released_blocks_take_several_sources_of_an_ear() -> None:
+    settings = CrossModalSettings(blocks="released", num_layers=1, num_heads=2, hidden_width=16)
+    fusion = ReleasedAudioFusion(8, SIZES, settings)
+    audio_maps, visual = maps(num_ears=2), visual_maps(num=4)
+    result = fusion(audio_maps, visual)
+    assert result.shape == (4, 16, 2, 2)
+    for source in range(4):
+        ear = slice(source // 2, source // 2 + 1)
+        alone = fusion([scale[ear] for scale in audio_maps], visual[source : source + 1])
+        # Batches of another size: sums in another order, values around 1.
+        torch.testing.assert_close(result[source : source + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_layers": 1, "audio": False}])
+def test_released_blocks_have_no_switches(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"one layer .* and no switches of Table 4"):
+        CrossModalSettings.model_validate({"blocks": "released", **changes})
 
 
 @pytest.mark.parametrize(

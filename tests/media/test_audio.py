@@ -62,6 +62,7 @@ def test_other_sample_formats_agree_with_libsndfile(tmp_path: Path, subtype: str
     assert np.array_equal(read_audio(path).waveform, expected)
 
 
+@pytest.mark.slow
 def test_sound_that_starts_late_keeps_its_time(tmp_path: Path) -> None:
     for ending, codec in ((".mkv", "flac"), (".mp4", "flac"), (".mov", "pcm_s16le")):
         track = Track(noise(1, 8000), codec=codec, start_seconds=0.75)

@@ -92,6 +92,7 @@ def test_odd_sizes_grow_by_a_pixel(tmp_path: Path) -> None:
     assert read_frames(tmp_path / "a.mp4", [0.0]).pictures.shape == (1, 34, 48, 3)
 
 
+@pytest.mark.slow
 def test_pictures_and_sound_are_drawn_on_the_fly(tmp_path: Path) -> None:
     def draw() -> Iterator[np.ndarray]:
         for k in range(60):
@@ -113,6 +114,7 @@ def test_pictures_and_sound_are_drawn_on_the_fly(tmp_path: Path) -> None:
     assert peak_bytes < 3_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "codec", "rotation", "aspect"),
     [

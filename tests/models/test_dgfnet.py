@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from avsep.errors import InputError
 from avsep.layers.audio_unet import UNetSettings
 from avsep.models import MODELS
-from avsep.models.dgfnet import DGFNet, FusedMasks, IQuery, IQuerySettings
+from avsep.models.dgfnet import DGFNet, FusedMasks
+from avsep.models.iquery import IQuery, IQuerySettings
 from avsep.records import Batch, Cues
 from tiny_models import CATEGORIES, TINY, tiny_batch
 from tiny_models import tiny_model as tiny

@@ -191,6 +191,7 @@ def test_equation_8_by_hand() -> None:
     torch.testing.assert_close(losses["total"], total)
 
 
+@pytest.mark.slow
 def test_one_ear_a_step_is_the_loss_of_both_on_the_mean() -> None:
     changes = {**PLAIN, "time_weight": 0.0, "spatial_cues": "signed"}
     both, batch = make(**changes), binaural_batch(1)

@@ -30,6 +30,7 @@ def make(**changes: object) -> SoundOfPixels:
     return with_large_weights(SoundOfPixels, {**TINY["sound-of-pixels"], **changes})
 
 
+@pytest.mark.slow
 def test_parameters_as_published() -> None:
     """REFERENCE 8.1, every number."""
     model = SoundOfPixels()

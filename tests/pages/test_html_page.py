@@ -55,6 +55,7 @@ def test_the_page_holds_everything_and_escapes_names() -> None:
     np.testing.assert_allclose(decoded, tone(500)[0], atol=1 / 32768)
 
 
+@pytest.mark.slow
 def test_a_long_sound_is_drawn_in_fewer_columns_and_as_loud() -> None:
     # Two minutes are 5,168 frames, more than are drawn.
     long = np.tile(tone(500), (1, 60))
@@ -63,6 +64,7 @@ def test_a_long_sound_is_drawn_in_fewer_columns_and_as_loud() -> None:
     assert abs(int(rows[0].argmax()) - int(rows[1].argmax())) <= 2
 
 
+@pytest.mark.slow
 def test_a_long_sound_is_held_as_mp3_so_that_the_page_stays_small() -> None:
     long = np.tile(tone(500), (1, 31))  # 62 s
     page = report_html("long", None, b"", None, [Section("Sounds", [Track("a", long, 11025)])], "")

@@ -59,18 +59,67 @@ def test_numbers_of_davis(name: str) -> None:
     assert recipe.weights == {"frames.encoder.encoder": "openai/clip-vit-base-patch32"}
 
 
+# The networks of DAVIS, as published and as released.
+DAVIS_NETWORK = {
+    "unet": {
+        "channels": [64, 128, 256, 256, 512],
+        "blocks": ["R", "TF", "T"],
+        "fusion": "local+global",
+        "attention": {
+            "num_heads": 4,
+            "head_width": 32,
+            "column_width": 512,
+            "divide_values": True,
+        },
+        "input_gains": [1, 1],
+        "visual_every_block": False,
+        "fold": [1, 1],
+    },
+    "transformer": {
+        "num_heads": 8,
+        "num_encoder_layers": 3,
+        "num_decoder_layers": 1,
+        "feed_forward_width": 2048,
+        "dropout": 0.1,
+    },
+    "image_encoder": "clip",
+}
+# Nothing of ours.
+DAVIS_SWITCHES = {
+    "bound_by_mixture": False,
+    "timestep_power": 1,
+    "self_conditioning_probability": 0,
+    "word_probability": 0,
+    "qualities": {},
+    "time_stride": 1,
+}
+
+
 @pytest.mark.parametrize("name", DAVIS)
-def test_a_recipe_of_davis_keeps_to_the_paper(name: str) -> None:
-    """The settings' defaults are the paper's: only data and looks differ, on AVE silence too."""
-    recipe = load_training(name)
-    paper = MODELS[recipe.model].Settings().model_dump(mode="json", exclude_none=True)
-    for settings in (paper, recipe.settings):
-        del settings["front_end"], settings["crops"]
-    if name.endswith("ave"):
-        assert recipe.settings["sampling"]["silence"] == "off"
-        paper["sampling"]["silence"] = "off"
-    paper["sampling"].pop("eta"), recipe.settings["sampling"].pop("eta")  # of ddim alone
-    assert recipe.settings == paper
+def test_settings_of_davis(name: str) -> None:
+    """Network, path, loss and sampler are those of the paper and its released code."""
+    settings = load_training(name).settings
+    for expected in (DAVIS_NETWORK, DAVIS_SWITCHES):
+        assert {key: settings[key] for key in expected} == expected
+    assert "input_rms" not in settings
+    is_flow, is_ave = "flow" in name, name.endswith("ave")
+    path = ("flow", "velocity") if is_flow else ("diffusion", "noise")
+    assert (settings["process"], settings["target"], settings["schedule"]) == (*path, "sigmoid")
+    # 1000 times both terms of DAVIS-Flow, which are one.
+    loss = ("l1", 2000, False) if is_flow else ("l1", 1000, True)
+    assert (settings["loss"], settings["loss_scale"], settings["ignore_silence"]) == loss
+    assert settings["clip"] == {
+        "colours": "clip" if is_ave else "imagenet",
+        "equal_lengths": False,
+    }
+    sampling = settings["sampling"]
+    steps = ("euler", 2) if is_flow else ("ddim", 15)
+    assert (sampling["sampler"], sampling["num_steps"]) == steps
+    assert sampling["eta"] == 1 or is_flow
+    assert sampling["silence"] == ("off" if is_flow or is_ave else "released")
+    assert sampling["silence_threshold"] == 0.002
+    assert sampling["clamp_estimate"] != is_flow and sampling["step_noise"] == "predicted"
+    assert not sampling["reduced_precision"]
 
 
 def test_a_part_of_the_network_is_named_in_quotes() -> None:

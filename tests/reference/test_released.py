@@ -6,9 +6,13 @@ import pytest
 from reference.released import FOLDER, golden, released_state
 
 NETWORKS = [file.stem for file in sorted(FOLDER.glob("*.json")) if "state" in golden(file.stem)]
+SMALL = ("sop-synthesizer", "iquery-predictor")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in NETWORKS],
+)
 def test_the_rule_fills_tensors_as_the_golden_file_checks(name):
     file = golden(name)
     state = released_state(file)

@@ -64,6 +64,7 @@ def clip_of(pictures: np.ndarray, rate_hz: int) -> Clip:
     )
 
 
+@pytest.mark.slow
 def test_every_window_and_source_is_given_the_whole_video_s(i3d_file: Path, i3d: I3D) -> None:
     pictures = pictures_over_time(12, 5)
     model = MotionReader()
@@ -75,6 +76,7 @@ def test_every_window_and_source_is_given_the_whole_video_s(i3d_file: Path, i3d:
     assert result.manifest.settings.i3d == Path("I3D.pth.tar")
 
 
+@pytest.mark.slow
 def test_pictures_come_from_the_file_one_a_second(tmp_path: Path, i3d: I3D) -> None:
     pictures = two_tone(0.0, 1.0, 25) + two_tone(1.0, 0.0, 25) + two_tone(0.5, 0.5, 5)
     path = video(tmp_path / "a.mkv", pictures)  # 25 pictures a second

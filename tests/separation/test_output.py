@@ -235,6 +235,7 @@ def test_a_file_in_the_way_is_told(result: Result, tmp_path: Path) -> None:
         write_result(result, tmp_path / "a" / "b")
 
 
+@pytest.mark.slow
 def test_a_sound_beyond_full_scale_is_whole_in_the_files_and_quieter_to_listen_to(
     tmp_path: Path,
 ) -> None:
@@ -249,6 +250,7 @@ def test_a_sound_beyond_full_scale_is_whole_in_the_files_and_quieter_to_listen_t
     assert f"all audio is played {decibels:.1f} dB quieter to avoid clipping" in page
 
 
+@pytest.mark.slow
 def test_a_peak_that_rounding_lifts_over_full_scale_gives_no_warning(tmp_path: Path) -> None:
     sound = noise(1, 8000)
     lifted = _clip(sound * np.float32(1.001 / np.abs(sound).max()))

@@ -282,6 +282,7 @@ def read_binaural(waveform: np.ndarray) -> tuple[np.ndarray, str, list[str]]:
     return *binaural_input(video_input), video_input.warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [16_000, 20_481, 20_480, 12_345])
 def test_padding_of_a_codec_is_no_part_of_the_stems(tmp_path: Path, num_samples: int) -> None:
     # AAC has frames of 1024 samples; the edit list of MP4 gives the duration in milliseconds.

@@ -60,6 +60,7 @@ def stem_of(model: nn.Module, video: Clip, *text: str) -> np.ndarray:
     return Separator(model).separate(video, text=text).objects[0].stem  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_word_alone_tells(model: nn.Module) -> None:
     expected = stem_of(model, clip(), "violin")
     # No frame is read, and a synonym of the category is the same prompt.

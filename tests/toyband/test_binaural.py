@@ -212,6 +212,7 @@ def test_every_file_tells_the_same_direction(duets: Path) -> None:
         assert objects[0]["azimuth_degrees"] * objects[1]["azimuth_degrees"] < 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_the_same_files(duets: Path, tmp_path: Path) -> None:
     again = digests(make(tmp_path / "again", "toyband-binaural-duets"))
     first = digests(duets)

@@ -138,6 +138,7 @@ def test_the_recipe_determines_the_cast(tmp_path: Path) -> None:
         assert clip.sources[0].category == clip.sources[1].category
 
 
+@pytest.mark.slow
 def test_errors(tmp_path: Path) -> None:
     make(tmp_path / "mine")
     with pytest.raises(InputError, match="holds clips of another seed, recipe or material"):

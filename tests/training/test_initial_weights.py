@@ -82,6 +82,7 @@ def test_a_clip_starts_from_a_folder_in_the_form_of_a_hub(
     assert resolved(recipe).weights == recipe.weights
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     trained = tiny_model("dgfnet", seed=5)
@@ -104,6 +105,7 @@ def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: P
     assert torch.equal(model.objects.linear.weight, trained.objects.linear.weight)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_checkpoint(

@@ -220,6 +220,7 @@ def test_short_clips_fill_the_window(cache: SourceCache, tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_clips_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
     clips = []
     for place, pair in enumerate([("cello", "flute"), ("harp", "tuba")]):

@@ -70,6 +70,7 @@ def test_rates_fall_at_the_ends_of_epochs() -> None:
     assert [factor(step) for step in (30, 49, 50, 99)] == pytest.approx([0.1, 0.1, 0.01, 0.01])
 
 
+@pytest.mark.slow
 @given(warmup=st.integers(0, 50), num_steps=st.integers(51, 500))
 def test_a_cosine_rises_in_the_warm_up_then_falls_to_zero(warmup: int, num_steps: int) -> None:
     settings = OptimizerSettings(schedule="cosine", warmup_steps=warmup)

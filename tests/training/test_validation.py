@@ -41,6 +41,7 @@ class Oracle(SeparationModel):
         return replace(separation, metadata=metadata)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_given_and_of_predicted_categories() -> None:
     model = Oracle()
     metrics = validate(model, [tiny_batch(), tiny_batch(seed=1)], CPU)

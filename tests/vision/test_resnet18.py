@@ -94,6 +94,7 @@ def test_without_file_and_network_the_error_names_the_file(
     assert str(tmp_path) in str(e.value) and "\n" not in str(e.value)
 
 
+@pytest.mark.slow
 def test_weights_fetched_before_are_found_without_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_file: Path
 ) -> None:

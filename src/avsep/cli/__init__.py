@@ -11,6 +11,7 @@ import typer
 import avsep
 from avsep.cli.check import check
 from avsep.cli.console import print_error, print_line
+from avsep.cli.convert import ConvertCommand, convert
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
 from avsep.cli.evaluate import EvaluateCommand, evaluate
@@ -45,6 +46,7 @@ app.command(cls=EvaluateCommand)(evaluate)
 app.command(cls=ScoreCommand)(score)
 app.command(cls=ListCommand)(check)
 app.command(cls=ListCommand)(listen)
+app.command(cls=ConvertCommand)(convert)
 app.command()(models)
 app.command()(doctor)
 

@@ -100,8 +100,7 @@ def evaluate(
     model has another), as in the papers. `strict` is the mean over mixtures and counts a silent
     estimate as -30 dB; `legacy` leaves it out, as the released codes do. Mixtures that cannot be
     scored are counted with the reason. ± is half a 95 % bootstrap interval over videos. The mixture
-    and NMF-MFCC are lower bounds, ideal masks upper bounds. The same seed gives the same files, to
-    the byte.
+    and NMF-MFCC are lower bounds, ideal masks upper bounds. The same seed gives equal files.
 
     Example: `avsep evaluate dgfnet-mini --data band -o out/scores`
 
@@ -109,26 +108,21 @@ def evaluate(
     """
     from avsep.data import open_dataset
     from avsep.devices import find_device
+    from avsep.evaluation import run
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.metrics.registry import choose_metrics
     from avsep.evaluation.mixtures import choose_mixtures
     from avsep.evaluation.results.qualitative import choose_figures
     from avsep.evaluation.results.writing import as_json as results_json
     from avsep.evaluation.results.writing import write_results
-    from avsep.evaluation.run import (
-        EvaluationConfig,
-        EvaluationSettings,
-        open_score_log,
-        run_evaluation,
-    )
     from avsep.recipe import read_overrides
 
-    settings = read_overrides(overrides or [], EvaluationSettings)
+    settings = read_overrides(overrides or [], run.EvaluationSettings)
     # An unknown metric is an error before the data set is read, which can take minutes.
     choose_metrics(settings.metrics)
     clips = open_dataset(data)
     chosen = choose_mixtures(clips, pairs=pairs, limit=limit, settings=settings, seed=seed)
-    config = EvaluationConfig(
+    config = run.EvaluationConfig(
         mixtures=chosen.mixtures,
         names=tuple(names or ()),
         labels=labels,
@@ -138,13 +132,15 @@ def evaluate(
         metrics=settings.metrics,
         num_channels=settings.channels,
         mirrored=settings.mirrored,
+        sampling=settings.sampling,
     )
     figure_choice = choose_figures(config.mixtures, figures, settings.figure_pairs, out)
     methods = config.methods()
-    with open_score_log(out, config) as score_log:
-        scores = run_evaluation(config, methods, settings.workers, score_log)
+    with run.open_score_log(out, config) as score_log:
+        scores = run.run_evaluation(config, methods, settings.workers, score_log)
         results = tuple(track(scores, len(config.mixtures), f"{chosen.unit} scored"))
-    evaluation = Evaluation(methods, results, seed, chosen.warnings, config.metrics)
+    warnings = chosen.warnings + config.warnings
+    evaluation = Evaluation(methods, results, seed, warnings, config.metrics)
     data_name = data.resolve().name
     if out is not None:
         write_results(evaluation, out, data_name)
@@ -152,7 +148,7 @@ def evaluate(
     if as_json:
         print_json(results_json(evaluation, data_name))
         return
-    _print_tables(evaluation, f"{len(results)} {chosen.unit} of {data}", chosen.warnings, out)
+    _print_tables(evaluation, f"{len(results)} {chosen.unit} of {data}", warnings, out)
 
 
 def _write_figures(

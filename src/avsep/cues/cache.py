@@ -213,10 +213,12 @@ def fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     is_any_frozen = False
     for name, module in model.named_modules():
-        parameters = list(module.parameters(recurse=False))
+        # A module without parameters of its own may hold the colours that its parts are given.
+        parameters = list(module.parameters(recurse=False)) or list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             is_any_frozen = True
-            for part, value in [*module.named_parameters(recurse=False), *module.named_buffers()]:
+            buffers = module.named_buffers(recurse=False)
+            for part, value in [*module.named_parameters(recurse=False), *buffers]:
                 digest.update(f"{name}.{part}".encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32] if is_any_frozen else ""

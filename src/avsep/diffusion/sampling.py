@@ -44,6 +44,17 @@ class SamplingSettings(BaseModel):
         ge=0,
         description="a compressed mixture magnitude below it is silent (Table 4)",
     )
+    clamp_estimate: bool = Field(
+        default=True,
+        description="limit every estimate of the clean magnitude to -1..1, as DAVIS; DAVIS-Flow "
+        "does not",
+    )
+    step_noise: Literal["predicted", "derived"] = Field(
+        default="predicted",
+        description="noise in the steps of ddim, ddpm and euler: that of the network, also where "
+        "clamp or silence changed its estimate (predicted, as released), or ours: derived from the "
+        "changed estimate",
+    )
     reduced_precision: bool = Field(
         default=False,
         description="most convolutions and the projections of TF blocks in bfloat16, on devices "
@@ -72,18 +83,23 @@ def sample(
     """Draw compressed clean magnitudes from noise (DAVIS, equation 2).
 
     Args:
-        settings: the sampler, its steps and the silence guidance.
-        estimate: the clean magnitudes, given noisy ones and their time.
+        settings: the sampler, its steps, and the limits of estimates and their silence.
+        estimate: the clean magnitudes, not limited, given noisy ones and their time.
         mixture: compressed magnitude of the mixture, once for each source.
         path: the path between data and noise.
         noise: normal noise of an index: -1 for the start, 0 and up for steps.
     """
     threshold = settings.silence_threshold
 
-    def denoise(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
-        data = estimate(noisy, time)
+    def constrain(data: Float[Tensor, "N R T"]) -> Float[Tensor, "N R T"]:
+        data = data.clamp(-1, 1) if settings.clamp_estimate else data
         return clamp_silence(data, mixture, threshold) if settings.silence == "released" else data
 
+    def denoise(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
+        return constrain(estimate(noisy, time))
+
+    # Better estimates of the other samplers combine several: all of them are limited.
+    keeps_noise = settings.step_noise == "predicted" and settings.sampler in _FIRST_ORDER
     silence_indices = iter(range(_FIRST_SILENCE_INDEX, 2 * _FIRST_SILENCE_INDEX))
 
     def renoise(noisy: Float[Tensor, "N R T"], time: float) -> Float[Tensor, "N R T"]:
@@ -91,13 +107,16 @@ def sample(
         return renoise_silence(noisy, mixture, threshold, path, time, fresh)
 
     return SAMPLERS[settings.sampler](
-        denoise,
+        estimate if keeps_noise else denoise,
         noise(_START_INDEX),
         path,
         settings.num_steps,
         noise=noise,
         eta=settings.eta,
-        after_step=renoise if settings.silence == "equation-5" else None,
+        guidance=StepGuidance(
+            constrain if keeps_noise else None,
+            renoise if settings.silence == "equation-5" else None,
+        ),
     )
 
 
@@ -128,7 +147,7 @@ def renoise_silence(
     """Replace silent cells of x by the mixture, noised to the same time (DAVIS equation 5).
 
     Each step needs fresh noise. At the last time of a diffusion its weight is zero, and silent
-    cells become the mixture's.
+    cells become the mixture's; a flow keeps its sigma_min.
     """
     signal, noise_scale = path.weights(time)
     # Equation 5a is the sum, 5c the comparison, 5d the choice.
@@ -204,6 +223,22 @@ class NoiseField:
 # takes the second one; the slopes differ by (x̂' - x̂) / level'.
 
 
+@dataclass(frozen=True)
+class StepGuidance:
+    """Changes made in each step of a sampler.
+
+    Attributes:
+        constrain: limits the data of the step, whose noise stays that of the estimate as it was.
+        after_step: applied to x after the step, given its time.
+    """
+
+    constrain: Callable[[Tensor], Tensor] | None = None
+    after_step: Denoiser | None = None
+
+
+NO_GUIDANCE = StepGuidance()
+
+
 @runtime_checkable
 class Sampler(Protocol):
     """A solver from x at the noisiest time to data."""
@@ -217,12 +252,14 @@ class Sampler(Protocol):
         *,
         noise: Callable[[int], Tensor],
         eta: float = 0.0,
-        after_step: Denoiser | None = None,
+        guidance: StepGuidance = NO_GUIDANCE,
     ) -> Float[Tensor, "*shape"]:
         """Return the data after a number of steps.
 
-        Departure: the last step ends in the data alone. A flow as released keeps the sigma_min of
-        the starting noise that its path has at 1, 80 dB below full scale.
+        Departure: without `guidance.constrain` (the setting `step_noise` "derived", of the minis)
+        the noise of a step is what x and the limited estimate imply, and the last step ends in the
+        data alone. As released, the noise is the network's own, and a flow keeps the sigma_min of
+        it that its path has at 1, 80 dB below full scale.
 
         Args:
             denoise: the estimate of the data, given x and its time.
@@ -232,7 +269,7 @@ class Sampler(Protocol):
             noise: fresh normal noise of a step, 0 for the first; called only by samplers that
                 add noise.
             eta: the fresh noise of ddim as a share of ddpm's, 0 to 1; ignored by the others.
-            after_step: applied to x after each step but the last, given its time.
+            guidance: changes of the data and of x in each step.
 
         Raises:
             InputError: eta outside 0..1, or a number of steps that the path does not have.
@@ -262,16 +299,19 @@ class _Evaluation:
 
 
 class _TimeGrid:
-    """Times of a sampling run and the weights (signal, noise_scale) at each of them."""
+    """Times of a sampling run and the weights (signal, noise_scale) at each of them.
 
-    def __init__(self, path: ProbabilityPath, num_steps: int) -> None:
+    `ends_clean`: the last weights are those of clean data even where the path keeps some noise.
+    """
+
+    def __init__(self, path: ProbabilityPath, num_steps: int, *, ends_clean: bool = True) -> None:
         self.path = path
         self.num_steps = num_steps
         self.times = path.times(num_steps)
         noisy = torch.tensor(self.times[:-1], dtype=torch.float64)
         signals, noise_scales = path.signal(noisy).tolist(), path.noise_scale(noisy).tolist()
-        # The last weights are those of clean data even where the path keeps some noise.
-        self.weights = [*zip(signals, noise_scales, strict=True), (1.0, 0.0)]
+        end = (1.0, 0.0) if ends_clean else path.weights(self.times[-1])
+        self.weights = [*zip(signals, noise_scales, strict=True), end]
 
     def is_last(self, step: int) -> bool:
         """True if a step ends in clean data."""
@@ -342,11 +382,12 @@ def _make_sampler(refine: _Refinement, fixed_eta: float | None = 0.0) -> Sampler
         *,
         noise: Callable[[int], Tensor],
         eta: float = 0.0,
-        after_step: Denoiser | None = None,
+        guidance: StepGuidance = NO_GUIDANCE,
     ) -> Float[Tensor, "*shape"]:
         if not 0 <= eta <= 1:
             raise InputError(f"eta {eta} must be 0 (no fresh noise) to 1 (as ddpm)")
-        grid = _TimeGrid(path, num_steps)
+        constrain, after_step = guidance.constrain, guidance.after_step
+        grid = _TimeGrid(path, num_steps, ends_clean=constrain is None)
         noisy, previous_data = start, None
         for step in range(num_steps):
             data = denoise(noisy, grid.times[step])
@@ -355,11 +396,17 @@ def _make_sampler(refine: _Refinement, fixed_eta: float | None = 0.0) -> Sampler
             noisy_weight, data_weight, noise_weight = _step_weights(
                 *grid.weights[step : step + 2], eta=eta if fixed_eta is None else fixed_eta
             )
+            if constrain is not None:
+                # x of the limited data and the same noise. At the noisiest time of a diffusion the
+                # estimate is a thousand times x, so it is weighted before anything is added.
+                limited = constrain(refined)
+                noisy = noisy + grid.weights[step][0] * (limited - refined)
+                refined = limited
             # Equation 3 of DAVIS: the mean, and the fresh noise of its variance.
             noisy = noisy_weight * noisy + data_weight * refined
             if noise_weight > 0:
                 noisy = noisy + noise_weight * noise(step)
-            if after_step is not None and not grid.is_last(step):
+            if after_step is not None:
                 noisy = after_step(noisy, grid.times[step + 1])
             previous_data = data
         return noisy
@@ -375,6 +422,10 @@ SAMPLERS: dict[str, Sampler] = {
     "euler": _make_sampler(_first_estimate),
     "midpoint": _make_sampler(_midpoint),
 }
+
+
+# Samplers whose steps use the estimate of x alone.
+_FIRST_ORDER = ("ddpm", "ddim", "euler")
 
 
 def _step_weights(

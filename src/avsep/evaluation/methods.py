@@ -1,6 +1,6 @@
 """Find the methods to compare by name, and run one method on one mixture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -55,6 +55,7 @@ def find_methods(
     *,
     with_baselines: bool = True,
     num_channels: Literal[1, 2] | None = None,
+    sampling: Mapping[str, object] | None = None,
 ) -> tuple[Method, ...]:
     """Return the methods for a list of names, each once, baselines first.
 
@@ -68,10 +69,12 @@ def find_methods(
         device: the models are loaded onto it.
         with_baselines: add all baselines and ceilings.
         num_channels: of every method; without it two if any model is binaural, else one.
+        sampling: changed sampling settings of the models that generate.
 
     Raises:
         InputError: an unknown name, label source or ablation, with the known ones; no name at all;
-            the ablation `word` for a model without stored words.
+            the ablation `word` for a model without stored words; an unknown sampling setting, or
+            one where no model generates.
     """
     if labels not in get_args(Labels):
         raise unknown_name("labels", labels, get_args(Labels))
@@ -81,6 +84,7 @@ def find_methods(
     if not names and not with_baselines:
         raise InputError("no method is named: name a model of `avsep models` or a checkpoint")
     models = {name: load_model(name, device) for name in model_names(names)}
+    models = _resampled(models, sampling or {})
     is_binaural = any(model.settings.front_end.num_channels == 2 for model in models.values())
     channels: Literal[1, 2] = num_channels or (2 if is_binaural else 1)
     front_end = FrontEnd(FrontEndSettings(num_channels=channels))
@@ -111,13 +115,21 @@ def model_methods(
 ) -> Iterator[Method]:
     """Yield the methods of one model in eval mode: each label source with each ablation.
 
-    A model that does not read the category has one method for each ablation, whatever the labels.
+    A model that does not read the category has one method for each ablation, whatever the labels;
+    one that cannot predict it has no methods with predicted labels.
+
+    Raises:
+        InputError: predicted labels alone, and the model cannot predict them.
     """
     settings = model.settings
     front_end = FrontEnd(settings.front_end)
     sources: Sequence[str | None] = [None]
     if "category" in model.required_cues:
         sources = tuple(_LABEL_INPUTS) if labels == "both" else (labels,)
+        if not model.predicts_category:
+            if labels == "predicted":
+                raise InputError(f"'{name}' predicts no category: give --labels given")
+            sources = ("given",)
     for source in sources:
         for ablation in dict.fromkeys(ablations):
             if ablation == WORD:
@@ -134,6 +146,19 @@ def model_methods(
                 inputs += ", boxes"
             method_name = _method_name(name, source, ablation)
             yield Method(method_name, model, front_end, inputs, cue_settings)
+
+
+def _resampled(
+    models: dict[str, SeparationModel], sampling: Mapping[str, object]
+) -> dict[str, SeparationModel]:
+    """Return the models with changed sampling settings."""
+    changed = {name: model.with_sampling(sampling) for name, model in models.items()}
+    if sampling and all(changed[name] is model for name, model in models.items()):
+        raise InputError(
+            f"sampling.{next(iter(sampling))} is a setting of models that generate, such as "
+            "davis-mini: name one, or leave the setting out"
+        )
+    return changed
 
 
 def _method_name(name: str, source: str | None, ablation: str) -> str:

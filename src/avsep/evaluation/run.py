@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -40,7 +40,8 @@ class EvaluationConfig:
     """The inputs and settings that the scores of an evaluation depend on.
 
     Attributes:
-        names, labels, ablations, with_baselines, num_channels: the arguments of `find_methods`.
+        names, labels, ablations, with_baselines, num_channels, sampling: the arguments of
+            `find_methods`.
         device: of the models.
         metrics: names of METRICS, beside SDR, SIR and SAR.
         mirrored: mirror all mixtures left to right: channels, boxes and pictures.
@@ -56,6 +57,13 @@ class EvaluationConfig:
     metrics: tuple[str, ...] = ()
     num_channels: Literal[1, 2] | None = None
     mirrored: bool = False
+    sampling: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines on settings that differ from the models' own, for the reader of the scores."""
+        changes = ", ".join(f"{name} = {value}" for name, value in self.sampling.items())
+        return (f"sampling of models that generate: {changes}",) if changes else ()
 
     def methods(self) -> tuple[Method, ...]:
         """Return the methods, with their models loaded."""
@@ -66,6 +74,7 @@ class EvaluationConfig:
             torch.device(self.device),
             with_baselines=self.with_baselines,
             num_channels=self.num_channels,
+            sampling=self.sampling,
         )
 
     def evaluator(self, methods: Sequence[Method]) -> Evaluator:
@@ -97,6 +106,7 @@ class EvaluationConfig:
             "metrics": list(self.metrics),
             "channels": self.num_channels,
             "mirrored": self.mirrored,
+            "sampling": dict(self.sampling),
             "data": _digest_mixtures(self.mixtures),
         }
 
@@ -323,6 +333,11 @@ class EvaluationSettings(PairSettings):
     )
     mirrored: bool = Field(
         default=False, description="mirror all mixtures left to right: ears, boxes and pictures"
+    )
+    sampling: dict[str, bool | int | float | str] = Field(
+        default_factory=dict,
+        description="changed sampling settings of models that generate: "
+        "sampling.silence=equation-5",
     )
     workers: int = Field(
         default=0, ge=0, description="processes; 0: one per core, or one with a GPU"

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
+from avsep.released import Rename, Weights
+
 
 class UNetSettings(BaseModel):
     """Sizes of the U-Net; the defaults are DGFNet's: 64 channels, doubled up to 512."""
@@ -183,3 +185,55 @@ class UpLayer(nn.Module):
 def _upsample(maps: Float[Tensor, "B D f t"]) -> Float[Tensor, "B D F T"]:
     # Corners are aligned as in Sound of Pixels (REFERENCE 2.6).
     return interpolate(torch.relu(maps), scale_factor=2, mode="bilinear", align_corners=True)
+
+
+# Released weights
+
+
+def nested_renames(max_depth: int = 9) -> tuple[Rename, ...]:
+    """Return the names of Sound of Pixels' U-Net, in which each level contains the next one.
+
+    A level is a sequence: of the outermost 0 is the convolution down, 1 the next level and 4 the
+    convolution up; of the others 1, 3 and 6, with batch norms at 2 and 7; the innermost has no
+    level in it, so that its way up is at 4 and 5.
+    """
+    down, up = "audio_network.down", "audio_network.up"
+    rows = [
+        Rename(r"bn0\.(\w+)", r"audio_network.input_norm.\1"),
+        Rename(r"unet_block\.model\.0\.weight", f"{down}.0.convolution.weight"),
+        Rename(r"unet_block\.model\.4\.(\w+)", rf"{up}.0.convolution.\1"),
+    ]
+    prefix = r"unet_block\.model\.1\.model\."
+    for level in range(1, max_depth):
+        rows += [
+            Rename(rf"{prefix}1\.(\w+)", rf"{down}.{level}.convolution.\1"),
+            Rename(rf"{prefix}2\.(\w+)", rf"{down}.{level}.norm.\1"),
+            Rename(rf"{prefix}[46]\.(\w+)", rf"{up}.{level}.convolution.\1"),
+            Rename(rf"{prefix}[57]\.(\w+)", rf"{up}.{level}.norm.\1"),
+        ]
+        prefix += r"3\.model\."
+    return tuple(rows)
+
+
+def numbered_renames(max_depth: int = 9) -> tuple[Rename, ...]:
+    """Return the names of iQuery's U-Net, whose levels are numbered from 1."""
+    rows = [Rename(r"bn0\.(\w+)", r"audio_network.input_norm.\1")]
+    for level in range(max_depth):
+        for way in ("down", "up"):
+            ours = f"audio_network.{way}.{level}"
+            rows += [
+                Rename(rf"{way}conv{level + 1}\.(\w+)", rf"{ours}.convolution.\1"),
+                Rename(rf"{way}norm{level + 1}\.(\w+)", rf"{ours}.norm.\1"),
+            ]
+    return tuple(rows)
+
+
+def read_unet_settings(weights: Weights) -> dict[str, object]:
+    """Return the settings of the U-Net that weights under avsep's names belong to."""
+    depth = sum(".down." in name and name.endswith("convolution.weight") for name in weights)
+    kernels = [weights[f"audio_network.down.{k}.convolution.weight"] for k in range(depth)]
+    return {
+        "channels": [len(kernel) for kernel in kernels],
+        "num_features": len(weights["audio_network.up.0.convolution.weight"]),
+        "last_bias": "audio_network.up.0.convolution.bias" in weights,
+    }

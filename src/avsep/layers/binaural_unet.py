@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
+from avsep.released import Change, Rename, Weights, only
+
 
 class BinauralUNetSettings(BaseModel):
     """Sizes of the U-Net; the defaults are the paper's, seven layers."""
@@ -140,3 +142,38 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.zeros_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+# Released weights
+
+
+def counted_renames(depth: int, change_deepest: Change = only) -> tuple[Rename, ...]:
+    """Return the names of a U-Net of 2.5D Visual Sound's kind; its way up is counted from below.
+
+    Args:
+        depth: layers down.
+        change_deepest: change of the kernel that reads the guide.
+    """
+    rows = []
+    for k in range(depth):
+        down, up = f"audio_network.down.{k}", f"audio_network.up.{depth - 1 - k}"
+        released_up = rf"audionet_upconvlayer{k + 1}\."
+        rows += [
+            Rename(rf"audionet_convlayer{k + 1}\.([01])\.(\w+)", rf"{down}.\1.\2"),
+            Rename(
+                rf"{released_up}0\.weight",
+                f"{up}.convolution.weight",
+                change_deepest if k == 0 else only,
+            ),
+            Rename(rf"{released_up}0\.bias", f"{up}.convolution.bias"),
+            Rename(rf"{released_up}1\.(\w+)", rf"{up}.norm.\1"),
+        ]
+    return tuple(rows)
+
+
+def read_binaural_unet_settings(weights: Weights, depth: int) -> dict[str, object]:
+    """Return the settings of the U-Net that weights under avsep's names belong to."""
+    return {
+        "channels": [len(weights[f"audio_network.down.{k}.0.weight"]) for k in range(depth)],
+        "num_features": weights["audio_network.up.0.convolution.weight"].shape[1],
+    }

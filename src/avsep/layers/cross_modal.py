@@ -5,11 +5,11 @@ Axes: N one source at one ear each, E one ear of one mixture each, Q and P token
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool1d
 
@@ -27,6 +27,11 @@ class CrossModalSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    blocks: Literal["paper", "released"] = Field(
+        default="paper",
+        description="attention of equations 2, 3, 5 and 6, or that of the released code, for its "
+        "weights",
+    )
     num_heads: int = Field(default=8, gt=0, description="of every block")
     num_layers: int = Field(default=2, ge=1, description="'decoder layers' of every block")
     hidden_width: int = Field(default=1024, gt=0, description="of their feed-forward layers")
@@ -46,6 +51,16 @@ class CrossModalSettings(BaseModel):
         description="tile: mean visual features concatenated to every audio cell (Tile-Concat), "
         "no attention",
     )
+
+    @model_validator(mode="after")
+    def _check_released(self) -> Self:
+        whole = self.vision_position and self.audio and self.multi_scale
+        is_released = self.blocks == "released"
+        if is_released and not (whole and self.fusion == "attention" and self.num_layers == 1):
+            raise ValueError(
+                "blocks 'released' have one layer (num_layers = 1) and no switches of Table 4"
+            )
+        return self
 
 
 class CrossModalAttention(nn.Module):

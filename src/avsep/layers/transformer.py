@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -73,7 +73,7 @@ class QueryTransformer(nn.Module):
         objects: Float[Tensor, "N D"],
         category: Int64[Tensor, " N"],
         motion: Float[Tensor, "N motion K"] | None,
-        padding: Bool[Tensor, "N K"] | None,
+        padding: Shaped[Tensor, "N K"] | None,
     ) -> Float[Tensor, "N E"]:
         """Return the mask embedding of each source's category (equations 1 to 4).
 
@@ -82,7 +82,7 @@ class QueryTransformer(nn.Module):
             objects: object features of `project`.
             category: index of each source's category.
             motion: motion features F_M; required if there is a motion layer.
-            padding: true where a motion feature is padding.
+            padding: true where a motion feature is padding; numbers are added to the scores.
         """
         positions = sine_positions_2d(fused.shape[2], fused.shape[3], fused.shape[1]).to(fused)
         tokens, audio_positions = fused.flatten(2).mT, positions.flatten(1).mT  # [n, f t, D]
@@ -108,14 +108,14 @@ class QueryTransformer(nn.Module):
 # Transformer layers of DETR and MaskFormer
 
 # Post-norm. Positions are added to queries and keys, never to values or to the output. Padding
-# masks are boolean, true where a token is padding.
+# masks are boolean, true where a token is padding; numbers are added to the scores instead.
 
 
 class Attention(nn.Module):
     """Multi-head attention with residual and layer norm.
 
     Departure: iQuery passes its padding mask as floats, which are added to the scores and mask
-    nothing (REFERENCE 6.1).
+    nothing (REFERENCE 6.1). Here it is boolean, unless `motion_padding` is "added".
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -129,7 +129,7 @@ class Attention(nn.Module):
         positions: Float[Tensor, "*#batch Q D"],
         memory: Float[Tensor, "B K D"] | None = None,
         memory_positions: Float[Tensor, "*#batch K D"] | None = None,
-        padding: Bool[Tensor, "B K"] | None = None,
+        padding: Shaped[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Return tokens after attention to a memory, or to each other without one.
 
@@ -140,7 +140,7 @@ class Attention(nn.Module):
             memory, memory_positions = tokens, positions
         key = memory if memory_positions is None else memory + memory_positions
         is_empty = None
-        if padding is not None:
+        if padding is not None and padding.dtype == torch.bool:
             # A softmax over masked scores alone is NaN: such rows attend to the padding, and their
             # result is replaced by zeros.
             is_empty = padding.all(dim=1)
@@ -194,7 +194,7 @@ class CrossLayer(nn.Module):
         positions: Float[Tensor, "*#batch Q D"],
         memory: Float[Tensor, "B K D"],
         memory_positions: Float[Tensor, "*#batch K D"],
-        padding: Bool[Tensor, "B K"] | None = None,
+        padding: Shaped[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Return queries after attention to the memory, except where it is padding."""
         queries = self.cross_attention(queries, positions, memory, memory_positions, padding)
@@ -214,7 +214,7 @@ class DecoderLayer(CrossLayer):
         positions: Float[Tensor, "*#batch Q D"],
         memory: Float[Tensor, "B K D"],
         memory_positions: Float[Tensor, "*#batch K D"],
-        padding: Bool[Tensor, "B K"] | None = None,
+        padding: Shaped[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Return queries after attention to each other and to the memory."""
         queries = self.self_attention(queries, positions)  # equation 3

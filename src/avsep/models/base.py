@@ -4,6 +4,7 @@ Axes are those of records.py; R t are the rows and columns of a network's log-fr
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Generic, Literal, Protocol, Self, cast, get_args, runtime_checkable
 
 from jaxtyping import Float
@@ -96,6 +97,11 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         return frozenset({"crops"})
 
     @property
+    def predicts_category(self) -> bool:
+        """False for a model that reads a category and cannot predict one that is not given."""
+        return True
+
+    @property
     def text_prompts(self) -> Literal["category", "embedding"] | None:
         """Form of an object given by text alone: category or embedding; none: not supported."""
         return None
@@ -124,6 +130,14 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         """Return the model at a quality of `--quality`; one-pass models have only one."""
         if quality not in get_args(Quality):
             raise unknown_name("quality", quality, get_args(Quality))
+        return self
+
+    def with_sampling(self, changes: Mapping[str, object]) -> Self:
+        """Return the model with changed sampling settings; one-pass models have none to change.
+
+        Raises:
+            InputError: an unknown setting, or a value that does not fit.
+        """
         return self
 
     # Between waveform magnitudes and the network

@@ -17,7 +17,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from typing_extensions import TypeVar
 
 from avsep.errors import InputError
-from avsep.layers.cross_modal import CrossModalSettings, PositionNetwork, VisionPosition
+from avsep.layers.cross_modal import CrossModalSettings, PositionNetwork
+from avsep.layers.cross_modal_released import make_vision_position
 from avsep.models.base import (
     ModelSettings,
     SeparationModel,
@@ -207,7 +208,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
             # Equations 1 and 2: octaves of sines of the corners, then an MLP; F_vp by attention.
             octaves, hidden_width = settings.position_octaves, settings.position_width
             self.position = PositionNetwork(width, octaves, hidden_width)
-            self.vision_position = VisionPosition(width, settings.attention)
+            self.vision_position = make_vision_position(width, settings.attention)
 
     @abstractmethod
     def predict_masks(
@@ -242,6 +243,7 @@ class BinauralSeparator(SeparationModel[Settings_co]):
 
         Departure: equation 8 sums over sources, ears and cells, its second norm against the mask
         itself; here, as in the code, they are means, and both norms are against the target mask.
+        The code adds the means of both ears; here they are averaged, half of that.
         """
         settings = self.settings
         inputs = self._transform(self._expand_channels(batch.mixture))

@@ -1,4 +1,4 @@
-"""DGFNet: gated audio-visual fusion and a query for every category (Yu and Sun, 2025), and iQuery.
+"""DGFNet: gated audio-visual fusion and a query for every category (Yu and Sun, 2025).
 
 Axes beside those of records.py: f t rows and columns of the intermediate features, D their width,
 E channels of the final features, N sources of all mixtures in a row (B times S), G groups of
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
@@ -85,6 +85,16 @@ class DGFNetSettings(ModelSettings):
     feed_forward_width: int = Field(default=1024, gt=0, description="width of feed-forward layers")
     weighted_loss: bool = Field(
         default=True, description="weight the loss by log1p of the mixture (iQuery); equation 7: no"
+    )
+    predict_category: bool = Field(
+        default=True,
+        description="predict the category of an object without a label; false (iQuery as "
+        "released): every object needs a label, as the category head is not trained",
+    )
+    motion_padding: Literal["masked", "added"] = Field(
+        default="masked",
+        description="where a shorter video's motion is padded: masked, or as iQuery's code does it "
+        "one is added to the scores of padding, which masks nothing",
     )
     category_loss_weight: float = Field(
         default=0.1, ge=0, description="weight of the category head's cross-entropy"
@@ -167,6 +177,11 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         motion = {"i3d": {"i3d_features"}, "crop_motion": {"crop_motion"}, "none": set()}
         return frozenset({"crops", "category"} | motion[self.settings.motion])
 
+    @property
+    def predicts_category(self) -> bool:
+        """True if the category head is trained."""
+        return self.settings.predict_category
+
     def precompute(self, cues: Cues) -> Cues:
         """Replace the crops by the frozen encoder's feature maps."""
         if cues.appearance is not None or cues.crops is None:
@@ -197,7 +212,8 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         losses = {"separation": error.mean()}
         losses["total"] = losses["separation"]
         logits, category = predicted.category_logits, batch.cues.category
-        if self.objects.is_head_trained and logits is not None and category is not None:
+        trains_head = self.settings.predict_category and self.objects.is_head_trained
+        if trains_head and logits is not None and category is not None:
             # -1 marks a source whose category is not given: it trains no head. Summed and divided
             # here, as the mean over no source at all would be NaN.
             error = cross_entropy(
@@ -231,6 +247,8 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         """Predict the masks of all sources; read beside Figure 2, from left to right."""
         middle, skips = self.audio_network.to_middle(log1p_input(mixture)[:, None])
         objects = self.objects(self.precompute(cues))
+        if not self.settings.predict_category:
+            _require_categories(cues.category)
         num_mixtures, num_sources = objects.category.shape
         motion, padding = self._motion_features(cues)
         object_queries = self.transformer.project(objects.features.flatten(0, 1))  # N D
@@ -276,7 +294,7 @@ class DGFNet(SeparationModel[DGFNetSettings]):
 
     def _motion_features(
         self, cues: Cues
-    ) -> tuple[Float[Tensor, "N motion K"] | None, Bool[Tensor, "N K"] | None]:
+    ) -> tuple[Float[Tensor, "N motion K"] | None, Shaped[Tensor, "N K"] | None]:
         """Return the motion features of every source, and a mask of their padding."""
         if self.settings.motion == "none":
             return None, None
@@ -292,8 +310,10 @@ class DGFNet(SeparationModel[DGFNetSettings]):
                 "this model reads `i3d_features`, motion features that I3D precomputes: prepare "
                 "the data with them (avsep motion), or set motion = 'none'"
             )
-        padding = cues.i3d_padding
-        return cues.i3d_features.flatten(0, 1), None if padding is None else padding.flatten(0, 1)
+        padding = None if cues.i3d_padding is None else cues.i3d_padding.flatten(0, 1)
+        if padding is not None and self.settings.motion_padding == "added":
+            return cues.i3d_features.flatten(0, 1), padding.to(cues.i3d_features.dtype)
+        return cues.i3d_features.flatten(0, 1), padding
 
     def _drop_motion(self, crop_motion: UInt8[Tensor, "N M H W"]) -> UInt8[Tensor, "N M H W"]:
         """Hold a random share of the sources still, at their first picture."""
@@ -302,19 +322,6 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         drawn = torch.rand(len(crop_motion), device=crop_motion.device)
         is_still = drawn < self.settings.motion_dropout
         return torch.where(is_still[:, None, None, None], crop_motion[:, :1], crop_motion)
-
-
-class IQuerySettings(DGFNetSettings):
-    """iQuery: no fusion in the middle and no audio attention."""
-
-    fusion: Literal["none", "mul", "gate"] = "none"
-    audio_attention: bool = False
-
-
-class IQuery(DGFNet):
-    """iQuery (Chen et al., 2023), which DGFNet extends: the same network with other settings."""
-
-    Settings = IQuerySettings
 
 
 class GatedFusion(nn.Module):
@@ -420,3 +427,11 @@ def _halving_layer(num_in: int, num_out: int) -> nn.Sequential:
         nn.BatchNorm2d(num_out),
         nn.ReLU(),
     )
+
+
+def _require_categories(category: Int64[Tensor, "B S"] | None) -> None:
+    if category is None or bool((category < 0).any()):
+        raise InputError(
+            "this model reads `category` and predicts none: give a label of its categories to "
+            "each object"
+        )

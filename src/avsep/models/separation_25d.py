@@ -4,6 +4,7 @@ Axes beside those of records.py: E one channel of one mixture, N one source in o
 maps, W the width of visual features, V channels at the bottom, R t rows and columns of the cells.
 """
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -12,10 +13,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from avsep.cues.crops import CropSettings
-from avsep.layers.binaural_unet import BinauralUNet, BinauralUNetSettings
-from avsep.layers.cross_modal import VISUAL_CELLS, AudioFusion
+from avsep.errors import InputError
+from avsep.layers.binaural_unet import (
+    BinauralUNet,
+    BinauralUNetSettings,
+    counted_renames,
+    read_binaural_unet_settings,
+)
+from avsep.layers.cross_modal import VISUAL_CELLS
+from avsep.layers.cross_modal_released import make_audio_fusion
 from avsep.models.binaural import BaselineSettings, BinauralSeparator
+from avsep.released import ReleasedNetwork, ReleasedSystem, Rename, Weights, only
 from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
+from avsep.vision.resnet18 import trunk_renames
 
 
 class Separation25DSettings(BaselineSettings):
@@ -56,7 +66,7 @@ class Separation25D(BinauralSeparator[Separation25DSettings]):
         vision = ObjectMaps(settings.image_encoder, width, settings.encoder_categories)
         super().__init__(settings, vision, width)
         if settings.fusion == "attention":
-            self.fusion = AudioFusion(width, settings.token_sizes, settings.attention)
+            self.fusion = make_audio_fusion(width, settings.token_sizes, settings.attention)
             guide_channels = 2 * width
         else:
             self.fusion = TiledVisualFeatures(width, settings.visual_channels)
@@ -93,3 +103,63 @@ class TiledVisualFeatures(nn.Module):
         bottom = maps[-1].repeat_interleave(len(visual) // len(maps[-1]), dim=0)
         vector = self.narrow(visual).flatten(1)[:, :, None, None]
         return torch.cat([bottom, vector.expand(-1, -1, *bottom.shape[2:])], dim=1)
+
+
+# Released weights: a file for the visual network and one for the U-Net
+
+_DEPTH = 5
+
+
+def _settings(weights: Weights) -> dict[str, object]:
+    deepest = weights["audio_network.up.4.convolution.weight"]
+    visual_channels, width = weights["fusion.narrow.0.weight"].shape[:2]
+    num_cells = (len(deepest) - width) // visual_channels
+    num_inputs = weights["audio_network.down.0.0.weight"].shape[1]
+    unet = read_binaural_unet_settings(weights, _DEPTH)
+    num_masks = unet["num_features"]
+    if num_masks != 1 or num_cells != VISUAL_CELLS**2 or num_inputs > 2:
+        raise InputError(
+            f"this network predicts {num_masks} masks from {num_inputs} input maps and {num_cells} "
+            "visual cells: that of 2.5D Visual Sound, which makes a mono recording binaural and "
+            "separates no objects. Give weights of the separator that LAVSS compares with: one "
+            f"mask, {VISUAL_CELLS**2} cells"
+        )
+    return {
+        "unet": unet,
+        "visual_channels": visual_channels,
+        "front_end": {"num_channels": num_inputs, "legacy_corners": True},
+        "spatial_cues": "paper" if num_inputs == 2 else "none",
+    }
+
+
+def _audio_first(tensors: Sequence[Tensor]) -> Tensor:
+    """Move the input channels of the visual features behind those of the audio."""
+    kernel = only(tensors)
+    # This layer keeps the width of the audio; the other input channels are visual.
+    num_visual = len(kernel) - kernel.shape[1]
+    return torch.cat([kernel[num_visual:], kernel[:num_visual]])
+
+
+RELEASE = ReleasedSystem(
+    model="separation-2.5d",
+    repository="github.com/facebookresearch/2.5D-Visual-Sound",
+    licence="CC BY 4.0",
+    networks=(
+        ReleasedNetwork(
+            "visual network",
+            ("feature_extraction.7.1.bn2.weight",),
+            trunk_renames("feature_extraction", "vision.encoder.trunk"),
+            absent=("attenion_visual.Wq.weight",),
+        ),
+        ReleasedNetwork(
+            "audio U-Net",
+            ("audionet_convlayer5.0.weight", "conv1x1.0.weight"),
+            (
+                *counted_renames(_DEPTH, _audio_first),
+                Rename(r"conv1x1\.([01])\.(\w+)", r"fusion.narrow.\1.\2"),
+            ),
+            absent=("audionet_convlayer6.0.weight",),
+        ),
+    ),
+    settings=_settings,
+)

@@ -12,12 +12,19 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from avsep.cues.crops import CropSettings
-from avsep.layers.audio_unet import AudioUNet, UNetSettings
-from avsep.layers.cross_modal import AudioFusion
+from avsep.layers.audio_unet import (
+    AudioUNet,
+    UNetSettings,
+    nested_renames,
+    read_unet_settings,
+)
+from avsep.layers.cross_modal_released import make_audio_fusion
 from avsep.models.binaural import BaselineSettings, BinauralSeparator
 from avsep.records import Cues
+from avsep.released import ReleasedNetwork, ReleasedSystem, Rename, Weights
 from avsep.sound.front_end import FrontEndSettings
 from avsep.vision.object_network import ObjectEncoderName, ObjectMaps
+from avsep.vision.resnet18 import trunk_renames
 
 
 class SoundOfPixelsSettings(BaselineSettings):
@@ -70,7 +77,7 @@ class SoundOfPixels(BinauralSeparator[SoundOfPixelsSettings]):
             settings.unet, settings.num_inputs, bottom_channels=2 * width if is_fused else None
         )
         self.fusion = (
-            AudioFusion(width, settings.token_sizes, settings.attention) if is_fused else None
+            make_audio_fusion(width, settings.token_sizes, settings.attention) if is_fused else None
         )
         self.synthesiser = Synthesiser(num_components)
         # Of the added fusion and of the pretrained encoder the weights stay as they are.
@@ -126,3 +133,67 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0, 0.001)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1, 0.02)
+
+
+# Released weights: a file for each network; CCoL's separator has the same three
+
+
+def _settings(weights: Weights) -> dict[str, object]:
+    return {
+        "unet": read_unet_settings(weights),
+        # librosa reflected when the code was written; its grid_sample aligned the corners.
+        "front_end": {"stft": {"padding": "reflect"}},
+    }
+
+
+def _ccol_settings(weights: Weights) -> dict[str, object]:
+    return {
+        "unet": read_unet_settings(weights),
+        "front_end": {"stft": {"padding": "reflect"}, "legacy_corners": True},
+        "magnitude_input": "log1p",
+        "masks": "ratio",
+        # Each of three frames is cropped to the box of its object.
+        "crops": {"whole_when_alone": False},
+    }
+
+
+NETWORKS = (
+    ReleasedNetwork("audio U-Net", ("unet_block.model.0.weight",), nested_renames()),
+    ReleasedNetwork(
+        "frame network",
+        ("features.7.1.bn2.weight", "fc.weight"),
+        (
+            *trunk_renames("features", "vision.encoder.trunk"),
+            Rename(r"fc\.(\w+)", r"to_vector.\1"),
+        ),
+    ),
+    ReleasedNetwork(
+        "synthesiser",
+        ("scale", "bias"),
+        (Rename("scale", "synthesiser.weight"), Rename("bias", "synthesiser.bias")),
+    ),
+)
+RELEASE = ReleasedSystem(
+    model="sound-of-pixels",
+    repository="github.com/hangzhaomit/Sound-of-Pixels",
+    licence="MIT",
+    networks=NETWORKS,
+    settings=_settings,
+)
+CCOL_RELEASE = ReleasedSystem(
+    model="sound-of-pixels",
+    repository="github.com/YapengTian/CCOL-CVPR21",
+    licence="none stated: all rights reserved",
+    networks=NETWORKS,
+    settings=_ccol_settings,
+    optional=(
+        ReleasedNetwork("sound network of the grounding", ("features.13.weight",), ()),
+        ReleasedNetwork(
+            "frame network of the grounding",
+            ("features.7.1.bn2.weight",),
+            (),
+            absent=("fc.weight",),
+        ),
+        ReleasedNetwork("classifier of the grounding", ("fc_v1.weight", "fc3.weight"), ()),
+    ),
+)

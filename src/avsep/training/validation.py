@@ -107,9 +107,9 @@ def validate(
 ) -> dict[str, float]:
     """Compute mean losses and mean SDR, SIR and SAR over validation batches.
 
-    A model that reads a category is scored twice: `validation/sdr_db` with it given, and
-    `validation/sdr_predicted_db` with it predicted from the picture. The second run also has
-    `validation/category_accuracy`, the share of sources whose prediction is right.
+    A model that reads a category and can predict it is scored twice: `validation/sdr_db` with it
+    given, and `validation/sdr_predicted_db` with it predicted from the picture. The second run also
+    has `validation/category_accuracy`, the share of sources whose prediction is right.
     """
     # The average's modules are in the mode they were copied in: restored, not assumed.
     was_training = model.training
@@ -121,7 +121,8 @@ def validate(
         for name, value in model.losses(batch).items():
             values.setdefault(f"validation/loss_{name}", []).append(float(value))
         separations = {"": model.separate(batch)}
-        if "category" in model.required_cues and batch.cues.category is not None:
+        predicts = model.predicts_category and "category" in model.required_cues
+        if predicts and batch.cues.category is not None:
             # The case of a user who gives no labels.
             unlabelled = replace(batch, cues=replace(batch.cues, category=None))
             separations["_predicted"] = model.separate(unlabelled)

@@ -4,7 +4,6 @@ Radford et al., Learning transferable visual models from natural language superv
 networks and the tokenizer come from the package transformers, imported only when CLIP is used.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ import torch
 from jaxtyping import Float, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from avsep.errors import InputError, require_package
 from avsep.recipe import check_settings
+from avsep.vision.resnet18 import IMAGENET_MEAN, IMAGENET_STD
 
 CLIP_WEIGHTS = "openai/clip-vit-base-patch32"
 # Prompt template of the CLIP paper, section 3.1.4.
@@ -27,6 +26,8 @@ TEMPLATE = "a photo of a {}."
 # Mean and deviation of CLIP's training pictures, pixels 0..1, red, green, blue.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+ColoursName = Literal["clip", "imagenet"]
+_COLOURS = {"clip": (CLIP_MEAN, CLIP_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 # Fields of ClipImageSettings -> fields of transformers' CLIPVisionConfig.
 _CONFIG_FIELDS = {
     "picture_pixels": "image_size",
@@ -59,11 +60,7 @@ class ClipImageSettings(BaseModel):
 
 
 class ClipImageEncoder(nn.Module):
-    """CLIP's image network: one embedding a picture, frozen.
-
-    Departure: DAVIS does not normalise the embeddings. CLIP is trained on their directions alone,
-    and nothing makes those of pictures as long as those of words; here both have the length
-    sqrt(D), a mean square of 1, so that the embedding of a word can replace those of pictures.
+    """CLIP's image network: one embedding a picture, frozen, as long as the network makes it.
 
     Raises:
         InputError: the package transformers is not installed.
@@ -73,20 +70,29 @@ class ClipImageEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, settings: ClipImageSettings | None = None) -> None:
+    def __init__(
+        self, settings: ClipImageSettings | None = None, colours: ColoursName = "clip"
+    ) -> None:
+        """Build the network.
+
+        Args:
+            settings: its size.
+            colours: mean and deviation that pictures are normalised by.
+        """
         super().__init__()
         self.settings = settings or ClipImageSettings()
         self.num_channels = self.settings.num_channels
         self.network = _image_network(self.settings)
-        self.register_buffer("mean", torch.tensor(CLIP_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(CLIP_STD)[:, None, None], persistent=False)
+        mean, std = (torch.tensor(values)[:, None, None] for values in _COLOURS[colours])
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, pictures: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """Return embeddings of length sqrt(D) of the central square of each picture."""
+        """Return embeddings of the central square of each picture."""
         pixels = _center_crop(pictures, self.settings.picture_pixels).to(self.mean.dtype)
-        return _rescale(self.network((pixels / 255 - self.mean) / self.std).image_embeds)
+        return self.network((pixels / 255 - self.mean) / self.std).image_embeds
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: the encoder is frozen."""
@@ -138,7 +144,7 @@ def embed_words(
         )
     with torch.no_grad():
         output = network(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
-    return _rescale(output.text_embeds)
+    return output.text_embeds
 
 
 def _center_crop(pictures: UInt8[Tensor, "N 3 H W"], side: int) -> UInt8[Tensor, "N 3 P P"]:
@@ -150,11 +156,6 @@ def _center_crop(pictures: UInt8[Tensor, "N 3 H W"], side: int) -> UInt8[Tensor,
     resized = resize(pictures, [side], interpolation=InterpolationMode.BICUBIC, antialias=True)
     top, left = ((length - side) // 2 for length in resized.shape[-2:])
     return resized[..., top : top + side, left : left + side]
-
-
-def _rescale(vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-    """Scale vectors to length sqrt(D)."""
-    return normalize(vectors, dim=-1) * math.sqrt(vectors.shape[-1])
 
 
 # Loading through transformers

@@ -7,21 +7,21 @@ last maps, with weights that FAME (Ding et al. 2022) learned without labels.
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import max_pool3d, pad, relu
 
 from avsep.errors import InputError
-from avsep.vision.published_weights import StateDict, fit, read_weights, without
+from avsep.released import ReleasedNetwork, ReleasedSystem, Rename, Unused, Weights
+from avsep.vision.published_weights import fit, read_weights
 
 Pixels = Literal["unit", "signed", "kinetics"]
 Triple = tuple[int, int, int]
@@ -53,8 +53,6 @@ _MIXED = {
     "5b": (256, 160, 320, 32, 128, 128),
     "5c": (384, 192, 384, 48, 128, 128),
 }
-# Prefix of the trained encoder in a FAME file; the other one is its momentum encoder.
-_FAME_ENCODER = "encoder_q."
 
 
 class I3DSettings(BaseModel):
@@ -108,18 +106,29 @@ def load_i3d(path: str | os.PathLike[str]) -> I3D:
         InputError: no such file, neither layout, or names and shapes that do not fit.
     """
     weights = read_weights(path)
-    if any(name.startswith(_FAME_ENCODER) for name in weights):
-        names = [name for name in weights if name.startswith(_FAME_ENCODER)]
-        weights = {name.removeprefix(_FAME_ENCODER): weights[name] for name in names}
-    layout = next((layout for layout in _LAYOUTS if layout.first in weights), None)
-    if layout is None:
-        required = " or ".join(f"'{layout.first}' ({layout.name})" for layout in _LAYOUTS)
+    layouts = [name for name, (network, _) in _LAYOUTS.items() if network.prefixes(weights)]
+    if not layouts:
+        required = " or ".join(
+            f"'{network.marks[0]}' ({name})" for name, (network, _) in _LAYOUTS.items()
+        )
         raise InputError(
             f"'{os.fspath(path)}' is no I3D: none of its names is {required}; give FAME's or "
             "pytorch-i3d's weights"
         )
-    model = I3D(layout.settings)
-    fit(model, layout.renamed(weights), f"'{os.fspath(path)}' ({layout.name})")
+    layout = layouts[0]
+    network, settings = _LAYOUTS[layout]
+    # Other prefixes are those of copies, such as FAME's momentum encoder.
+    prefix = network.prefixes(weights)[0]
+    trunk = network.translate(
+        {
+            name.removeprefix(prefix): weight
+            for name, weight in weights.items()
+            if name.startswith(prefix)
+        }
+    )
+    model = I3D(settings)
+    unknown = {name: weights[prefix + name] for name in trunk.unknown}
+    fit(model, trunk.weights | unknown, f"'{os.fspath(path)}' ({layout})")
     return model.eval()
 
 
@@ -284,64 +293,71 @@ def _pad(
     return pad(maps, amounts) if any(amounts) else maps
 
 
-# Layouts of published weight files
+# Names in published weight files
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Layer names of a published weight file, and the settings of its weights.
-
-    Attributes:
-        name: description for messages.
-        first: weight name that identifies the layout.
-        heads: prefixes of weights outside the trunk.
-        renames: patterns and replacements, applied in order, from its names to those of `I3D`.
-        settings: conventions under which the weights were trained.
-    """
-
-    name: str
-    first: str
-    heads: tuple[str, ...]
-    renames: tuple[tuple[str, str], ...]
-    settings: I3DSettings
-
-    def renamed(self, weights: Mapping[str, Shaped[Tensor, "..."]]) -> StateDict:
-        """Return the weights of the trunk under the names of `I3D`."""
-        trunk = {}
-        for name, weight in without(weights, self.heads).items():
-            for pattern, replacement in self.renames:
-                name = re.sub(pattern, replacement, name)
-            trunk[f"layers.{name}"] = weight
-        return trunk
-
-
-_LAYOUTS = (
-    _Layout(
-        name="layout of FAME",
-        first="conv3d_1a_7x7.conv3d.weight",
-        heads=("id_head.", "projection.", "fc."),
-        renames=(
-            (r"^conv3d_(\d\w)_\dx\d\.", r"conv_\1."),
-            (r"\.branch_0\.", ".branches.0.0."),
-            (r"\.branch_(\d)\.", r".branches.\1."),
-            (r"\.conv3d\.", ".conv."),
-            (r"\.batch3d\.", ".norm."),
+def _trunk_renames(
+    first: str, mixed: str, branches: tuple[tuple[str, str], ...], norm: str
+) -> tuple[Rename, ...]:
+    """Return the names of the trunk: of its single units, and of those in Inception blocks."""
+    units = (
+        (rf"{first}_(\d\w)_\dx\d", r"conv_\1"),
+        *(
+            (rf"{mixed}_(\d\w)\.{branch}", rf"mixed_\1.branches.{ours}")
+            for branch, ours in branches
         ),
-        settings=I3DSettings(),
+    )
+    return tuple(
+        row
+        for unit, ours in units
+        for row in (
+            Rename(rf"{unit}\.conv3d\.weight", f"layers.{ours}.conv.weight"),
+            Rename(
+                rf"{unit}\.{norm}\.(\w+)",
+                f"layers.{ours}.norm.\\{re.compile(unit).groups + 1}",
+            ),
+        )
+    )
+
+
+_HEAD = "a head behind the trunk, which motion features do not use"
+FAME = ReleasedNetwork(
+    "I3D",
+    ("conv3d_1a_7x7.conv3d.weight",),
+    _trunk_renames(
+        "conv3d", "mixed", ((r"branch_0", "0.0"), (r"branch_(\d)\.(\d)", r"\2.\3")), "batch3d"
     ),
-    _Layout(
-        name="layout of pytorch-i3d",
-        first="Conv3d_1a_7x7.conv3d.weight",
-        heads=("logits.",),
-        renames=(
-            (r"^Conv3d_(\d\w)_\dx\d\.", r"conv_\1."),
-            (r"^Mixed_", "mixed_"),
-            (r"\.b0\.", ".branches.0.0."),
-            (r"\.b(\d)a\.", r".branches.\1.0."),
-            (r"\.b(\d)b\.", r".branches.\1.1."),
-            (r"\.conv3d\.", ".conv."),
-            (r"\.bn\.", ".norm."),
-        ),
-        settings=I3DSettings(padding="same", norm_epsilon=1e-3, pixels="signed"),
-    ),
+    unused=(Unused(r"(id_head|projection|fc)\..+", _HEAD),),
 )
+PYTORCH_I3D = ReleasedNetwork(
+    "I3D",
+    ("Conv3d_1a_7x7.conv3d.weight",),
+    _trunk_renames(
+        "Conv3d",
+        "Mixed",
+        ((r"b0", "0.0"), (r"b(\d)a", r"\2.0"), (r"b(\d)b", r"\2.1")),
+        "bn",
+    ),
+    unused=(Unused(r"logits\..+", _HEAD),),
+)
+
+
+def _no_settings(weights: Weights) -> dict[str, object]:
+    return {}
+
+
+# Both layouts keep their names, by which `load_i3d` chooses the settings.
+RELEASE = ReleasedSystem(
+    model="",
+    repository="github.com/Mark12Ding/FAME",
+    licence="Apache-2.0",
+    networks=(FAME, PYTORCH_I3D),
+    settings=_no_settings,
+)
+_LAYOUTS = {
+    "layout of FAME": (FAME, I3DSettings()),
+    "layout of pytorch-i3d": (
+        PYTORCH_I3D,
+        I3DSettings(padding="same", norm_epsilon=1e-3, pixels="signed"),
+    ),
+}

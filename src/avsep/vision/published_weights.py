@@ -31,16 +31,7 @@ def read_weights(path: str | os.PathLike[str]) -> StateDict:
         InputError: the file is missing or damaged, holds other objects, or no weights.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"'{path}' is not a file; give the path of the weights that you downloaded"
-        )
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"'{path}' is damaged ({error}); download it again") from error
-    content = _load_safely(path)
+    content = _read_content(path)
     for name in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
@@ -54,6 +45,20 @@ def read_weights(path: str | os.PathLike[str]) -> StateDict:
     if not weights:
         raise InputError(f"'{path}' holds no weights; give a PyTorch state dict or .safetensors")
     return weights
+
+
+def read_all_tensors(path: str | os.PathLike[str]) -> StateDict:
+    """Read every tensor of a file; those of nested dicts have the names of all levels, dotted.
+
+    Raises:
+        InputError: as `read_weights`.
+    """
+    path = Path(path)
+    tensors: StateDict = {}
+    _collect(_read_content(path), "", tensors)
+    if not tensors:
+        raise InputError(f"'{path}' holds no weights; give a PyTorch state dict or .safetensors")
+    return tensors
 
 
 def fit(model: nn.Module, weights: Mapping[str, Shaped[Tensor, "..."]], origin: str) -> None:
@@ -87,6 +92,31 @@ def fit(model: nn.Module, weights: Mapping[str, Shaped[Tensor, "..."]], origin: 
 def without(weights: Mapping[str, Shaped[Tensor, "..."]], prefixes: Sequence[str]) -> StateDict:
     """Return the weights except names with a prefix, such as heads and training-only parts."""
     return {name: w for name, w in weights.items() if not name.startswith(tuple(prefixes))}
+
+
+def _read_content(path: Path) -> object:
+    if not path.is_file():
+        raise InputError(
+            f"'{path}' is not a file; give the path of the weights that you downloaded"
+        )
+    if path.suffix != ".safetensors":
+        return _load_safely(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"'{path}' is damaged ({error}); download it again") from error
+
+
+def _collect(content: object, prefix: str, tensors: StateDict) -> None:
+    """Add the tensors of nested dicts and lists to `tensors`."""
+    if isinstance(content, Tensor):
+        tensors[prefix.removesuffix(".")] = content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            _collect(value, f"{prefix}{name}.", tensors)
+    elif isinstance(content, list | tuple):
+        for index, value in enumerate(content):
+            _collect(value, f"{prefix}{index}.", tensors)
 
 
 def _load_safely(path: Path) -> object:

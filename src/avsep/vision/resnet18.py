@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from avsep.errors import InputError
+from avsep.released import Rename
 from avsep.vision.published_weights import StateDict, fit, read_weights, without
 
 # Mean and deviation of ImageNet's pictures, pixels 0..1, red, green, blue: the normalisation with
@@ -110,3 +111,19 @@ def _download() -> StateDict:
             f"fetch '{name}' (torchvision, IMAGENET1K_V1) on another machine and give its path, or "
             f"put it into '{Path(torch.hub.get_dir()) / 'checkpoints'}'"
         ) from error
+
+
+def trunk_renames(released: str, trunk: str) -> tuple[Rename, ...]:
+    """Return the names of a ResNet-18 that is stored as a sequence of torchvision's layers.
+
+    Args:
+        released: name of the sequence in the released network.
+        trunk: name of the trunk in a model of avsep.
+    """
+    # 2 and 3 are ReLU and pooling, which have no weights.
+    stages = [Rename(rf"{released}\.{k + 3}\.(.+)", rf"{trunk}.layer{k}.\1") for k in range(1, 5)]
+    return (
+        Rename(rf"{released}\.0\.weight", f"{trunk}.conv1.weight"),
+        Rename(rf"{released}\.1\.(\w+)", rf"{trunk}.bn1.\1"),
+        *stages,
+    )

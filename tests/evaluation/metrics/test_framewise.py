@@ -40,6 +40,7 @@ def referee(
     return np.stack(scores), np.asarray(order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "hop"),
     [
@@ -83,6 +84,7 @@ def test_default_frames_are_those_of_mir_eval() -> None:
     np.testing.assert_array_equal(result.sdr_db[:, 0], bss_eval(sources, estimates).sdr_db)
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_loop_on_tensors_too() -> None:
     sources, estimates = (np.stack(x) for x in zip(mixed(3, 5000), mixed(4, 5000), strict=True))
     sources[0, 0, 1000:3100] = 0.0

@@ -123,6 +123,7 @@ def clap_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_clap_hears_what_its_package_hears(clap_folder: Path) -> None:
     import torch
     from transformers import ClapFeatureExtractor, ClapModel
@@ -146,6 +147,7 @@ def test_clap_hears_what_its_package_hears(clap_folder: Path) -> None:
     assert slower.shape == (1, 6)
 
 
+@pytest.mark.slow
 def test_clap_is_a_metric(clap_folder: Path) -> None:
     rng = np.random.default_rng(5)
     sources = rng.standard_normal((2, 2, 48000))

@@ -94,6 +94,7 @@ def test_sounds_are_those_of_the_example() -> None:
         np.testing.assert_allclose(heard[name].T, waveform, atol=1 / 32768)
 
 
+@pytest.mark.slow
 def test_published_figures_stand_apart_under_their_warning() -> None:
     page = results_html(evaluation(), "band")
     ours, published = page.split('<section id="published" class="published">')

@@ -39,13 +39,13 @@ def test_sizes_of_the_blocks(make: object, released: int) -> None:
         assert sum(num_parameters(make(*level)) for level in LEVELS) == released  # type: ignore[operator]
 
 
-def block(kind: str) -> nn.Module:
+def block(kind: str, size: ConvolutionAttentionSettings = SMALL) -> nn.Module:
     """Build a small block with every parameter drawn at random."""
     torch.manual_seed(0)
     layer = {
         "R": lambda: ResNetBlock(NUM_CHANNELS, NUM_CHANNELS, 8),
-        "TF": lambda: TimeFrequencyAttention(NUM_CHANNELS, 8, SMALL),
-        "T": lambda: TimeAttention(NUM_CHANNELS, NUM_ROWS, 8, SMALL),
+        "TF": lambda: TimeFrequencyAttention(NUM_CHANNELS, 8, size),
+        "T": lambda: TimeAttention(NUM_CHANNELS, NUM_ROWS, 8, size),
     }[kind]()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -82,15 +82,18 @@ def test_kernels_are_standardised() -> None:
     torch.testing.assert_close(convolution(maps), before, atol=2e-3, rtol=2e-3)
 
 
-def test_time_frequency_attention_in_words() -> None:
+@pytest.mark.parametrize("divide_values", [True, False])
+def test_time_frequency_attention_in_words(divide_values: bool) -> None:
     """Head by head: softmax over a query's channels, over all cells for keys, then products."""
-    layer, (maps, time) = block("TF"), inputs()
+    size = SMALL.model_copy(update={"divide_values": divide_values})
+    layer, (maps, time) = block("TF", size), inputs()
     assert isinstance(layer, TimeFrequencyAttention)
     cells = maps.permute(0, 2, 3, 1).flatten(1, 2)
     projected = layer.to_heads(layer.condition(layer.norm(cells), time))
     queries, keys, values = (part.chunk(2, dim=2) for part in projected.chunk(3, dim=2))
     heads = []
     for query, key, value in zip(queries, keys, values, strict=True):
+        value = value / cells.shape[1] if divide_values else value
         context = torch.einsum("bck,bcv->bkv", key.softmax(1), value)
         heads.append(torch.einsum("bck,bkv->bcv", query.softmax(2) / 2, context))  # sqrt(4)
     output = layer.last_norm(layer.from_heads(torch.cat(heads, 2)))

@@ -1,6 +1,5 @@
 """Test DAVIS and DAVIS-Flow: exact networks, levels, words, noise and switches."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,7 @@ from avsep.diffusion.sampling import SAMPLERS, SamplingSettings
 from avsep.errors import InputError
 from avsep.models.davis.convolution_attention import ConvolutionAttentionSettings
 from avsep.models.davis.frame_network import TemporalTransformerSettings
-from avsep.models.davis.model import DAVIS, DAVISFlow
+from avsep.models.davis.model import DAVIS, DAVISFlow, DAVISFlowSettings, DAVISSettings
 from avsep.models.davis.separation_unet import SeparationUNetSettings
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings, StftSettings
@@ -95,7 +94,7 @@ def test_a_perfect_network_gives_the_source_at_its_level(
 ) -> None:
     """Every sampler and target gives the source, warped to log-frequency, at its own level."""
     sampling = SamplingSettings(sampler=sampler, num_steps=3, silence="off")
-    model = make(cls, target=target, sampling=sampling, bound_by_mixture=False)
+    model = make(cls, target=target, sampling=sampling)
     batch = make_batch()
     magnitudes = model.front_end.magnitude(batch.sources[:, :, 0])  # type: ignore[index]
     rows = model.front_end.to_rows(magnitudes.flatten(0, 1))
@@ -136,18 +135,19 @@ def test_the_network_reads_the_same_in_training_and_sampling() -> None:
 
 @pytest.mark.parametrize("target", ["noise", "mask"])
 def test_no_estimate_exceeds_the_mixture(target: str) -> None:
-    model, batch = make(target=target), make_batch()
+    model, batch = make(target=target, bound_by_mixture=target != "mask"), make_batch()
     mixture = model.front_end.magnitude(batch.mixture)[:, None]
     assert bool((separate(model, batch) <= mixture * (1 + 1e-5)).all())
     if target == "noise":
-        free = make(bound_by_mixture=False)
+        free = make()
         assert not bool((separate(free, batch) <= mixture * (1 + 1e-5)).all())
 
 
 @pytest.mark.parametrize("gain", [1.0, 2.0])
 def test_the_level_of_targets(gain: float) -> None:
     """The L1 loss of a network that predicts zero is the mean of the targets."""
-    model, batch = make(target="data", target_gain=gain, loss_scale=1.0), make_batch()
+    changes = {"target": "data", "ignore_silence": False, "loss_scale": 1.0}
+    model, batch = make(target_gain=gain, **changes), make_batch()
     model.unet.forward = lambda noisy, *_: torch.zeros_like(noisy)  # type: ignore[method-assign]
     rows = model.front_end.to_rows(model.front_end.magnitude(batch.sources[:, :, 0]))  # type: ignore[index]
     expected = compress(gain * rows).mean() * 2
@@ -177,6 +177,8 @@ def test_windows_of_one_sound_share_their_noise() -> None:
     separate(model, replace(make_batch(), start_frames=torch.tensor([160, 176])))
     first, second = calls[0][0], calls[0][2]
     assert torch.equal(first[:, 16:], second[:, :16])
+    # All sources of a mixture start from one noise.
+    assert torch.equal(first, calls[0][1])
     assert not torch.equal(first, second)
 
 
@@ -212,20 +214,17 @@ def test_frames_resized_to_columns() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("silence", ["released", "equation-5"])
 def test_silence_is_taken_from_the_mixture(silence: str) -> None:
-    """The estimate is silent where the mixture is, but for noise in equation 5."""
+    """The estimate is silent where the mixture is."""
     sampling = SamplingSettings(num_steps=5, silence=silence, silence_threshold=0.05)
-    plain = make(bound_by_mixture=False, sampling=sampling.model_copy(update={"silence": "off"}))
-    model, batch = make(bound_by_mixture=False, sampling=sampling), make_batch()
+    plain = make(sampling=sampling.model_copy(update={"silence": "off"}))
+    model, batch = make(sampling=sampling), make_batch()
     quiet = batch.mixture.clone()
     quiet[:, :, 1200:] = 0
     batch = replace(batch, mixture=quiet)
     end = slice(24, None)
     loud, silenced = (separate(network, batch)[..., end] for network in (plain, model))
     assert float(loud.mean()) > 0.01
-    if silence == "released":
-        assert not silenced.any()
-    else:
-        assert not torch.equal(silenced, loud)
+    assert not silenced.any()
 
 
 @pytest.mark.slow
@@ -320,17 +319,31 @@ def test_quality() -> None:
 
 
 def test_defaults_are_the_papers() -> None:
-    settings: Callable[[], DAVIS.Settings] = DAVIS.Settings
-    assert (settings().process, settings().target, settings().loss) == ("diffusion", "noise", "l1")
-    assert settings().sampling == SamplingSettings(sampler="ddim", num_steps=15, eta=1.0)
-    flow = DAVISFlow.Settings()
-    assert (flow.process, flow.target, flow.data_loss) == ("flow", "velocity", 1.0)
+    paper, flow = DAVISSettings(), DAVISFlowSettings()
+    assert (paper.process, paper.target, paper.loss) == ("diffusion", "noise", "l1")
+    assert paper.sampling == SamplingSettings(sampler="ddim", num_steps=15, eta=1.0)
+    assert (flow.process, flow.target, flow.loss_scale) == ("flow", "velocity", 2000)
     assert (flow.sampling.sampler, flow.sampling.num_steps) == ("euler", 2)
+    for released, is_flow in ((paper, False), (flow, True)):
+        assert released.unet.attention.divide_values and not released.bound_by_mixture
+        assert (released.ignore_silence, released.sampling.clamp_estimate) == (not is_flow,) * 2
+        assert released.sampling.step_noise == "predicted"
+        assert (released.clip.colours, released.clip.equal_lengths) == ("imagenet", False)
     with torch.device("meta"):
         model = DAVIS()
     sizes = {name: sum(p.numel() for p in ps) for name, ps in model.parameter_groups().items()}
     # The released 36,549,603 and 13,663,232, less what is never used (tests/layers).
     assert sizes == {"unet": 35_760_099, "vision": 13_663_232}
+
+
+def test_changed_sampling() -> None:
+    model = make()
+    changed = model.with_sampling({"silence": "equation-5", "silence_threshold": 0.01})
+    expected = {"silence": "equation-5", "silence_threshold": 0.01}
+    assert changed.settings.sampling == QUIET.model_copy(update=expected)
+    assert changed.unet is model.unet and model.settings.sampling == QUIET
+    with pytest.raises(InputError, match=r"sampling: unknown setting 'silense'.*'silence'"):
+        model.with_sampling({"silense": "off"})
 
 
 NOT_BOTH = [(False, False), (False, True), (True, False)]
@@ -354,4 +367,4 @@ def test_precision_is_reduced_if_the_settings_and_the_device_have_it(
     assert torch.equal(magnitudes, exact) != (is_reduced and is_supported)
     assert (magnitudes - exact).norm() < 0.01 * exact.norm()  # 40 dB
     # The same weights with other sampling settings are exact again.
-    assert torch.equal(separate(model.with_sampling(QUIET), batch), exact)
+    assert torch.equal(separate(model.with_sampling({"reduced_precision": False}), batch), exact)

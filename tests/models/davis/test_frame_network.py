@@ -1,16 +1,26 @@
 """Frame encoders: CLIP's embeddings, and the mean of the other encoders' maps."""
 
+from functools import partial
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
+from avsep.cues.cache import fingerprint
 from avsep.models.davis import frame_network
-from avsep.models.davis.frame_network import FrameEncoder, FrameEncoderName
+from avsep.models.davis.frame_network import (
+    CLIPSettings,
+    FrameEncoder,
+    FrameEncoderName,
+    FrameNetwork,
+    TemporalTransformerSettings,
+)
+from avsep.records import Cues
 from avsep.toyband.categories import CATEGORIES
-from avsep.vision.clip_encoder import ClipImageEncoder
+from avsep.vision.clip_encoder import CLIP_MEAN, ClipImageEncoder, ColoursName
 from avsep.vision.image_encoder import load_image_encoder
+from avsep.vision.resnet18 import IMAGENET_MEAN
 
 NAMES = get_args(FrameEncoderName)
 TINY = ClipImageEncoder.Settings(
@@ -26,7 +36,7 @@ TINY = ClipImageEncoder.Settings(
 @pytest.fixture(autouse=True)
 def _tiny_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace CLIP by a small one with the same channels; ViT-B/32 takes seconds to build."""
-    monkeypatch.setattr(frame_network, "ClipImageEncoder", lambda: ClipImageEncoder(TINY))
+    monkeypatch.setattr(frame_network, "ClipImageEncoder", partial(ClipImageEncoder, TINY))
 
 
 def pictures(num: int = 3) -> Tensor:
@@ -68,3 +78,40 @@ def test_the_shipped_small_encoder_fits() -> None:
     encoder.encoder.load_state_dict(load_image_encoder().state_dict())
     shipped = load_image_encoder()(pictures())
     torch.testing.assert_close(encoder(pictures()), shipped.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("colours", ["imagenet", "clip"])
+def test_colours_of_clip(colours: ColoursName) -> None:
+    """Pictures for ImageNet's colours are those for CLIP's, shifted and scaled."""
+    encoder = FrameEncoder("clip", (), colours).encoder
+    assert isinstance(encoder, ClipImageEncoder)
+    expected = {"imagenet": IMAGENET_MEAN, "clip": CLIP_MEAN}[colours]
+    torch.testing.assert_close(encoder.mean.flatten(), torch.tensor(expected))
+
+
+def test_cached_vectors_belong_to_their_colours() -> None:
+    """With equal weights the cache still tells the vectors of both colours apart."""
+    digests = set()
+    for colours in get_args(ColoursName):
+        torch.manual_seed(0)
+        digests.add(fingerprint(FrameEncoder("clip", (), colours)))
+    assert len(digests) == 2 and "" not in digests
+
+
+@pytest.mark.parametrize("equal_lengths", [False, True])
+def test_vectors_of_clip(equal_lengths: bool) -> None:
+    """The transformer reads pictures and words as they are, or all of the length sqrt(512)."""
+    clip = CLIPSettings(equal_lengths=equal_lengths)
+    network = FrameNetwork("clip", (), TemporalTransformerSettings(), clip=clip)
+    network.transformer.forward = lambda frames: frames.mean(1)  # type: ignore[method-assign]
+    words = torch.randn(1, 2, 512, generator=torch.Generator().manual_seed(0))
+    cues = Cues(
+        crops=pictures(2)[None, :, None],
+        is_visible=torch.tensor([[True, False]]),
+        embedding=words,
+    )
+    read = network(cues)[0]
+    given = torch.stack([network.encoder(pictures(2))[0], words[0, 1]])
+    if equal_lengths:
+        given = given / given.norm(dim=1, keepdim=True) * 512**0.5
+    torch.testing.assert_close(read, given)

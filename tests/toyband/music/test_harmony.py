@@ -122,6 +122,7 @@ def test_high_voices_go_to_high_instruments() -> None:
     assert flute > clarinet > cello > tuba
 
 
+@pytest.mark.slow
 def test_in_an_ensemble_no_player_rests_for_more_than_half_a_bar() -> None:
     registers = [REGISTERS[name] for name in ("violin", "cello", "flute")]
     rests = []

@@ -78,6 +78,7 @@ def test_rests_of_more_than_three_seconds_are_rare_at_the_slowest_tempo() -> Non
     assert np.median(rests) > 1
 
 
+@pytest.mark.slow
 def test_melodies_are_calm_to_lively() -> None:
     num_onsets = [
         len({note.start_beats for note in melody("guitar", seed) if note.start_beats < NUM_BEATS})

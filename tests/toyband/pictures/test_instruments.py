@@ -121,6 +121,7 @@ def test_low_and_high_keys_are_hit_left_and_right(category):
     assert high[0] - low[0] > 0.15
 
 
+@pytest.mark.slow
 def test_each_drum_is_hit_at_its_own_place():
     keys = {"kick": 36, "snare": 38, "floor": 41, "crash": 49, "ride": 51}
     places = {

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def test_a_pose_stays_within_its_limits(some_notes, time_seconds):
     assert set(pose.sounding) | set(pose.struck) <= {note.midi or 60 for note in some_notes}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(notes)
 def test_nothing_moves_after_the_last_note(some_notes):

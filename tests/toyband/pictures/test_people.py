@@ -38,6 +38,7 @@ def pixels(*painters, appearance=None):
     return canvas.astype(int)
 
 
+@pytest.mark.slow
 def test_every_appearance_occurs_and_repeats_with_its_seed():
     appearances = [
         sample_appearance(np.random.default_rng(seed), BODY_COLOURS) for seed in range(300)

@@ -106,6 +106,7 @@ def test_the_shape_of_a_photograph_is_kept(folder):
     assert (x2 - x1) * 320 / ((y2 - y1) * 180) == pytest.approx(120 / 90, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_photograph_shakes_as_loud_as_its_sound(folder):
     def shaking(loudness, seed):
         stage = make_photograph_stage(folder, np.full(20, loudness), seed, most_distractors=0)
@@ -118,6 +119,7 @@ def test_a_photograph_shakes_as_loud_as_its_sound(folder):
         assert loud > 2 * silent
 
 
+@pytest.mark.slow
 def test_only_photographs_move_and_silent_ones_are_distractors(folder):
     # Eight seeds, since one may sample no distractor.
     stages = [make_photograph_stage(folder, np.full(20, 1.0), seed) for seed in range(8)]

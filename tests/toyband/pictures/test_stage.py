@@ -108,6 +108,7 @@ def test_places_and_sizes_vary_with_the_seed():
     assert max(heights) > 1.25 * min(heights)
 
 
+@pytest.mark.slow
 def test_distractors_are_named_and_stand_still():
     possible_labels = {*FLOOR_OBJECTS, *WALL_OBJECTS, *CATEGORIES}
     # Zero to three a stage, so one stage alone may have none.
@@ -150,6 +151,7 @@ def test_another_process_draws_the_same_pixels():
     assert process.stdout.strip() == digest(5)
 
 
+@pytest.mark.slow
 def test_a_frame_does_not_depend_on_the_frames_before():
     cast = ("saxophone", "drums")
     in_order = list(make_small_stage(2, *cast).frames())

@@ -36,6 +36,11 @@ class ConvolutionAttentionSettings(BaseModel):
     column_width: int = Field(
         default=512, gt=0, description="of a column's query and key in time attention, all rows"
     )
+    divide_values: bool = Field(
+        default=True,
+        description="values of the time-frequency attention divided by rows times columns, as "
+        "released; the layer norm after it makes that another network",
+    )
 
 
 class ScaleShift(nn.Module):
@@ -150,6 +155,10 @@ class TimeFrequencyAttention(nn.Module):
     values to one matrix per head (the context), the second multiplies the queries with it. The
     intermediate results of a portion stay in the processor's cache. Like those of convolutions, the
     projections can be computed in bfloat16.
+
+    Departure: the released code divides the values by the number of cells, which efficient
+    attention (section 3.3) does not and the default here does; the minis do not
+    (`divide_values`).
     """
 
     in_bfloat16 = False
@@ -159,6 +168,7 @@ class TimeFrequencyAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = size.num_heads
+        self.divide_values = size.divide_values
         inner = size.num_heads * size.head_width
         self.norm = ChannelNorm(num_channels)
         self.condition = ScaleShift(num_channels, time_width)
@@ -205,6 +215,8 @@ class TimeFrequencyAttention(nn.Module):
             largest = larger
         context = context / self._heads(total)[:, 0, ..., None]
         context = context + self._heads(bias[..., 2 * inner :])[:, 0, :, None]
+        if self.divide_values:
+            context = context / sum(portion.shape[1] for portion in portions)
         # (q context) W = q (context W): the output projection is applied once, not for each cell.
         out = self.from_heads.weight.T.unflatten(0, (self.num_heads, -1))  # heads head D
         return (context @ out).flatten(1, 2) * context.shape[-1] ** -0.5

@@ -1,5 +1,6 @@
 """Encode the frames or the word of each source as one vector (DAVIS, section 3.3)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Self
@@ -8,16 +9,34 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from avsep.errors import InputError
 from avsep.records import Cues
-from avsep.vision.clip_encoder import ClipImageEncoder
+from avsep.vision.clip_encoder import ClipImageEncoder, ColoursName
 from avsep.vision.image_encoder import SmallImageEncoder
 from avsep.vision.resnet18 import ResNet18Dilated
 
 FrameEncoderName = Literal["clip", "resnet18", "small"]
 
 _NO_CUES = "this model reads `crops`: give it pictures of each source, or its word"
+
+
+class CLIPSettings(BaseModel):
+    """Settings of CLIP; the defaults are those of the released code on MUSIC."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    colours: ColoursName = Field(
+        default="imagenet",
+        description="mean and deviation that pictures are normalised by: those of ImageNet (MUSIC) "
+        "or those of CLIP's training (AVE)",
+    )
+    equal_lengths: bool = Field(
+        default=False,
+        description="ours: scale the vectors of pictures and words to one length, sqrt(512), as "
+        "CLIP is trained on directions alone; released: as they are",
+    )
 
 
 class TemporalTransformerSettings(BaseModel):
@@ -47,6 +66,7 @@ class FrameNetwork(nn.Module):
         encoder_categories: Sequence[str],
         transformer: TemporalTransformerSettings,
         words: Sequence[str] = (),
+        clip: CLIPSettings | None = None,
     ) -> None:
         """Build the encoder and the transformer.
 
@@ -55,10 +75,13 @@ class FrameNetwork(nn.Module):
             encoder_categories: categories of the small encoder's head.
             transformer: sizes of the temporal transformer.
             words: vocabulary of stored embeddings, in the order of `Cues.category`.
+            clip: use of CLIP, if that is the encoder; none: as released.
         """
         super().__init__()
+        clip = clip or CLIPSettings()
+        self.equal_lengths = image_encoder == "clip" and clip.equal_lengths
         self.vocabulary = tuple(words)
-        self.encoder = FrameEncoder(image_encoder, encoder_categories)
+        self.encoder = FrameEncoder(image_encoder, encoder_categories, clip.colours)
         self.num_channels = self.encoder.num_channels
         self.transformer = TemporalTransformer(transformer, self.num_channels)
         self.words = nn.Embedding(len(words), self.num_channels) if words else None
@@ -91,6 +114,8 @@ class FrameNetwork(nn.Module):
             )
         if frames is None:
             raise InputError(_NO_CUES)
+        if self.equal_lengths:
+            frames = normalize(frames, dim=-1) * math.sqrt(self.num_channels)
         return self.transformer(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def _use_text(self, cues: Cues, word_probability: float) -> Bool[Tensor, "B S"] | None:
@@ -131,17 +156,21 @@ class FrameEncoder(nn.Module):
     """Frame features of DAVIS (section 3.3): one vector a picture by a frozen image encoder.
 
     CLIP gives its image embedding (D 512), ResNet-18 and the small encoder the mean of their maps
-    (512, 192). Pictures are normalised and resized as each was trained; ResNet-18 keeps their size.
+    (512, 192). Pictures are resized as each was trained and normalised by the colours of its
+    training, those for CLIP by `colours`; ResNet-18 keeps their size.
 
-    Departure: DAVIS normalises the pictures of MUSIC for CLIP by ImageNet's colours, and with
-    ResNet-18 it uses the maps of 7 x 7 and the first frame only. Here every encoder gets the
-    normalisation of its training, ResNet-18's maps are the dilated ones of 14 x 14, and all frames
-    are used.
+    Departure: with ResNet-18 DAVIS uses the maps of 7 x 7 and the first frame only. Here they are
+    the dilated ones of 14 x 14, and all frames are used.
     """
 
-    def __init__(self, name: FrameEncoderName, categories: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: FrameEncoderName,
+        categories: Sequence[str],
+        colours: ColoursName = "imagenet",
+    ) -> None:
         super().__init__()
-        self.encoder = _build_encoder(name, categories)
+        self.encoder = _build_encoder(name, categories, colours)
         self.num_channels: int = self.encoder.num_channels
         self.eval()
 
@@ -156,10 +185,10 @@ class FrameEncoder(nn.Module):
 
 
 def _build_encoder(
-    name: FrameEncoderName, categories: Sequence[str]
+    name: FrameEncoderName, categories: Sequence[str], colours: ColoursName
 ) -> ClipImageEncoder | ResNet18Dilated | SmallImageEncoder:
     if name == "clip":
-        return ClipImageEncoder()
+        return ClipImageEncoder(colours=colours)
     if name == "resnet18":
         return ResNet18Dilated()
     # The weights of the small encoder include a head of these categories, unused here.

@@ -6,7 +6,7 @@ in a row (B times S), R rows of the logarithmic axis, D width of the visual cond
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, cast, get_args
 
@@ -36,17 +36,21 @@ from avsep.models.base import (
     trained_groups,
 )
 from avsep.models.davis.frame_network import (
+    CLIPSettings,
     FrameEncoderName,
     FrameNetwork,
     TemporalTransformerSettings,
     count_sources,
 )
 from avsep.models.davis.separation_unet import SeparationUNet, SeparationUNetSettings
+from avsep.recipe import check_settings
 from avsep.records import Batch, Cues, Quality, Separation
-from avsep.sound.magnitudes import compress, expand, loss_weight, ratio_mask
+from avsep.sound.magnitudes import compress, expand, log1p_input, loss_weight, ratio_mask
 
 # The network's timestep embedding covers 0..1000, also where the path's time is 0..1 (a flow).
 _TIMESTEPS = 1000
+# Largest ln(1 + magnitude) of a cell that the released loss counts as silent.
+_SILENCE_LOG1P = 1e-3
 
 
 class DAVISSettings(ModelSettings):
@@ -60,6 +64,7 @@ class DAVISSettings(ModelSettings):
     image_encoder: FrameEncoderName = Field(
         default="clip", description="frozen encoder of each picture"
     )
+    clip: CLIPSettings = CLIPSettings()
     encoder_categories: tuple[str, ...] = Field(
         default=(), description="categories of the head of the image encoder 'small'"
     )
@@ -80,8 +85,10 @@ class DAVISSettings(ModelSettings):
         description="distance to the target: l1 (section 3.4) or l2 (equation 4); of a mask "
         "between the shares of the mixture, louder cells weighted more",
     )
-    data_loss: float = Field(
-        default=0.0, ge=0, description="weight of the l1 distance of the clean magnitude beside it"
+    ignore_silence: bool = Field(
+        default=True,
+        description="cells in which the mixture is silent, ln(1 + magnitude) at most 0.001, add "
+        "nothing to the loss, as released (DAVIS-Flow: all count); not of a mask",
     )
     loss_scale: float = Field(default=1000.0, gt=0, description="factor of the whole loss")
     timestep_power: float = Field(
@@ -108,7 +115,9 @@ class DAVISSettings(ModelSettings):
         "under the mean of two",
     )
     bound_by_mixture: bool = Field(
-        default=True, description="limit every estimate to the mixture's magnitude, cell by cell"
+        default=False,
+        description="ours: limit every estimate to the mixture's magnitude, cell by cell, which "
+        "also raises the scores of exact magnitudes; a mask is limited in any case",
     )
     sampling: SamplingSettings = SamplingSettings()
     qualities: dict[Quality, SamplingSettings] = Field(
@@ -152,6 +161,7 @@ class DAVIS(SeparationModel[DAVISSettings]):
             settings.encoder_categories,
             settings.transformer,
             settings.categories,
+            settings.clip,
         )
         self.unet = SeparationUNet(
             settings.unet, settings.front_end.num_rows, self.frames.num_channels
@@ -174,12 +184,14 @@ class DAVIS(SeparationModel[DAVISSettings]):
         if quality not in get_args(Quality):
             raise unknown_name("quality", quality, get_args(Quality))
         settings = self.settings
-        return self.with_sampling(
-            settings.qualities.get(cast("Quality", quality), settings.sampling)
-        )
+        return self._sampled_by(settings.qualities.get(cast("Quality", quality), settings.sampling))
 
-    def with_sampling(self, sampling: SamplingSettings) -> Self:
-        """Return the model with other sampling settings; weights are shared."""
+    def with_sampling(self, changes: Mapping[str, object]) -> Self:
+        """Return the model with changed sampling settings; weights are shared."""
+        values = self.settings.sampling.model_dump() | dict(changes)
+        return self._sampled_by(check_settings(values, SamplingSettings, "sampling"))
+
+    def _sampled_by(self, sampling: SamplingSettings) -> Self:
         # A shallow copy: parameters and buffers are the same objects.
         other = copy.copy(self)
         other.settings = self.settings.model_copy(update={"sampling": sampling})
@@ -211,7 +223,7 @@ class DAVIS(SeparationModel[DAVISSettings]):
         # Sampling may have left the network in reduced precision; training never is.
         self.unet.reduce_precision(reduced=False)
         prediction = self._predict(noisy, time, condition)
-        loss = self._distance(prediction, condition, magnitudes, noise, noisy, time)
+        loss = self._distance(prediction, condition, magnitudes, noise, time)
         # Equation 4 is a sum over sources, the distance a mean.
         loss = loss * sources.shape[1] * self.settings.loss_scale
         return {"separation": loss, "total": loss}
@@ -277,10 +289,10 @@ class DAVIS(SeparationModel[DAVISSettings]):
     def _estimate(
         self, noisy: Float[Tensor, "N R T"], time: float, condition: _Condition
     ) -> Float[Tensor, "N R T"]:
-        """Estimate the clean compressed magnitude at one time of the path."""
+        """Estimate the clean compressed magnitude at one time of the path, not limited."""
         times = torch.full((len(noisy),), time, device=noisy.device)
         prediction = self._predict(noisy, times, condition)
-        return self._to_data(prediction, noisy, times, condition).clamp(-1, 1)
+        return self._to_data(prediction, noisy, times, condition)
 
     def _to_data(
         self,
@@ -307,7 +319,7 @@ class DAVIS(SeparationModel[DAVISSettings]):
         )
         with torch.no_grad():
             start = torch.randn_like(noise[chosen])
-            estimates = self._estimate(start, self.path.times(1)[0], part)
+            estimates = self._estimate(start, self.path.times(1)[0], part).clamp(-1, 1)
         return clean.masked_scatter(chosen[:, None, None], estimates)
 
     def _distance(
@@ -316,22 +328,24 @@ class DAVIS(SeparationModel[DAVISSettings]):
         condition: _Condition,
         magnitudes: Float[Tensor, "N R T"],
         noise: Float[Tensor, "N R T"],
-        noisy: Float[Tensor, "N R T"],
         time: Float[Tensor, " N"],
     ) -> Float[Tensor, ""]:
-        """Compute the loss of a prediction, mean over sources and cells."""
-        settings, clean, weight = self.settings, compress(magnitudes), magnitudes.new_ones(())
+        """Compute the loss of a prediction, mean over sources and all cells.
+
+        Departure: equation 4 weighs all cells alike; the released code leaves out silent ones.
+        """
+        settings, mixture = self.settings, condition.magnitude / self.settings.target_gain
         if settings.target == "mask":
             error = prediction.sigmoid() - ratio_mask(magnitudes, condition.magnitude, 1.0)
-            weight = loss_weight(condition.magnitude / settings.target_gain)
+            weight = loss_weight(mixture)
         else:
+            clean = compress(magnitudes)
             error = prediction - compute_target(settings.target, clean, noise, time, self.path)
+            weight = torch.ones_like(error)
+            if settings.ignore_silence:
+                weight = (log1p_input(mixture) > _SILENCE_LOG1P).to(error.dtype)
         error = error.abs() if settings.loss == "l1" else error.square()
-        loss = (weight * error).mean()
-        if settings.data_loss:
-            data = self._to_data(prediction, noisy, time, condition)
-            loss = loss + settings.data_loss * (data - clean).abs().mean()
-        return loss
+        return (weight * error).mean()
 
     def _condition(self, mixture: Float[Tensor, "B F T"], cues: Cues) -> _Condition:
         """Compute the condition: the mixture repeated for each source, and the visual vectors."""
@@ -373,9 +387,13 @@ class DAVISFlowSettings(DAVISSettings):
 
     process: Literal["diffusion", "flow"] = "flow"
     target: Target = "velocity"
-    data_loss: float = 1.0
-    loss_scale: float = 1.0
-    sampling: SamplingSettings = SamplingSettings(sampler="euler", num_steps=2, silence="off")
+    ignore_silence: bool = False
+    # The released loss is 1000 times the L1 distance of the velocity plus that of the data it
+    # implies with the true noise, which is the same number.
+    loss_scale: float = 2000.0
+    sampling: SamplingSettings = SamplingSettings(
+        sampler="euler", num_steps=2, silence="off", clamp_estimate=False
+    )
 
 
 class DAVISFlow(DAVIS):
