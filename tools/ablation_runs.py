@@ -1,15 +1,19 @@
 """Runs of an ablation: each trained once and kept, all seeds, and how far their scores spread."""
 
 import argparse
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from avsep.recipe import recipe_names
 
 SCORE_KEYS = ("sdr_db", "sir_db", "sar_db")
 
@@ -42,22 +46,43 @@ def launch(options: argparse.Namespace, recipe: str, folder: Path, settings: Seq
 
     Args:
         options: `data`, folders, and `set`, settings of all runs.
-        recipe: a name below the package's recipes/ablations.
+        recipe: the row of a table, by the name of its recipe; it is trained small.
         folder: of the run.
         settings: of this run, a.b=c.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "avsep", "train", path_of(recipe), "--run", str(folder)]
+    small, changes = small_run(recipe)
+    command = [sys.executable, "-m", "avsep", "train", small, "--run", str(folder)]
     command += [word for data in options.data for word in ("--data", str(data))]
-    command += [word for line in [*settings, *options.set] for word in ("--set", line)]
+    command += [word for line in [*changes, *settings, *options.set] for word in ("--set", line)]
     if (folder / "recipe.toml").is_file():
         command.append("--resume")
     subprocess.run(command, check=True)
 
 
-def path_of(recipe: str) -> str:
-    """The path of an ablation's recipe."""
-    return str(files("avsep") / "recipes" / "ablations" / f"{recipe}.toml")
+def small_run(recipe: str) -> tuple[str, list[str]]:
+    """The recipe and the settings, a.b=c, of the small run of a table's row.
+
+    Recipes of rows have the paper's size: a row changes the recipe X that it extends. Its small
+    run makes the same changes to the recipe X-small.
+    """
+    names, name, changes = recipe_names(), recipe, dict[str, Any]()
+    while f"{name}-small" not in names:
+        text = (files("avsep") / "recipes" / "ablations" / f"{name}.toml").read_text("utf-8")
+        own = tomllib.loads(text)
+        name = own.pop("extends")
+        # What a row says goes before what the recipe that it extends says.
+        changes = {**dict(_settings_of(own)), **changes}
+    return f"{name}-small", [f"{key}={value}" for key, value in changes.items()]
+
+
+def _settings_of(values: dict[str, Any], group: str = "") -> Iterator[tuple[str, str]]:
+    """Each setting of nested groups: a.b, and its value as TOML."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _settings_of(value, f"{group}{name}.")
+        else:
+            yield f"{group}{name}", json.dumps(value)
 
 
 def spread_of(values: Sequence[float]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from ablation_runs import SCORE_KEYS, path_of, plus_minus, spread_of, train_once
+from ablation_runs import SCORE_KEYS, plus_minus, small_run, spread_of, train_once
 from avsep.checkpoint import load_model
 from avsep.devices import find_device
 from avsep.media.atomic import write_atomic
@@ -118,8 +118,9 @@ def num_steps_of(options: argparse.Namespace) -> int:
     """Return the number of steps of every run."""
     if options.steps is not None:
         return options.steps
-    max_steps = load_training(path_of(f"davis-{DEFAULT}"), options.set).training.max_steps
-    assert max_steps is not None, "the recipes of the tables end at a number of steps"
+    small, _ = small_run(f"davis-{DEFAULT}")
+    max_steps = load_training(small, options.set).training.max_steps
+    assert max_steps is not None, "small runs end at a number of steps"
     return max_steps
 
 

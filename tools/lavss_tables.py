@@ -26,7 +26,7 @@ from avsep.evaluation.mixtures import choose_mixtures
 from avsep.evaluation.run import EvaluationConfig, EvaluationSettings, run_evaluation
 from avsep.media.atomic import write_atomic
 
-# Settings of a run in mono for the network of any row, as in the recipe `lavss-table3-25d-mono`.
+# Settings of a run in mono for the network of any row, as in `lavss-table3-25d-mono-small`.
 MONO = (
     "settings.position=false",
     'settings.spatial_cues="none"',

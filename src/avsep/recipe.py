@@ -23,6 +23,8 @@ from avsep.errors import InputError, unknown_name
 
 Settings = TypeVar("Settings", bound=BaseModel)
 _FOLDER = files("avsep") / "recipes"
+# Where a name is looked up: the recipes of systems, then those of the rows of papers' tables.
+_FOLDERS = (_FOLDER, _FOLDER / "ablations")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -62,9 +64,8 @@ def read_overrides(overrides: Sequence[str], schema: type[Settings]) -> Settings
 
 def recipe_names(command: str | None = None) -> list[str]:
     """Return the names of the recipes in the package, for one command or all."""
-    names = sorted(
-        item.name.removesuffix(".toml") for item in _FOLDER.iterdir() if item.name.endswith(".toml")
-    )
+    items = [item for folder in _FOLDERS for item in folder.iterdir()]
+    names = sorted(i.name.removesuffix(".toml") for i in items if i.name.endswith(".toml"))
     return [name for name in names if command in (None, read_recipe(name).get("command"))]
 
 
@@ -157,9 +158,10 @@ def _read_text(source: str) -> str:
             )
         # Some editors write a byte order mark, which "utf-8-sig" skips and TOML does not allow.
         return path.read_text(encoding="utf-8-sig")
-    resource = _FOLDER / f"{source}.toml"
     # A name with a slash could otherwise read any file of the disk as a recipe of the package.
-    if path.name != source or not resource.is_file():
+    places = [folder / f"{source}.toml" for folder in _FOLDERS] if path.name == source else []
+    resource = next((place for place in places if place.is_file()), None)
+    if resource is None:
         raise unknown_name("recipe", source, recipe_names())
     return resource.read_text(encoding="utf-8")
 

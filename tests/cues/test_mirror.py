@@ -3,17 +3,14 @@
 from dataclasses import fields
 
 import numpy as np
-import pytest
 import torch
 
 from avsep.cues.mirror import mirror_batch, mirror_channels, mirror_cues
-from avsep.errors import InputError
 from avsep.records import Batch, Cues
 
 # The kinds of all cues; a field that is added to `Cues` must be added here.
 PICTURES = {"crops", "appearance", "crop_motion"}
-SIDELESS = {"category", "is_visible", "embedding"}
-REFUSED = {"i3d_features", "i3d_padding"}
+SIDELESS = {"category", "is_visible", "embedding", "i3d_features", "i3d_padding"}
 
 
 def all_cues() -> Cues:
@@ -30,6 +27,9 @@ def all_cues() -> Cues:
         is_visible=torch.tensor([[True, False]]),
         boxes=torch.tensor([[[[0.1, 0.2, 0.3, 0.9]] * 2, [[0.5, 0.0, 1.0, 1.0]] * 2]]),
         embedding=torch.rand(1, 2, 8, generator=generator),
+        # The largest of all places has no sides.
+        i3d_features=torch.rand(1, 2, 4, 3, generator=generator),
+        i3d_padding=torch.zeros(1, 2, 3, dtype=torch.bool),
     )
 
 
@@ -39,7 +39,7 @@ def batch() -> Batch:
 
 
 def test_every_cue_is_mirrored_by_its_kind() -> None:
-    assert {field.name for field in fields(Cues)} == PICTURES | SIDELESS | REFUSED | {"boxes"}
+    assert {field.name for field in fields(Cues)} == PICTURES | SIDELESS | {"boxes"}
     before, after = all_cues(), mirror_cues(all_cues())
     for name in PICTURES:
         assert torch.equal(getattr(after, name), getattr(before, name).flip(-1)), name
@@ -48,11 +48,6 @@ def test_every_cue_is_mirrored_by_its_kind() -> None:
     assert after.boxes is not None
     expected = torch.tensor([[0.7, 0.2, 0.9, 0.9], [0.0, 0.0, 0.5, 1.0]])
     torch.testing.assert_close(after.boxes[0, :, 0], expected)
-
-
-def test_motion_features_are_refused() -> None:
-    with pytest.raises(InputError, match="i3d_features cannot be mirrored"):
-        mirror_cues(Cues(i3d_features=torch.zeros(1, 2, 4, 3)))
 
 
 def test_channels_are_exchanged_with_pictures_and_mirrored_twice_is_the_same() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from avsep.cues.crops import CropSettings, ObjectCrops
-from avsep.cues.windows import SourceWindow, spread_evenly, window_cues
+from avsep.cues.windows import SourceWindow, cut_crops, spread_evenly, window_cues
 from avsep.records import Cues
 
 SETTINGS = CropSettings(crop_pixels=2, motion_pixels=2, num_crops=3)
@@ -92,3 +92,58 @@ def test_a_repeated_clip_starts_again_and_others_hold_their_ends() -> None:
 def test_crops_are_spread_evenly() -> None:
     assert spread_evenly(np.arange(10, 15), 3).tolist() == [10, 12, 14]
     assert spread_evenly(np.arange(10, 12), 4).tolist() == [10, 10, 11, 11]
+
+
+def consecutive(start: float, **changes: object) -> list[int]:
+    """Return the numbers of the crops of a window of five seconds."""
+    settings = SETTINGS.model_copy(update={"selection": "consecutive", **changes})
+    cues = cues_of([replace(numbered(0), settings=settings)], start)
+    assert cues.crops is not None and cues.boxes is not None
+    numbers = cues.crops[0, 0, :, 0, 0, 0].tolist()
+    bottoms = torch.tensor([(number + 1) / 20 for number in numbers])
+    torch.testing.assert_close(cues.boxes[0, 0, :, 3], bottoms)
+    return numbers
+
+
+def test_consecutive_crops_are_around_the_middle_of_the_window() -> None:
+    """As iQuery counts: of six crops three come before the middle one and two after it."""
+    assert consecutive(0.0) == [1, 2, 3]
+    assert consecutive(0.4) == [1, 2, 3] and consecutive(0.6) == [2, 3, 4]
+    assert consecutive(1.5) == [3, 4, 5]
+    assert consecutive(2.0, num_crops=6) == [1, 2, 3, 4, 5, 6]
+    assert consecutive(1.5, num_crops=1) == [4]
+
+
+def test_consecutive_crops_may_be_apart_and_are_held_at_the_ends() -> None:
+    assert consecutive(2.5, stride=3) == [2, 5, 8]  # Sound of Pixels
+    assert consecutive(0.0, stride=3) == [0, 2, 5]
+    assert consecutive(7.0, stride=3) == [6, 9, 9]
+    assert consecutive(-9.0) == [0, 0, 0]
+
+
+def test_a_number_of_crops_that_is_asked_for_is_spread_over_the_window() -> None:
+    """A category is predicted from the whole video, whatever a window reads."""
+    settings = SETTINGS.model_copy(update={"selection": "consecutive"})
+    cues = cues_of([replace(numbered(0), settings=settings)], 0.0, num_crops=2)
+    assert cues.crops is not None and cues.crops[0, 0, :, 0, 0, 0].tolist() == [0, 4]
+
+
+def test_one_square_is_cut_out_of_all_crops_of_a_source() -> None:
+    places = torch.arange(36, dtype=torch.uint8).view(6, 6)
+    cues = Cues(crops=places.expand(1, 2, 3, 3, 6, 6), boxes=torch.rand(1, 2, 3, 4))
+    corners = set()
+    for seed in range(40):
+        cut = cut_crops(cues, 4, np.random.default_rng(seed))
+        assert cut.crops is not None and cut.crops.shape == (1, 2, 3, 3, 4, 4)
+        assert cut.boxes is cues.boxes
+        for source in cut.crops[0]:
+            corner = int(source[0, 0, 0, 0])
+            row, column = divmod(corner, 6)
+            expected = places[row : row + 4, column : column + 4].expand(3, 3, 4, 4)
+            assert torch.equal(source, expected)
+            corners.add(corner)
+    # All nine places of a 4 x 4 square in 6 x 6, the last row and column too.
+    assert corners == {6 * row + column for row in range(3) for column in range(3)}
+    same = cut_crops(cues, 6, np.random.default_rng(0))
+    assert same.crops is not None and cues.crops is not None
+    assert torch.equal(same.crops, cues.crops)

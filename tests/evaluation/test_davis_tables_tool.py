@@ -107,12 +107,12 @@ def test_what_is_missing_is_launched(tmp_path: Path, monkeypatch: pytest.MonkeyP
     tables.train(options, "table2-rrt", 3)
     first, second = launched  # the third found it done
     assert second == [*first, "--resume"]
-    assert first[first.index("train") + 1].endswith("ablations/davis-table2-rrt.toml")
+    assert first[first.index("train") + 1] == "davis-music-small"
     assert [first[i + 1] for i, word in enumerate(first) if word == "--data"] == ["a", "b"]
     changed = [first[i + 1] for i, word in enumerate(first) if word == "--set"]
     assert changed == [
-        "training.max_steps=9", "training.seed=3", "training.validate_every_steps=9",
-        "mixing.repeats=2",
+        'settings.unet.blocks=["R", "R", "T"]', "training.max_steps=9", "training.seed=3",
+        "training.validate_every_steps=9", "mixing.repeats=2",
     ]  # fmt: skip
     assert tables.num_steps_of(tables.read_options(words[:5])) == 200
 

@@ -1,11 +1,11 @@
-"""The recipes of DAVIS' Tables 2 and 3 differ in what the tables are about, and in nothing else."""
+"""The rows of DAVIS' Tables 2 and 3 differ in what they are about alone, small too."""
 
-from importlib.resources import files
 from typing import Any
 
 import pytest
 import torch
 
+from ablation_runs import small_run
 from avsep.models import MODELS
 from avsep.training.recipe import load_training
 
@@ -25,14 +25,17 @@ FUSIONS = {
 }
 
 
-def recipe(row: str) -> dict[str, Any]:
-    path = files("avsep") / "recipes" / "ablations" / f"davis-{row}.toml"
-    return load_training(str(path)).model_dump(mode="json")
+def recipe(row: str, size: str) -> dict[str, Any]:
+    small, changes = small_run(f"davis-{row}")
+    loaded = load_training(f"davis-{row}") if size == "paper" else load_training(small, changes)
+    return loaded.model_dump(mode="json")
 
 
+@pytest.mark.parametrize("size", ["paper", "small"])
 @pytest.mark.parametrize("row", [*BLOCKS, *FUSIONS])
-def test_a_row_is_its_switch(row: str) -> None:
-    result, full = recipe(row), recipe("tables")
+def test_a_row_is_its_switch(row: str, size: str) -> None:
+    base = "davis-music" if size == "paper" else "davis-music-small"
+    result, full = recipe(row, size), load_training(base).model_dump(mode="json")
     assert full["model"] == "davis" and full["settings"]["process"] == "diffusion"
     assert full["settings"]["unet"]["visual_every_block"] is False  # fusion is all that tells
     unet, other = (item["settings"]["unet"] for item in (result, full))
@@ -41,8 +44,9 @@ def test_a_row_is_its_switch(row: str) -> None:
     del other["blocks"], other["fusion"]
     assert result == full
     with torch.device("meta"):
-        MODELS["davis"](MODELS["davis"].Settings(**recipe(row)["settings"]))
+        MODELS["davis"](MODELS["davis"].Settings(**recipe(row, size)["settings"]))
 
 
-def test_the_last_rows_of_both_tables_are_one_network() -> None:
-    assert recipe("table2-rtft") == recipe("table3-local-global") == recipe("tables")
+@pytest.mark.parametrize("size", ["paper", "small"])
+def test_the_last_rows_of_both_tables_are_one_network(size: str) -> None:
+    assert recipe("table2-rtft", size) == recipe("table3-local-global", size)

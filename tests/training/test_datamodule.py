@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -94,12 +95,41 @@ def test_validation_mixes_as_the_papers_test(folder: Path) -> None:
         num_sources=3, distinct_categories=False, rule="sum", gain_range=(3.0, 3.0),
         silent_probability=0.5, position="random", offscreen_probability=0.5,
         same_clip_probability=0.5, same_category_probability=0.5, equaliser_db=3.0,
-        mirror_probability=0.5,
+        mirror_probability=0.5, resize_pixels=300,
     )  # fmt: skip
     assert validation_mixing(recipe.model_copy(update={"mixing": mixing})) == MixingSettings(
         num_sources=3, distinct_categories=False, rule="sum", gain_range=(1.0, 1.0),
         silent_probability=0.0, position="middle",
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_squares_are_cut_out_of_larger_crops_in_training_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A frozen encoder then sees every crop anew; what is validated with is encoded once."""
+    recipe = recipe_on(folder, "band", num_validation=1)
+    resized = recipe.mixing.model_copy(update={"resize_pixels": 24})
+    model = make_model(recipe)
+    plain, data = (
+        DataModule(item, tmp_path)
+        for item in (recipe, recipe.model_copy(update={"mixing": resized}))
+    )
+    for module in (plain, data):
+        list(module.build_caches(model))
+    side = model.settings.crops.crop_pixels
+    assert side == 20
+    item, other = data.mixtures[0], data.mixtures[1]
+    assert data.caches[0][0].rows("crops", np.array([0])).shape[-2:] == (24, 24)
+    assert item.cues.crops is not None and item.cues.appearance is None
+    assert item.cues.crops.shape[-2:] == (20, 20) and item.cues.boxes is not None
+    (batch,) = data.validation
+    assert batch.cues.crops is None and batch.cues.appearance is not None
+    assert torch.equal(batch.cues.appearance, plain.validation[0].cues.appearance)
+    # Nothing else is drawn otherwise, and the model takes crops as well as their maps.
+    assert np.array_equal(plain.mixtures[0].mixed.mixture, item.mixed.mixture)
+    losses = model.losses(data.mixtures.collate([item, other]))
+    assert torch.isfinite(losses["total"])
 
 
 @pytest.mark.slow

@@ -44,6 +44,10 @@ def test_settings_can_be_set(tmp_path: Path) -> None:
         ('model = "dgfnet"\n[training]\nbatch_size = 0', "training.batch_size: .*greater than"),
         ('model = "dgfnet"\n[mixing]\nrule = "max"', "mixing.rule"),
         ('model = "dgfnet"\n[settings]\nfusion = "add"', "settings.*: fusion"),
+        (
+            'model = "dgfnet"\n[mixing]\nresize_pixels = 200',
+            "mixing.resize_pixels 200 is below the 224 of settings.crops.crop_pixels",
+        ),
     ],
 )
 def test_a_wrong_recipe_is_an_error(tmp_path: Path, text: str, message: str) -> None:

@@ -59,10 +59,6 @@ class SourceCacheSettings(BaseModel):
 class SourceCache:
     """Cache of the sources of a list of clips, one file for each source.
 
-    Departure: the papers cut and flip the pictures at random at every step (section 4.1.4 of
-    DGFNet). Here each crop goes through the frozen image encoder once, as it is; which of a
-    window's crops a step reads is drawn at random.
-
     A file's name is a digest of what it is made from: clip, stem, boxes, settings and image
     encoder. An unchanged source is therefore never cached again, by this run or another.
     """
@@ -95,7 +91,7 @@ class SourceCache:
     def paths_of(self, clip: ClipFiles) -> list[Path]:
         """Return the path of each source of a clip; InputError for a missing file of the clip."""
         # How many crops a window gets changes no file; a lone object's box is in the digest.
-        irrelevant = {"crops": {"num_crops", "whole_when_alone"}}
+        irrelevant = {"crops": {"num_crops", "selection", "stride", "whole_when_alone"}}
         settings = self.settings.model_dump_json(exclude=irrelevant)
         objects = self.settings.crops.boxed_objects([source.visible for source in clip.sources])
         shared = [_FORMAT, settings, clip.name, *file_facts(clip.video)]

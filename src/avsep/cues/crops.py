@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,6 +43,14 @@ class CropSettings(BaseModel):
         default=1.0, gt=0, allow_inf_nan=False, description="crops extracted a second"
     )
     num_crops: int = Field(default=3, ge=1, description="crops selected for one window")
+    selection: Literal["spread", "consecutive"] = Field(
+        default="spread",
+        description="spread: of all crops in the window, at random in training and else evenly "
+        "spaced; consecutive: around the window's middle, `stride` apart, as the released codes",
+    )
+    stride: int = Field(
+        default=1, ge=1, description="crops from one consecutive crop to the next (Sound of Pixels)"
+    )
     motion_rate_hz: float = Field(
         default=10.0, gt=0, allow_inf_nan=False, description="grey pictures of crop motion a second"
     )
@@ -95,6 +104,21 @@ class SourceCues(ABC):
             return np.arange(first, min(stop, num_crops), dtype=np.int64)
         nearest = round((start_seconds + window_seconds / 2) * rate)
         return np.array([min(max(nearest, 0), num_crops - 1)], np.int64)
+
+    def consecutive_indices(
+        self, start_seconds: float, window_seconds: float
+    ) -> Int64[np.ndarray, " K"]:
+        """Return the indices of crops around the one shown in the middle of a window, in order.
+
+        The first and last crop of the clip are held beyond its ends.
+        """
+        settings = self.settings
+        num_crops = self.num_rows("crops") or self.num_rows("appearance")
+        middle_seconds = start_seconds + window_seconds / 2 + _SLACK_SECONDS
+        middle = floor(middle_seconds * settings.crop_rate_hz)
+        # As the codes count: of six crops three are before the middle one and two after it.
+        offsets = np.arange(settings.num_crops) - settings.num_crops // 2
+        return (middle + offsets * settings.stride).clip(0, num_crops - 1)
 
     def motion_indices(
         self, start_seconds: float, window_seconds: float, *, is_repeated: bool
@@ -229,9 +253,10 @@ def crop_box(
 ) -> UInt8[np.ndarray, "3 P P"]:
     """Crop a box, rounded outward to whole pixels, and resize it to a square.
 
-    Departure: DGFNet's section 4.1.4 resizes to 256 x 256 and cuts 224 x 224 out at random, the
-    released codes resize the short side and cut out of the middle, which loses head or instrument
-    of a tall or wide box. Here the whole box is resized at once, whatever its shape.
+    Departure: the released codes resize the short side, by bicubic interpolation, and cut a square
+    out of the middle, or in training at random, which loses head or instrument of a tall or wide
+    box. Here the whole box is resized to a square, as in DGFNet's section 4.1.4, and what training
+    cuts out of it at random lacks a tenth of each side.
     """
     rows, columns = _pixels_of(box, picture)
     crop = Image.fromarray(np.ascontiguousarray(picture[rows, columns]))

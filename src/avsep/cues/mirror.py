@@ -12,16 +12,11 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from avsep.cues.windows import CUE_KINDS
-from avsep.errors import InputError
 from avsep.records import Batch, Cues
 
 
 def mirror_batch(batch: Batch) -> Batch:
-    """Mirror channels and cues of a batch; twice gives the same batch again.
-
-    Raises:
-        InputError: the cues hold I3D features, which cannot be mirrored.
-    """
+    """Mirror channels and cues of a batch; twice gives the same batch again."""
     sources = None if batch.sources is None else batch.sources.flip(2)
     return replace(
         batch, mixture=batch.mixture.flip(1), sources=sources, cues=mirror_cues(batch.cues)
@@ -29,15 +24,12 @@ def mirror_batch(batch: Batch) -> Batch:
 
 
 def mirror_cues(cues: Cues) -> Cues:
-    """Mirror all cues that are read from pictures; errors are those of `mirror_batch`."""
+    """Mirror all cues that are read from pictures."""
     mirrored: dict[str, Tensor] = {}
     for name, kind in CUE_KINDS.items():
         value = getattr(cues, name)
-        if value is None:
-            continue
-        if kind.mirror is None:
-            raise InputError(f"{name} cannot be mirrored: compute them from mirrored pictures")
-        mirrored[name] = kind.mirror(value)
+        if value is not None:
+            mirrored[name] = kind.mirror(value)
     return replace(cues, **mirrored)
 
 

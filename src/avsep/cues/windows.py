@@ -25,8 +25,34 @@ def mirror_boxes(boxes: Float[Tensor, "*axes 4"]) -> Float[Tensor, "*axes 4"]:
     return torch.stack([1 - x2, y1, 1 - x1, y2], dim=-1)
 
 
+def cut_crops(cues: Cues, num_pixels: int, generator: np.random.Generator) -> Cues:
+    """Cut a random square out of the crops of each source, the same out of all its crops.
+
+    Boxes stay those of the objects.
+
+    Args:
+        cues: with crops of at least `num_pixels` a side.
+        num_pixels: side of the square.
+        generator: draws a row and a column for each source.
+    """
+    if cues.crops is None:
+        return cues
+    batch, sources = cues.crops.shape[:2]
+    most = [side - num_pixels for side in cues.crops.shape[-2:]]
+    corners = generator.integers(0, most, size=(batch * sources, 2), endpoint=True)
+    pieces = [
+        crops[..., row : row + num_pixels, column : column + num_pixels]
+        for crops, (row, column) in zip(cues.crops.flatten(0, 1), corners.tolist(), strict=True)
+    ]
+    return replace(cues, crops=torch.stack(pieces).unflatten(0, (batch, sources)))
+
+
 def _flip(pictures: Shaped[Tensor, "*axes w"]) -> Shaped[Tensor, "*axes w"]:
     return pictures.flip(-1)
+
+
+def _keep(features: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
+    return features
 
 
 @dataclass(frozen=True)
@@ -36,11 +62,11 @@ class CueKind:
     Attributes:
         rows: crop: one row a crop; motion: one row a grey picture; clip: the same for every window
             of the clip, its last axis padded to the longest of a batch.
-        mirror: cue -> the cue of mirrored pictures; none: it cannot be mirrored.
+        mirror: cue -> the cue of mirrored pictures.
     """
 
     rows: Literal["crop", "motion", "clip"]
-    mirror: Callable[[Tensor], Tensor] | None
+    mirror: Callable[[Tensor], Tensor]
 
 
 # Name in `Cues` -> kind, of the cues that are read from pictures.
@@ -50,7 +76,8 @@ CUE_KINDS: dict[str, CueKind] = {
     "appearance": CueKind("crop", _flip),
     "boxes": CueKind("crop", mirror_boxes),
     "crop_motion": CueKind("motion", _flip),
-    "i3d_features": CueKind("clip", None),
+    # The largest of all places, which a mirror image changes little; iQuery keeps them as well.
+    "i3d_features": CueKind("clip", _keep),
 }
 
 # Indices of the crops inside a window, and a number of crops -> as many indices.
@@ -100,8 +127,9 @@ def window_cues(
         windows: [B][S] sources and the starts of their windows.
         window_seconds: length of every window.
         names: names of the cues to build; default: every cue that all sources have.
-        num_crops: crops of each source; none: as the settings of the sources say.
-        select: choice of crops among those inside the window.
+        num_crops: crops of each source, among those inside the window; none: number and selection
+            are those of the sources' settings.
+        select: choice of crops among those inside the window, where they are not consecutive.
     """
     kinds = {name: CUE_KINDS[name] for name in names if name in CUE_KINDS}
     sources = [window for row in windows for window in row]
@@ -135,8 +163,11 @@ def _source_cues(
 ) -> dict[str, Tensor]:
     source, start_seconds = window.cues, window.start_seconds
     # Crops and their boxes share one selection, or a box would be of another time.
-    crops = source.crop_indices(start_seconds, window_seconds)
-    crops = select(crops, num_crops or source.settings.num_crops)
+    if source.settings.selection == "consecutive" and num_crops is None:
+        crops = source.consecutive_indices(start_seconds, window_seconds)
+    else:
+        crops = source.crop_indices(start_seconds, window_seconds)
+        crops = select(crops, num_crops or source.settings.num_crops)
     values: dict[str, Tensor] = {}
     for name, kind in kinds.items():
         if not source.num_rows(name):

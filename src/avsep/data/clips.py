@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 from numpy.lib.format import MAGIC_PREFIX
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -24,6 +24,10 @@ TRAINING, VALIDATION, TEST = "train", "val", "test"
 # short. A larger difference means that their rate is not the one stated (8 read as 1, say).
 _SLACK_SECONDS = 2.0
 _SLACK_SHARE = 0.1
+# EXIF orientations of a picture that is displayed on its side.
+_TURNED = (5, 6, 7, 8)
+# The most clips that a warning names.
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class ClipFiles:
         i3d_features: the file of I3D motion features of the whole clip.
         split: train, val or test; None if no list of the data set names one.
         is_visible: False for an audio-only clip, whose sources have a label and no picture.
+        is_box_missing: True if other clips of the folder have detected boxes and this one has none,
+            so that its whole frames stand for the object.
     """
 
     name: str
@@ -62,6 +68,20 @@ class ClipFiles:
     i3d_features: Path | None = None
     split: str | None = None
     is_visible: bool = True
+    is_box_missing: bool = False
+
+
+def missing_boxes(clips: Sequence[ClipFiles]) -> tuple[str, ...]:
+    """Return a warning that names the clips without boxes among others that have some."""
+    names = [clip.name for clip in clips if clip.is_box_missing]
+    if not names:
+        return ()
+    named = ", ".join(names[:_MOST_NAMED])
+    rest = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return (
+        f"{len(names)} of {len(clips)} videos have no boxes, their whole frames are used: "
+        f"{named}{rest}",
+    )
 
 
 def split_clips(
@@ -116,6 +136,9 @@ def read_sound(
 
     A mono file read as two channels has the same signal in both.
 
+    Departure: the released codes resample files of a higher rate only, so that one of 8 kHz is
+    heard faster than it was; here every file is resampled.
+
     Raises:
         InputError: an unreadable file, one with more channels than `num_channels` (of two), or one
             too short to have a sample at this rate.
@@ -157,6 +180,21 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the picture '{path}': {error}") from error
+
+
+def read_picture_size(path: Path) -> tuple[int, int]:
+    """Return width and height in pixels of a picture as displayed, without decoding it.
+
+    Raises:
+        InputError: no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot read the picture '{path}': {error}") from error
+    return (height, width) if is_turned else (width, height)
 
 
 def read_array(path: Path) -> Shaped[np.ndarray, "..."]:

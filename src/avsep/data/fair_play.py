@@ -41,10 +41,10 @@ from avsep.data.clips import (
     durations_match,
     find_file,
     frame_paths,
-    read_picture,
+    read_picture_size,
 )
 from avsep.data.datasets import Dataset, DatasetExamination
-from avsep.data.detections import DETECTION_ENDINGS, surest_object
+from avsep.data.detections import DETECTION_ENDINGS, DETECTIONS_FOLDER, surest_object
 from avsep.data.list_files import (
     LIST_ENDINGS,
     ROLES,
@@ -59,7 +59,6 @@ from avsep.media.probe import probe
 from avsep.records import VisibleObject
 
 SOUNDS_FOLDER, SPLITS_FOLDER = "binaural_audios", "splits"
-DETECTIONS_FOLDER = "detection_results"
 DEFAULT_SPLIT = "split1"
 # FAIR-Play itself has no categories; the lists of other papers may.
 UNKNOWN_LABEL = "instrument"
@@ -166,8 +165,7 @@ def read_clip(folder: Path, listed: ListedClip, split: str | None = None) -> Cli
     if pictures.is_dir():
         paths, rate_hz = _estimate_frame_rate(pictures, sound)
         if detections is not None:
-            height, width, _ = read_picture(paths[0]).shape
-            visible = surest_object(detections, label, (width, height), rate_hz)
+            visible = surest_object(detections, label, read_picture_size(paths[0]), rate_hz)
     else:
         check_is_fetched(pictures, "video")
         if detections is not None:

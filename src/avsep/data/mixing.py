@@ -71,15 +71,20 @@ class MixingSettings(BaseModel):
     equaliser_db: float = Field(
         default=0.0,
         ge=0,
-        description="ours: each source passes a random equaliser, whose octave gains have this "
-        "standard deviation; 0: none",
+        description="ours: standard deviation of each source's random octave gains; 0: none",
     )
     mirror_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="ours: share of clips that are mirrored left to right: channels, boxes and "
-        "pictures together; above 0 only for models without I3D motion features",
+        description="share of clips mirrored left to right: channels, boxes and pictures together, "
+        "I3D motion features as they are (released codes: pictures alone, half of the clips)",
+    )
+    resize_pixels: int | None = Field(
+        default=None,
+        ge=2,
+        description="side that crops are resized to before a random square of `crop_pixels` is cut "
+        "out, the same out of all crops of a source (codes: 246 for 224, DGFNet 256); none: uncut",
     )
     silent_probability: float = Field(
         default=0.0,
@@ -94,8 +99,7 @@ class MixingSettings(BaseModel):
     )
     broken: Literal["error", "skip"] = Field(
         default="error",
-        description="unreadable files: error stops the run, skip leaves their clips out and "
-        "reports them",
+        description="unreadable files: error stops the run, skip reports and leaves out clips",
     )
     repeats: int = Field(default=1, ge=1, description="mixtures per source in one epoch")
 

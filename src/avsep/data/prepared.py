@@ -2,8 +2,10 @@
 
 DIR/index.csv                                id,category,split,frame_rate_hz,num_frames,...
 DIR/audio/<category>/<id>.wav                or .flac, .ogg, .mp3: the sound of one source
-DIR/frames/<category>/<id>/000001.jpg        or .png: frames at a constant rate, the first at 0 s
-DIR/objects/<category>/<id>.json             boxes; without it, the whole frame
+DIR/frames/<category>/<id>/000001.jpg        or .png: frames at a constant rate, the first at 0 s;
+                                             the folder may be called <id>.mp4
+DIR/objects/<category>/<id>.json             boxes, or else
+DIR/detection_results/<category>/<id>.mp4.npy    those of a detector; without both the whole frame
 DIR/features/motion/<category>/<id>.npy      or .safetensors: I3D motion features (optional)
 
 A line without a frame rate, whose clip has no frames, is an audio-only clip.
@@ -11,16 +13,16 @@ A line without a frame rate, whose clip has no frames, is an audio-only clip.
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from avsep.data.categories import category_label, find_in
+from avsep.data.categories import category_label
 from avsep.data.checks.clip_files import (
-    detection_faults,
     length_faults,
     motion_faults,
     pictures_faults,
@@ -28,12 +30,10 @@ from avsep.data.checks.clip_files import (
 )
 from avsep.data.checks.reports import (
     AUDIO_ONLY,
-    EMPTY,
     LENGTHS,
     LISTED_TWICE,
     MISSING,
     UNLISTED,
-    UNREADABLE,
     UNUSABLE_LINE,
     ClipJob,
     ClipReport,
@@ -54,10 +54,10 @@ from avsep.data.clips import (
     frame_paths,
 )
 from avsep.data.datasets import Dataset, DatasetExamination
-from avsep.data.detections import DETECTION_ENDINGS
+from avsep.data.detections import DETECTIONS_FOLDER, class_numbers
 from avsep.data.list_files import ListedClip
+from avsep.data.prepared_boxes import object_faults, sounding_object
 from avsep.errors import InputError, unknown_name
-from avsep.media.objects_file import read_objects
 from avsep.records import VisibleObject
 
 INDEX_NAME = "index.csv"
@@ -84,6 +84,13 @@ class IndexRow(BaseModel):
     duration_seconds: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="of the sound, to be checked"
     )
+
+    @field_validator("id", "category")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if value in (".", ".."):
+            raise ValueError(f"'{value}' is a folder, not a name of files")
+        return value
 
     @field_validator("split")
     @classmethod
@@ -116,16 +123,19 @@ def read_prepared(folder: Path, split: str | None = None) -> tuple[ClipFiles, ..
     """Read the clips of a prepared folder or of one split, sorted by name ("category/id").
 
     Raises:
-        InputError: an unreadable index, a missing file, frames that contradict the index, or a
-            split without clips.
+        InputError: an unreadable index, a missing file, frames that contradict the index, unusable
+            boxes, or a split without clips.
     """
     if split is not None and split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    rows = [row for row in read_index(folder) if split in (None, row.split)]
+    index = read_index(folder)
+    # The whole index tells which list of categories the detector counted by, not one split of it.
+    numbers = class_numbers(category_label(row.category) for row in index)
+    rows = [row for row in index if split in (None, row.split)]
     if not rows:
         which = f"the split '{split}'" if split else "clips"
         raise InputError(f"'{folder / INDEX_NAME}' lists nothing for {which}: add lines to it")
-    clips = sorted((_find_clip(folder, row) for row in rows), key=lambda clip: clip.name)
+    clips = sorted((_find_clip(folder, row, numbers) for row in rows), key=lambda clip: clip.name)
     for clip, following in pairwise(clips):
         if clip.name == following.name:
             raise InputError(f"'{folder / INDEX_NAME}' lists {clip.name} twice: remove one line")
@@ -203,8 +213,8 @@ def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
         ) from error
 
 
-def _find_clip(folder: Path, row: IndexRow) -> ClipFiles:
-    """Find the files of one line."""
+def _find_clip(folder: Path, row: IndexRow, numbers: Mapping[str, int]) -> ClipFiles:
+    """Find the files of one line; `numbers` are the `class_numbers` of detections."""
     # Not f"{row.id}.wav": ids of videos may contain dots, and sounds have one of four endings.
     place = Path(row.category) / row.id
     sound = find_file(folder / "audio" / place, SOUND_ENDINGS)
@@ -213,23 +223,32 @@ def _find_clip(folder: Path, row: IndexRow) -> ClipFiles:
             f"no sound '{folder / 'audio' / place}.wav' (or {', '.join(SOUND_ENDINGS[1:])}), which "
             f"{INDEX_NAME} lists: add it, or remove the line"
         )
-    frames = folder / "frames" / place
+    frames = _frames_folder(folder, place)
     label = category_label(row.category)
+    source = SourceFile(sound, label, row.name, VisibleObject(label=label))
     if not (row.requires_frames or frames.is_dir()):
-        sources = (SourceFile(sound, label, row.name, VisibleObject(label=label)),)
-        return ClipFiles(row.name, sound, sources, sound=sound, split=row.split, is_visible=False)
-    visible = _sounding_object(folder / "objects" / place.with_name(f"{row.id}.json"), label)
+        return ClipFiles(row.name, sound, (source,), sound=sound, split=row.split, is_visible=False)
     clip = ClipFiles(
         name=row.name,
         video=frames,
-        sources=(SourceFile(sound, label, row.name, visible),),
+        sources=(source,),
         sound=sound,
         frame_rate_hz=row.frame_rate_hz,
         i3d_features=find_file(folder / MOTION_FOLDER / place, MOTION_ENDINGS),
         split=row.split,
     )
     _check_frames(clip, row)
-    return clip
+    visible = sounding_object(folder, place, clip, numbers)
+    # Where no other clip has boxes either, whole frames are what the folder is about.
+    is_box_missing = visible is None and (folder / DETECTIONS_FOLDER).is_dir()
+    sources = (replace(source, visible=visible or source.visible),)
+    return replace(clip, sources=sources, is_box_missing=is_box_missing)
+
+
+def _frames_folder(folder: Path, place: Path) -> Path:
+    """Return the folder of a clip's frames, which published scripts name like the video."""
+    named_like_video = folder / "frames" / place.with_name(f"{place.name}.mp4")
+    return named_like_video if named_like_video.is_dir() else folder / "frames" / place
 
 
 def _check_frames(clip: ClipFiles, row: IndexRow) -> None:
@@ -259,22 +278,6 @@ def _check_frames(clip: ClipFiles, row: IndexRow) -> None:
             f"{shown_seconds:g} s, the sound {row.duration_seconds:g} s: correct frame_rate_hz in "
             f"{INDEX_NAME}"
         )
-
-
-def _sounding_object(path: Path, label: str) -> VisibleObject:
-    """Return the object that makes the sound: the most confident one of the clip's category.
-
-    Without one of the category the most confident of all; without any the whole frame.
-    """
-    if not path.is_file():
-        return VisibleObject(label=label)
-    objects = read_objects(path)
-    if not objects:
-        return VisibleObject(label=label)
-    same_category = [item for item in objects if item.label and find_in([label], item.label) == 0]
-    best = max(same_category or objects, key=lambda item: item.confidence)
-    # The model gets the clip's own category, whatever the detector called the object.
-    return best.model_copy(update={"label": label})
 
 
 # Checks: every fault at once, where the reader stops at the first
@@ -323,11 +326,11 @@ def check_clip(folder: Path, row: IndexRow) -> ClipReport:
     else:
         seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
         faults += length_faults(row.name, seconds)
-    frames = folder / "frames" / place
+    frames = _frames_folder(folder, place)
     is_visible = row.requires_frames or frames.is_dir()
     if is_visible:
         faults += _picture_faults(frames, row, seconds)
-        faults += _object_faults(folder, place)
+        faults += object_faults(folder, place, frames)
     else:
         faults.append(Fault(AUDIO_ONLY, row.name))
         faults += _duration_faults(row, seconds)
@@ -393,21 +396,6 @@ def _duration_faults(row: IndexRow, seconds: float | None) -> Iterator[Fault]:
     if not durations_match(seconds, stated_seconds):
         why = f"the sound lasts {seconds:.2f} s, {INDEX_NAME} states {stated_seconds:.2f} s"
         yield Fault(LENGTHS, f"audio/{row.name}", why)
-
-
-def _object_faults(folder: Path, place: Path) -> Iterator[Fault]:
-    """Yield the faults of the boxes, and of CCoL's and iQuery's detections if present."""
-    boxes = folder / "objects" / place.with_name(f"{place.name}.json")
-    if boxes.is_file():
-        name = boxes.relative_to(folder).as_posix()
-        try:
-            if not read_objects(boxes):
-                yield Fault(EMPTY, name)
-        except InputError as error:
-            yield Fault(UNREADABLE, name, str(error))
-    detections = find_file(folder / "detection_results" / place, DETECTION_ENDINGS)
-    if detections is not None:
-        yield from detection_faults(detections, detections.relative_to(folder).as_posix())
 
 
 PREPARED = Dataset(

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.data.categories import find_in
-from avsep.data.clips import TEST, ClipFiles, SourceFile, read_sound
+from avsep.data.clips import TEST, ClipFiles, SourceFile, missing_boxes, read_sound
 from avsep.data.list_files import ListedClip, read_pair_file
 from avsep.data.mixing import (
     MAXIMUM_DRAWS,
@@ -217,6 +217,7 @@ def choose_mixtures(
         mixture_list = _read_mixtures(clips, pairs, settings)
         return replace(mixture_list, mixtures=mixture_list.mixtures[:limit])
     test_clips, warnings = _select_test_clips(clips)
+    warnings += missing_boxes(test_clips)
     if any(len(clip.sources) > 1 for clip in test_clips):
         reason = "each clip is a mixture of its own sources; only solos and --pairs are mixed"
         _check_used(settings, set(PairSettings.model_fields), reason)

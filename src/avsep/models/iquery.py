@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from avsep.cues.crops import CropSettings
 from avsep.data.categories import AVE, MUSIC, MUSIC_21
 from avsep.errors import InputError
 from avsep.layers.audio_unet import numbered_renames, read_unet_settings
@@ -15,6 +16,7 @@ class IQuerySettings(DGFNetSettings):
 
     fusion: Literal["none", "mul", "gate"] = "none"
     audio_attention: bool = False
+    crops: CropSettings = CropSettings(selection="consecutive", with_crop_motion=False)
 
 
 class IQuery(DGFNet):

@@ -35,7 +35,10 @@ class SoundOfPixelsSettings(BaselineSettings):
         default="binary", description="binary masks by cross-entropy, or ratio masks by L1 and L2"
     )
     unet: UNetSettings = UNetSettings(last_bias=True)
-    crops: CropSettings = CropSettings(with_crop_motion=False, whole_when_alone=True)
+    # Every 24th of its frames at 8 a second is every third at one a second.
+    crops: CropSettings = CropSettings(
+        selection="consecutive", stride=3, with_crop_motion=False, whole_when_alone=True
+    )
     image_encoder: ObjectEncoderName = Field(
         default="resnet18", description="encoder of the crops; ResNet-18 is dilated and trained"
     )
@@ -152,8 +155,8 @@ def _ccol_settings(weights: Weights) -> dict[str, object]:
         "front_end": {"stft": {"padding": "reflect"}, "legacy_corners": True},
         "magnitude_input": "log1p",
         "masks": "ratio",
-        # Each of three frames is cropped to the box of its object.
-        "crops": {"whole_when_alone": False},
+        # Each of three successive frames is cropped to the box of its object.
+        "crops": {"whole_when_alone": False, "selection": "consecutive", "stride": 1},
     }
 
 

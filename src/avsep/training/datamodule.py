@@ -19,6 +19,7 @@ from avsep.cues.mirror import mirror_channels, mirror_sources
 from avsep.cues.windows import (
     CropSelection,
     SourceWindow,
+    cut_crops,
     join_cues,
     select_lowest,
     spread_evenly,
@@ -39,7 +40,7 @@ from avsep.data.mixing import (
 )
 from avsep.devices import to_device
 from avsep.errors import InputError
-from avsep.models.base import SeparationModel
+from avsep.models.base import ModelSettings, SeparationModel
 from avsep.parallel import initialize_loader_worker
 from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -105,17 +106,25 @@ def validation_mixing(recipe: TrainRecipe) -> MixingSettings:
     )
 
 
-def cache_settings(model: SeparationModel, *, with_crops: bool = False) -> SourceCacheSettings:
-    """Return the cache settings of a model: its rate, its cues, crops as maps of its encoder."""
+def cache_settings(model: SeparationModel, resize_pixels: int | None = None) -> SourceCacheSettings:
+    """Return the cache settings of a model: its rate, its cues, crops as maps of its encoder.
+
+    With `resize_pixels` the crops themselves, of this side: squares are cut out of them in training
+    and encoded at every step.
+    """
     settings, required_cues = model.settings, model.required_cues
     # Crop motion is ten pictures a second: not extracted for a model that does not read it.
-    motion = {"with_crop_motion": "crop_motion" in required_cues}
+    changes = {
+        "with_crop_motion": "crop_motion" in required_cues,
+        "crop_pixels": resize_pixels or settings.crops.crop_pixels,
+    }
+    is_encoded = "crops" in required_cues and resize_pixels is None
     return SourceCacheSettings(
         sample_rate_hz=settings.front_end.sample_rate_hz,
         num_channels=settings.front_end.num_channels,
-        crops=settings.crops.model_copy(update=motion),
-        embedder=fingerprint(model) if "crops" in required_cues else "",
-        with_crops=with_crops,
+        crops=settings.crops.model_copy(update=changes),
+        embedder=fingerprint(model) if is_encoded else "",
+        with_crops=False,
         with_i3d_features="i3d_features" in required_cues,
     )
 
@@ -153,8 +162,7 @@ class DataModule(LightningDataModule):
         # Set by a run that resumes: the first batch is that of this step.
         self.first_step = 0
         self._caches: tuple[SourceCache, SourceCache] | None = None
-        self._categories: tuple[str, ...] = ()
-        self._front_end = FrontEndSettings()
+        self._settings = ModelSettings()
 
     @property
     def num_clips(self) -> int:
@@ -183,17 +191,16 @@ class DataModule(LightningDataModule):
         Raises:
             InputError: a clip cannot be read, and `mixing.broken` of the recipe is "error".
         """
-        settings = cache_settings(model)
-        training, validation = (
-            SourceCache(clips, settings, self.cache_folder)
-            for clips in (self.lists.training, self.lists.validation)
+        training = cache_settings(model, self.recipe.mixing.resize_pixels)
+        self._caches = (
+            SourceCache(self.lists.training, training, self.cache_folder),
+            # Validation crops nothing at random, as the papers' tests.
+            SourceCache(self.lists.validation, cache_settings(model), self.cache_folder),
         )
-        self._caches = training, validation
-        self._categories, self._front_end = model.settings.categories, model.settings.front_end
-        precompute = model.precompute if settings.embedder else None
+        self._settings = model.settings
         for cache in self._caches:
             yield from cache.build(
-                precompute,
+                model.precompute if cache.settings.embedder else None,
                 num_workers=self.num_workers,
                 skip_broken=self.recipe.mixing.broken == "skip",
             )
@@ -215,7 +222,15 @@ class DataModule(LightningDataModule):
     def _mixtures(
         self, cache: SourceCache, mixing: MixingSettings, seed: int
     ) -> "MixAndSeparateDataset":
-        return MixAndSeparateDataset(cache, self._categories, mixing, self._front_end, seed=seed)
+        settings = self._settings
+        return MixAndSeparateDataset(
+            cache,
+            settings.categories,
+            mixing,
+            settings.front_end,
+            crop_pixels=settings.crops.crop_pixels,
+            seed=seed,
+        )
 
     def train_dataloader(self) -> "DataLoader[AudioVisualItem]":
         """Load the batches from `first_step` on, without end; workers change none of them."""
@@ -278,11 +293,13 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         settings: MixingSettings | None = None,
         front_end: FrontEndSettings | None = None,
         *,
+        crop_pixels: int | None = None,
         seed: int = 0,
     ) -> None:
         """Mix the sources of a cache; `categories` is the model's list.
 
-        For a model without categories, such as DAVIS, every label becomes -1.
+        For a model without categories, such as DAVIS, every label becomes -1. `crop_pixels` is the
+        side of the squares that are cut out of cached crops if the settings resize them.
 
         Raises:
             InputError: a category that the model does not have, or sources that cannot be mixed.
@@ -290,6 +307,7 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         self.cache = cache
         self.settings = settings or MixingSettings()
         self.front_end = front_end or FrontEndSettings()
+        self.crop_pixels = crop_pixels or cache.settings.crops.crop_pixels
         self.seed = seed
         cached, needed = (
             f"{part.sample_rate_hz} Hz in {part.num_channels} channels"
@@ -315,6 +333,8 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         sounds = [self.cache[place] for place in draw.audible]
         num_samples = self.front_end.window_samples
         lengths = [sound.num_samples for sound in sounds]
+        # Departure: the released codes draw a frame, 1 s or more from both ends (Sound of Pixels:
+        # 8 s), and pad what is beyond them with zeros; here any window inside the sound is drawn.
         centres = sample_centres(draw, lengths, num_samples, self.settings, generator)
         windows = cut_windows(sounds, centres, num_samples)
         is_mirrored = self._draw_mirrored(draw, generator)
@@ -324,6 +344,8 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         if is_mirrored.any():
             # Offscreen sounds come after the targets, and have no cues.
             cues = mirror_sources(cues, is_mirrored[: len(draw.targets)])
+        if self.settings.resize_pixels is not None:
+            cues = cut_crops(cues, self.crop_pixels, generator)
         return AudioVisualItem(mixed, cues)
 
     def collate(self, items: list[AudioVisualItem]) -> Batch:

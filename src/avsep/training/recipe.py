@@ -150,8 +150,15 @@ def load_training(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Tr
 
 def fill_in_defaults(recipe: TrainRecipe, origin: str | Path) -> TrainRecipe:
     """Return the recipe with all settings of its model; `origin` is the name in errors."""
+    checked = model_settings(recipe, origin)
+    resize_pixels, crop_pixels = recipe.mixing.resize_pixels, checked.crops.crop_pixels
+    if resize_pixels is not None and resize_pixels < crop_pixels:
+        raise InputError(
+            f"recipe '{origin}': mixing.resize_pixels {resize_pixels} is below the "
+            f"{crop_pixels} of settings.crops.crop_pixels, which are cut out of it"
+        )
     # TOML has no null: a setting that is none is left out, and its default is none as well.
-    settings = model_settings(recipe, origin).model_dump(mode="json", exclude_none=True)
+    settings = checked.model_dump(mode="json", exclude_none=True)
     return recipe.model_copy(update={"settings": settings})
 
 

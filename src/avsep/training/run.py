@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import avsep
 from avsep.checkpoint import save_checkpoint
-from avsep.data.clips import ClipFiles
+from avsep.data.clips import ClipFiles, missing_boxes
 from avsep.devices import find_device
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
@@ -126,19 +126,19 @@ class TrainingRun:
     def summary(self) -> list[str]:
         """Describe data, model, length and initial weights, a line each."""
         training, validation = self.data.lists.training, self.data.lists.validation
-        groups = self.model.parameter_groups()
-        counts = {name: sum(p.numel() for p in group) for name, group in groups.items()}
+        counts = {k: sum(p.numel() for p in g) for k, g in self.model.parameter_groups().items()}
         parameters = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         lines = [
             f"{len(training)} clips to train on ({self.data.num_sources} sources), "
             f"{len(validation)} to validate with",
             f"{self.recipe.model}: {sum(counts.values()):,} parameters ({parameters}), "
             f"{self.length.num_steps} steps of {self.recipe.training.batch_size} mixtures",
+            *(f"warning: {line}" for line in missing_boxes([*training, *validation])),
         ]
-        if (report := self.load_report) is not None:
-            path = self.folder.load_report
-            lines.append(f"starts from '{self.recipe.init}': {report.summary()} (names: {path})")
-        return lines
+        if (report := self.load_report) is None:
+            return lines
+        names = f"names: {self.folder.load_report}"
+        return [*lines, f"starts from '{self.recipe.init}': {report.summary()} ({names})"]
 
     @property
     def load_report(self) -> LoadReport | None:

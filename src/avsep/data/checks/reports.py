@@ -23,6 +23,7 @@ GAPS = "pictures missing in between"
 EMPTY = "empty detections"
 MISFIT = "stems that do not add up to the sound of the video"
 MOTION = "wrong motion features"
+NO_BOXES = "clips without the detected boxes that others have"
 NO_MOTION = "clips without the motion features that others have"
 AUDIO_ONLY = "audio-only clips"
 SHORT = f"clips shorter than a window of {WINDOW_SECONDS:.2f} s"
@@ -42,6 +43,7 @@ FAULT_KINDS: dict[str, bool] = {
     GAPS: True,
     MISFIT: True,
     MOTION: True,
+    NO_BOXES: False,
     NO_MOTION: False,
     AUDIO_ONLY: False,
     SHORT: False,
