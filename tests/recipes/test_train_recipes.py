@@ -54,6 +54,7 @@ def test_numbers_of_davis(name: str) -> None:
     assert recipe.settings["target_gain"] == 2
     looks = recipe.settings["crops"]
     assert (looks["num_crops"], looks["crop_pixels"]) == (11, 224)
+    assert (looks["selection"], looks["stride"]) == ("consecutive", 1)
     assert looks["crop_rate_hz"] == (1 if data == "ave" else 4)
     assert looks["whole_when_alone"] and not looks["with_crop_motion"]
     assert recipe.weights == {"frames.encoder.encoder": "openai/clip-vit-base-patch32"}

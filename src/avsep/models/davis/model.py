@@ -59,7 +59,9 @@ class DAVISSettings(ModelSettings):
     categories: tuple[str, ...] = Field(
         default=(), description="categories with a learned embedding, usable instead of pictures"
     )
-    crops: CropSettings = CropSettings(num_crops=11, crop_rate_hz=4.0, with_crop_motion=False)
+    crops: CropSettings = CropSettings(
+        num_crops=11, crop_rate_hz=4.0, selection="consecutive", with_crop_motion=False
+    )
     unet: SeparationUNetSettings = SeparationUNetSettings()
     image_encoder: FrameEncoderName = Field(
         default="clip", description="frozen encoder of each picture"

@@ -28,6 +28,7 @@ def _settings(weights: Weights) -> dict[str, object]:
     first_layer = weights[f"{layers}.encoder.layers.0.linear1.weight"]
     # The pictures of a solo are whole frames.
     crops = {"num_crops": 11, "crop_rate_hz": 4.0, "whole_when_alone": True}
+    crops |= {"selection": "consecutive", "with_crop_motion": False}
     settings: dict[str, object] = {
         "unet": _read_unet_settings(weights),
         "transformer": {
@@ -35,7 +36,7 @@ def _settings(weights: Weights) -> dict[str, object]:
             "num_decoder_layers": _count(weights, f"{layers}.decoder.layers.", ".norm1.weight"),
             "feed_forward_width": len(first_layer),
         },
-        "crops": crops | {"with_crop_motion": False},
+        "crops": crops,
     }
     if (rows := _read_rows(weights)) is not None:
         settings["front_end"] = {"num_rows": rows}
