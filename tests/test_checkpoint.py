@@ -32,6 +32,7 @@ def changed(path: Path, weights: dict | None = None, **card: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dgfnet", "iquery"])
 def test_a_loaded_model_separates_like_the_saved_one(name: str, tmp_path: Path) -> None:
     model, batch = tiny_model(name), tiny_batch()

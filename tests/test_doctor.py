@@ -12,6 +12,7 @@ from avsep.doctor import CHECKS, as_json, check_machine, needed_packages
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_every_check_gives_one_result_of_its_name() -> None:
     checks = check_machine()
     assert [check.name for check in checks] == list(CHECKS)

@@ -99,6 +99,7 @@ def test_shipped_recipes_load(name: str) -> None:
     assert check_settings(settings.model_dump(), schemas[command], name) == settings
 
 
+@pytest.mark.slow
 @given(
     settings=st.builds(
         AnySettings,

@@ -47,6 +47,7 @@ def test_an_object_holds_nothing_else(field: str, value: object) -> None:
         VisibleObject.model_validate({field: value})
 
 
+@pytest.mark.slow
 @given(
     corners=st.lists(boxes, min_size=1, max_size=5),
     time=st.floats(-5, 50),

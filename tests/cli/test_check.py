@@ -68,6 +68,7 @@ def test_several_others_after_one_name(run, lists: Path) -> None:
         assert f"test videos in the training list of {name} " in done.out
 
 
+@pytest.mark.slow
 def test_a_folder_of_clips(run, tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     assert run("check", tmp_path / "solos").code == 0

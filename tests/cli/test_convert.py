@@ -71,6 +71,7 @@ def test_separate_files_wrappers_and_prefixes(run: Callable, release: Path, tmp_
     assert torch.equal(kernel, weights["unet_block.model.0.weight"])
 
 
+@pytest.mark.slow
 def test_every_tensor_is_counted(run: Callable, release: Path, tmp_path: Path) -> None:
     done = run("convert", release, "-o", tmp_path / "a.safetensors", "--json")
     report = json.loads(done.out)
@@ -80,6 +81,7 @@ def test_every_tensor_is_counted(run: Callable, release: Path, tmp_path: Path) -
     assert report["left_out"] == {} and report["added"] == {}
 
 
+@pytest.mark.slow
 def test_ccol_is_sound_of_pixels_with_other_settings(
     run: Callable, release: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +125,7 @@ def test_iquery_reads_its_size_from_the_tensors(run: Callable, tmp_path: Path) -
     assert not load_model(out).get_parameter("objects.category_head.weight").any()
 
 
+@pytest.mark.slow
 def test_a_recipe_gives_what_tensors_do_not_show(
     run: Callable, release: Path, tmp_path: Path
 ) -> None:

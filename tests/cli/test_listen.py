@@ -45,6 +45,7 @@ def votes(key: dict, winner: str, listener: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_from_the_page_to_the_winning_rate(run, band: Path, tmp_path: Path) -> None:
     page, key_path = tmp_path / "listen.html", tmp_path / "listen-key.json"
     words = ["mixture", "ideal-ratio-mask", "--data", band, "-o", page, "--pairs-count", 2]

@@ -53,6 +53,7 @@ def expected_mean_db(files: dict[str, np.ndarray], num_samples: int = 3000) -> l
     return np.mean(channels, axis=0).tolist()
 
 
+@pytest.mark.slow
 def test_table_for_people(files: dict[str, np.ndarray]) -> None:
     result = run("--reference a.wav b.wav --estimate x.wav y.wav")
     assert result.exit_code == 0
@@ -92,6 +93,7 @@ def test_permute_finds_one_order_for_both_channels(files: dict[str, np.ndarray])
     assert figures("--reference a.wav b.wav --estimate y.wav x.wav") != straight
 
 
+@pytest.mark.slow
 def test_longer_files_are_cut_and_it_is_said(files: dict[str, np.ndarray]) -> None:
     write("x.wav", files["x"][:, :2950])
     actual = figures("--reference a.wav b.wav --estimate x.wav y.wav")
@@ -126,6 +128,7 @@ def test_a_silent_estimate_is_told(files: dict[str, np.ndarray]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_source_that_is_silent_in_one_ear(files: dict[str, np.ndarray]) -> None:
     """With one source SIR is inf in the other ear; the mean of both is no number, the worst is."""
     write("x.wav", np.stack([files["x"][0], 0 * files["x"][1]]))

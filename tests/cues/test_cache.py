@@ -71,6 +71,7 @@ def test_a_source_is_its_stem_and_its_own_object(cache: SourceCache) -> None:
         )
 
 
+@pytest.mark.slow
 def test_sounds_beyond_full_scale_stay_as_loud(tmp_path: Path) -> None:
     clip = make_duet(tmp_path, "loud", ("cello", "flute"), 200)
     quiet, rate_hz = soundfile.read(clip.sources[0].path)
@@ -83,6 +84,7 @@ def test_sounds_beyond_full_scale_stay_as_loud(tmp_path: Path) -> None:
             assert ("peak" in file.keys()) == is_loud  # noqa: SIM118
 
 
+@pytest.mark.slow
 @given(start_seconds=st.floats(-1, 5), window_seconds=st.floats(0.1, 6))
 def test_rows_are_those_of_crops_in_memory(
     cache: SourceCache, start_seconds: float, window_seconds: float
@@ -99,6 +101,7 @@ def test_rows_are_those_of_crops_in_memory(
             assert rows.equal(crops.rows("crop_motion", indices).to(rows.dtype))
 
 
+@pytest.mark.slow
 def test_an_unchanged_source_is_not_cached_again(clips: list[ClipFiles], tmp_path: Path) -> None:
     def written() -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -158,6 +161,7 @@ def test_maps_of_the_encoder_replace_crops(clips: list[ClipFiles], tmp_path: Pat
     assert maps[0].crop_indices(0, 2).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_cache_for_a_model_has_its_cues(clips: list[ClipFiles], tmp_path: Path) -> None:
     model = tiny_model("dgfnet")
     cache = SourceCache(clips[:1], cache_settings(model), tmp_path)
@@ -182,6 +186,7 @@ def test_only_frozen_parts_make_the_fingerprint() -> None:
     assert fingerprint(first) != fingerprint(trained)
 
 
+@pytest.mark.slow
 def test_clips_that_cannot_be_read_are_an_error_or_skipped(
     clips: list[ClipFiles], tmp_path: Path
 ) -> None:
@@ -254,6 +259,7 @@ def test_a_solo_cropped_whole_is_another_file_if_it_has_a_box(tmp_path: Path) ->
         assert crops.float().mean((1, 2, 3)).tolist() == greys
 
 
+@pytest.mark.slow
 def test_pictures_in_folders_and_motion_features(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     clips = read_prepared(tmp_path / "solos")

@@ -144,6 +144,7 @@ def test_a_list_may_say_what_is_played(folder: Path, lines: str) -> None:
     assert clip.sources[0].category == clip.sources[0].visible.label == "tenor sax"
 
 
+@pytest.mark.slow
 def test_pictures_come_before_the_video_at_their_rate(folder: Path) -> None:
     first, second, third, _ = read_fair_play(folder)
     assert [clip.frame_rate_hz for clip in (first, second, third)] == [None, 8, 10]
@@ -250,6 +251,7 @@ def check(folder: Path) -> CheckReport:
     return open_check(folder).report()
 
 
+@pytest.mark.slow
 def test_a_whole_folder_is_well(folder: Path) -> None:
     write_detections(folder, "000002", [[1, 3, 0.6, 0, 0, 8, 8]])
     # Trained on in the other split, and in one of another kind: nobody uses both.

@@ -116,6 +116,7 @@ def test_sources_sum_to_the_mixture(sources: list[SourceFile], rule: str) -> Non
     np.testing.assert_allclose(item.sources.sum(0), item.mixture, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gain_is_drawn_and_clipped(sources: list[SourceFile]) -> None:
     loud = MixingSettings(gain_range=(4.0, 4.0), rule="sum")
     item = Mixtures(sources, loud)[0]

@@ -69,6 +69,7 @@ def test_shares_are_those_asked_for() -> None:
     assert sum(alike) / NUM_DRAWS == pytest.approx(0.4, abs=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_two_of_a_kind_are_two_and_no_more() -> None:
     for mixture in sample(100, num_sources=4, same_category_probability=1):
         assert len({CATEGORIES[place] for place in mixture.targets}) == 3
@@ -106,6 +107,7 @@ def test_settings_that_no_list_can_serve() -> None:
         MixingSettings(same_clip_probability=0.6, same_category_probability=0.6)
 
 
+@pytest.mark.slow
 def test_sources_that_stand_alone_mix_with_all_others_and_clips_of_several_stay_whole() -> None:
     """A list of duets and of single sounds, as audio-only clips are."""
     clips = [f"duet{i // 2}" for i in range(8)] + [f"sound{i}" for i in range(8)]

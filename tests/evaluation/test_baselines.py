@@ -94,6 +94,7 @@ def test_oracle_true_magnitude(oracle_batch: Batch) -> None:
     assert sdr == pytest.approx([18.392, 15.066], abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_batch_is_its_items_and_order_of_sources_follows(name: str) -> None:
     sources = torch.randn(2, 3, 1, 8000, generator=torch.Generator().manual_seed(0))

@@ -65,6 +65,7 @@ def test_the_window_is_the_one_in_the_middle(clips: tuple[ClipFiles, ...]) -> No
     assert batch.cues.crops is None and batch.mixture.shape == (1, 1, 11025)
 
 
+@pytest.mark.slow
 def test_cues_are_of_the_clips_own_objects(clips: tuple[ClipFiles, ...]) -> None:
     cues = read(clips, 0)
     assert cues.crops.shape == (1, 2, 2, 3, 16, 16)

@@ -147,6 +147,7 @@ def test_clips_are_scored_one_at_a_time(tmp_path: Path) -> None:
         next(scored)
 
 
+@pytest.mark.slow
 def test_groups_and_categories_are_summed_up_by_themselves(tmp_path: Path) -> None:
     trio = clip(tmp_path, "trio", noise(3, seed=1), num_unseen=1)
     mixed = clip(tmp_path, "mixed", noise(2, seed=2))
@@ -229,6 +230,7 @@ def test_further_metrics_have_the_floor_of_strict(tmp_path: Path) -> None:
     assert values["si-sdr"].tolist() == values["si-sir"].tolist() == [-30.0, -30.0]
 
 
+@pytest.mark.slow
 def test_silence_is_never_better_than_anything(tmp_path: Path) -> None:
     clips = [clip(tmp_path, str(seed), noise(2, seed=seed)) for seed in range(3)]
     methods = (
@@ -253,6 +255,7 @@ def test_an_answer_that_is_no_number_is_named(tmp_path: Path) -> None:
         list(score_clips([clip(tmp_path, "duet", noise(2))], [broken]))
 
 
+@pytest.mark.slow
 def test_front_ends_of_their_own_have_their_own_truth(tmp_path: Path) -> None:
     """A contender at another window is scored against its own window, beside the others."""
     other = FrontEnd(SETTINGS.model_copy(update={"window_samples": 1536}))

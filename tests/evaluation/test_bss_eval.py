@@ -60,6 +60,7 @@ def test_golden(name: str, golden: dict) -> None:
     assert scores.permutation.tolist() == order
 
 
+@pytest.mark.slow
 def test_published_table() -> None:
     sources, estimates = golden_signals()
     scores = bss_eval(sources, estimates)
@@ -126,6 +127,7 @@ def test_mir_eval_agrees_on_permutations(seed: int) -> None:
     assert (bss_eval(sources, shuffled).sdr_db < straight.sdr_db).all()
 
 
+@pytest.mark.slow
 def test_equal_references_are_scored_like_mir_eval_does() -> None:
     """The system is singular; what the references explain together is still defined."""
     rng = np.random.default_rng(0)
@@ -193,6 +195,7 @@ def by_definition(sources: np.ndarray, estimates: np.ndarray, filter_taps: int) 
     return np.array(rows).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cutoff", [0.1, 0.3, 0.6])
 def test_band_limited_sources_are_exact(cutoff: float) -> None:
     """Resampled sound has an empty band; normal equations alone are wrong there by up to 1 dB."""
@@ -218,6 +221,7 @@ def test_gains_may_rise_twofold_before_they_converge(seed: int) -> None:
     assert_same_db(table(scores), by_definition(sources, estimates, 48), TOLERANCE_DB)
 
 
+@pytest.mark.slow
 def test_steps_end_before_they_add_up_to_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dark sources, resampled; hiss in the empty band; far more steps than are allowed."""
     monkeypatch.setattr("avsep.evaluation.projection.decomposition._MAX_STEPS", 60)
@@ -247,6 +251,7 @@ def test_gains_change_nothing(gains: list[float], seed: int) -> None:
     np.testing.assert_allclose(table(louder), table(plain), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("permute", [False, True])
 def test_a_batch_is_a_loop(permute: bool) -> None:
     rng = np.random.default_rng(1)

@@ -140,6 +140,7 @@ def test_mir_eval_agrees_on_images(num_sources: int, num_channels: int, permute:
     assert scores.permutation.tolist() == list(order)
 
 
+@pytest.mark.slow
 def test_images_of_a_batch_and_of_silence() -> None:
     rng = np.random.default_rng(3)
     sources = rng.standard_normal((3, 2, 2, 1500))

@@ -80,6 +80,7 @@ def test_every_row_is_trained_once() -> None:
     assert len(rows) == len({row.key for row in rows}) == 23
 
 
+@pytest.mark.slow
 def test_scores_are_drawn_and_not_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
     )
 
 
+@pytest.mark.slow
 def test_exchanged_objects_exchange_the_scores_sources(duet: ClipFiles) -> None:
     straight, swapped = model_methods("tiny", tiny_model("dgfnet"), "predicted", ["all", "swapped"])
     result = next(iter(score_clips([duet], [straight, swapped])))
@@ -204,6 +205,7 @@ def test_alone_there_is_nothing_to_measure(duet: ClipFiles) -> None:
     assert torch.is_inference_mode_enabled() is False
 
 
+@pytest.mark.slow
 def test_sampling_is_changed_of_models_that_generate(checkpoint: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_checkpoint(tiny_model("davis"), path, model_name="davis", metadata={})

@@ -49,6 +49,7 @@ def test_no_more_than_there_are(clips: Clips) -> None:
     assert result.warnings[-1] == "only 9 different mixtures could be sampled, not 256"
 
 
+@pytest.mark.slow
 def test_settings_decide_how_many_and_of_which_kind(clips: Clips) -> None:
     trios = choose_mixtures(clips, limit=3, settings=PairSettings(num_sources=3, rule="sum"))
     assert all(len(set(item.categories)) == 3 and item.rule == "sum" for item in trios.mixtures)

@@ -155,6 +155,7 @@ def test_channels_are_scored_apart_and_averaged() -> None:
     assert mute.counted_db("strict")[0].tolist() == [-30.0] * 3
 
 
+@pytest.mark.slow
 def test_several_answers_at_once_are_each_by_itself() -> None:
     sources, estimates = waveforms(9)
     estimates[:, 700:] += 0.01 * waveforms(10)[0][:, 700:]  # artifacts, so that no SAR is rounding

@@ -131,6 +131,7 @@ def of_another(config: EvaluationConfig, out: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_another_evaluation_does_not_go_on_here(place: Path, tmp_path: Path) -> None:
     run_plan(plan_of(place), tmp_path / "it's", stop_after=1)
     out = tmp_path / "it's"

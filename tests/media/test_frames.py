@@ -36,6 +36,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=15, deadline=None)
 @given(times=st.lists(st.floats(-1, NUM / RATE + 1), min_size=1, max_size=6))
@@ -187,6 +188,7 @@ def test_colours_of_untagged_video_follow_its_height(tmp_path: Path, height: int
     assert np.abs(shown.astype(int) - (200, 40, 90)).max() <= 3
 
 
+@pytest.mark.slow
 def test_damage_is_an_error_or_skipped(tmp_path: Path) -> None:
     cut = make(
         tmp_path / "c.mp4", [Video(numbered(48), Fraction(8))], container={"movflags": "faststart"}
@@ -202,6 +204,7 @@ def test_damage_is_an_error_or_skipped(tmp_path: Path) -> None:
     assert frames.damage_seconds
 
 
+@pytest.mark.slow
 def test_video_is_read_in_constant_memory(tmp_path: Path) -> None:
     pictures = [np.full((240, 320, 3), 5 * k, np.uint8) for k in range(2)]
     path = make(tmp_path / "a.mkv", [Video(pictures * 40)])

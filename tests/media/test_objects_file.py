@@ -27,6 +27,7 @@ objects = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(expected=st.lists(objects, max_size=4))
 def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, expected: list) -> None:
     path = tmp_path_factory.mktemp("objects") / "objects.json"

@@ -57,6 +57,7 @@ def test_times_count_from_the_earliest_stream(tmp_path: Path) -> None:
     assert info.audio[0].start_seconds == pytest.approx(0.5, abs=1024 / 16000 + 0.001)
 
 
+@pytest.mark.slow
 def test_duration_is_found_when_the_header_is_silent(tmp_path: Path) -> None:
     path = make(
         tmp_path / "a.webm",

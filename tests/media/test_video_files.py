@@ -18,6 +18,7 @@ from media.making import Track, Video, make, noise, number_of, numbered
 FINE = VideoSettings(quality_crf=4)
 
 
+@pytest.mark.slow
 def test_video_with_two_tracks_reads_back_exactly(tmp_path: Path) -> None:
     mixture, violin = noise(2, 66150), noise(1, 44100, seed=1)
     tracks = [AudioTrack("mixture", mixture, 44100), AudioTrack("violin", violin, 44100, 0.5)]
@@ -61,6 +62,7 @@ def test_aac_keeps_channels_apart(tmp_path: Path, num_channels: int) -> None:
     assert loudest_hz[compared] == pytest.approx(tones_hz[compared], abs=4)
 
 
+@pytest.mark.slow
 def test_aac_tracks_stay_in_time(tmp_path: Path) -> None:
     waveform = noise(1, 44100)
     for start in (0.0, 0.5):

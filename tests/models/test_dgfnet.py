@@ -109,6 +109,7 @@ def test_every_switch_trains_and_separates(switches: dict) -> None:
     assert ("gate" in separation.metadata) == (switches["fusion"] == "gate")
 
 
+@pytest.mark.slow
 def test_motion_features_computed_beforehand() -> None:
     model, batch = tiny_model(motion="i3d").eval(), tiny_batch()
     with pytest.raises(InputError, match="motion features that I3D precomputes"):
@@ -127,6 +128,7 @@ def test_motion_features_computed_beforehand() -> None:
     assert not torch.equal(first, model.separate(Batch(batch.mixture, None, cues)).magnitudes)
 
 
+@pytest.mark.slow
 def test_a_given_label_is_used_and_predicted_from_the_picture_without_one() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
     given_labels = model.separate(batch)
@@ -139,6 +141,7 @@ def test_a_given_label_is_used_and_predicted_from_the_picture_without_one() -> N
     assert torch.equal(mixed.magnitudes[:, 1], without.magnitudes[:, 1])
 
 
+@pytest.mark.slow
 def test_precomputed_crops_give_the_same_estimates() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
     embedded = model.precompute(batch.cues)
@@ -149,6 +152,7 @@ def test_precomputed_crops_give_the_same_estimates() -> None:
         model.separate(Batch(batch.mixture, None, Cues(crop_motion=batch.cues.crop_motion)))
 
 
+@pytest.mark.slow
 def test_a_mixture_is_scaled_to_one_level() -> None:
     """With `input_rms`, the estimates of a louder mixture are the same, only louder."""
     model, batch = tiny_model(input_rms=0.1).eval(), tiny_batch()
@@ -176,6 +180,7 @@ def test_masks_stay_within_the_mixture() -> None:
     assert ((separation.presence >= 0) & (separation.presence <= 1)).all()
 
 
+@pytest.mark.slow
 def test_two_channels_are_separated_one_by_one() -> None:
     model, batch = tiny_model().eval(), tiny_batch()
     ears = torch.cat([batch.mixture, 0.5 * batch.mixture.flip(-1)], dim=1)
@@ -218,6 +223,7 @@ def losses_by_hand(
     return model.losses(replace(batch, cues=cues))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weighted_loss", "expected"),
     [

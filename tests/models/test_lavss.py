@@ -81,6 +81,7 @@ def test_with_signed_cues_they_are_not() -> None:
     assert not torch.allclose(exchanged.flip(2), magnitudes, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_mirrored_batch_is_another_one_and_twice_mirrored_the_same() -> None:
     model, batch = make(spatial_cues="signed"), binaural_batch()
     magnitudes = separate(model, batch).magnitudes

@@ -26,6 +26,7 @@ def make(**changes: object) -> Separation25D:
     return with_large_weights(Separation25D, {**TINY["separation-2.5d"], **changes})
 
 
+@pytest.mark.slow
 def test_parameters_of_the_published_network_accounted_for() -> None:
     """REFERENCE 8.1: 23,086,234, of complex masks and wide frames."""
     model = Separation25D()

@@ -116,6 +116,7 @@ def test_the_starred_rows_are_the_networks_in_mono(network: str) -> None:
     assert result == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_every_pre_trained_row_takes_all_of_its_network_in_mono(size: str) -> None:
     """Shapes alone are made here."""

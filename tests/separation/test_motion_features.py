@@ -87,6 +87,7 @@ def test_pictures_come_from_the_file_one_a_second(tmp_path: Path, i3d: I3D) -> N
     assert torch.equal(VideoInput.open(path.read_bytes()).i3d_features(i3d), features)
 
 
+@pytest.mark.slow
 def test_pictures_before_and_behind_the_sound(i3d: I3D) -> None:
     pictures = pictures_over_time(3, 1)
     for times, indices in [

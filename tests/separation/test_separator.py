@@ -40,6 +40,7 @@ def share(stem: np.ndarray, mixture: np.ndarray) -> float:
     return float((stem * mixture).sum() / (mixture**2).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate_hz", "layout", "num_channels"),
     [(8000, "mono", 1), (16000, "stereo", 2), (44100, "stereo", 2), (48000, "5.1", 6)],
@@ -135,6 +136,7 @@ def test_cells_are_shared_in_proportion_and_only_where_exceeds_is_taken() -> Non
     assert not limit_to_mixture(silence, torch.zeros_like(estimates)).any()
 
 
+@pytest.mark.slow
 def test_exchanging_the_objects_exchanges_the_stems(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv")
     there, back = run(path), run(path, (RIGHT, LEFT))
@@ -162,6 +164,7 @@ def test_a_path_bytes_a_file_and_arrays_are_separated_alike(tmp_path: Path) -> N
     assert list(run(with_objects, None).stems) == ["tuba", "tuba-2"]
 
 
+@pytest.mark.slow
 def test_the_picture_decides_once_where_no_label_is_known(tmp_path: Path) -> None:
     pictures = two_tone(0.2, 0.1, 10) + two_tone(0.9, 0.5, 40)  # dark in the first windows
     path = video(tmp_path / "a.mkv", pictures)
@@ -181,6 +184,7 @@ def test_the_picture_decides_once_where_no_label_is_known(tmp_path: Path) -> Non
     assert [item.file for item in records] == ["01-violin.wav", "02-kazoo.wav", "03-tuba.wav"]
 
 
+@pytest.mark.slow
 def test_at_the_models_rate_stems_are_one_channel_of_it(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv", None, noise(2, 44_100), 44_100, "stereo")
     result = run(path, rate="model")
@@ -294,6 +298,7 @@ def test_padding_of_a_codec_is_no_part_of_the_stems(tmp_path: Path, num_samples:
     assert result.mixture.shape[1] == num_samples == result.manifest.num_samples
 
 
+@pytest.mark.slow
 def test_a_silent_sound_is_separated_with_a_warning(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv", None, np.zeros((1, 8000), np.float32))
     result = run(path)
@@ -323,6 +328,7 @@ def test_presence_is_weighted_by_the_energy_of_the_windows() -> None:
     assert left.presence == pytest.approx(expected, abs=BRIGHT)
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_skipped_with_a_warning(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mkv", two_tone(0.25, 0.5))
     with av.open(str(path)) as container:
@@ -375,6 +381,7 @@ def test_overrides_replace_single_settings_and_are_all_documented(tmp_path: Path
     assert all(f"`{name}`" in documentation for name in SeparatorSettings.model_fields)
 
 
+@pytest.mark.slow
 def test_progress_is_handed_every_window(tmp_path: Path) -> None:
     totals, starts = [], []
 
@@ -389,6 +396,7 @@ def test_progress_is_handed_every_window(tmp_path: Path) -> None:
     assert len(starts) == totals[0] == 7 and starts == sorted(starts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_clip", [False, True])
 @pytest.mark.parametrize("whole_when_alone", [False, True])
 def test_a_box_is_honoured_whatever_the_model_was_trained_on(

@@ -92,6 +92,7 @@ def test_words_and_pictures_may_be_mixed(model: nn.Module, tmp_path: Path) -> No
     assert "quality fast: sampler euler, network passes per window 2, seed 0" in page
 
 
+@pytest.mark.slow
 def test_one_word_given_twice_gives_a_warning(model: nn.Module) -> None:
     result = Separator(model).separate(clip(), text=["fiddle", "violin"])  # type: ignore[arg-type]
     assert result.warnings == (
@@ -152,6 +153,7 @@ def test_a_word_that_tells_a_model_nothing_is_refused(
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_signs_that_no_file_can_hold_are_marked(clip_model: nn.Module) -> None:
     result = Separator(clip_model).separate(clip(), text="r\ud800ain")  # type: ignore[arg-type]
     assert result.objects[0].label == "r?ain" == result.manifest.objects[0].label

@@ -38,6 +38,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_an_unfinished_clip_is_removed_and_made_again(tmp_path: Path) -> None:
     make(tmp_path / "uninterrupted", 2)
     folder = tmp_path / "stopped"

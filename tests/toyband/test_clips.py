@@ -79,6 +79,7 @@ def test_all_files_of_a_clip_agree(band: Path) -> None:
     assert num_performers > 6  # of six clips, so that the order of several has been checked
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_files(band: Path, tmp_path: Path) -> None:
     make(tmp_path / "again", 1)
     again = digest(tmp_path / "again")

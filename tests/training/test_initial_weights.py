@@ -62,6 +62,7 @@ def test_a_file_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
         make_model(recipe_with("fusoin", tmp_path / "x.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_clip_starts_from_a_folder_in_the_form_of_a_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
         make_model(recipe_from(other))
 
 
+@pytest.mark.slow
 def test_a_recipe_holds_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_model("dgfnet", seed=5), path, model_name="dgfnet", metadata={})
@@ -210,6 +212,7 @@ def test_tensors_that_the_model_does_not_have_are_unused(tmp_path: Path) -> None
     assert {name.split(".")[0] for name in reports[0].unused} == {"position", "vision_position"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [

@@ -70,6 +70,7 @@ def test_a_real_model_is_scored() -> None:
     assert metrics == validate(model, [tiny_batch()], CPU)
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_no_category_is_scored_once() -> None:
     metrics = validate(tiny_model("separation-2.5d"), [tiny_batch()], CPU)
     assert "validation/sdr_db" in metrics

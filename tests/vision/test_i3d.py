@@ -107,6 +107,7 @@ def frames(num: int = 9, height: int = 40, width: int = 55) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num, height, width, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_published_weights_equal_a_network_from_their_names(
     layout: str, states: dict[str, State], files: dict[str, Path]
@@ -159,6 +160,7 @@ def test_motion_features_are_max_pooled_over_space(files: dict[str, Path]) -> No
     assert torch.equal(cut, motion_features(pictures[:8], model))
 
 
+@pytest.mark.slow
 def test_pixels_are_scaled_as_the_weights_were_trained(files: dict[str, Path]) -> None:
     model = load_i3d(files["pytorch-i3d"])
     assert model.settings.pixels == "signed"
@@ -171,6 +173,7 @@ def test_pixels_are_scaled_as_the_weights_were_trained(files: dict[str, Path]) -
     assert not torch.allclose(motion_features(grey, model, pixels="unit"), expected, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_single_small_picture_has_features(files: dict[str, Path]) -> None:
     model = load_i3d(files["fame"])
     assert motion_features(frames(1, 2, 3), model).shape == (1024, 1)

@@ -38,6 +38,7 @@ def crops(num: int = 2, side: int = 64) -> Tensor:
     return torch.randint(0, 256, (num, 3, side, side), dtype=torch.uint8, generator=generator)
 
 
+@pytest.mark.slow
 def test_numbers_of_the_reference() -> None:
     encoder = ResNet18Dilated()
     assert sum(p.numel() for p in encoder.parameters()) == 11_176_512
@@ -72,6 +73,7 @@ def test_it_stays_frozen_in_training() -> None:
     assert all(torch.equal(before[name], v) for name, v in encoder.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit(tmp_path: Path, published: ResNet) -> None:
     weights = {name: w for name, w in published.state_dict().items() if "layer4.1" not in name}
     torch.save(weights, tmp_path / "a.pth")

@@ -270,6 +270,7 @@ def test_motion_files_that_claim_too_much_are_refused(solos: Path) -> None:
         read_i3d_features(read_prepared(solos)[2])
 
 
+@pytest.mark.slow
 def test_a_whole_band_is_well(band: Path) -> None:
     report = check(band)
     assert report.is_well and report.findings == () and report.kind == "toyband"
@@ -373,6 +374,7 @@ def made_ears(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_whole_band_for_two_ears_is_well(made_ears: Path) -> None:
     report = check(made_ears)
     assert report.is_well and report.findings == ()
@@ -398,12 +400,14 @@ def test_stems_add_up_in_each_ear(
     assert why in finding(report, MISFIT).items[0].why
 
 
+@pytest.mark.slow
 def test_a_silent_stem(band: Path) -> None:
     name = stem_of(band).relative_to(band).as_posix()
     silent_stem(band)
     assert faults(check(band)) == {"silent sounds": [name]}
 
 
+@pytest.mark.slow
 def test_a_clip_that_has_no_video_yet(band: Path) -> None:
     (band / "000002.mp4").unlink()
     report = check(band)

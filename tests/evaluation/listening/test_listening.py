@@ -322,6 +322,7 @@ def test_keys_do_what_the_page_says_and_nothing_while_a_name_is_typed() -> None:
     assert run_script('["a", "b", "1"].map((key) => s.actionOf(key, true))') == [None] * 3
 
 
+@pytest.mark.slow
 def test_the_file_of_votes_has_a_name_that_every_system_takes() -> None:
     record = 's.emptyRecord("t", "0123456789abcdef")'
     named = f'({{...{record}, listener: {{id: "0123456789abcdef", name: "../Zoë / 2"}}}})'

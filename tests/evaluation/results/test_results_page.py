@@ -155,6 +155,7 @@ def test_charts_are_the_same_each_time_and_follow_the_pages_ink() -> None:
     assert improvement_chart(evaluation(("small", "large"))) is None
 
 
+@pytest.mark.slow
 def test_odd_names_and_perfect_scores_are_drawn() -> None:
     odd = evaluation(("mixture", "a $x$ <b> 漢"))
     for clip in odd.mixtures[:9]:

@@ -116,6 +116,7 @@ def test_the_representation(golden: dict) -> None:
     torch.testing.assert_close(expand(-compressed), expand(compressed))
 
 
+@pytest.mark.slow
 def test_the_network_reads_the_same_in_training_and_sampling() -> None:
     """It reads the compressed mixture, and a time in 0..1000."""
     model, batch, calls = make(), make_batch(), []
@@ -133,6 +134,7 @@ def test_the_network_reads_the_same_in_training_and_sampling() -> None:
     assert times == pytest.approx([0, 1000 / 3, 2000 / 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["noise", "mask"])
 def test_no_estimate_exceeds_the_mixture(target: str) -> None:
     model, batch = make(target=target, bound_by_mixture=target != "mask"), make_batch()
@@ -164,12 +166,14 @@ def test_input_rms() -> None:
     assert float((magnitudes - expected).abs().max()) < 1e-3 * float(expected.max())
 
 
+@pytest.mark.slow
 def test_noise_is_the_generators() -> None:
     model, batch = make(), make_batch()
     assert torch.equal(separate(model, batch), separate(model, batch))
     assert not torch.allclose(separate(model, batch), separate(model, batch, seed=1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_windows_of_one_sound_share_their_noise() -> None:
     """Two windows half a window apart have the same noise in the frames they share."""
     model, calls = make(), []
@@ -191,12 +195,14 @@ def test_two_channels_are_separated_one_by_one() -> None:
         torch.testing.assert_close(both[:, :, ear], separate(model, alone)[:, :, 0])
 
 
+@pytest.mark.slow
 def test_windows_of_other_lengths() -> None:
     """Frames are padded to a number that can be halved, for the network alone."""
     batch = make_batch(num_samples=2200)  # 35 frames, of which 36 can be halved
     assert separate(make(), batch).shape == (2, 2, 1, 128, 35)
 
 
+@pytest.mark.slow
 def test_frames_resized_to_columns() -> None:
     """As on AVE: the network reads 15 columns, padded to 16; the estimate has all 32 frames."""
     model, calls = make(front_end=FRONT_END.model_copy(update={"num_columns": 15})), []
@@ -318,6 +324,7 @@ def test_quality() -> None:
         model.at_quality("beste")
 
 
+@pytest.mark.slow
 def test_defaults_are_the_papers() -> None:
     paper, flow = DAVISSettings(), DAVISFlowSettings()
     assert (paper.process, paper.target, paper.loss) == ("diffusion", "noise", "l1")
@@ -349,6 +356,7 @@ def test_changed_sampling() -> None:
 NOT_BOTH = [(False, False), (False, True), (True, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("is_reduced", "is_supported"),
     [

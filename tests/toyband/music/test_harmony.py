@@ -24,6 +24,7 @@ from avsep.toyband.music.registers import REGISTERS
 TWO_BARS = [[72, 67, 64, 48]] * 8 + [[71, 67, 62, 55]] * 8
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_voices_keep_their_order_and_ranges(seed: int) -> None:
@@ -35,6 +36,7 @@ def test_voices_keep_their_order_and_ranges(seed: int) -> None:
         assert line.max() <= highest
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_beats_are_complete_triads_without_dissonance(seed: int) -> None:

@@ -48,6 +48,7 @@ def test_tables_are_whole_bars_and_probabilities() -> None:
         assert sum(strokes.count(stroke) for strokes in pattern.values() for stroke in "xX") >= 4
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(category=melodious, seed=seeds)
 def test_a_melody_keeps_to_its_compass_and_key(category: str, seed: int) -> None:
@@ -60,6 +61,7 @@ def test_a_melody_keeps_to_its_compass_and_key(category: str, seed: int) -> None
     assert notes == sorted(notes)
 
 
+@pytest.mark.slow
 def test_melodies_move_mostly_by_step_and_seldom_repeat_a_note() -> None:
     steps = np.concatenate(
         [np.diff([note.midi for note in melody("flute", seed)]) for seed in range(30)]
@@ -89,6 +91,7 @@ def test_melodies_are_calm_to_lively() -> None:
     assert np.ptp(num_onsets) > 0.5 * NUM_BEATS
 
 
+@pytest.mark.slow
 def test_only_instruments_that_can_play_chords_do() -> None:
     def num_chords(category: str) -> int:
         return sum(

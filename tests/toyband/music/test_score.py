@@ -33,6 +33,7 @@ def offsets_seconds(part: ScorePart) -> list[float]:
     return list(np.abs(onsets - np.rint(onsets / sixteenth_seconds) * sixteenth_seconds))
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(cast=casts, seed=st.integers(0, 10**6), together=st.booleans())
 def test_parts_stay_within_instrument_and_clip(cast: list[str], seed: int, together: bool) -> None:
@@ -59,6 +60,7 @@ def test_the_same_seed_gives_the_same_score(cast: list[str], seed: int, together
     assert first != compose_for(cast, seed + 1, together)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(cast=casts, seed=st.integers(0, 10**6), together=st.booleans())
 def test_onsets_are_on_the_beat_grid(cast: list[str], seed: int, together: bool) -> None:
@@ -68,6 +70,7 @@ def test_onsets_are_on_the_beat_grid(cast: list[str], seed: int, together: bool)
         assert len({part.tempo_bpm for part in score.parts}) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), number=st.integers(2, 4))
 def test_ensembles_sound_chord_tones_on_beats(seed: int, number: int) -> None:
@@ -127,6 +130,7 @@ def test_a_given_chorale_is_played() -> None:
     assert any(pitch_classes <= tones for tones in shifts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [True, False])
 def test_every_part_has_a_note_even_in_one_second(together: bool) -> None:
     for seed in range(20):
