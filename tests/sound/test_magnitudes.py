@@ -72,6 +72,7 @@ def test_compressed_magnitudes_come_back() -> None:
     assert compressed[0, [0, 3, 4, 5]].tolist() == pytest.approx([0, 0.83207, 1, 1], abs=1e-5)
     torch.testing.assert_close(expand(compressed)[0, :5], magnitude[0, :5], rtol=1e-4, atol=1e-6)
     assert torch.equal(expand(-compressed), expand(compressed))  # a sampler's overshoot below 0
+    assert torch.isfinite(expand(torch.full((1, 1, 1), 1e3)).square())  # an untrained network's
 
 
 def mixtures(rms: float) -> torch.Tensor:
