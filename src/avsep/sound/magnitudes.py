@@ -11,8 +11,8 @@ MAXIMUM_RATIO = 5.0
 # From DAVIS' released code, as the paper gives no number. 1 is then reached at a magnitude of
 # 784.8; a full-scale sine has 255.5 in a window of 1022 samples, so that nothing is clipped.
 DAVIS_SCALE = 0.15
-# Full scale is at 6.7. An untrained network that is not limited goes far beyond; up to this exponent
-# sums of squares are finite.
+# Full scale is at 6.7. An untrained network that is not limited goes far beyond; up to this
+# exponent sums of squares are finite.
 _MAX_EXPONENT = 30.0
 # Mixtures below this RMS, a third of a 16-bit step (-100 dB of full scale), are silence and are
 # not amplified further: a gain towards infinity would turn their rounding noise into music's level.
