@@ -103,6 +103,7 @@ def test_files_that_cannot_be_read_are_a_one_line_error(path: Path, tmp_path: Pa
         load_model(cut)
 
 
+@pytest.mark.slow
 def test_settings_and_weights_must_agree(path: Path) -> None:
     weights = load_file(path)
     lacking = {name: v for name, v in weights.items() if name != "fusion.weigh_audio.bias"}

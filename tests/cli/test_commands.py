@@ -91,6 +91,7 @@ def test_two_ears_for_a_recipe_of_one_channel(run, tmp_path: Path) -> None:
     assert run("check", tmp_path / "band").code == 0
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_two(run) -> None:
     assert run("toyband").code == 2
     assert run("toyband", "x", "--clips", "many").code == 2

@@ -216,6 +216,7 @@ def emptied(release: Path) -> None:
     release.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "options", "message"),
     [

@@ -67,6 +67,7 @@ def test_from_the_page_to_the_winning_rate(run, band: Path, tmp_path: Path) -> N
     assert result["rates_are_of"] == "mixture" and set(result["listeners"]) == {"ann", "ben"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_page(run, band: Path, tmp_path: Path) -> None:
     pages = []
     for name in ("a", "b"):

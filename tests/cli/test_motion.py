@@ -76,6 +76,7 @@ def test_wrong_words_are_one_line_and_leave_nothing(
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there(run: Callable, place: Path, i3d_file: Path) -> None:
     done = run("motion", "solos", "--weights", i3d_file, "--device", "abacus")
     assert done.code == 2 and "device 'abacus' cannot be used" in done.err

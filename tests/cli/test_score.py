@@ -82,6 +82,7 @@ def test_json_for_programs(files: dict[str, np.ndarray]) -> None:
     assert actual["warnings"] == []
 
 
+@pytest.mark.slow
 def test_one_source_has_no_figure_for_interference(files: dict[str, np.ndarray]) -> None:
     assert figures("--reference a.wav --estimate x.wav")["sources"][0]["sir_db"] is None
 
@@ -106,6 +107,7 @@ def test_longer_files_are_cut_and_it_is_said(files: dict[str, np.ndarray]) -> No
     assert "avsep: cut to the 2950 samples" in run("--reference a.wav --estimate x.wav").stderr
 
 
+@pytest.mark.slow
 def test_a_silent_channel_is_left_out(files: dict[str, np.ndarray]) -> None:
     left = {name: waveform[:1] for name, waveform in files.items()}
     write("a.wav", np.concatenate([left["a"], 0 * left["a"]]))

@@ -112,6 +112,7 @@ def test_objects_come_from_a_file_or_the_one_beside(
     assert not (place / "out/duet/02-violin.wav").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -148,6 +149,7 @@ def test_a_choice_that_there_is_not_names_those_there_are(
     assert done.err == (f"avsep: avsep separate: {name}: Input should be {names}; given: 'good'\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "message"),
     [("sound", "has no sound: streams: 1 video"), ("pictures", "has no video: streams: 1 audio")],

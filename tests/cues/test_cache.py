@@ -173,6 +173,7 @@ def test_a_cache_for_a_model_has_its_cues(clips: list[ClipFiles], tmp_path: Path
     assert cache_settings(still).crops.with_crop_motion is False
 
 
+@pytest.mark.slow
 def test_only_frozen_parts_make_the_fingerprint() -> None:
     first, trained, other = tiny_model("dgfnet"), tiny_model("dgfnet"), tiny_model("dgfnet")
     with torch.no_grad():

@@ -119,6 +119,7 @@ def test_an_audio_file_is_an_error_of_one_line(tmp_path: Path) -> None:
         extract_crops(path, [WHOLE], SMALL)
 
 
+@pytest.mark.slow
 def test_crops_follow_the_boxes(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", [Video([halves(RED, BLUE)] * 30, Fraction(10))])
     left, right = (0.0, 0.0, 0.4, 1.0), (0.6, 0.0, 1.0, 1.0)
@@ -128,6 +129,7 @@ def test_crops_follow_the_boxes(tmp_path: Path) -> None:
     assert (still.crops[:, 2].float().mean((1, 2)) > 180).all()
 
 
+@pytest.mark.slow
 def test_many_objects_in_one_pass_are_as_each_alone(late_sound: Path) -> None:
     objects = [at((0.1, 0.2, 0.5, 0.9)), WHOLE, at((0.0, 0.0, 0.3, 0.3), (0.7, 0.7, 1.0, 1.0))]
     together = extract_crops(late_sound, objects, SMALL)

@@ -96,6 +96,7 @@ def test_clips_without_pictures_have_no_motion(folder: Path) -> None:
         clips_with_pictures(folder)
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_read_stops_no_other(folder: Path, model: I3D) -> None:
     (folder / "frames" / "acoustic_guitar" / "a" / "000005.png").write_bytes(b"broken")
     broken, *others = write_motion_features(folder, clips_with_pictures(folder), model)

@@ -66,6 +66,7 @@ def remove(*names: str) -> Callable[[Path], None]:
     return away
 
 
+@pytest.mark.slow
 def test_a_clip_is_one_sound_of_two_ears(folder: Path) -> None:
     clips = read_fair_play(folder)
     assert open_dataset(folder) == clips
@@ -102,6 +103,7 @@ def test_lists_of_lavss_lie_in_the_folder_itself(folder: Path) -> None:
     assert splits_of(folder) == {"000001": "train", "000003": "train", "000004": "val"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["split2", "lavss", "pseudobinaural/split1"])
 def test_another_split_is_given_as_its_folder(
     folder: Path, place: str, monkeypatch: pytest.MonkeyPatch

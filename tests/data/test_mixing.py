@@ -72,6 +72,7 @@ class Mixtures:
         return mix_sampled(sampled, windows, self.sources, self.settings, generator)
 
 
+@pytest.mark.slow
 def test_items_depend_on_seed_and_index_alone(sources: list[SourceFile]) -> None:
     first, second = (Mixtures(sources, seed=3) for _ in range(2))
     for index in (7, 2, 9):  # in any order

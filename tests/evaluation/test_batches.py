@@ -115,6 +115,7 @@ def test_groups_come_from_the_clip(clips: tuple[ClipFiles, ...]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_motion_features_lie_beside_the_clip(clips: tuple[ClipFiles, ...], tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     features = generator.standard_normal((4, 2)).astype(np.float32)

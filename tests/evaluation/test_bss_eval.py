@@ -235,6 +235,7 @@ def test_steps_end_before_they_add_up_to_noise(monkeypatch: pytest.MonkeyPatch) 
     assert_same_db(table(bss_eval(sources, estimates)), np.array(expected_db), TOLERANCE_DB)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(
     gains=st.lists(st.sampled_from([-1e9, -0.5, 1e-12, 1e-160, 3.0]), min_size=4, max_size=4),

@@ -159,6 +159,7 @@ def test_images_of_a_batch_and_of_silence() -> None:
     np.testing.assert_allclose(quieter.sdr_db, 20 * np.log10(2), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_answers_to_one_mixture_share_its_references() -> None:
     """Axes that the references lack broadcast, at any position."""
     rng = np.random.default_rng(9)

@@ -77,6 +77,7 @@ def test_the_generator_changes_nothing() -> None:
     assert torch.equal(first.magnitudes, second.magnitudes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_clusters", [2, 4])
 @pytest.mark.parametrize(
     "magnitude",

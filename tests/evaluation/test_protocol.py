@@ -34,6 +34,7 @@ def three_pairs() -> list[PairScores]:
     return [good, mute, score_mono("rest", sources, estimates)]
 
 
+@pytest.mark.slow
 def test_a_pair_holds_its_scores() -> None:
     good = three_pairs()[0]
     scores = bss_eval(*waveforms(0))
@@ -43,6 +44,7 @@ def test_a_pair_holds_its_scores() -> None:
     assert good.left_out_reason("strict") is None and good.left_out_reason("legacy") is None
 
 
+@pytest.mark.slow
 def test_legacy_excuses_silence() -> None:
     good, mute, rest = three_pairs()
     summary = summarise([good, mute, rest], "legacy")
@@ -67,6 +69,7 @@ def test_strict_counts_silence_as_failure() -> None:
     np.testing.assert_allclose(found_db, expected_db, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "silent"), [(0.9e-5, True), (1.1e-5, False)])
 def test_where_silence_begins(level: float, silent: bool) -> None:
     """The published threshold: the sum of absolute samples is at most 1e-5."""
@@ -78,6 +81,7 @@ def test_where_silence_begins(level: float, silent: bool) -> None:
     assert score_mono("faint", sources, estimates).silent_references[1] == silent
 
 
+@pytest.mark.slow
 def test_zeros_score_the_floor_in_all_three() -> None:
     sources, estimates = waveforms(4)
     pair = score_mono("nothing", sources, 0 * estimates)
@@ -85,6 +89,7 @@ def test_zeros_score_the_floor_in_all_three() -> None:
     assert pair.mean_db("strict").tolist() == [-30.0] * 3
 
 
+@pytest.mark.slow
 def test_nothing_is_below_silence() -> None:
     """A tone where no source sounds is far below -30 dB; silence must not be better."""
     sources, _ = waveforms(5)
@@ -99,6 +104,7 @@ def test_nothing_is_below_silence() -> None:
     assert (wrong.mean_db("strict") >= silent.mean_db("strict")).all()
 
 
+@pytest.mark.slow
 def test_legacy_means_are_over_batches() -> None:
     good, mute, _ = three_pairs()
     other = score_mono("other", *waveforms(6))
@@ -111,6 +117,7 @@ def test_legacy_means_are_over_batches() -> None:
     assert result.num_empty_batches == 0 and result.num_left_out == 1
 
 
+@pytest.mark.slow
 def test_legacy_batches_are_of_64_mixtures() -> None:
     good, other = three_pairs()[0], score_mono("other", *waveforms(6))
     # The 65th mixture is a batch by itself, and weighs as much as the 64 before it.
@@ -119,6 +126,7 @@ def test_legacy_batches_are_of_64_mixtures() -> None:
     np.testing.assert_allclose([summary.sdr_db, summary.sir_db, summary.sar_db], expected_db)
 
 
+@pytest.mark.slow
 def test_estimates_are_judged_in_the_channels_that_are_scored() -> None:
     left, right = waveforms(7), waveforms(8)
     references, estimates = (np.stack(pair, axis=1) for pair in zip(left, right, strict=True))
@@ -128,6 +136,7 @@ def test_estimates_are_judged_in_the_channels_that_are_scored() -> None:
     assert not pair.silent_estimates.any() and pair.left_out_reason("legacy") is None
 
 
+@pytest.mark.slow
 def test_a_batch_of_silence_is_zero_decibels_under_legacy() -> None:
     good, mute, rest = three_pairs()
     result = summarise([good, mute, rest], "legacy", batch_size=1)

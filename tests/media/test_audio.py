@@ -104,6 +104,7 @@ def test_small_stray_of_stamps_moves_nothing(tmp_path: Path) -> None:
     assert np.array_equal(waveform, np.concatenate([first, second], axis=1))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(num_samples=st.integers(1, 5000), block_samples=st.integers(1, 6000))
 def test_blocks_are_the_whole_in_order(num_samples: int, block_samples: int) -> None:

@@ -21,6 +21,7 @@ SOUNDS = arrays(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(waveform=SOUNDS)
 def test_float_wav_is_exact(waveform: np.ndarray) -> None:
@@ -31,6 +32,7 @@ def test_float_wav_is_exact(waveform: np.ndarray) -> None:
     assert np.array_equal(sound.waveform, waveform * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "subtype", "bits"),
     [(".wav", "pcm16", 16), (".wav", "pcm24", 24), (".flac", "pcm16", 16), (".flac", None, 24)],

@@ -165,6 +165,7 @@ def test_a_mixture_is_scaled_to_one_level() -> None:
     assert not torch.allclose(loud, 4 * quiet, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_averaged_frames_keep_the_shape() -> None:
     model, batch = tiny_model(time_stride=2, unet=SHALLOW).eval(), tiny_batch()
     separation = model.separate(batch)

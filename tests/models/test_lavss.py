@@ -66,6 +66,7 @@ def test_shapes_of_the_paper() -> None:
 # Binaural cues and positions
 
 
+@pytest.mark.slow
 def test_with_the_papers_cues_exchanged_ears_are_exchanged_outputs() -> None:
     """Equation 4 is even and the weights are shared: channels are exchanged, maps are equal."""
     model, batch = make(spatial_cues="paper"), binaural_batch()
@@ -74,6 +75,7 @@ def test_with_the_papers_cues_exchanged_ears_are_exchanged_outputs() -> None:
     assert torch.equal(exchanged.flip(2), magnitudes)
 
 
+@pytest.mark.slow
 def test_with_signed_cues_they_are_not() -> None:
     model, batch = make(spatial_cues="signed"), binaural_batch()
     magnitudes = separate(model, batch).magnitudes
@@ -101,6 +103,7 @@ def test_a_mono_mixture_is_given_to_both_channels() -> None:
     assert torch.equal(both.magnitudes[:, :, 0], both.magnitudes[:, :, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [{}, PLAIN], ids=["ours", "as in the paper"])
 def test_boxes_decide_between_two_objects_with_equal_crops(network: dict) -> None:
     model, batch = make(**network, spatial_cues="signed"), binaural_batch(1)
@@ -117,6 +120,7 @@ def test_boxes_decide_between_two_objects_with_equal_crops(network: dict) -> Non
     torch.testing.assert_close(magnitudes[:, 0], magnitudes[:, 1])
 
 
+@pytest.mark.slow
 def test_the_position_of_an_object_is_the_mean_of_its_boxes() -> None:
     """One box a source goes into equation 1, for the crops of one window."""
     model, batch = make(**PLAIN, spatial_cues="signed"), binaural_batch(1)
@@ -159,6 +163,7 @@ def test_every_row_trains_and_separates(changes: dict[str, object]) -> None:
     check_trains_and_separates(make(**{**PLAIN, **changes}))
 
 
+@pytest.mark.slow
 def test_monaural_pre_training_reads_one_channel_and_pictures_alone() -> None:
     model = make(**PLAIN, front_end=FRONT_END, spatial_cues="none", position=False)
     assert model.required_cues == {"crops"} and model.settings.num_inputs == 1
@@ -171,6 +176,7 @@ def test_monaural_pre_training_reads_one_channel_and_pictures_alone() -> None:
 # Equation 8
 
 
+@pytest.mark.slow
 def test_equation_8_by_hand() -> None:
     model, batch = make(**PLAIN, weighted_loss=False, spatial_cues="none"), binaural_batch()
     assert batch.sources is not None

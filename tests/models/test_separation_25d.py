@@ -44,6 +44,7 @@ def test_sizes_of_lavss() -> None:
     assert settings.masks == "ratio" and settings.spatial_cues == "none" and not settings.position
 
 
+@pytest.mark.slow
 def test_with_all_of_lavss_it_is_lavss() -> None:
     """Table 3's last row is Table 1's LAVSS: the same tensors give the same estimates."""
     shared = {
@@ -72,10 +73,12 @@ def test_visual_features_are_beside_every_cell() -> None:
     torch.testing.assert_close(joined[:, 4:, 0, 0], tiled.narrow(visual).flatten(1))
 
 
+@pytest.mark.slow
 def test_two_channels_are_separated_each_by_itself() -> None:
     check_each_ear_alone(make())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

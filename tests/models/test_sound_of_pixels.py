@@ -66,6 +66,7 @@ def test_the_synthesiser_by_hand() -> None:
     assert logits[1].unique().tolist() == [2 * 0.25 * 3 - 1 * 1 * 4 + 0.5]
 
 
+@pytest.mark.slow
 def test_the_visual_vector_is_the_maximum_over_frames() -> None:
     """The vector is the maximum over frames and places: a repeated frame changes nothing."""
     model, batch = make(), tiny_batch(2)
@@ -78,10 +79,12 @@ def test_the_visual_vector_is_the_maximum_over_frames() -> None:
     assert not torch.allclose(first, magnitudes, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_channels_are_separated_each_by_itself() -> None:
     check_each_ear_alone(make())
 
 
+@pytest.mark.slow
 def test_binary_masks_and_their_loss() -> None:
     model, batch = make(masks="binary", weighted_loss=False), tiny_batch(2)
     assert batch.sources is not None

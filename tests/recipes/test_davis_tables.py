@@ -31,6 +31,7 @@ def recipe(row: str, size: str) -> dict[str, Any]:
     return loaded.model_dump(mode="json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["paper", "small"])
 @pytest.mark.parametrize("row", [*BLOCKS, *FUSIONS])
 def test_a_row_is_its_switch(row: str, size: str) -> None:

@@ -105,6 +105,7 @@ def test_table_1_has_the_networks_without_what_lavss_adds(network: str, size: st
     assert result == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["sop", "25d"])
 def test_the_starred_rows_are_the_networks_in_mono(network: str) -> None:
     mono, full = f"table3-{network}-mono", f"table3-{network}-position-ipd"

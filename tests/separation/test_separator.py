@@ -66,6 +66,7 @@ def test_stems_have_rate_channels_and_length_of_the_video_and_add_up(
     np.testing.assert_allclose(total, sound, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_windows_see_what_is_shown_while_they_sound(tmp_path: Path) -> None:
     pictures = two_tone(1.0, 0.0, 25) + two_tone(0.0, 1.0, 25)
     sound = noise(1, 32_000)
@@ -105,6 +106,7 @@ def test_objects_alike_share_what_one_would_have_and_the_residual_stays(
     assert np.abs(both.residual).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["native", "model"])
 def test_objects_together_take_no_more_than_there_is(tmp_path: Path, rate: str) -> None:
     # Each object has all of the mixture for a while, and they overlap between.
@@ -196,6 +198,7 @@ def test_at_the_models_rate_stems_are_one_channel_of_it(tmp_path: Path) -> None:
     assert result.manifest.settings.rate == "model" and result.manifest.num_channels == 1
 
 
+@pytest.mark.slow
 def test_where_channels_cancel_the_loudest_is_heard(tmp_path: Path) -> None:
     left = noise(1, 16_000)
     result = run(video(tmp_path / "a.mkv", None, np.concatenate([left, -left]), 16000, "stereo"))

@@ -323,6 +323,7 @@ def test_settings_that_cannot_be(override: str, message: str) -> None:
         read_overrides(overrides, ToybandSettings)
 
 
+@pytest.mark.slow
 def test_the_recipe_in_the_folder_has_all_settings(tmp_path: Path) -> None:
     settings = ToybandSettings(
         clip_seconds=1,

@@ -51,6 +51,7 @@ def test_an_unfinished_clip_is_removed_and_made_again(tmp_path: Path) -> None:
     assert digests(folder) == digests(tmp_path / "uninterrupted")
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_written_is_named_and_leaves_no_video(tmp_path: Path) -> None:
     make(tmp_path, 1)
     (tmp_path / "000002").write_text("in the way")
@@ -59,6 +60,7 @@ def test_a_clip_that_cannot_be_written_is_named_and_leaves_no_video(tmp_path: Pa
     assert [path.name for path in tmp_path.glob("*.mp4")] == ["000001.mp4"]
 
 
+@pytest.mark.slow
 def test_too_few_instruments_are_an_error_before_anything_is_written(tmp_path: Path) -> None:
     tuba = {"categories": ("tuba",), "num_performers": (1, 1, 1, 1, 2)}
     with pytest.raises(InputError, match="2 different instruments are needed and there are 1"):
@@ -71,6 +73,7 @@ def test_too_few_instruments_are_an_error_before_anything_is_written(tmp_path: P
     assert make(tmp_path / "band", 1, **tuba, same_category_probability=1.0) == ["000001"]
 
 
+@pytest.mark.slow
 def test_a_recipe_without_clips_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "toyband.toml").write_bytes(b"\xff of a run that made nothing")
     make(tmp_path, 1, seed=3)

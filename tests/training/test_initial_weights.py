@@ -36,6 +36,7 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
     assert not all(torch.equal(model.get_parameter(n), other.get_parameter(n)) for n in names)
 
 
+@pytest.mark.slow
 def test_parts_start_from_files(tmp_path: Path) -> None:
     encoder = tiny_model("dgfnet", seed=1).objects.encoder
     save_image_encoder(encoder, tmp_path / "eyes.safetensors", {})
@@ -94,6 +95,7 @@ def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
     assert reports == [LoadReport(tuple(trained.state_dict()), (), (), ())]
 
 
+@pytest.mark.slow
 def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: Path) -> None:
     trained = tiny_model("dgfnet", seed=5)
     save_checkpoint(trained, tmp_path / "tiny.safetensors", model_name="dgfnet", metadata={})
@@ -168,6 +170,7 @@ def saved_mono(name: str, path: Path) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWO_EARS)
 def test_a_mono_network_is_loaded_into_a_binaural_one(name: str, tmp_path: Path) -> None:
     mono = saved_mono(name, tmp_path / "mono.safetensors")
@@ -202,6 +205,7 @@ def test_before_training_the_estimates_of_each_ear_are_those_of_the_mono_network
     torch.testing.assert_close(separate(model, batch).magnitudes, separate(mono, batch).magnitudes)
 
 
+@pytest.mark.slow
 def test_tensors_that_the_model_does_not_have_are_unused(tmp_path: Path) -> None:
     path = tmp_path / "two.safetensors"
     recipe = ears_recipe("lavss", front_end=EARS, spatial_cues="none", position=True)

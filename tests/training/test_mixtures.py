@@ -44,6 +44,7 @@ def is_same(a: AudioVisualItem, b: AudioVisualItem) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_items_depend_on_seed_and_index_alone(cache: SourceCache) -> None:
     first, second = mixtures(cache, 3), mixtures(cache, 3)
     in_order = [first[index] for index in range(20)]
@@ -53,6 +54,7 @@ def test_items_depend_on_seed_and_index_alone(cache: SourceCache) -> None:
     assert not any(is_same(in_order[i], in_order[i + 8]) for i in range(8))
 
 
+@pytest.mark.slow
 def test_every_source_begins_once_in_a_stretch(cache: SourceCache) -> None:
     data = mixtures(cache)
     sources = {(source.clip, source.category) for source in cache.sources}
@@ -162,6 +164,7 @@ def test_a_batch_is_its_items(cache: SourceCache) -> None:
     assert batch.cues.i3d_features is None and batch.cues.appearance is None
 
 
+@pytest.mark.slow
 def test_motion_features_are_padded(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     cache = prepared(read_prepared(tmp_path / "solos"), tmp_path / "cache", with_i3d_features=True)
@@ -183,6 +186,7 @@ def test_motion_features_are_padded(tmp_path: Path) -> None:
         assert i3d_features[:, :length].equal(expected) and not i3d_features[:, length:].any()
 
 
+@pytest.mark.slow
 def test_a_source_without_pictures_is_a_target_too(tmp_path: Path) -> None:
     make_prepared(tmp_path / "solos")
     hide(tmp_path / "solos")

@@ -60,6 +60,7 @@ def test_pictures_are_embedded_as_by_its_package(
     assert (embeddings[0] - embeddings[1]).norm() > 100 * 1e-5  # pictures are distinguished
 
 
+@pytest.mark.slow
 def test_words_are_embedded_as_by_its_package(folder: Path, published: Any) -> None:
     processor = transformers.CLIPProcessor.from_pretrained(folder)
     sentences = [f"a photo of a {word}." for word in WORDS]

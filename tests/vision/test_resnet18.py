@@ -46,6 +46,7 @@ def test_numbers_of_the_reference() -> None:
     assert encoder.num_channels == 512
 
 
+@pytest.mark.slow
 def test_every_second_cell_is_what_torchvision_computes(
     published: ResNet, weights_file: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_every_second_cell_is_what_torchvision_computes(
     torch.testing.assert_close(result[..., ::2, ::2], maps, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_stays_frozen_in_training() -> None:
     encoder = ResNet18Dilated()
     model = torch.nn.Sequential(encoder).train()

@@ -59,6 +59,7 @@ def finding(report: CheckReport, what: str) -> Finding:
     return next(row for row in report.findings if row.what == what)
 
 
+@pytest.mark.slow
 def test_a_whole_prepared_folder_is_well(solos: Path) -> None:
     report = check(solos)
     assert report.is_well and report.num_clips == 3
@@ -177,6 +178,7 @@ def test_each_fault_of_a_prepared_folder(
     assert why in finding(report, kind).items[0].why
 
 
+@pytest.mark.slow
 def test_all_faults_are_told_at_once(solos: Path) -> None:
     for spoil in (silence, remove("frames/erhu/b"), put("objects/violin/c.json", b"[]")):
         spoil(solos)

@@ -60,6 +60,7 @@ def test_every_source_of_so_many_mixtures_is_asked_and_a_is_each_in_half(make) -
         assert trial.identifier == key.trial and {key.first, key.second} == set(NAMES)
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_test_and_another_another(make) -> None:
     assert listening_html(make()) == listening_html(make())
     assert make().key == make().key
@@ -288,6 +289,7 @@ def run_script(expression: str) -> object:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_vote_of_the_page_is_read_by_the_tally(make) -> None:
     key = make().key
     trial = key.trials[0].trial
@@ -312,6 +314,7 @@ def test_the_script_keeps_what_is_its_own_and_nothing_else() -> None:
     assert run_script(f's.firstOpen({kept}, ["x"])') == 0
 
 
+@pytest.mark.slow
 def test_keys_do_what_the_page_says_and_nothing_while_a_name_is_typed() -> None:
     pressed = run_script(
         '["0", "1", "2", "a", "B", "ArrowLeft", "q"].map((k) => s.actionOf(k, false))'

@@ -95,6 +95,7 @@ def test_a_batch_is_a_loop_on_tensors_too() -> None:
         np.testing.assert_allclose(table(whole)[:, index], table(item), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_silence_throughout_gains_nothing() -> None:
     sources, estimates = mixed(5, 6000)
     both = bss_eval_framewise(sources, estimates, 2000, 2000)

@@ -56,6 +56,7 @@ def reader(tmp_path: Path) -> ClipReader:
     return ClipReader([Mixture("harp + tuba", tuple(map(MixturePart, clips)), "mean")])
 
 
+@pytest.mark.slow
 def test_an_example_is_what_was_asked(reader: ClipReader) -> None:
     asked = [method("ideal-ratio-mask"), method("mixture")]
     scored = Evaluator(reader.mixtures, asked).score(0)

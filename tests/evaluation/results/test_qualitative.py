@@ -132,6 +132,7 @@ def test_what_cannot_stand_in_one_figure_stands_in_two(tmp_path: Path) -> None:
     assert "masks-3.pdf" in pages and "masks-4.pdf" not in pages
 
 
+@pytest.mark.slow
 def test_odd_names_and_missing_pictures_are_drawn() -> None:
     odd = example("$x$ 漢 " * 20, ("a_b $y$" * 4,), categories=("a_b", "c" * 40))
     odd = replace(odd, pictures=(None, odd.pictures[1]))

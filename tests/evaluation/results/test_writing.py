@@ -113,6 +113,7 @@ def test_differences_are_of_the_same_mixtures(evaluation: Evaluation) -> None:
     assert not own.means_db.any() and not own.intervals_db.any()
 
 
+@pytest.mark.slow
 def test_every_clip_is_read_back_the_same(evaluation: Evaluation, tmp_path: Path) -> None:
     """From results.json as it is written: one that rests and one left out are among them."""
     write_results(evaluation, tmp_path, "band")

@@ -81,6 +81,7 @@ def test_accents_are_one_letter_however_written() -> None:
     assert song.sources == (unicodedata.normalize("NFC", "tèorbe"),)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_listed() -> None:
     touch("true/bass.wav", "true/drums.wav", "true/vocals.wav")
     touch("out/bass.wav", "out/drum.wav", "out/voice.wav")

@@ -88,6 +88,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "target", "sampler"), CASES)
 def test_a_perfect_network_gives_the_source_at_its_level(
     cls: type[DAVIS], target: str, sampler: str
@@ -145,6 +146,7 @@ def test_no_estimate_exceeds_the_mixture(target: str) -> None:
         assert not bool((separate(free, batch) <= mixture * (1 + 1e-5)).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [1.0, 2.0])
 def test_the_level_of_targets(gain: float) -> None:
     """The L1 loss of a network that predicts zero is the mean of the targets."""
@@ -272,6 +274,7 @@ def test_sources_without_any_cue_are_an_error(cues: Cues, message: str) -> None:
         separate(make(), replace(make_batch(), cues=cues))
 
 
+@pytest.mark.slow
 def test_words_are_learned_beside_pictures() -> None:
     model, batch = make(word_probability=1.0).train(), make_batch()
     cues = replace(batch.cues, category=torch.tensor([[0, 1]] * 2))

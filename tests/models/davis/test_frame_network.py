@@ -44,6 +44,7 @@ def pictures(num: int = 3) -> Tensor:
     return torch.randint(0, 256, (num, 3, 48, 64), dtype=torch.uint8, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_one_vector_a_picture(name: FrameEncoderName) -> None:
     encoder = FrameEncoder(name, CATEGORIES)
@@ -54,6 +55,7 @@ def test_one_vector_a_picture(name: FrameEncoderName) -> None:
     assert not torch.allclose(vectors[0], vectors[1], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_stays_frozen_in_training(name: FrameEncoderName) -> None:
     encoder = FrameEncoder(name, CATEGORIES)
@@ -65,6 +67,7 @@ def test_it_stays_frozen_in_training(name: FrameEncoderName) -> None:
     assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "small"])
 def test_it_is_the_mean_of_the_maps_over_places(name: FrameEncoderName) -> None:
     encoder = FrameEncoder(name, CATEGORIES)
@@ -98,6 +101,7 @@ def test_cached_vectors_belong_to_their_colours() -> None:
     assert len(digests) == 2 and "" not in digests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("equal_lengths", [False, True])
 def test_vectors_of_clip(equal_lengths: bool) -> None:
     """The transformer reads pictures and words as they are, or all of the length sqrt(512)."""

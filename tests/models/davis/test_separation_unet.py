@@ -40,6 +40,7 @@ def inputs(num_frames: int = 16, batch: int = 2) -> tuple[Tensor, Tensor, Tensor
     return noisy, mixture, torch.tensor([3.0, 500.0][:batch]), torch.randn(batch, VISUAL_CHANNELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blocks", "released"),
     [
@@ -122,6 +123,7 @@ def test_rows_that_cannot_be_halved() -> None:
         SeparationUNetSettings(blocks=("TF", "R", "T"))
 
 
+@pytest.mark.slow
 def test_items_of_a_batch_do_not_depend_on_each_other() -> None:
     network, values = small().eval(), inputs()
     alone = network(*(value[1:] for value in values))
@@ -171,6 +173,7 @@ def snr_db(expected: Tensor, output: Tensor) -> float:
     return float(10 * torch.log10(expected.square().sum() / error))
 
 
+@pytest.mark.slow
 def test_reduced_precision_is_more_than_40_db_from_float32() -> None:
     network, values = small().eval(), inputs()
     with torch.inference_mode():
