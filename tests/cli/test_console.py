@@ -116,3 +116,19 @@ def test_a_terminal_without_the_letters_gets_escapes(run: Callable) -> None:
         stream.reconfigure(encoding="ascii", errors="strict")
     done = run("evaluate", "--data", "ü🎻")
     assert done.code == 2 and r"'\xfc\U0001f3bb' holds no clips" in done.err
+
+
+@pytest.mark.parametrize(
+    "figure", ["1.5", "-1.5", "+1.5", "+1.5 ± 0.2", ">100", "-", "1e-05", "inf"]
+)
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_figures_are_aligned_to_the_right(
+    figure: str, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    page = Console(file=screen, force_terminal=is_terminal, color_system=None, width=60)
+    monkeypatch.setattr(console, "_out", page)
+    monkeypatch.setattr(console, "_wide", page)
+    print_table("t", ["name", "a wide head of figures"], [["harp", figure], ["a word", "0"]])
+    (line,) = (line for line in screen.getvalue().splitlines() if "harp" in line)
+    assert line.endswith(f"{figure.replace('± ', '±') if is_terminal else figure} │")

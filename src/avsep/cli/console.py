@@ -15,8 +15,8 @@ from rich.text import Text
 Item = TypeVar("Item")
 # Headers of number columns are wrapped to the width of the numbers, but never narrower than this.
 _MIN_NUMBER_WIDTH = 5
-# Numbers as tables show them: "1.5", "1.5 ±0.2", ">100", and "-" for no value.
-_VALUE = r"(-|>?-?(\d+(\.\d+)?(e[-+]?\d+)?|inf|nan))"
+# Numbers as tables show them: "1.5", "+1.5 ±0.2", ">100", and "-" for no value.
+_VALUE = r"(-|>?[-+]?(\d+(\.\d+)?(e[-+]?\d+)?|inf|nan))"
 _NUMBER = re.compile(f"{_VALUE}( ± ?{_VALUE})?")
 # A longer word is a path or the like, which may be broken anywhere.
 _MAX_WORD_WIDTH = 24
