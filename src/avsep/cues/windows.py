@@ -76,7 +76,7 @@ CUE_KINDS: dict[str, CueKind] = {
     "appearance": CueKind("crop", _flip),
     "boxes": CueKind("crop", mirror_boxes),
     "crop_motion": CueKind("motion", _flip),
-    # The largest of all places, which a mirror image changes little; iQuery keeps them as well.
+    # Pooled over all places. iQuery mirrors pictures and keeps these as they are.
     "i3d_features": CueKind("clip", _keep),
 }
 

@@ -142,8 +142,9 @@ def _audio_first(tensors: Sequence[Tensor]) -> Tensor:
 
 RELEASE = ReleasedSystem(
     model="separation-2.5d",
-    repository="github.com/facebookresearch/2.5D-Visual-Sound",
-    licence="CC BY 4.0",
+    # That of the separator: the weights of 2.5D Visual Sound itself are refused above.
+    repository="github.com/YYX666660/LAVSS",
+    licence="none stated: all rights reserved",
     networks=(
         ReleasedNetwork(
             "visual network",

@@ -156,7 +156,7 @@ def _ccol_settings(weights: Weights) -> dict[str, object]:
         "magnitude_input": "log1p",
         "masks": "ratio",
         # Each of three successive frames is cropped to the box of its object.
-        "crops": {"whole_when_alone": False, "selection": "consecutive", "stride": 1},
+        "crops": {"selection": "consecutive", "with_crop_motion": False},
     }
 
 
