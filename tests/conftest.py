@@ -21,14 +21,11 @@ from jaxtyping import install_import_hook
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-# Every call into these packages is checked against its annotated shapes and types. Left out is
-# toyband's drawing: a picture is hundreds of calls, and its arrays come from checked functions.
+# Every call into these packages is checked against its annotated shapes and types.
 CHECKED = [
-    "records", "devices", "sound", "media", "vision", "data", "cues", "layers", "diffusion",
-    "models", "checkpoint", "pages", "evaluation", "training", "separation",
-    "toyband.binaural", "toyband.build", "toyband.clip", "toyband.folder", "toyband.material",
-    "toyband.music", "toyband.sofa", "toyband.pictures.distractors", "toyband.pictures.performers",
-    "toyband.pictures.photographs", "toyband.pictures.scenery", "toyband.pictures.stage",
+    "records", "devices", "sound", "media", "vision", "toyband", "data", "cues", "layers",
+    "diffusion", "models",
+    "checkpoint", "pages", "evaluation", "training", "separation",
 ]  # fmt: skip
 install_import_hook([f"avsep.{name}" for name in CHECKED], "shape_checks.check")
 

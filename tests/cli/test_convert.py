@@ -439,9 +439,10 @@ def test_davis_separates_and_trains(
     # The moving average was converted: the weights that it is of are zero.
     assert load_model(out).get_parameter("unet.enter.weight").any()
     separates(run, out, band, tmp_path / "stems")
-    front_end = {**read_card(out).settings["front_end"], "window_samples": 4095}
-    front_end.pop("num_columns")
-    trains_on(run, out, band, tmp_path, {"front_end": front_end})
+    if name == "davis":  # the flow has the same network and names
+        front_end = {**read_card(out).settings["front_end"], "window_samples": 4095}
+        front_end.pop("num_columns")
+        trains_on(run, out, band, tmp_path, {"front_end": front_end})
 
 
 def test_every_system_has_a_test_and_a_licence() -> None:

@@ -60,9 +60,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def model(name: str) -> SeparationModel:
-    # Two steps instead of DAVIS' fifteen: the contract is the same in each, and a step costs the
+    # Four steps instead of DAVIS' fifteen: the contract is the same in each, and a step costs the
     # time of a whole model that does not sample.
-    changes = {"sampling": SamplingSettings(num_steps=2)} if name == "davis" else {}
+    changes = {"sampling": SamplingSettings(num_steps=4)} if name == "davis" else {}
     return tiny_model(name, **changes)
 
 
