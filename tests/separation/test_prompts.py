@@ -13,9 +13,11 @@ from avsep.separation.prompts import (
     match_categories,
     parse_object,
     parse_text,
+    resolve_labels,
     resolve_prompts,
     warn_indistinguishable,
 )
+from tiny_models import tiny_model
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -202,3 +204,15 @@ def test_a_text_that_is_no_word_is_told(word: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         resolve_prompts("harp", "a.mp4", "a", (), [word])
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("label", "named"), [("violn", "'violn'"), (None, "an object without a")])
+def test_a_model_that_predicts_no_category_is_refused_other_labels(
+    label: str | None, named: str
+) -> None:
+    model = tiny_model("iquery", predict_category=False)
+    known = VisibleObject(label=model.settings.categories[0])
+    assert resolve_labels([known], model, "released")[0][0].category == 0
+    with pytest.raises(InputError) as error:
+        resolve_labels([known, VisibleObject(label=label)], model, "released")
+    assert named in str(error.value) and model.settings.categories[-1] in str(error.value)

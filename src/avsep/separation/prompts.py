@@ -156,7 +156,8 @@ def resolve_labels(
     For a model that reads no category, a label only names the stem.
 
     Raises:
-        InputError: a text prompt for a model that takes none, or that is none of its categories.
+        InputError: a text prompt for a model that takes none, or that is none of its categories; a
+            label that is none, or no label, for a model that predicts no category.
     """
     reads_category = "category" in model.required_cues
     categories = model.settings.categories
@@ -165,6 +166,12 @@ def resolve_labels(
     for visible in objects:
         (item,), unmatched = match_categories([visible], categories if reads_category else ())
         if visible.is_visible:
+            if reads_category and item.category is None and not model.predicts_category:
+                label = f"'{item.label}'" if item.label else "an object without a label"
+                raise InputError(
+                    f"model '{model_name}' predicts no category and has none for {label}: label "
+                    f"each object as one of {', '.join(categories)}"
+                )
             warnings += unmatched if reads_category else ()
         elif model.text_prompts is None:
             raise InputError(

@@ -126,7 +126,8 @@ class TrainingRun:
     def summary(self) -> list[str]:
         """Describe data, model, length and initial weights, a line each."""
         training, validation = self.data.lists.training, self.data.lists.validation
-        counts = {k: sum(p.numel() for p in g) for k, g in self.model.parameter_groups().items()}
+        groups = self.model.parameter_groups()
+        counts = {name: sum(p.numel() for p in group) for name, group in groups.items()}
         parameters = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         lines = [
             f"{len(training)} clips to train on ({self.data.num_sources} sources), "
@@ -135,10 +136,10 @@ class TrainingRun:
             f"{self.length.num_steps} steps of {self.recipe.training.batch_size} mixtures",
             *(f"warning: {line}" for line in missing_boxes([*training, *validation])),
         ]
-        if (report := self.load_report) is None:
-            return lines
-        names = f"names: {self.folder.load_report}"
-        return [*lines, f"starts from '{self.recipe.init}': {report.summary()} ({names})"]
+        if (report := self.load_report) is not None:
+            path = self.folder.load_report
+            lines.append(f"starts from '{self.recipe.init}': {report.summary()} (names: {path})")
+        return lines
 
     @property
     def load_report(self) -> LoadReport | None:
