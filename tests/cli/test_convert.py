@@ -404,10 +404,7 @@ def test_iquery_with_motion_separates(
         "separate", band / "000001.mp4", "--object=@0,0,0.5,1", "--model", out, "--i3d", i3d,
         "-o", tmp_path / "more",
     )  # fmt: skip
-    assert (
-        refused.code == 2
-        and "predicts no category and has none for" in refused.err
-    )
+    assert refused.code == 2 and "predicts no category and has none for" in refused.err
 
 
 @pytest.mark.slow
