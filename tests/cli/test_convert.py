@@ -3,7 +3,7 @@
 import json
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -297,14 +297,19 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights of CLIP's ViT-B/32 in the layout of a hub."""
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Random weights of CLIP's ViT-B/32, with a tiny text encoder, in the layout of a hub."""
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("clip") / "clip"
-    network = ClipImageEncoder().network
-    config = transformers.CLIPConfig(vision_config=network.config.to_dict(), projection_dim=512)
+    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 64}
+    config = transformers.CLIPConfig(
+        vision_config=ClipImageEncoder().network.config.to_dict(),
+        text_config=text,
+        projection_dim=512,
+    )
     transformers.CLIPModel(config).save_pretrained(folder)
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # some hundred megabytes
 
 
 def separates(run: Callable, model: Path, band: Path, out: Path, *more: str | Path) -> None:

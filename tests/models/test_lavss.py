@@ -1,5 +1,6 @@
 """Test LAVSS: the paper's sizes, binaural cues, mirrors, switches of the tables, equation 8."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from avsep.cues.mirror import mirror_batch
 from avsep.errors import InputError
 from avsep.layers.binaural_unet import BinauralUNetSettings
 from avsep.layers.cross_modal import CrossModalSettings
+from avsep.models.binaural import si_snr_db
 from avsep.models.lavss import LAVSS
 from avsep.records import Cues
 from avsep.sound.front_end import FrontEndSettings
@@ -196,6 +198,21 @@ def test_equation_8_by_hand() -> None:
     torch.testing.assert_close(losses["time"], (estimates - batch.sources).abs().mean())
     total = losses["masks"] + 0.5 * losses["squared"] + 0.25 * losses["time"]
     torch.testing.assert_close(losses["total"], total)
+
+
+def test_si_snr_of_gain_offset_noise_and_silence() -> None:
+    time = torch.arange(4000) / 4000
+    source, noise = (2 * math.pi * 8 * time).sin(), (2 * math.pi * 9 * time).sin()
+    assert si_snr_db(3 * source + 0.5, source) > 60
+    # A tenth of the amplitude, and orthogonal: 20 dB.
+    assert si_snr_db(source + 0.1 * noise, source).item() == pytest.approx(20, abs=1e-3)
+    estimate = noise.clone().requires_grad_()
+    score = si_snr_db(estimate, torch.zeros_like(source))
+    score.backward()
+    assert score.isfinite() and estimate.grad is not None and estimate.grad.isfinite().all()
+    silent = torch.zeros_like(source).requires_grad_()
+    si_snr_db(silent, source).backward()
+    assert silent.grad is not None and silent.grad.isfinite().all()
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from avsep.models import binaural
 from avsep.models.base import SeparationModel, require_sources
+from avsep.models.binaural import si_snr_db
 from avsep.models.davis.model import DAVIS, DAVISFlow
 from avsep.models.iquery import IQuery, IQuerySettings
 from avsep.models.lavss import LAVSS, LAVSSSettings
@@ -174,7 +176,14 @@ def test_binary_masks_of_sound_of_pixels() -> None:
 # LAVSS: both ears
 
 
-def lavss_losses(*, is_weighted: bool, **weights: float) -> dict[str, float]:
+def lavss_waveforms() -> tuple[Tensor, Tensor]:
+    """Return estimates and true waveforms of the file: [mixture, source, sample]."""
+    inputs = golden("lavss-loss")["inputs"]["waveforms"]
+    true, other = given(inputs["true"]), given(inputs["other"])
+    return 0.7 * true + 0.3 * other, true
+
+
+def lavss_losses(*, is_weighted: bool, **weights: float | str) -> dict[str, float]:
     """Return the losses for the magnitudes and logits of both ears of the file."""
     inputs = golden("lavss-loss")["inputs"]
     model = tiny_model("lavss", 0, weighted_loss=is_weighted, **weights)
@@ -185,9 +194,8 @@ def lavss_losses(*, is_weighted: bool, **weights: float) -> dict[str, float]:
     logits = torch.stack([sources_of(inputs[ear], "logits") for ear in ("left", "right")], dim=2)
     replace_logits(model, logits)
     # The waveforms of the file belong to no magnitudes: their difference alone is given.
-    waveforms = inputs["waveforms"]
-    true, other = given(waveforms["true"]), given(waveforms["other"])
-    apart = ((0.7 * true + 0.3 * other) - true).abs().mean()
+    found, true = lavss_waveforms()
+    apart = (found - true).abs().mean()
     setattr(model, "_waveforms", lambda *_: apart + sources)  # noqa: B010
     losses = model.losses(Batch(mixture, sources, Cues()))
     return {name: float(value) for name, value in losses.items()}
@@ -215,3 +223,24 @@ def test_equation_8_of_lavss() -> None:
     assert (paper.squared_weight, paper.time_weight) == (0.5, 0.25)
     expected = golden("lavss-loss")["outputs"]["equation_8"]["as_means_alpha_0.5_beta_0.25"]
     assert lavss_losses(is_weighted=False)["total"] == pytest.approx(expected, rel=TOLERANCE)
+
+
+def test_si_snr_of_lavss() -> None:
+    """The code's is negative, one number for each mixture and source."""
+    expected = golden("lavss-loss")["outputs"]["cal_SISNR"]
+    found = -si_snr_db(*lavss_waveforms()).flatten()
+    assert found.tolist() == pytest.approx(expected, rel=TOLERANCE)
+
+
+def test_si_snr_as_time_loss_of_lavss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of L1, of L2 and of 0.001 of the negative SI-SNR, each added over both ears.
+
+    The code holds both ears against the left waveforms; the file has one pair for both.
+    """
+    expected = golden("lavss-loss")["outputs"]["as_coded_v3_weighted"]
+    score = si_snr_db(*lavss_waveforms())
+    monkeypatch.setattr(binaural, "si_snr_db", lambda *_: score)
+    code = {"squared_weight": 1.0, "time_weight": 0.001, "time_loss": "si-snr"}
+    losses = lavss_losses(is_weighted=True, **code)
+    assert losses["time"] == pytest.approx(expected["time_term_each_ear"], rel=TOLERANCE)
+    assert 2 / 3 * losses["total"] == pytest.approx(expected["loss"], rel=TOLERANCE)

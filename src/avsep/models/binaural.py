@@ -32,6 +32,7 @@ from avsep.sound.magnitudes import binary_mask, log1p_input, log_input, loss_wei
 from avsep.vision.object_network import ObjectMaps
 
 SpatialCues = Literal["none", "paper", "signed"]
+TimeLoss = Literal["l1", "si-snr"]
 # Number of maps D of each choice of `spatial_maps`.
 NUM_MAPS: dict[str, int] = {"none": 0, "paper": 1, "signed": 3}
 # Added to both magnitudes, so that the level difference of silence is zero.
@@ -41,6 +42,8 @@ _LEVEL_FLOOR = 1e-4
 _MAX_LEVEL_NEPER = 3.0
 # The deepest maps of the U-Net whose cells are tokens of the fusion (equation 5).
 _NUM_SCALES = 3
+# Added to energies, so that the SI-SNR of silence is finite (the released code's).
+_ENERGY_FLOOR = 1e-10
 
 
 class BinauralSettings(ModelSettings):
@@ -68,7 +71,12 @@ class BinauralSettings(ModelSettings):
         default=0.5, ge=0, description="alpha, weight of the L2 distance of masks (equation 8)"
     )
     time_weight: float = Field(
-        default=0.25, ge=0, description="beta, weight of the L1 distance of waveforms (equation 8)"
+        default=0.25, ge=0, description="beta, weight of the distance of waveforms (equation 8)"
+    )
+    time_loss: TimeLoss = Field(
+        default="l1",
+        description="distance of waveforms: L1 (equation 8), or the negative SI-SNR in dB (a later "
+        "training script of the code, with squared_weight = 1 and time_weight = 0.001)",
     )
     weighted_loss: bool = Field(
         default=True,
@@ -243,7 +251,8 @@ class BinauralSeparator(SeparationModel[Settings_co]):
 
         Departure: equation 8 sums over sources, ears and cells, its second norm against the mask
         itself; here, as in the code, they are means, and both norms are against the target mask.
-        The code adds the means of both ears; here they are averaged, half of that.
+        The code adds the means of both ears; here they are averaged, half of that. The code's later
+        script holds the waveforms of both ears against the left one's; here each has its own.
         """
         settings = self.settings
         inputs = self._transform(self._expand_channels(batch.mixture))
@@ -271,7 +280,10 @@ class BinauralSeparator(SeparationModel[Settings_co]):
         losses["total"] = losses["masks"] + settings.squared_weight * losses["squared"]
         if settings.time_weight:
             estimates = self._waveforms(inputs, logits.sigmoid(), batch.mixture.shape[-1])
-            losses["time"] = (estimates - sources).abs().mean()
+            if settings.time_loss == "l1":
+                losses["time"] = (estimates - sources).abs().mean()
+            else:
+                losses["time"] = -si_snr_db(estimates, sources).mean()
             losses["total"] = losses["total"] + settings.time_weight * losses["time"]
         return losses
 
@@ -358,6 +370,22 @@ def _draw_channel(
         rows=inputs.rows[mixture, channel][:, None],
     )
     return drawn, sources[mixture, :, channel][:, :, None]
+
+
+def si_snr_db(
+    estimates: Float[Tensor, "*batch N"], sources: Float[Tensor, "*batch N"]
+) -> Float[Tensor, "*batch"]:
+    """Compute the scale-invariant signal-to-noise ratio of zero-mean waveforms, in dB.
+
+    An estimate is split into its projection on the source and the rest (Luo and Mesgarani, TasNet,
+    2018). The score of silence is finite.
+    """
+    estimates = estimates - estimates.mean(-1, keepdim=True)
+    sources = sources - sources.mean(-1, keepdim=True)
+    energy = sources.square().sum(-1, keepdim=True) + _ENERGY_FLOOR
+    target = (estimates * sources).sum(-1, keepdim=True) / energy * sources
+    noise_energy = (estimates - target).square().sum(-1) + _ENERGY_FLOOR
+    return 10 * torch.log10(target.square().sum(-1) / noise_energy + _ENERGY_FLOOR)
 
 
 # Spatial cues: differences between the ears, left minus right whichever is separated
