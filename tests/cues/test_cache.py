@@ -133,12 +133,12 @@ def test_every_input_of_a_source_changes_its_file(tmp_path: Path) -> None:
         return SourceCache([clip], settings, tmp_path).paths_of(clip)[0]
 
     assert path_now() == path
-    others = {path_now(sample_rate_hz=4000), path_now(embedder="x"), path_now(with_crops=False)}
+    others = {path_now(sample_rate_hz=4000), path_now(embedder="x")}
     others.add(path_now(crops=CROPS.model_dump() | {"motion_pixels": 4}))
     for changed in (clip.video, clip.sources[0].path):
         os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
         others.add(path_now())
-    assert len({path, *others}) == 7
+    assert len({path, *others}) == 6
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     path_before = path_now()
@@ -148,10 +148,10 @@ def test_every_input_of_a_source_changes_its_file(tmp_path: Path) -> None:
 
 
 def test_maps_of_the_encoder_replace_crops(clips: list[ClipFiles], tmp_path: Path) -> None:
-    maps = prepared(clips[:1], tmp_path, embedder="small", with_crops=False)
-    both = prepared(clips[:1], tmp_path, embedder="small")
+    maps = prepared(clips[:1], tmp_path, embedder="small")
+    plain = prepared(clips[:1], tmp_path / "plain")
     rows = np.array([2, 5])
-    appearance, crops = maps[0].rows("appearance", rows), both[0].rows("crops", rows)
+    appearance, crops = maps[0].rows("appearance", rows), plain[0].rows("crops", rows)
     assert maps[0].num_rows("crops") == 0
     from avsep.records import Cues
 
@@ -231,8 +231,9 @@ def test_a_source_without_pictures_is_black_and_marked(tmp_path: Path) -> None:
     hidden = cache[1]
     rows = hidden.crop_indices(1.0, 2.0)
     motion = hidden.rows("crop_motion", hidden.motion_indices(1.0, 2.0, is_repeated=False))
-    assert not hidden.rows("crops", rows).any() and not hidden.rows("appearance", rows).any()
-    assert not motion.any()
+    assert len(rows) and not hidden.rows("appearance", rows).any() and not motion.any()
+    plain = prepared(clips, tmp_path / "plain")[1]
+    assert not plain.is_visible and not plain.rows("crops", rows).any()
     assert motion.shape == (10, 6, 6) and hidden.num_samples == 3 * RATE_HZ
     assert hidden.piece(0, hidden.num_samples).any()
     (clip,) = (clip for clip in clips if not clip.is_visible)

@@ -50,9 +50,8 @@ class SourceCacheSettings(BaseModel):
     crops: CropSettings = CropSettings()
     embedder: str = Field(
         default="",
-        description="fingerprint of the image encoder whose maps are stored; empty: none",
+        description="fingerprint of the image encoder whose maps are stored; empty: crops are",
     )
-    with_crops: bool = Field(default=True, description="store crops beside the maps of an encoder")
     with_i3d_features: bool = Field(default=False, description="store I3D motion features")
 
 
@@ -260,9 +259,7 @@ class _ClipReads(Dataset[list[Arrays] | InputError]):
             return error
         if self.precompute is not None:
             for arrays in sources:
-                arrays["appearance"] = encode_crops(arrays["crops"], self.precompute)
-                if not self.settings.with_crops:
-                    del arrays["crops"]
+                arrays["appearance"] = encode_crops(arrays.pop("crops"), self.precompute)
         return sources
 
     def __len__(self) -> int:

@@ -124,7 +124,6 @@ def cache_settings(model: SeparationModel, resize_pixels: int | None = None) -> 
         num_channels=settings.front_end.num_channels,
         crops=settings.crops.model_copy(update=changes),
         embedder=fingerprint(model) if is_encoded else "",
-        with_crops=False,
         with_i3d_features="i3d_features" in required_cues,
     )
 
