@@ -301,7 +301,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Random weights of CLIP's ViT-B/32, with a tiny text encoder, in the layout of a hub."""
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("clip") / "clip"
-    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 64}
+    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.CLIPConfig(
         vision_config=ClipImageEncoder().network.config.to_dict(),
         text_config=text,

@@ -96,16 +96,14 @@ def test_a_training_begins_with_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_parts_that_the_recipe_names_do_not_come_from_the_checkpoint(tmp_path: Path) -> None:
+def test_parts_of_the_checkpoint_are_not_loaded_from_files_as_well(tmp_path: Path) -> None:
+    """A converted model keeps its trained encoder where the recipe names ImageNet's weights."""
     trained = tiny_model("dgfnet", seed=5)
     save_checkpoint(trained, tmp_path / "tiny.safetensors", model_name="dgfnet", metadata={})
-    fusion = tiny_model("dgfnet", seed=1).fusion
-    save_file(fusion.state_dict(), tmp_path / "fusion.safetensors")
-    recipe = recipe_with("fusion", tmp_path / "fusion.safetensors")
+    recipe = recipe_with("fusion", tmp_path / "missing.safetensors")
     init = str(tmp_path / "tiny.safetensors")
     model = make_model(recipe.model_copy(update={"init": init}))
-    assert torch.equal(model.fusion.weigh_audio.weight, fusion.weigh_audio.weight)
-    assert torch.equal(model.objects.linear.weight, trained.objects.linear.weight)
+    assert torch.equal(model.fusion.weigh_audio.weight, trained.fusion.weigh_audio.weight)
 
 
 @pytest.mark.slow
@@ -203,6 +201,23 @@ def test_before_training_the_estimates_of_each_ear_are_those_of_the_mono_network
     model = make_model(ears_recipe(name, tmp_path / "mono.safetensors", **changes)).eval()
     batch = binaural_batch()
     torch.testing.assert_close(separate(model, batch).magnitudes, separate(mono, batch).magnitudes)
+
+
+@pytest.mark.slow
+def test_parts_that_the_checkpoint_lacks_are_loaded_from_files(tmp_path: Path) -> None:
+    mono = saved_mono("lavss", tmp_path / "mono.safetensors")
+    changes = {"front_end": EARS, "spatial_cues": "none", "position": True}
+    with_position = make_model(ears_recipe("lavss", **changes))
+    position = with_position.get_submodule("position")
+    for parameter in position.parameters():
+        torch.nn.init.normal_(parameter)
+    save_file(position.state_dict(), tmp_path / "position.safetensors")
+    recipe = ears_recipe("lavss", tmp_path / "mono.safetensors", **changes)
+    weights = {name: str(tmp_path / f"{name}.safetensors") for name in ("position", "fusion")}
+    model = make_model(recipe.model_copy(update={"weights": weights}))
+    for part, source in (("position", position), ("fusion", mono.get_submodule("fusion"))):
+        state = model.get_submodule(part).state_dict()
+        assert all(torch.equal(state[name], value) for name, value in source.state_dict().items())
 
 
 @pytest.mark.slow

@@ -43,6 +43,10 @@ class LoadReport:
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
 
+    def has_loaded(self, part: str) -> bool:
+        """Return True if no tensor of a part of the model stayed as initialised."""
+        return not any(name.startswith(f"{part}.") for name in self.initialised)
+
     def as_json(self) -> dict[str, Any]:
         """Return all names, as load-report.json has them."""
         return asdict(self)
@@ -62,8 +66,8 @@ def make_model(
     """Make the recipe's model with its initial weights.
 
     Args:
-        recipe: its checkpoint `init` is loaded first, then the parts under `weights`, so that
-            these override it.
+        recipe: its checkpoint `init` is loaded first, then those parts under `weights` that the
+            checkpoint lacks.
         on_load: called with the report of `init`, if the recipe has one.
 
     Raises:
@@ -72,12 +76,15 @@ def make_model(
     # Weights that nothing is loaded into depend on the recipe's seed alone.
     torch.manual_seed(recipe.training.seed)
     model = MODELS[recipe.model](model_settings(recipe, "of this run"))
+    report = None
     if recipe.init is not None:
         report = _load_init(model, recipe.init, recipe.init_sha256)
         if on_load is not None:
             on_load(report)
     for part, source in recipe.weights.items():
-        load_part(_find_part(model, part), source)
+        module = _find_part(model, part)
+        if report is None or not report.has_loaded(part):
+            load_part(module, source)
     return model
 
 

@@ -139,6 +139,11 @@ class TrainingRun:
         if (report := self.load_report) is not None:
             path = self.folder.load_report
             lines.append(f"starts from '{self.recipe.init}': {report.summary()} (names: {path})")
+            lines += [
+                f"'{part}' is loaded from it too, not from '{source}'"
+                for part, source in self.recipe.weights.items()
+                if report.has_loaded(part)
+            ]
         return lines
 
     @property
