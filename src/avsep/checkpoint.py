@@ -116,6 +116,15 @@ def read_card(name_or_path: str | Path) -> ModelCard:
     return _card(path, _open(path).metadata())
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Return True if a file is a checkpoint of avsep."""
+    try:
+        read_card(path)
+    except InputError:
+        return False
+    return True
+
+
 def shipped_names() -> list[str]:
     """Return the names of the models in the package."""
     names = sorted(path.name.removesuffix(SUFFIX) for path in _SHIPPED.glob(f"*{SUFFIX}"))

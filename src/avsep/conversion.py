@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from safetensors.torch import save
 from torch import nn
 
-from avsep.checkpoint import SUFFIX, save_checkpoint
+from avsep.checkpoint import SUFFIX, is_checkpoint, save_checkpoint
 from avsep.errors import InputError, unknown_name
 from avsep.media.atomic import write_atomic
 from avsep.models import MODELS, RELEASES
@@ -105,11 +105,15 @@ def convert(
 
     Raises:
         InputError: a file that cannot be read, another or no system, tensors that are missing,
-            unknown or of another shape, a recipe of another model, or a CLIP that cannot be loaded.
+            unknown or of another shape, a recipe of another model, a CLIP that cannot be loaded, or
+            a model that is converted already.
     """
     if system is not None and system not in SYSTEMS:
         raise unknown_name("system", system, SYSTEMS)
     files = [file for path in paths for file in checkpoint_files(path)]
+    for file in files:
+        if is_checkpoint(file):
+            raise InputError(f"'{file}' is a model of avsep already: give it to --model or --init")
     # Two folders may hold files of one name, so that whole paths are the keys.
     tensors = {str(file): read_all_tensors(file) for file in files}
     name, similar = _recognise(tensors, system)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from avsep.checkpoint import load_model, read_card
+from avsep.checkpoint import find_checkpoint, load_model, read_card
 from avsep.conversion import SYSTEMS
 from avsep.recipe import write_recipe
 from avsep.toyband.categories import CATEGORIES
@@ -211,6 +211,12 @@ def of_something_else(release: Path) -> None:
     checkpoints.write(release, {"a.pth": torch.nn.Linear(2, 3).state_dict()})
 
 
+def converted_already(release: Path) -> None:
+    shutil.rmtree(release)
+    release.mkdir()
+    shutil.copy(find_checkpoint("lavss-mini"), release)
+
+
 def emptied(release: Path) -> None:
     shutil.rmtree(release)
     release.mkdir()
@@ -232,6 +238,7 @@ def emptied(release: Path) -> None:
         (without_a_network, [], "lack these networks of sound-of-pixels: frame network ('feature"),
         (with_a_network_twice, [], "sound_best.pth both hold the audio U-Net of sound-of-pixels"),
         (of_something_else, [], "are those of none of the systems sound-of-pixels, ccol, iquery"),
+        (converted_already, [], "is a model of avsep already: give it to --model or --init"),
         (emptied, [], "holds no checkpoint (.pth, .pt, .tar, .ckpt, .bin, .safetensors)"),
         (
             None,
