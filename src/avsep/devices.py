@@ -1,15 +1,21 @@
-"""Find PyTorch devices by name, move records to them, and limit computation to one thread."""
+"""Find PyTorch devices by name, move records to them, and share cores among threads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from avsep.errors import InputError
+from avsep.parallel import available_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def find_device(name: str) -> torch.device:
@@ -68,3 +74,42 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+def map_on_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return the results of independent work on CPU tensors, in order.
+
+    As many threads as PyTorch would use, but each takes whole items: threads that share small
+    operations wait for each other after each of them, and far longer beside another process.
+    """
+    num_threads = min(torch.get_num_threads(), available_cores(), len(items))
+    with _single_operations:
+        if num_threads < 2:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(num_threads) as pool:
+            return list(pool.map(work, items))
+
+
+class _SingleOperations:
+    """Limit PyTorch's operations to one thread while any thread is within."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._num_within = 0
+        self._num_threads = 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._num_within:
+                self._num_threads = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._num_within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._num_within -= 1
+            if not self._num_within:
+                torch.set_num_threads(self._num_threads)
+
+
+_single_operations = _SingleOperations()

@@ -1,6 +1,5 @@
 """Check this machine for what avsep needs, and give the command to install what is missing."""
 
-import os
 import platform
 import re
 import shutil
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 import avsep
 from avsep.errors import InputError
+from avsep.parallel import available_cores
 
 # Distributions that may be missing, and the feature that needs each.
 OPTIONAL = {"transformers": "detectors and CLIP", "mir_eval": "tests"}
@@ -99,7 +99,7 @@ def _device() -> MachineCheck:
     if accelerator is not None and accelerator.is_available():
         current = accelerator.current_accelerator()
     device = current.type if current else "no accelerator, models run on the CPU"
-    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    threads = f"{torch.get_num_threads()} threads on {available_cores()} cores"
     return MachineCheck("device", True, f"{device}; {threads}")
 
 

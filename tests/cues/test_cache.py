@@ -293,8 +293,8 @@ def test_the_number_of_workers_changes_no_file(clips: list[ClipFiles], tmp_path:
 def test_the_default_is_one_worker_per_core_up_to_eight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for num_cores, num_workers in ((None, 1), (2, 2), (64, 8)):
-        monkeypatch.setattr("os.cpu_count", lambda number=num_cores: number)
+    for num_cores, num_workers in ((1, 1), (2, 2), (64, 8)):
+        monkeypatch.setattr("avsep.cues.cache.available_cores", lambda number=num_cores: number)
         assert default_workers() == num_workers
 
 

@@ -8,10 +8,9 @@ from scipy.signal import butter, lfilter, sosfilt
 
 from avsep.evaluation.projection.decomposition import projection_residual
 from avsep.evaluation.projection.least_squares import (
-    DenseInverse,
+    DelayedReferences,
+    ToeplitzSystems,
     compute_autocorrelations,
-    correlate,
-    project_energies,
 )
 from avsep.evaluation.waveforms import unit_energy
 
@@ -65,10 +64,12 @@ def test_energies_are_off_by_no_more_than_is_said(kind: str) -> None:
             x / np.linalg.norm(x, axis=1, keepdims=True) for x in (references, signals)
         )
         truth, guess = torch.from_numpy(references), torch.from_numpy(signals)
-        correlations = correlate(truth, [truth, guess], taps)
+        correlations = DelayedReferences(truth, torch.ones_like(truth[:, 0]), taps).correlate(
+            [truth, guess]
+        )
         autocorrelations = compute_autocorrelations(correlations[:, :num_channels])[None]
         cross_correlations = correlations[:, num_channels:].transpose(0, 1)[None]
-        projected = project_energies(autocorrelations, cross_correlations)
+        projected = ToeplitzSystems(autocorrelations, cross_correlations).energies
         energy, error = projected.energy[0].numpy(), projected.error[0].numpy()
         bounded = error < 1e-6  # larger bounds claim nothing: such mixtures are refined
         # The basis is rounded too, at a few units in the last place of an energy of 1.
@@ -94,11 +95,15 @@ def residual_of(
     references: torch.Tensor, signals: torch.Tensor, taps: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return residuals and excess energies with a settled gain of 0, which ends no steps."""
-    correlations = correlate(references, [references, signals], taps)
-    inverse = DenseInverse(compute_autocorrelations(correlations[:, : len(references)]))
-    cross_correlations = correlations[:, len(references) :].transpose(0, 1)
-    no_gain = torch.zeros(len(signals), dtype=torch.float64)
-    return projection_residual(inverse, references, signals, cross_correlations, no_gain)
+    delayed = DelayedReferences(references, torch.ones_like(references[:, 0]), taps)
+    correlations = delayed.correlate([references, signals])[None]
+    autocorrelations = compute_autocorrelations(correlations[:, :, : len(references)])
+    cross_correlations = correlations[:, :, len(references) :].transpose(1, 2)
+    systems = ToeplitzSystems(autocorrelations, cross_correlations)
+    longer = torch.nn.functional.pad(signals, (0, taps - 1))[None]
+    no_gain = torch.zeros(1, len(signals), dtype=torch.float64)
+    residual, error = projection_residual(systems, [delayed], longer, no_gain)
+    return residual[0], error[0]
 
 
 @pytest.mark.parametrize("seed", range(8))

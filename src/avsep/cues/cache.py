@@ -1,7 +1,6 @@
 """Cache the sources of clips on disk: sound at the model's rate and cues, one file a source."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,7 +21,7 @@ from avsep.cues.windows import CUE_KINDS
 from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_i3d_features, read_sound
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file, make_folder
-from avsep.parallel import initialize_loader_worker
+from avsep.parallel import available_cores, initialize_loader_worker
 from avsep.records import Cues
 
 # Part of every file's name: raised when the content of the files changes.
@@ -238,7 +237,7 @@ def encode_crops(
 
 def default_workers() -> int:
     """Return the default number of processes that build a cache: one a core, 8 at most."""
-    return min(os.cpu_count() or 1, _MOST_WORKERS)
+    return min(available_cores(), _MOST_WORKERS)
 
 
 # Reading clips, in worker processes where there are many

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -26,7 +25,7 @@ from avsep.evaluation.methods import Method, find_methods, model_names
 from avsep.evaluation.mixtures import Mixture, PairSettings
 from avsep.evaluation.results.writing import mixture_json, parse_mixture
 from avsep.media.atomic import make_folder
-from avsep.parallel import parallel_map
+from avsep.parallel import available_cores, parallel_map
 
 SCORE_LOG_NAME = "score_log.jsonl"
 # Everything that the scores depend on, as words or digests.
@@ -146,7 +145,7 @@ def _score_mixtures(
     device = torch.device(config.device)
     if not num_workers:
         is_small = len(indices) <= _FEW_MIXTURES or device.type != "cpu"
-        num_workers = 1 if is_small else os.cpu_count() or 1
+        num_workers = 1 if is_small else available_cores()
     num_workers = min(num_workers, max(1, len(indices)))
     if num_workers > 1:
         start = partial(_start_worker, config)

@@ -1,6 +1,5 @@
 """Write a toyband folder of many clips: in parallel, reproducible, and resumable."""
 
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ import soundfile
 
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
-from avsep.parallel import parallel_map
+from avsep.parallel import available_cores, parallel_map
 from avsep.recipe import write_recipe
 from avsep.toyband.clip import ToybandSettings, check_cast, make_clip
 from avsep.toyband.folder import RECIPE_NAME, ClipPaths
@@ -42,7 +41,7 @@ def make_toyband(
     missing = [name for name in names if not ClipPaths(folder, name).video.is_file()]
     yield from (name for name in names if name not in missing)
     make = partial(_make_numbered_clip, folder, seed, settings, material)
-    num_workers = min(num_workers or os.cpu_count() or 1, max(1, len(missing)))
+    num_workers = min(num_workers or available_cores(), max(1, len(missing)))
     # A single worker runs in this process: starting another one costs seconds of imports.
     if num_workers == 1:
         yield from map(make, missing)

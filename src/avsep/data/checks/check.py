@@ -1,6 +1,5 @@
 """Check a folder of clips, a list or a folder of lists, alone and against others."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from avsep.data.datasets import DatasetExamination
 from avsep.data.list_files import LIST_ENDINGS
 from avsep.data.prepared import INDEX_NAME
 from avsep.errors import InputError
+from avsep.parallel import available_cores
 
 # The kind of a single list or a folder of lists, beside the names of the data sets.
 LISTS = "lists"
@@ -47,7 +47,7 @@ class DataCheck:
     def examine(self, num_threads: int = 0) -> Iterator[ClipReport]:
         """Check every clip in parallel, in order; 0 threads: one per core."""
         # Decoding releases Python's lock: threads suffice, and start faster than processes.
-        with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(num_threads or available_cores()) as pool:
             try:
                 yield from pool.map(lambda job: job(), self.jobs)
             finally:

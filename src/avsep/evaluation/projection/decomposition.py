@@ -1,20 +1,19 @@
 """Decompose signals into the parts of BSS Eval; refine those whose rounding error is too large."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
-from torch.nn.functional import pad
 
 from avsep.evaluation.projection.least_squares import (
-    DenseInverse,
+    DelayedReferences,
     ProjectedEnergy,
-    correlate,
-    filter_and_add,
+    ToeplitzSystems,
+    inner,
 )
-from avsep.evaluation.waveforms import unit_energy
 
 Energies = Float64[Tensor, "*B Q"]
 
@@ -28,9 +27,6 @@ _EPSILON = 2.0**-52  # float64 epsilon, the rounding of an energy of 1
 # References without energy in part of the band need the most steps; beyond these the problem is
 # ill-posed.
 _MAX_STEPS = 16
-# The gains of steps need not fall monotonically: on the low-passed noise of the tests a gain rose
-# to at most twice the last while converging, and to 4 and 10 times where only rounding was left.
-_MAX_GAIN_RISE = 4.0
 # Steps end when the next would gain less than this share of the acceptable error of the energy,
 _SHARE_OF_LIMIT = 0.3
 # or less than this, far below the last bit of an energy of 1.
@@ -40,8 +36,14 @@ _ROUNDING = 2 * 2.0**-52
 # Residual waveforms must give tiny parts too. Their steps end when the next would change the energy
 # by less than this: an amplitude of 3e-13, which moves an SIR of 90 dB by less than 1e-7 dB.
 _WAVEFORM_GAIN = 1e-25
-# A step whose waveform has less than this share of its expected energy is filters that cancel.
-_CANCELLED = 1e-4
+# Rounding of an inner product of a reference and a residual of energy 1.
+_GRADIENT_ROUNDING = 2.0**-52
+# The gains of steps need not fall monotonically, but a gain that rises much is rounding.
+_MAX_GAIN_RISE = 4.0
+# Filters of squared length 1 whose waveform has less energy cancel, and leave only rounding.
+_CANCELLED = 2.0**-80
+# A step of which less than this share of its energy is new repeats the last one.
+_REPEATED = 2.0**-40
 
 
 @dataclass(frozen=True)
@@ -119,116 +121,146 @@ def exceeds_limit(energies: ProjectedEnergy, limit: Energies) -> Bool[Tensor, "*
 
 
 @dataclass(frozen=True)
-class MixtureSystem:
-    """The least-squares systems of one mixture: S sources of C channels, G = S C, and R signals.
+class Mixtures:
+    """A batch of mixtures whose S sources of C channels, G = S C, are projected upon.
 
     Attributes:
-        references: waveforms at any level.
-        signals: waveforms at any level; silent ones have parts of 0.
-        autocorrelations: inner products of the references, at energy 1, at every lag.
-        cross_correlations: inner products of the signals and the delayed references, at energy 1.
+        references: all channels of each mixture, at energy 1.
+        signals: waveforms; silent ones have parts of 0.
+        norms: of the signals.
         compared: indices of the signals that each source is compared with.
+        by_source: the systems of each source's channels and the signals that it is compared with;
+            those of one mixture follow each other.
+        by_all: the systems of all channels and all signals; None with a single source.
     """
 
-    references: Float64[Tensor, "S C N"]
-    signals: Float64[Tensor, "R N"]
-    autocorrelations: Float64[Tensor, "G G lags"]
-    cross_correlations: Float64[Tensor, "R G taps"]
+    references: Sequence[DelayedReferences]
+    signals: Float64[Tensor, "B R N"]
+    norms: Float64[Tensor, "B R"]
     compared: Int64[Tensor, "S Q"]
+    by_source: ToeplitzSystems
+    by_all: ToeplitzSystems | None
+
+    def energies(self) -> tuple[Energies, ProjectedEnergy, ProjectedEnergy | None]:
+        """Return the signals' energies, 1 or 0, and what source and all sources explain of them."""
+        num_sources = len(self.compared)
+        by_source = self.by_source.energies.map(lambda x: x.unflatten(0, (-1, num_sources)))
+        by_all = self.by_all and self.by_all.energies.map(lambda x: x[:, self.compared])
+        sounds = (self.norms > 0).to(self.norms.dtype)
+        return sounds[:, self.compared], by_source, by_all
+
+    def unit_signals(
+        self, mixtures: Int64[Tensor, "K X"], signals: Int64[Tensor, "K X"]
+    ) -> Float64[Tensor, "K X longer"]:
+        """Return some signals at energy 1 or 0, with room at the end for the delays."""
+        scales = torch.where(self.norms > 0, 1 / self.norms, 0.0)[mixtures, signals]
+        num_samples = self.signals.shape[-1]
+        longer = scales.new_zeros(*scales.shape, num_samples + self.references[0].taps - 1)
+        torch.mul(self.signals[mixtures, signals], scales[..., None], out=longer[..., :num_samples])
+        return longer
 
 
-def refine_decomposition(
-    system: MixtureSystem, by_source: ProjectedEnergy, by_all: ProjectedEnergy | None
-) -> Decomposition:
-    """Return the parts [S, Q] of the signals as shares of their energies, within their limits.
+def decompose(mixtures: Mixtures) -> Decomposition:
+    """Return the parts [B, S, Q] of the signals as shares of their energies, within their limits.
 
-    Args:
-        system: waveforms and correlations of the mixture.
-        by_source, by_all: [S, Q], energies explained by each source's references and by all (None
-            for one source); some exceed their error limits.
+    Most are differences of the energies that correlations give. Where their rounding errors may be
+    too large, projections are refined on waveforms.
     """
-    num_sources, num_channels, _ = system.references.shape
-    compared = system.compared
-    signal_energy = (system.signals != 0).any(-1).to(system.signals.dtype)[compared]
-    by_source, by_all = by_source.map(torch.clone), by_all and by_all.map(torch.clone)
-    projections = [
-        _Projection(system, slice(i * num_channels, (i + 1) * num_channels))
-        for i in range(num_sources)
-    ]
-    projection_by_all = _Projection(system, slice(None))
+    signal_energy, by_source, by_all = mixtures.energies()
     limit, limit_of_all = error_limits(signal_energy, by_source, by_all)
-    for index, inexact in enumerate(exceeds_limit(by_source, limit)):
+    inexact = exceeds_limit(by_source, limit).any(-1)  # B S
+    if inexact.any():
+        projection = _Projection.of_sources(mixtures, inexact.flatten().nonzero()[:, 0])
+        refined = projection.energies(limit[inexact])
+        by_source = by_source.replaced(inexact, refined)
+    if by_all is not None and mixtures.by_all is not None:
+        inexact = exceeds_limit(by_all, limit_of_all).flatten(1).any(1)  # B
         if inexact.any():
-            refined = projections[index].by_residual(
-                compared[index, inexact], limit[index, inexact]
-            )
-            by_source.energy[index, inexact], by_source.error[index, inexact] = refined
-    if by_all is not None and (inexact := exceeds_limit(by_all, limit_of_all)).any():
-        # Several sources may be compared with one signal: the lowest of their limits holds.
-        rows, places = compared[inexact].unique(return_inverse=True)
-        lowest = limit.new_full((len(rows),), torch.inf)
-        lowest.scatter_reduce_(0, places, limit_of_all[inexact].nan_to_num(nan=0.0), "amin")
-        energy, error = projection_by_all.by_residual(rows, lowest)
-        by_all.energy[inexact], by_all.error[inexact] = energy[places], error[places]
+            projection = _Projection.of_all(mixtures, inexact.nonzero()[:, 0])
+            # Several sources may be compared with one signal: the lowest of their limits holds.
+            limits = limit_of_all[inexact].flatten(1).nan_to_num(nan=0.0)
+            lowest = limits.new_full((len(limits), mixtures.signals.shape[1]), torch.inf)
+            places = mixtures.compared.flatten().expand(len(limits), -1)
+            refined = projection.energies(lowest.scatter_reduce(1, places, limits, "amin"))
+            refined = refined.map(lambda values: values[:, mixtures.compared])
+            by_all = by_all.replaced(inexact, refined)
+    parts = subtract_energies(signal_energy, by_source, by_all)
     # Refined energies have other limits. Parts so tiny that they still exceed them are differences
     # of nearly equal energies, and only their waveforms give them exactly.
-    limits = error_limits(signal_energy, by_source, by_all)
-    if (exceeds_limit(by_source, limits[0]) | exceeds_limit(by_all or by_source, limits[1])).any():
-        return _decompose_waveforms(
-            system, projections, projection_by_all if num_sources > 1 else None
-        )
-    return subtract_energies(signal_energy, by_source, by_all)
+    limit, limit_of_all = error_limits(signal_energy, by_source, by_all)
+    inexact = exceeds_limit(by_source, limit) | exceeds_limit(by_all or by_source, limit_of_all)
+    for index in inexact.flatten(1).any(1).nonzero()[:, 0]:
+        refined = _decompose_waveforms(mixtures, index)
+        for field in fields(Decomposition):
+            getattr(parts, field.name)[index] = getattr(refined, field.name)
+    return parts
 
 
 class _Projection:
-    """Projection of a mixture's signals onto the references of one source, or of all sources.
+    """Projections of signals onto references, more exact than by correlations alone, and slower."""
 
-    More exact than correlations alone, and slower.
-    """
+    def __init__(
+        self,
+        systems: ToeplitzSystems,
+        references: Sequence[DelayedReferences],
+        signals: Float64[Tensor, "K X longer"],
+    ) -> None:
+        self._systems = systems
+        self._references = references
+        self.signals = signals
 
-    def __init__(self, system: MixtureSystem, channels: slice) -> None:
-        self._references = unit_energy(system.references.flatten(0, 1)[channels])
-        self._signals = system.signals
-        self._cross_correlations = system.cross_correlations[:, channels]
-        self._autocorrelations = system.autocorrelations[channels, channels]
+    @classmethod
+    def of_sources(cls, mixtures: Mixtures, index: Int64[Tensor, " K"]) -> Self:
+        """Return the projections onto the own channels of some sources of all mixtures."""
+        num_sources = len(mixtures.compared)
+        mixture, source = index // num_sources, index % num_sources
+        compared = mixtures.compared[source]
+        signals = mixtures.unit_signals(mixture[:, None].expand_as(compared), compared)
+        num_channels = mixtures.by_source.autocorrelations.shape[1]
+        references = [
+            mixtures.references[i // num_sources].channels(
+                i % num_sources * num_channels, num_channels
+            )
+            for i in index.tolist()
+        ]
+        return cls(mixtures.by_source.pick(index), references, signals)
 
-    def by_residual(
-        self, rows: Int64[Tensor, " K"], limit: Float64[Tensor, " K"]
-    ) -> tuple[Float64[Tensor, " K"], Float64[Tensor, " K"]]:
-        """Return explained energies of some signals, accurate to a limit, and their error bounds.
+    @classmethod
+    def of_all(cls, mixtures: Mixtures, index: Int64[Tensor, " K"]) -> Self:
+        """Return the projections onto the channels of all sources of some mixtures."""
+        assert mixtures.by_all is not None, "one source has no others"
+        every = torch.arange(mixtures.signals.shape[1], device=index.device)
+        signals = mixtures.unit_signals(*torch.broadcast_tensors(index[:, None], every))
+        references = [mixtures.references[i] for i in index.tolist()]
+        return cls(mixtures.by_all.pick(index), references, signals)
+
+    def energies(self, limit: Float64[Tensor, "K X"]) -> ProjectedEnergy:
+        """Return explained energies, accurate to a limit, and their error bounds.
 
         They are the energies of the signals less those of their residuals.
         """
         settled_gain = (_SHARE_OF_LIMIT * limit.nan_to_num(nan=0.0)).clamp(min=_MIN_GAIN)
-        residuals, error = self._project(rows, settled_gain)
-        energy = unit_energy(self._signals[rows]).square().sum(-1)
-        return energy - residuals.square().sum(-1), error + _ROUNDING
+        residuals, error = self._project(settled_gain)
+        energy = inner(self.signals, self.signals) - inner(residuals, residuals)
+        return ProjectedEnergy(energy, error + _ROUNDING)
 
-    def residuals(self, rows: Int64[Tensor, " K"]) -> Float64[Tensor, "K longer"]:
-        """Return the residual waveforms of some signals, in full precision."""
-        settled_gain = self._cross_correlations.new_full((len(rows),), _WAVEFORM_GAIN)
-        return self._project(rows, settled_gain)[0]
+    def residuals(self) -> Float64[Tensor, "K X longer"]:
+        """Return the residual waveforms, in full precision."""
+        settled_gain = self.signals.new_full(self.signals.shape[:2], _WAVEFORM_GAIN)
+        return self._project(settled_gain)[0]
 
     def _project(
-        self, rows: Int64[Tensor, " K"], settled_gain: Float64[Tensor, " K"]
-    ) -> tuple[Float64[Tensor, "K longer"], Float64[Tensor, " K"]]:
-        signals = unit_energy(self._signals[rows])
-        return projection_residual(
-            self._inverse, self._references, signals, self._cross_correlations[rows], settled_gain
-        )
-
-    @cached_property
-    def _inverse(self) -> DenseInverse:
-        return DenseInverse(self._autocorrelations)
+        self, settled_gain: Float64[Tensor, "K X"]
+    ) -> tuple[Float64[Tensor, "K X longer"], Float64[Tensor, "K X"]]:
+        return projection_residual(self._systems, self._references, self.signals, settled_gain)
 
 
 def projection_residual(
-    inverse: DenseInverse,
-    references: Float64[Tensor, "G N"],
-    signals: Float64[Tensor, "R N"],
-    cross_correlations: Float64[Tensor, "R G taps"],
-    settled_gain: Float64[Tensor, " R"],
-) -> tuple[Float64[Tensor, "R longer"], Float64[Tensor, " R"]]:
+    systems: ToeplitzSystems,
+    references: Sequence[DelayedReferences],
+    signals: Float64[Tensor, "K X longer"],
+    settled_gain: Float64[Tensor, "K X"],
+) -> tuple[Float64[Tensor, "K X longer"], Float64[Tensor, "K X"]]:
     """Compute residual waveforms after the projection, and bounds of their excess energy.
 
     The normal equations square the condition of the problem, and sound without energy in part of
@@ -240,55 +272,93 @@ def projection_residual(
     singular to the last bit. On sound low-passed by 8th-order filters it is off by up to 1 dB.
 
     Args:
-        inverse: inverse of the references' inner products.
-        references, signals: waveforms of energy 1; signals may be zeros.
-        cross_correlations: inner products of signals and delayed references.
+        systems: least squares of the same references and signals.
+        references: of each system, at energy 1.
+        signals: waveforms of energy 1 or 0, with room for the delays at the end.
         settled_gain: iteration ends when a step would lower the residual's energy by less.
     """
-    residual = pad(signals, (0, inverse.taps - 1))
-    settled = torch.zeros(len(signals), dtype=torch.bool, device=signals.device)
-    gradient, direction = cross_correlations, None
-    gain = residual.new_full((len(signals),), torch.inf)
+    if not systems.energies.energy.isfinite().all():
+        systems = systems.with_ridge()
+    residuals = [_Residual(*each) for each in zip(references, signals, strict=True)]
+    settled = torch.zeros_like(settled_gain, dtype=torch.bool)
+    gain = torch.full_like(settled_gain, torch.inf)
+    gradients, steps = systems.cross_correlations.clone(), systems.filters()
     for _ in range(_MAX_STEPS):
-        step = inverse.solve(gradient)
-        last_gain, gain = gain, (gradient * step).sum((-2, -1))
-        # A gain that rises much is rounding: following it would add up to noise.
-        settled = settled | (gain <= settled_gain) | (gain >= _MAX_GAIN_RISE * last_gain)
+        last_gain, gain = gain, (gradients * steps).sum((-2, -1)).abs()
+        # The rounding of a gradient of zero has a gain too, and following it would add up to noise.
+        energy = torch.stack([residual.energy for residual in residuals])
+        floor = _GRADIENT_ROUNDING**2 * systems.trace[:, None] * energy
+        settled = settled | (gain <= torch.maximum(settled_gain, floor))
+        settled = settled | (gain >= _MAX_GAIN_RISE * last_gain)
         if settled.all():
             break
-        if direction is not None:
-            step = step + torch.where(settled, 0.0, gain / last_gain)[:, None, None] * direction
-        direction = step
-        change = filter_and_add(references, direction)
-        change_energy = change.square().sum(-1)
-        # Filters that cancel out (equal references) leave only rounding to follow.
-        settled = settled | (change_energy < _CANCELLED * gain)
-        residual = residual - torch.where(settled, 0.0, gain / change_energy)[:, None] * change
-        # Recomputed from the residual, not updated: errors of the correlations do not accumulate.
-        gradient = correlate(references, [residual], inverse.taps).transpose(0, 1)
-    return residual, gain.abs()
+        for index in (~settled).any(-1).nonzero()[:, 0].tolist():
+            residual = residuals[index]
+            settled[index] |= residual.reduce(steps[index], settled[index])
+            # Of the residual, not updated: errors of the correlations do not accumulate.
+            gradient = references[index].correlate([residual.waveforms])
+            gradients[index] = gradient.transpose(0, 1)
+        steps = systems.solve(gradients)
+    return torch.stack([residual.waveforms for residual in residuals]), gain
 
 
-def _decompose_waveforms(
-    system: MixtureSystem, projections: list[_Projection], projection_by_all: _Projection | None
-) -> Decomposition:
-    """Compute the waveform of each part and its energy: exact where differences are rounding."""
-    signals = unit_energy(system.signals)
-    residuals_of_all = None
-    if projection_by_all is not None:
-        all_rows = torch.arange(len(signals), device=signals.device)
-        residuals_of_all = projection_by_all.residuals(all_rows)
-    energies: list[list[Tensor]] = []
-    for rows, projection in zip(system.compared, projections, strict=True):
-        distortion = projection.residuals(rows)
-        artifacts = distortion if residuals_of_all is None else residuals_of_all[rows]
-        estimates = pad(signals[rows], (0, distortion.shape[1] - signals.shape[1]))
-        waveforms = (
-            estimates - distortion,
-            distortion,
-            distortion - artifacts,
-            estimates - artifacts,
-            artifacts,
-        )
-        energies.append([waveform.square().sum(-1) for waveform in waveforms])
-    return Decomposition(*(torch.stack(parts) for parts in zip(*energies, strict=True)))
+class _Residual:
+    """What the projections of X signals on one system's references leave, step by step.
+
+    Steps are made conjugate, and their lengths found, by inner products of waveforms, so that no
+    step makes a residual larger.
+    """
+
+    def __init__(self, references: DelayedReferences, signals: Float64[Tensor, "X longer"]) -> None:
+        self.waveforms = signals.clone()
+        self.energy = inner(signals, signals)
+        self._references = references
+        self._last_change = torch.zeros_like(signals[:, :0])
+        self._last_energy = torch.ones_like(self.energy)
+
+    def reduce(
+        self, step: Float64[Tensor, "X G taps"], settled: Bool[Tensor, " X"]
+    ) -> Bool[Tensor, " X"]:
+        """Subtract the filtered references as far as the residuals become smaller.
+
+        Settled residuals stay as they are; so do those, marked in the result, whose step is
+        rounding only.
+        """
+        change = self._references.filter_and_add(step)
+        energy = inner(change, change)
+        # Filters that cancel out (equal references) leave only rounding to follow,
+        is_rounding = ~(energy > _CANCELLED * step.square().sum((-2, -1)))
+        if self._last_change.numel():
+            shared = inner(change, self._last_change) / self._last_energy
+            change.addcmul_(self._last_change, shared[:, None], value=-1)
+            whole, energy = energy, inner(change, change)
+            # and so do steps that repeat the last one.
+            is_rounding |= ~(energy > _REPEATED * whole)
+        stays = settled | is_rounding
+        length = torch.where(stays, 0.0, inner(self.waveforms, change) / energy)
+        self.waveforms.addcmul_(change, length[:, None], value=-1)
+        self.energy = inner(self.waveforms, self.waveforms)
+        self._last_change, self._last_energy = change, torch.where(stays, 1.0, energy)
+        return is_rounding
+
+
+def _decompose_waveforms(mixtures: Mixtures, index: Int64[Tensor, ""]) -> Decomposition:
+    """Compute the waveforms of a mixture's parts and their energies [S, Q].
+
+    They are exact where differences of energies are rounding.
+    """
+    compared = mixtures.compared
+    sources = torch.arange(len(compared), device=index.device) + index * len(compared)
+    projection = _Projection.of_sources(mixtures, sources)
+    estimates, distortion = projection.signals, projection.residuals()
+    artifacts = distortion
+    if mixtures.by_all is not None:
+        artifacts = _Projection.of_all(mixtures, index[None]).residuals()[0, compared]
+    waveforms = (
+        estimates - distortion,
+        distortion,
+        distortion - artifacts,
+        estimates - artifacts,
+        artifacts,
+    )
+    return Decomposition(*(inner(waveform, waveform) for waveform in waveforms))

@@ -1,34 +1,26 @@
 """Compute BSS Eval decompositions of many estimates by correlations, in batches."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from math import prod
-from operator import itemgetter
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
-from avsep.evaluation.projection.decomposition import (
-    Decomposition,
-    MixtureSystem,
-    error_limits,
-    exceeds_limit,
-    refine_decomposition,
-    subtract_energies,
-)
+from avsep.devices import map_on_threads
+from avsep.evaluation.projection.decomposition import Decomposition, Mixtures, decompose
 from avsep.evaluation.projection.least_squares import (
+    DelayedReferences,
+    ToeplitzSystems,
     compute_autocorrelations,
-    correlate,
-    project_energies,
 )
 
 References = Float64[Tensor, "B S C N"]
 Estimates = Float64[Tensor, "B M S C N"]
 ScoreTable = Float64[np.ndarray, "B M ..."]
 
-# 32 mixtures keep all threads busy; larger batches only leave the cache.
+# Small operations of the recursion serve 32 mixtures at a time; larger batches take more memory.
 _MAX_MIXTURES = 32
 _MAX_SIGNALS = 64  # estimates of one mixture per call, times sources and channels
 _MAX_BYTES = 2**28  # float64 copies of a batch's waveforms stay below 256 MiB
@@ -58,36 +50,24 @@ def decompose_signals(
     # Normalising the correlations instead of the waveforms saves a copy of every waveform.
     norms = [torch.linalg.vector_norm(x, dim=-1) for x in (channels, signals)]
     scales = torch.cat([torch.where(norm > 0, norm, 1.0) for norm in norms], dim=1)  # B G+R
-    correlations = correlate(channels, [channels, signals], taps)
-    correlations /= (scales[:, : S * C, None] * scales[:, None])[..., None]
+    # One mixture after another, whose blocks then stay in the cache.
+    delayed = [
+        DelayedReferences(*each, taps) for each in zip(channels, scales[:, : S * C], strict=True)
+    ]
+    correlations = torch.stack(
+        [x.correlate(both) for x, *both in zip(delayed, channels, signals, strict=True)]
+    )
+    correlations /= scales[:, None, :, None]
     autocorrelations = compute_autocorrelations(correlations[:, :, : S * C])
     cross_correlations = correlations[:, :, S * C :].transpose(1, 2)  # B R G taps
-    # All sources' own systems have one size, so that one call solves them as one batch.
+    # All sources' own systems have one size: they are one batch, mixture by mixture.
     own_blocks = [autocorrelations[:, i : i + C, i : i + C] for i in range(0, S * C, C)]
     own_sides = [cross_correlations[:, compared[i], i * C : (i + 1) * C] for i in range(S)]
-    by_source = project_energies(torch.cat(own_blocks), torch.cat(own_sides))
-    by_source = by_source.map(lambda values: values.unflatten(0, (S, -1)).transpose(0, 1))  # B S Q
-    by_all = None
-    if S > 1:
-        by_signal = project_energies(autocorrelations, cross_correlations)
-        by_all = by_signal.map(lambda values: values[:, compared])
-    signal_energy = (norms[1] > 0).to(autocorrelations.dtype)[:, compared]
-    parts = subtract_energies(signal_energy, by_source, by_all)
-    limits = error_limits(signal_energy, by_source, by_all)
-    inexact = exceeds_limit(by_source, limits[0]) | exceeds_limit(by_all or by_source, limits[1])
-    for index in inexact.flatten(1).any(1).nonzero()[:, 0].tolist():
-        pick = itemgetter(index)
-        system = MixtureSystem(
-            pick(references),
-            pick(signals),
-            pick(autocorrelations),
-            pick(cross_correlations),
-            compared,
-        )
-        refined = refine_decomposition(system, by_source.map(pick), by_all and by_all.map(pick))
-        for field in fields(Decomposition):
-            getattr(parts, field.name)[index] = getattr(refined, field.name)
-    return parts
+    by_source = ToeplitzSystems(
+        torch.stack(own_blocks, dim=1).flatten(0, 1), torch.stack(own_sides, dim=1).flatten(0, 1)
+    )
+    by_all = ToeplitzSystems(autocorrelations, cross_correlations) if S > 1 else None
+    return decompose(Mixtures(delayed, signals, norms[1], compared, by_source, by_all))
 
 
 def score_in_batches(
@@ -98,8 +78,7 @@ def score_in_batches(
     """Apply `score` to all mixtures in batches; return its table over the broadcast leading axes.
 
     Leading axes that only the estimates have hold M estimates of one mixture, which `score` gets
-    together, so that they share the work on its references. PyTorch's threads share the mixtures of
-    a batch.
+    together, so that they share the work on its references. Each thread takes whole batches.
     """
     mixture_axes, estimate_axes, batch = _split_axes(references.shape[:-3], estimates.shape[:-3])
     axes = (*mixture_axes, *estimate_axes)
@@ -112,14 +91,21 @@ def score_in_batches(
     estimates_per_call = max(1, _MAX_SIGNALS // prod(tail[:2]))
     num_signals = prod(tail[:2]) * (1 + min(estimates_per_call, num_estimates))
     batch_size = max(1, min(_MAX_MIXTURES, _MAX_BYTES // (8 * num_signals * tail[2])))
-    rows = []
-    for first in range(0, num_mixtures, batch_size):
+    if truth.device.type == "cpu":
+        # At least a batch for every thread.
+        batch_size = min(batch_size, -(-num_mixtures // torch.get_num_threads()))
+
+    def score_batch(first: int) -> ScoreTable:
         sources = truth[first : first + batch_size].to(torch.float64)
         chunks = guess[first : first + batch_size].split(estimates_per_call, dim=1)
-        rows.append(
-            np.concatenate([score(sources, chunk.to(torch.float64)) for chunk in chunks], axis=1)
-        )
-    table = np.concatenate(rows)
+        tables = [score(sources, chunk.to(torch.float64)) for chunk in chunks]
+        return np.concatenate(tables, axis=1)
+
+    starts = range(0, num_mixtures, batch_size)
+    if truth.device.type == "cpu":
+        table = np.concatenate(map_on_threads(score_batch, starts))
+    else:
+        table = np.concatenate([score_batch(first) for first in starts])
     # Undo the permutation: restore the leading axes in the order in which they broadcast.
     table = table.reshape(*(batch[axis] for axis in axes), *table.shape[2:])
     places = [axes.index(axis) for axis in range(len(batch))]

@@ -1,10 +1,12 @@
 """Project signals onto delayed references: correlations and Toeplitz least squares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Complex128, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -22,8 +24,8 @@ _NUM_PROBES = 8
 # by more.
 _ROUNDING = 16 * 2.0**-52
 _MIN_SQUARED_LENGTH = 2
-# Matrices up to this size are factored by LAPACK, larger ones in halves.
-_LAPACK_ROWS = 128
+# Blocks that are transformed at a time: the spectra of 32 with filters of 512 taps take 2 MiB.
+_MAX_BLOCKS = 32
 
 
 @dataclass(frozen=True)
@@ -42,65 +44,127 @@ class ProjectedEnergy:
         """Return a copy with the same change of axes applied to energies and errors."""
         return ProjectedEnergy(change(self.energy), change(self.error))
 
+    def replaced(self, where: Bool[Tensor, "..."], other: "ProjectedEnergy") -> "ProjectedEnergy":
+        """Return a copy with other energies and errors where the mask is true."""
+        energy, error = self.energy.clone(), self.error.clone()
+        energy[where], error[where] = other.energy, other.error
+        return ProjectedEnergy(energy, error)
 
-def correlate(
-    references: Float64[Tensor, "*B G N"], signals: Sequence[Float64[Tensor, "*B _ _"]], taps: int
-) -> Float64[Tensor, "*B G X taps"]:
-    """Return inner products of each reference, delayed by 0, 1, ... samples, with each signal.
 
-    Signals come as a sequence of tensors, concatenated along X; they may be longer or shorter than
-    the references.
+def inner(first: Float64[Tensor, "*B N"], second: Float64[Tensor, "*B N"]) -> Float64[Tensor, "*B"]:
+    """Return the inner products of waveforms, one by one: without a copy of their products."""
+    pairs = zip(first.flatten(0, -2), second.flatten(0, -2), strict=True)
+    return torch.stack([torch.dot(*pair) for pair in pairs]).view(first.shape[:-1])
 
-    >>> click = torch.zeros(1, 50, dtype=torch.float64)
-    >>> click[0, 7] = 1.0
-    >>> correlate(click, [click, click.roll(2)], 4).round().abs().tolist()
-    [[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]]
+
+class DelayedReferences:
+    """References [G, N] of one mixture, at every delay from 0 to `taps` - 1 samples.
+
+    Inner products and sums are computed by FFTs of blocks. The references are divided by `scales`
+    [G], without a copy.
     """
-    num_samples = references.shape[-1]
-    block_samples, hop_samples = _block_sizes(num_samples, taps)
-    sizes = [part.shape[-2] for part in signals]
-    shape = (*references.shape[:-1], sum(sizes), block_samples // 2 + 1)
-    spectrum = references.new_zeros(shape, dtype=torch.complex128)
-    # Overlap: a block of a reference, delayed, reaches taps - 1 samples further into the signal. At
-    # the end of the sound the FFT pads with zeros.
-    for start in range(0, num_samples, hop_samples):
-        block = torch.fft.rfft(references[..., start : start + hop_samples], n=block_samples)
-        block = block.conj_physical_().unsqueeze(-2)
-        for part, total in zip(signals, spectrum.split(sizes, dim=-2), strict=True):
-            signal = torch.fft.rfft(part[..., start : start + block_samples], n=block_samples)
-            total.addcmul_(block, signal.unsqueeze(-3))  # correlations add up over blocks
-    return torch.fft.irfft(spectrum, n=block_samples)[..., :taps]
 
+    def __init__(
+        self,
+        references: Float64[Tensor, "G N"],
+        scales: Float64[Tensor, " G"],
+        taps: int,
+    ) -> None:
+        self.references, self.scales, self.taps = references, scales, taps
+        num_samples = references.shape[-1]
+        # Short blocks overlap more, long ones leave the cache. Their length is even.
+        self._block_samples = min(_BLOCK_TAPS * taps, num_samples + taps)
+        self._block_samples += self._block_samples % 2
+        self._hop_samples = self._block_samples - taps + 1
+        # Blocks are transformed some at a time, which limits the memory that a long sound takes.
+        self._num_blocks = -(-num_samples // self._hop_samples)
+        self._starts = range(0, self._num_blocks, _MAX_BLOCKS)
+        self._kept: Complex128[Tensor, "G blocks bins"] | None = None
 
-def filter_and_add(
-    references: Float64[Tensor, "G N"], filters: Float64[Tensor, "X G taps"]
-) -> Float64[Tensor, "X longer"]:
-    """Return the sum of the filtered references, taps - 1 samples longer than they are.
+    def channels(self, first: int, number: int) -> Self:
+        """Return some of the references, with what is computed of them."""
+        part = copy(self)
+        chosen = slice(first, first + number)
+        part.references, part.scales = self.references[chosen], self.scales[chosen]
+        part._kept = None if self._kept is None else self._kept[chosen]
+        return part
 
-    >>> click = torch.eye(2, 6, dtype=torch.float64)
-    >>> filters = torch.tensor([[[1.0, 2.0], [0.0, 5.0]]], dtype=torch.float64)
-    >>> filter_and_add(click, filters).round().abs().tolist()
-    [[1.0, 2.0, 5.0, 0.0, 0.0, 0.0, 0.0]]
-    """
-    taps = filters.shape[-1]
-    num_samples = references.shape[-1] + taps - 1
-    block_samples, hop_samples = _block_sizes(num_samples, taps)
-    responses = torch.fft.rfft(filters, n=block_samples)
-    # Overlap-save: each block begins with the taps - 1 samples whose filtered tails reach into it.
-    padded = pad(references, (taps - 1, taps - 1 + hop_samples))
-    blocks = []
-    for start in range(0, num_samples, hop_samples):
-        block = torch.fft.rfft(padded[:, start : start + block_samples], n=block_samples)
-        spectrum = (responses * block).sum(dim=1)
-        blocks.append(torch.fft.irfft(spectrum, n=block_samples)[:, taps - 1 :])
-    return torch.cat(blocks, dim=-1)[:, :num_samples]
+    def correlate(
+        self, signals: Sequence[Float64[Tensor, "_ longer"]]
+    ) -> Float64[Tensor, "G X taps"]:
+        """Return inner products of each reference, delayed by 0, 1, ... samples, with each signal.
 
+        Signals come as a sequence of tensors, concatenated along X; they may be longer or shorter
+        than the references.
 
-def _block_sizes(num_samples: int, taps: int) -> tuple[int, int]:
-    """Return the FFT length of a block, an even number, and the hop between blocks, in samples."""
-    block_samples = min(_BLOCK_TAPS * taps, num_samples + taps)
-    block_samples += block_samples % 2
-    return block_samples, block_samples - taps + 1
+        >>> click = torch.zeros(1, 50, dtype=torch.float64)
+        >>> click[0, 7] = 1.0
+        >>> references = DelayedReferences(click, click.new_ones(1), 4)
+        >>> products = references.correlate([click, click.roll(2)])
+        >>> products.round().abs().tolist()
+        [[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]]
+        """
+        sizes = [len(part) for part in signals]
+        shape = (len(self.references), sum(sizes), self._block_samples // 2 + 1)
+        total = self.references.new_zeros(shape, dtype=torch.complex128)
+        for first in self._starts:
+            blocks = self._spectra(first).conj()
+            # A block of a reference, delayed, reaches taps - 1 samples further into the signal.
+            frames = [self._frames(part, first, self._block_samples) for part in signals]
+            spectra = [torch.fft.rfft(part) for part in frames]
+            for index in range(blocks.shape[1]):
+                block = blocks[:, index, None]
+                for part, place in zip(spectra, total.split(sizes, dim=1), strict=True):
+                    place.addcmul_(block, part[:, index])  # correlations add up over blocks
+        products = torch.fft.irfft(total, n=self._block_samples)[..., : self.taps]
+        return products / self.scales[:, None, None]
+
+    def filter_and_add(self, filters: Float64[Tensor, "X G taps"]) -> Float64[Tensor, "X longer"]:
+        """Return the sum of the filtered references, taps - 1 samples longer than they are.
+
+        >>> click = torch.eye(2, 6, dtype=torch.float64)
+        >>> filters = torch.tensor([[[1.0, 2.0], [0.0, 5.0]]], dtype=torch.float64)
+        >>> references = DelayedReferences(click, click.new_ones(2), 2)
+        >>> references.filter_and_add(filters).round().abs().tolist()
+        [[1.0, 2.0, 5.0, 0.0, 0.0, 0.0, 0.0]]
+        """
+        hop, tail = self._hop_samples, self.taps - 1
+        total = filters.new_zeros(len(filters), self._num_blocks * hop + tail)
+        scaled = filters / self.scales[:, None]
+        responses = torch.fft.rfft(scaled, n=self._block_samples)
+        for first in self._starts:
+            spectra = self._spectra(first)
+            sums = responses[:, 0, None] * spectra[0]
+            for channel in range(1, len(spectra)):
+                sums.addcmul_(responses[:, channel, None], spectra[channel])
+            filtered = torch.fft.irfft(sums, n=self._block_samples)  # X blocks samples
+            # A block is as long as its part of the sound and the tail that its filters add.
+            place = total[:, first * hop : (first + filtered.shape[1]) * hop + tail]
+            place[:, : -tail or None].unflatten(1, (-1, hop)).add_(filtered[..., :hop])
+            if tail:
+                place[:, hop:].unfold(1, tail, hop).add_(filtered[..., hop:])
+        return total[:, : self.references.shape[1] + tail]
+
+    def _spectra(self, first: int) -> Complex128[Tensor, "G blocks bins"]:
+        """Return the spectra of a group of blocks; those of a short sound are kept."""
+        if self._kept is not None:
+            return self._kept
+        frames = self._frames(self.references, first, self._hop_samples)
+        spectra = torch.fft.rfft(frames, n=self._block_samples)
+        if len(self._starts) == 1:
+            self._kept = spectra
+        return spectra
+
+    def _frames(
+        self, waveforms: Float64[Tensor, "X _"], first: int, length: int
+    ) -> Float64[Tensor, "X blocks length"]:
+        """Cut a group of blocks out of waveforms; beyond their ends are zeros."""
+        number = min(_MAX_BLOCKS, self._num_blocks - first)
+        start = first * self._hop_samples
+        num_samples = (number - 1) * self._hop_samples + length
+        piece = waveforms[:, start : start + num_samples]
+        piece = pad(piece, (0, num_samples - piece.shape[1]))
+        return piece.unfold(1, length, self._hop_samples)
 
 
 def compute_autocorrelations(
@@ -117,59 +181,143 @@ def compute_autocorrelations(
 # Projected energies by the block Schur recursion, in the square of the taps instead of their cube
 
 
-def project_energies(
-    autocorrelations: Float64[Tensor, "B G G lags"],
-    cross_correlations: Float64[Tensor, "B R G taps"],
-) -> ProjectedEnergy:
-    """Compute the energies that G delayed references explain of R signals, with error bounds.
+class ToeplitzSystems:
+    """Least squares of signals on delayed references, for K systems of one size.
 
-    With the right-hand side b and the references' inner products T = L L' the energy is b'T⁻¹b, the
-    squared norm of L⁻¹b. T is block Toeplitz, and the difference of T and its copy shifted one
-    block down has low rank: the block Schur algorithm (Kailath and Sayed, Displacement structure,
-    SIAM Review 37, 1995) computes L one block column at a time from the few columns of that
-    difference. It is as stable as a dense factorisation when its rotations are applied in mixed
-    form (Chandrasekaran and Sayed, SIAM J. Matrix Anal. Appl. 17, 1996). Each column of L is used
-    at once and discarded.
+    With the right-hand side b and the references' inner products T = L L' the explained energy is
+    b'T⁻¹b, the squared norm of L⁻¹b. T is block Toeplitz, and the difference of T and its copy
+    shifted one block down has low rank: the block Schur algorithm (Kailath and Sayed, Displacement
+    structure, SIAM Review 37, 1995) computes L one block column at a time from the few columns of
+    that difference. It is as stable as a dense factorisation when its rotations are applied in
+    mixed form (Chandrasekaran and Sayed, SIAM J. Matrix Anal. Appl. 17, 1996).
 
-    A relative rounding error in T moves the energy by that share of the squared length of the
-    filters x = T⁻¹b. Random probes r carried along measure it: x'r is (L⁻¹b)'(L⁻¹r), whose mean
-    square is the squared length. The energy is NaN and its error inf where rounding leaves T
-    without a Cholesky factor: what LAPACK returns then is finite and meaningless.
+    Attributes:
+        autocorrelations: [K, G, G, lags], inner products of references of energy 1.
+        cross_correlations: [K, X, G, taps], inner products of signals and delayed references.
+        energies: [K, X], explained energies. NaN with an error of inf where rounding leaves T
+            without a Cholesky factor: what LAPACK returns then is finite and meaningless.
+        trace: [K], that of T⁻¹, estimated by random probes.
     """
-    blocks = _first_block_column(autocorrelations)
-    num_systems, num_blocks, d, _ = blocks.shape
-    num_signals = cross_correlations.shape[1]
-    probes = torch.randn(
-        num_blocks * d,
-        _NUM_PROBES,
-        dtype=autocorrelations.dtype,
-        device="cpu",  # the same numbers on every device, whatever the default device
-        generator=torch.Generator("cpu").manual_seed(0),
-    ).to(autocorrelations.device)
-    # Right-hand sides and probes are eliminated together, as columns of one matrix.
-    remaining = torch.cat(
-        [
-            cross_correlations.permute(0, 3, 2, 1).flatten(1, 2),
-            probes.expand(num_systems, -1, -1),
-        ],
-        dim=2,
-    )
-    products = remaining.new_zeros(num_systems, num_signals, remaining.shape[2])
-    root = _factor(blocks[:, 0])
-    plus = torch.linalg.solve_triangular(root.mT, blocks.flatten(1, 2), upper=True, left=False)
-    minus = plus[:, d:]
-    while True:
-        # `plus` holds the block column of L that begins here; `head` is this block of L⁻¹b, L⁻¹r.
-        head = torch.linalg.solve_triangular(plus[:, :d], remaining[:, :d], upper=False)
-        products += head[:, :, :num_signals].mT @ head
-        if plus.shape[1] == d:
-            break
-        remaining = torch.baddbmm(remaining[:, d:], plus[:, d:], head, alpha=-1)
-        plus, minus = _rotate(plus[:, :-d], minus)
-    energy = products[:, :, :num_signals].diagonal(dim1=1, dim2=2)
-    squared_length = products[:, :, num_signals:].square().mean(-1)
-    error = _ROUNDING * (_MIN_SQUARED_LENGTH + squared_length)
-    return ProjectedEnergy(energy, torch.where(energy.isfinite(), error, torch.inf))
+
+    def __init__(
+        self,
+        autocorrelations: Float64[Tensor, "K G G lags"],
+        cross_correlations: Float64[Tensor, "K X G taps"],
+    ) -> None:
+        self.autocorrelations = autocorrelations
+        self.cross_correlations = cross_correlations
+        self._columns: list[Float64[Tensor, "K rows d"]] = []
+        self.energies, self.trace = self._explained_energies(self._factor())
+
+    def pick(self, index: Int64[Tensor, " picked"]) -> Self:
+        """Return some of the systems, with their factors."""
+        picked = copy(self)
+        picked.autocorrelations = self.autocorrelations[index]
+        picked.cross_correlations = self.cross_correlations[index]
+        picked.energies = self.energies.map(lambda values: values[index])
+        picked.trace, picked._heads = self.trace[index], self._heads[index]
+        picked._columns = [column[index] for column in self._columns]
+        return picked
+
+    def with_ridge(self) -> Self:
+        """Return the systems with small ridges on T, with which all have a factor.
+
+        Factored densely: the recursion is not stable enough for systems that rounding leaves
+        singular, and these are rare.
+        """
+        taps = self.cross_correlations.shape[-1]
+        # Entry [a, b] of a block is the inner product at lag a - b.
+        blocks = self.autocorrelations.unfold(-1, taps, 1).flip(-1)  # K G G taps taps
+        grams = blocks.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
+        dense = copy(self)
+        dense._columns = [torch.stack([_ridge_cholesky(gram) for gram in grams])]
+        dense.energies, dense.trace = dense._explained_energies(dense._columns)
+        return dense
+
+    def solve(
+        self, cross_correlations: Float64[Tensor, "K X G taps"]
+    ) -> Float64[Tensor, "K X G taps"]:
+        """Return the least-squares filters for these right-hand sides."""
+        return self._substitute(self._eliminate(self._columns, _as_columns(cross_correlations)))
+
+    def filters(self) -> Float64[Tensor, "K X G taps"]:
+        """Return the least-squares filters of the signals."""
+        return self._substitute(self._heads)
+
+    def _substitute(self, heads: Float64[Tensor, "K rows X"]) -> Float64[Tensor, "K X G taps"]:
+        """Return L'⁻¹ times L⁻¹ times right-hand sides, as filters."""
+        filters = torch.empty_like(heads)
+        end = heads.shape[1]
+        for column in reversed(self._columns):
+            d = column.shape[2]
+            start = end - d
+            known = column[:, d:].mT @ filters[:, end:]
+            filters[:, start:end] = torch.linalg.solve_triangular(
+                column[:, :d].mT, heads[:, start:end] - known, upper=True
+            )
+            end = start
+        num_channels = self.autocorrelations.shape[1]
+        return filters.unflatten(1, (-1, num_channels)).permute(0, 3, 2, 1)
+
+    def _explained_energies(
+        self, columns: Iterable[Float64[Tensor, "K _ d"]]
+    ) -> tuple[ProjectedEnergy, Float64[Tensor, " K"]]:
+        """Compute the energies with bounds of their rounding errors, and the trace of T⁻¹.
+
+        A relative rounding error in T moves an energy by that share of the squared length of the
+        filters x = T⁻¹b. Random probes r measure it: x'r is (L⁻¹b)'(L⁻¹r), whose mean square is the
+        squared length.
+        """
+        sides = _as_columns(self.cross_correlations)
+        num_systems, num_rows, num_signals = sides.shape
+        generator = torch.Generator("cpu").manual_seed(0)
+        # Drawn on the CPU: the same numbers on every device, whatever the default device.
+        probes = torch.randn(
+            num_rows, _NUM_PROBES, dtype=sides.dtype, device="cpu", generator=generator
+        ).to(sides.device)
+        # Right-hand sides and probes are eliminated together, as columns of one matrix.
+        both = torch.cat([sides, probes.expand(num_systems, -1, -1)], dim=2)
+        heads = self._eliminate(columns, both)
+        self._heads = heads[:, :, :num_signals]
+        products = heads[:, :, :num_signals].mT @ heads
+        energy = products[:, :, :num_signals].diagonal(dim1=1, dim2=2)
+        squared_length = products[:, :, num_signals:].square().mean(-1)
+        error = _ROUNDING * (_MIN_SQUARED_LENGTH + squared_length)
+        error = torch.where(energy.isfinite(), error, torch.inf)
+        trace = heads[:, :, num_signals:].square().sum(1).mean(-1)
+        return ProjectedEnergy(energy, error), trace
+
+    def _factor(self) -> Iterator[Float64[Tensor, "K rows d"]]:
+        """Compute, keep and yield the block columns of L, from its diagonal blocks on."""
+        blocks = _first_block_column(self.autocorrelations)
+        num_blocks, d = blocks.shape[1:3]
+        root = _cholesky(blocks[:, 0])
+        plus = torch.linalg.solve_triangular(root.mT, blocks.flatten(1, 2), upper=True, left=False)
+        minus = plus[:, d:]
+        for index in range(num_blocks):
+            if index:
+                plus, minus = _rotate(plus[:, :-d], minus)
+            self._columns.append(plus)
+            yield plus
+
+    def _eliminate(
+        self, columns: Iterable[Float64[Tensor, "K _ d"]], sides: Float64[Tensor, "K rows X"]
+    ) -> Float64[Tensor, "K rows X"]:
+        """Return L⁻¹ times the right-hand sides."""
+        heads = sides.clone()
+        start = 0
+        for column in columns:
+            end = start + column.shape[2]
+            head = heads[:, start:end]
+            head.copy_(torch.linalg.solve_triangular(column[:, : end - start], head, upper=False))
+            heads[:, end:].baddbmm_(column[:, end - start :], head, alpha=-1)
+            start = end
+        return heads
+
+
+def _as_columns(sides: Float64[Tensor, "K X G taps"]) -> Float64[Tensor, "K rows X"]:
+    """Return right-hand sides in the order of T: all channels of one delay follow each other."""
+    return sides.permute(0, 3, 2, 1).flatten(1, 2)
 
 
 def _rotate(
@@ -184,15 +332,16 @@ def _rotate(
     ratio = torch.linalg.solve_triangular(plus[:, :d], minus[:, :d], upper=False)
     unit = torch.eye(d, dtype=plus.dtype, device=plus.device)
     pair = unit - torch.stack([ratio @ ratio.mT, ratio.mT @ ratio])
-    root, other_root = _factor(pair)
+    root, other_root = _cholesky(pair)
     inverse = torch.linalg.solve_triangular(root, unit.expand_as(root), upper=False).mT
-    plus = torch.baddbmm(plus @ inverse, minus, ratio.mT @ inverse, alpha=-1)
+    # In place: `baddbmm` would copy its first argument.
+    plus = (plus @ inverse).baddbmm_(minus, ratio.mT @ inverse, alpha=-1)
     across = torch.linalg.solve_triangular(other_root, ratio.mT @ root, upper=False).mT
-    minus = torch.baddbmm(minus[:, d:] @ other_root, plus[:, d:], across, alpha=-1)
+    minus = (minus[:, d:] @ other_root).baddbmm_(plus[:, d:], across, alpha=-1)
     return plus, minus
 
 
-def _factor(matrices: Float64[Tensor, "*B d d"]) -> Float64[Tensor, "*B d d"]:
+def _cholesky(matrices: Float64[Tensor, "*B d d"]) -> Float64[Tensor, "*B d d"]:
     """Return Cholesky factors; NaN for matrices without one, which propagates to the energies."""
     factors, info = torch.linalg.cholesky_ex(matrices)
     return factors.masked_fill((info > 0)[..., None, None], torch.nan)
@@ -213,52 +362,14 @@ def _first_block_column(
     return blocks.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
-# Filters by a dense factorisation, for the systems that need refinement
-
-
-class DenseInverse:
-    """The inverse of the inner products of G delayed references, by Cholesky factorisation."""
-
-    def __init__(self, autocorrelations: Float64[Tensor, "G G lags"]) -> None:
-        self.taps = (autocorrelations.shape[-1] + 1) // 2
-        # Entry [a, b] of a block is the inner product at lag a - b.
-        blocks = autocorrelations.unfold(-1, self.taps, 1).flip(-1)
-        self._factor = _ridge_cholesky(blocks.transpose(1, 2).flatten(2, 3).flatten(0, 1))
-
-    def solve(self, cross_correlations: Float64[Tensor, "R G taps"]) -> Float64[Tensor, "R G taps"]:
-        """Return the least-squares filters for these right-hand sides."""
-        filters = torch.cholesky_solve(cross_correlations.flatten(1).mT, self._factor).mT
-        return filters.reshape(cross_correlations.shape)
-
-
 def _ridge_cholesky(gram: Float64[Tensor, "rows rows"]) -> Float64[Tensor, "rows rows"]:
-    """Return the Cholesky factor, with the smallest ridge for which there is one.
+    """Return the Cholesky factor with the smallest ridge for which there is one.
 
-    Args:
-        gram: its diagonal is 1, so that a ridge of 1 is more than enough. The ridge is added in
-            place.
+    The diagonal is 1, so that a ridge of 1 is more than enough. It is added in place.
     """
     for exponent in range(-15, 1):
         gram.diagonal().add_(10.0**exponent)
-        factor = factor_in_blocks(gram)
-        if bool(factor.diagonal().isfinite().all()):
+        factor, info = torch.linalg.cholesky_ex(gram)
+        if not info:
             return factor
     raise AssertionError("inner products that are finite have a factor with such a ridge")
-
-
-def factor_in_blocks(gram: Float64[Tensor, "rows rows"]) -> Float64[Tensor, "rows rows"]:
-    """Return the Cholesky factor, NaN if there is none, by recursion on halves.
-
-    Most work becomes matrix products, which is faster than LAPACK's routine (`make bench` times
-    both).
-    """
-    half = len(gram) // 2
-    if len(gram) <= _LAPACK_ROWS:
-        factor, info = torch.linalg.cholesky_ex(gram)
-        return factor if not info else torch.full_like(gram, torch.nan)
-    factor = torch.zeros_like(gram)
-    upper = factor[:half, :half] = factor_in_blocks(gram[:half, :half])
-    side = torch.linalg.solve_triangular(upper, gram[half:, :half].mT, upper=False).mT
-    factor[half:, :half] = side
-    factor[half:, half:] = factor_in_blocks(gram[half:, half:] - side @ side.mT)
-    return factor
