@@ -36,14 +36,10 @@ _ROUNDING = 2 * 2.0**-52
 # Residual waveforms must give tiny parts too. Their steps end when the next would change the energy
 # by less than this: an amplitude of 3e-13, which moves an SIR of 90 dB by less than 1e-7 dB.
 _WAVEFORM_GAIN = 1e-25
-# Rounding of an inner product of a reference and a residual of energy 1.
-_GRADIENT_ROUNDING = 2.0**-52
 # The gains of steps need not fall monotonically, but a gain that rises much is rounding.
 _MAX_GAIN_RISE = 4.0
 # Filters of squared length 1 whose waveform has less energy cancel, and leave only rounding.
 _CANCELLED = 2.0**-80
-# A step of which less than this share of its energy is new repeats the last one.
-_REPEATED = 2.0**-40
 
 
 @dataclass(frozen=True)
@@ -285,10 +281,8 @@ def projection_residual(
     gradients, steps = systems.cross_correlations.clone(), systems.filters()
     for _ in range(_MAX_STEPS):
         last_gain, gain = gain, (gradients * steps).sum((-2, -1)).abs()
-        # The rounding of a gradient of zero has a gain too, and following it would add up to noise.
-        energy = torch.stack([residual.energy for residual in residuals])
-        floor = _GRADIENT_ROUNDING**2 * systems.trace[:, None] * energy
-        settled = settled | (gain <= torch.maximum(settled_gain, floor))
+        # A gain that rises much is rounding: following it would add up to noise.
+        settled = settled | (gain <= settled_gain)
         settled = settled | (gain >= _MAX_GAIN_RISE * last_gain)
         if settled.all():
             break
@@ -326,14 +320,12 @@ class _Residual:
         """
         change = self._references.filter_and_add(step)
         energy = inner(change, change)
-        # Filters that cancel out (equal references) leave only rounding to follow,
+        # Filters that cancel out (equal references) leave only rounding to follow.
         is_rounding = ~(energy > _CANCELLED * step.square().sum((-2, -1)))
         if self._last_change.numel():
             shared = inner(change, self._last_change) / self._last_energy
             change.addcmul_(self._last_change, shared[:, None], value=-1)
-            whole, energy = energy, inner(change, change)
-            # and so do steps that repeat the last one.
-            is_rounding |= ~(energy > _REPEATED * whole)
+            energy = inner(change, change)
         stays = settled | is_rounding
         length = torch.where(stays, 0.0, inner(self.waveforms, change) / energy)
         self.waveforms.addcmul_(change, length[:, None], value=-1)

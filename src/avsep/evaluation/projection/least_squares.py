@@ -196,7 +196,6 @@ class ToeplitzSystems:
         cross_correlations: [K, X, G, taps], inner products of signals and delayed references.
         energies: [K, X], explained energies. NaN with an error of inf where rounding leaves T
             without a Cholesky factor: what LAPACK returns then is finite and meaningless.
-        trace: [K], that of T⁻¹, estimated by random probes.
     """
 
     def __init__(
@@ -207,7 +206,7 @@ class ToeplitzSystems:
         self.autocorrelations = autocorrelations
         self.cross_correlations = cross_correlations
         self._columns: list[Float64[Tensor, "K rows d"]] = []
-        self.energies, self.trace = self._explained_energies(self._factor())
+        self.energies = self._explained_energies(self._factor())
 
     def pick(self, index: Int64[Tensor, " picked"]) -> Self:
         """Return some of the systems, with their factors."""
@@ -215,7 +214,7 @@ class ToeplitzSystems:
         picked.autocorrelations = self.autocorrelations[index]
         picked.cross_correlations = self.cross_correlations[index]
         picked.energies = self.energies.map(lambda values: values[index])
-        picked.trace, picked._heads = self.trace[index], self._heads[index]
+        picked._heads = self._heads[index]
         picked._columns = [column[index] for column in self._columns]
         return picked
 
@@ -231,7 +230,7 @@ class ToeplitzSystems:
         grams = blocks.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
         dense = copy(self)
         dense._columns = [torch.stack([_ridge_cholesky(gram) for gram in grams])]
-        dense.energies, dense.trace = dense._explained_energies(dense._columns)
+        dense.energies = dense._explained_energies(dense._columns)
         return dense
 
     def solve(
@@ -259,10 +258,8 @@ class ToeplitzSystems:
         num_channels = self.autocorrelations.shape[1]
         return filters.unflatten(1, (-1, num_channels)).permute(0, 3, 2, 1)
 
-    def _explained_energies(
-        self, columns: Iterable[Float64[Tensor, "K _ d"]]
-    ) -> tuple[ProjectedEnergy, Float64[Tensor, " K"]]:
-        """Compute the energies with bounds of their rounding errors, and the trace of T⁻¹.
+    def _explained_energies(self, columns: Iterable[Float64[Tensor, "K _ d"]]) -> ProjectedEnergy:
+        """Compute the energies with bounds of their rounding errors.
 
         A relative rounding error in T moves an energy by that share of the squared length of the
         filters x = T⁻¹b. Random probes r measure it: x'r is (L⁻¹b)'(L⁻¹r), whose mean square is the
@@ -283,9 +280,7 @@ class ToeplitzSystems:
         energy = products[:, :, :num_signals].diagonal(dim1=1, dim2=2)
         squared_length = products[:, :, num_signals:].square().mean(-1)
         error = _ROUNDING * (_MIN_SQUARED_LENGTH + squared_length)
-        error = torch.where(energy.isfinite(), error, torch.inf)
-        trace = heads[:, :, num_signals:].square().sum(1).mean(-1)
-        return ProjectedEnergy(energy, error), trace
+        return ProjectedEnergy(energy, torch.where(energy.isfinite(), error, torch.inf))
 
     def _factor(self) -> Iterator[Float64[Tensor, "K rows d"]]:
         """Compute, keep and yield the block columns of L, from its diagonal blocks on."""
