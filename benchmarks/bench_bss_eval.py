@@ -253,19 +253,19 @@ def measure(options: argparse.Namespace) -> list[ResultTable]:
     loads = LOADS[:1] if options.without_busy else LOADS
     enough = 0 if tiny else ENOUGH_SECONDS
     with tempfile.TemporaryDirectory() as folder:
-        num_pairs, num_samples = (4, 8192) if tiny else (options.pairs, 65_280)
+        num_pairs, num_samples = (2, 4096) if tiny else (options.pairs, 65_280)
         title = f"{num_pairs} pairs of phrases, {num_samples:,} samples at 11,025 Hz"
         pairs = Job(title, Path(folder), num_pairs, (1, 3), loads, enough)
         write_job(pairs, recordings.pairs(num_pairs, 2, 11_025, num_samples))
         table, scores = measure_job(pairs)
         differing = accuracy_table(pairs, scores, 1 if tiny else options.referee)
     with tempfile.TemporaryDirectory() as folder:
-        num_mixtures, seconds = (1, 0.2) if tiny else (4, 10.0)
-        title = f"{num_mixtures} mixtures of 4 phrases, {seconds:g} s at 44,100 Hz"
+        num_mixtures, num_sources, seconds = (1, 2, 0.2) if tiny else (4, 4, 10.0)
+        title = f"{num_mixtures} mixtures of {num_sources} phrases, {seconds:g} s at 44,100 Hz"
         num_samples = round(seconds * RECORDED_RATE_HZ)
         counts, loads = ((1,), LOADS[:1]) if tiny else ((1, 3), loads)
         long = Job(title, Path(folder), num_mixtures, counts, loads, enough)
-        write_job(long, recordings.pairs(num_mixtures, 4, RECORDED_RATE_HZ, num_samples))
+        write_job(long, recordings.pairs(num_mixtures, num_sources, RECORDED_RATE_HZ, num_samples))
         return [table, differing, measure_job(long)[0]]
 
 
@@ -287,5 +287,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Parse options, measure, print and write the record."""
     run_benchmark(__file__, __doc__, measure, add_options)
+
+
+if __name__ == "__main__":
+    main()

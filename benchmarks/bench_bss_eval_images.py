@@ -102,5 +102,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="length of the song (600)")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Parse options, measure, print and write the record."""
     run_benchmark(__file__, __doc__, measure, add_options)
+
+
+if __name__ == "__main__":
+    main()

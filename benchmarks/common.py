@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avsep.media.atomic import make_folder, write_atomic
-from measuring import ROOT
+from measuring import ROOT, Cost
 
 PEERS = ("mir_eval", "fast_bss_eval", "museval")
 PACKAGES = ("torch", "numpy", "scipy", *PEERS)
@@ -201,6 +201,33 @@ def as_markdown(table: ResultTable) -> str:
     for line in table.missed:
         lines += ["", f"**Missed:** {line}"]
     return "\n".join(lines)
+
+
+def compare_trees(title: str, costs: dict[str, dict[str, Cost]]) -> ResultTable:
+    """Return the table of commands that were measured now and, perhaps, before a change.
+
+    Args:
+        title: title of the table.
+        costs: costs by command, then by name of the tree, as `measure_trees` returns them.
+    """
+    with_before = all("before" in trees for trees in costs.values())
+    head = ("", "seconds", "peak MB")
+    if with_before:
+        head = ("", "seconds", "before", "x before", "peak MB", "before, MB")
+    rows: list[tuple[Cell, ...]] = []
+    for label, trees in costs.items():
+        now, row = trees["now"], (label, trees["now"].seconds, trees["now"].megabytes)
+        if with_before:
+            before = trees["before"]
+            row = (
+                label, now.seconds, before.seconds, ratio(before.seconds, now.seconds),
+                now.megabytes, before.megabytes,
+            )  # fmt: skip
+        rows.append(row)
+    num_runs = next(iter(costs.values()))["now"].num_runs
+    runs = "One run" if num_runs == 1 else f"Medians of {num_runs} runs"
+    note = f"{runs} from shell to exit; the peak is that of the largest process."
+    return ResultTable(title, head, tuple(rows), (note,))
 
 
 def ratio(peer_seconds: float | None, seconds: float | None) -> float | None:

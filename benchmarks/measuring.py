@@ -1,5 +1,6 @@
 """Measure time and peak memory of functions and commands, of two commits, beside a busy core."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADS = ("quiet", "busy")
+_PRELOADED = ("avsep.", "scipy.", "rich.")
 # Started between this process and the command: what the system reports as the peak of a new process
 # is never less than the memory of the process that started it, and this one is small.
 _LAUNCHER = """
@@ -87,24 +89,45 @@ def _megabytes(maximum: int) -> float:
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return the function's result from a new process, whose peak memory is its own."""
-    # Forked from a server that has imported PyTorch: a new process need not import it again.
+    # Forked from a server that has imported what is imported here, which takes seconds.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
+    context.set_forkserver_preload([name for name in sys.modules if name.startswith(_PRELOADED)])
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def measure_command(words: Sequence[str], source: Path = ROOT / "src", code: int = 0) -> Cost:
-    """Measure `avsep WORDS` from shell to exit, with the package of a source folder.
+def measure_trees(
+    words: Callable[[str], Sequence[str]],
+    trees: dict[str, Path],
+    num_runs: int,
+    *,
+    warm_up: bool = True,
+    code: int = 0,
+) -> dict[str, Cost]:
+    """Measure `python WORDS` with the package of each source folder, in turns.
+
+    Args:
+        words: returns the command's words for the name of a tree, for outputs of its own.
+        trees: source folders by name, as of `source_trees`.
+        num_runs: runs of each tree; time and peak are medians.
+        warm_up: run each once before, to compile and to fill the file cache.
+        code: the exit code that the command must have.
+    """
+    costs: dict[str, list[Cost]] = {name: [] for name in trees}
+    for run in range(num_runs + warm_up):
+        for name, source in trees.items():
+            cost = measure_program(words(name), source, code)
+            if run >= warm_up:
+                costs[name].append(cost)
+    return {name: median_cost(runs) for name, runs in costs.items()}
+
+
+def measure_program(words: Sequence[str], source: Path = ROOT / "src", code: int = 0) -> Cost:
+    """Measure `python WORDS` from shell to exit, with the package of a source folder.
 
     Raises:
         RuntimeError: the exit code is not `code`; the message has what the command wrote.
     """
-    return measure_program(["-m", "avsep", *words], source, code)
-
-
-def measure_program(words: Sequence[str], source: Path = ROOT / "src", code: int = 0) -> Cost:
-    """Measure `python WORDS`, as `measure_command`."""
     environment = os.environ | {"PYTHONPATH": str(source)}
     launcher = [sys.executable, "-S", "-c", _LAUNCHER, sys.executable, *words]
     done = subprocess.run(launcher, env=environment, capture_output=True, text=True)
@@ -160,6 +183,13 @@ def load_of(name: str) -> Iterator[None]:
     finally:
         spinner.kill()
         spinner.wait()
+
+
+def add_before_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that measures another commit beside the checkout."""
+    parser.add_argument(
+        "--before", metavar="COMMIT", help="measure this commit too, in turns with the checkout"
+    )
 
 
 def is_installed(package: str) -> bool:
