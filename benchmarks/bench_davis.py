@@ -63,9 +63,9 @@ def measure(options: argparse.Namespace) -> list[ResultTable]:
     results = {}
     for name in NETWORKS:
         runs = [in_new_process(evaluate, name, size) for _ in range(num_processes)]
-        own = float(np.median([run.cost.own_megabytes for run in runs]))
+        own_megabytes = float(np.median([run.cost.own_megabytes for run in runs]))
         fastest = min(runs, key=lambda run: run.cost.seconds)
-        results[name] = replace(fastest, cost=replace(fastest.cost, own_megabytes=own))
+        results[name] = replace(fastest, cost=replace(fastest.cost, own_megabytes=own_megabytes))
     return [network_table(results, size), parts_table(results["ours"].parts)]
 
 

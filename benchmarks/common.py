@@ -53,7 +53,7 @@ class Record:
         name: the benchmark, such as bench_start.
         description: its first line.
         command: what was typed, with DIR for folders.
-        commit: of the checkout, with "-dirty" if files were changed.
+        commit: of the checkout, with "-dirty" if code or benchmarks were changed.
         is_tiny: made by --tiny, so that its figures mean nothing.
     """
 
@@ -134,10 +134,14 @@ def command_line(name: str, words: Sequence[str]) -> str:
 
 
 def find_commit() -> str:
-    """Return the short hash of the checkout, "unknown" outside of one."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    """Return the short hash of the checkout, with "-dirty" if code or benchmarks differ from it."""
+    git = ["git", "-C", str(ROOT)]
+    done = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    changed = [*git, "status", "--porcelain", "--", "src", "benchmarks"]
+    changes = subprocess.run(changed, capture_output=True, text=True)
+    if done.returncode:
+        return "unknown"
+    return done.stdout.strip() + ("-dirty" if changes.stdout else "")
 
 
 def describe_machine() -> dict[str, str]:
