@@ -18,8 +18,8 @@ from common import Cell, ResultTable, ratio, run_benchmark
 from measuring import (
     LOADS,
     Cost,
+    find_absence,
     in_new_process,
-    is_installed,
     load_of,
     measure_work,
     peak_megabytes,
@@ -149,7 +149,8 @@ def score_job(name: str, job: Job) -> list[Scored]:
 
 def measure_job(job: Job) -> tuple[ResultTable, dict[str, Scores]]:
     """Run all implementations that are installed; return the table, and scores of all estimates."""
-    names = [name for name in SCORERS if name == "avsep" or is_installed(name)]
+    absences = {name: find_absence(name) for name in SCORERS}
+    names = [name for name in SCORERS if not absences[name]]
     rows: list[tuple[Cell, ...]] = []
     scores: dict[str, Scores] = {}
     for load in job.loads:
@@ -160,7 +161,7 @@ def measure_job(job: Job) -> tuple[ResultTable, dict[str, Scores]]:
             chosen = {name: result[place] for name, result in results.items()}
             cells = job_rows(chosen, job.num_mixtures)
             rows += [(name, count, load, *row) for name, row in cells.items()]
-    rows += [(f"{name}: not installed", *[None] * 8) for name in SCORERS if name not in names]
+    rows += [(f"{name}: {why}", *[None] * 8) for name, why in absences.items() if why]
     head = (
         "", "estimates", "machine", "ms a mixture", "x mir_eval", "x fast_bss_eval",
         "peak MB", "own MB", "off",
@@ -208,7 +209,7 @@ def accuracy_table(job: Job, scores: dict[str, Scores], num_judged: int) -> Resu
     )  # fmt: skip
     title = f"{job.title}: agreement"
     if "mir_eval" not in scores:
-        return ResultTable(title, head, (), ("mir_eval is not installed.",))
+        return ResultTable(title, head, (), ("There is no mir_eval to compare with.",))
     apart_db = differences(scores["avsep"], scores["mir_eval"])
     rows = [("all, every estimate", job.num_mixtures, None, None, float(apart_db.max()))]
     if not referee.HAS_EXTENDED:

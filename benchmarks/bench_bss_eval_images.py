@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from avsep.evaluation.bss_eval_images import bss_eval_images
 from common import Cell, ResultTable, ratio, run_benchmark
-from measuring import Cost, in_new_process, is_installed, measure_work, peak_megabytes
+from measuring import Cost, find_absence, in_new_process, measure_work, peak_megabytes
 from recordings import RECORDED_RATE_HZ, Recordings, add_recordings_option
 
 Scorer = Callable[[np.ndarray, np.ndarray], object]
@@ -21,7 +21,8 @@ Scorer = Callable[[np.ndarray, np.ndarray], object]
 def measure(options: argparse.Namespace) -> list[ResultTable]:
     """Measure avsep on the whole song, and all on an excerpt: the others are too slow for more."""
     seconds, excerpt, num_stems = (0.5, 0.2, 2) if options.tiny else (options.seconds, 10.0, 4)
-    names = [name for name in SCORERS if is_installed(name)]
+    absences = {name: find_absence(name) for name in SCORERS}
+    names = [name for name in SCORERS if not absences[name]]
     rows: list[tuple[Cell, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         write_song(Recordings.read(options.recordings), seconds, num_stems, Path(folder))
@@ -30,7 +31,7 @@ def measure(options: argparse.Namespace) -> list[ResultTable]:
     for name, cost in costs.items():
         rows.append(song_row(name, excerpt, cost, costs))
     rows.append(song_row("avsep", seconds, whole, {}))
-    rows += [(f"{name}: not installed", *[None] * 6) for name in SCORERS if name not in names]
+    rows += [(f"{name}: {why}", *[None] * 6) for name, why in absences.items() if why]
     head = ("", "s of sound", "seconds", "x mir_eval", "x museval", "peak MB", "own MB")
     notes = (
         "One run each, without a warm-up. x: times as fast as; own MB: of the peak, what is above "

@@ -1,7 +1,7 @@
 """Measure time and peak memory of functions and commands, of two commits, beside a busy core."""
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import resource
@@ -192,6 +192,12 @@ def add_before_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def is_installed(package: str) -> bool:
-    """Return True if a package of another project can be imported."""
-    return importlib.util.find_spec(package) is not None
+def find_absence(package: str) -> str:
+    """Return why a package cannot be used, such as "not installed"; empty if it can."""
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return "not installed"
+    except Exception as error:  # museval raises a RuntimeError without the program ffmpeg
+        return str(error).splitlines()[0]
+    return ""

@@ -11,6 +11,7 @@ import pytest
 
 from measuring import (
     ROOT,
+    find_absence,
     load_of,
     measure_program,
     measure_trees,
@@ -58,6 +59,16 @@ def test_a_program_that_fails_is_named() -> None:
     with pytest.raises(RuntimeError, match=r"exit code 3\n.*why"):
         measure_program(["-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"])
     measure_program(["-c", "import sys; sys.exit(3)"], code=3)
+
+
+def test_a_package_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needs_a_program.py").write_text(
+        "raise RuntimeError('ffmpeg is missing\\nsee there')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_absence("json") == ""
+    assert find_absence("no_such_package") == "not installed"
+    assert find_absence("needs_a_program") == "ffmpeg is missing"
 
 
 def test_the_busy_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
