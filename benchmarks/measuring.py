@@ -20,7 +20,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADS = ("quiet", "busy")
-_PRELOADED = ("avsep.", "scipy.", "rich.")
+# Beside avsep, what takes time to import.
+_PRELOADED = ("rich.table", "scipy.linalg", "scipy.signal")
 # Started between this process and the command: what the system reports as the peak of a new process
 # is never less than the memory of the process that started it, and this one is small.
 _LAUNCHER = """
@@ -91,7 +92,8 @@ def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return the function's result from a new process, whose peak memory is its own."""
     # Forked from a server that has imported what is imported here, which takes seconds.
     context = get_context("forkserver")
-    context.set_forkserver_preload([name for name in sys.modules if name.startswith(_PRELOADED)])
+    ours = [name for name in sys.modules if name.startswith("avsep.")]
+    context.set_forkserver_preload([*ours, *_PRELOADED])
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *arguments).result()
 

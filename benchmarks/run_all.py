@@ -79,7 +79,7 @@ def page_text(records: Sequence[Record]) -> str:
     lines += ["", "| version | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in records[0].versions.items()]
     for record in records:
-        lines += ["", f"## {record.description}", ""]
+        lines += ["", f"## {record.description.removesuffix('.')}", ""]
         lines += [f"`{record.command}`, {record.day}, commit {record.commit}."]
         for table in record.tables:
             lines += ["", as_markdown(table)]

@@ -10,6 +10,7 @@ import pytest
 
 from common import BENCHMARKS, ResultTable, read_record
 from measuring import ROOT
+from run_all import PAGE
 
 FOLDER = ROOT / "benchmarks"
 
@@ -54,3 +55,10 @@ def test_no_other_file_is_a_benchmark() -> None:
     """A benchmark with another name would run neither in `make bench` nor here."""
     runnable = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
     assert runnable == {*BENCHMARKS, "run_all"}
+
+
+def test_the_page_has_every_benchmark() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for name in BENCHMARKS:
+        if name != "bench_samplers":
+            assert f"`python benchmarks/{name}.py" in text, f"run {name}, then run_all --page-only"
