@@ -12,7 +12,7 @@ help:
 	@echo "make demo    make a duet, separate it, score it; then open out/demo/report.html"
 	@echo "make test    all tests (make test quick=1: the quick set only)"
 	@echo "make check   ruff, pyright and the architecture tests"
-	@echo "make bench   speed, as ratios to other implementations"
+	@echo "make bench   speed and memory beside other implementations: writes docs/performance.md"
 	@echo "make bench-samplers   quality of DAVIS samples by number of steps: table and plot"
 	@echo "make clean   remove .venv and out/"
 
@@ -29,10 +29,7 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/architecture
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/bench_bss_eval.py
-	$(BIN)/python benchmarks/bench_toyband.py
-	$(BIN)/python benchmarks/bench_separate.py
-	$(BIN)/python benchmarks/bench_davis.py
+	$(BIN)/python benchmarks/run_all.py
 
 bench-samplers: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_samplers.py

@@ -1,196 +1,301 @@
-"""Time BSS Eval of avsep, mir_eval and fast_bss_eval on the same sounds in one run."""
+"""BSS Eval of recordings: time, memory and differences beside mir_eval and fast_bss_eval."""
 
 import argparse
-import time
+import importlib
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import fast_bss_eval
-import mir_eval
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from jaxtyping import Bool, Float64
 
+import referee
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.evaluation.projection import energies
-from avsep.evaluation.projection.least_squares import factor_in_blocks
-from avsep.recipe import load_recipe
-from avsep.sound.front_end import FrontEnd, FrontEndSettings
-from avsep.sound.magnitudes import ratio_mask
-from avsep.sound.resampling import resample
-from avsep.toyband.clip import Cast, ToybandSettings, play
-from avsep.toyband.material import Material
+from common import Cell, ResultTable, ratio, run_benchmark
+from measuring import (
+    LOADS,
+    Cost,
+    find_absence,
+    in_new_process,
+    load_of,
+    measure_work,
+    peak_megabytes,
+)
+from recordings import RECORDED_RATE_HZ, Recordings, add_recordings_option, make_estimates
 
-NUM_CASTS = 32  # their stems are paired in many ways
 TAPS = 512
 PERFECT_DB = 100  # above it scores are rounding, and no difference is counted
+FAILURE_DB = 0.01  # a score that differs by more from mir_eval's is a failure
+AGREEMENT_DB = 1e-6  # mir_eval is the standard where it and the referee differ by less
+ENOUGH_SECONDS = 10.0
+NAMES = ("mir_eval", "avsep")  # that the referee judges
+
+Scores = Float64[np.ndarray, "P Q S 3"]
+Tables = Float64[np.ndarray, "P ... 3"]
+Scorer = Callable[[Float64[np.ndarray, "P S N"], Float64[np.ndarray, "P Q S N"]], Scores]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Sounds that all implementations score, three estimates of each mixture."""
+    """Mixtures that all implementations score, in a folder as arrays.
 
-    name: str
-    references: np.ndarray  # pairs S N
-    estimates: np.ndarray  # pairs 3 S N
+    Attributes:
+        folder: holds references.npy [P, S, N] and estimates.npy [P, 3, S, N], float64.
+        counts: numbers of estimates of each mixture that are scored.
+        loads: of `LOADS`.
+    """
 
+    title: str
+    folder: Path
+    num_mixtures: int
+    counts: tuple[int, ...]
+    loads: tuple[str, ...]
+    enough_seconds: float
 
-def make_job(name: str, num_pairs: int, num_sources: int, rate_hz: int, seconds: float) -> Job:
-    """Mix windows of toyband's music; estimates are the mixture, leaky masks and ideal masks."""
-    rng = np.random.default_rng(0)
-    stems = make_stems(rng, rate_hz, seconds)
-    casts = [rng.permutation(len(stems))[:num_sources] for _ in range(num_pairs)]
-    front_end = FrontEnd(FrontEndSettings(sample_rate_hz=rate_hz, window_samples=stems.shape[1]))
-    sources = torch.from_numpy(np.stack([stems[cast] for cast in casts]))  # B S N
-    estimates = []
-    for group in sources:
-        mixture = group.sum(0, keepdim=True)
-        magnitudes, _ = front_end.spectrogram(group[:, None])
-        mixture_magnitude, phase = front_end.spectrogram(mixture)
-        ideal = ratio_mask(magnitudes, mixture_magnitude)
-        masks = torch.stack([torch.ones_like(ideal), 0.7 * ideal + 0.15, ideal])
-        sounds = front_end.waveform(masks * mixture_magnitude, phase.expand_as(masks))
-        estimates.append(sounds[:, :, 0].double().numpy())
-    estimates = np.stack(estimates)
-    references = sources.double().numpy()[..., : estimates.shape[-1]]
-    return Job(name, references, estimates)
+    def references(self) -> Float64[np.ndarray, "P S N"]:
+        """Read the sources of each mixture."""
+        return np.load(self.folder / "references.npy")
+
+    def estimates(self) -> Float64[np.ndarray, "P 3 S N"]:
+        """Read three estimates of each source."""
+        return np.load(self.folder / "estimates.npy")
 
 
-def make_stems(rng: np.random.Generator, rate_hz: int, seconds: float) -> np.ndarray:
-    """Synthesise parts on the shipped notes; return their windows [stems, N] in random order."""
-    material = Material.read()
-    settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
-    settings = settings.model_copy(update={"clip_seconds": seconds + 2})
-    categories = list(material.categories(False, settings.categories))
-    stems = []
-    for _ in range(NUM_CASTS):
-        pair = [categories[int(index)] for index in rng.permutation(len(categories))[:2]]
-        music = play(Cast(tuple(pair), ()), settings, material, False, rng)
-        stems += [stem / np.float32(32768) for stem in music.stems[:2]]  # 1 N each
-    resampled = [resample(stem, 44100, rate_hz)[0] for stem in stems if stem.any()]
-    # From the middle, as the protocol cuts them: the ends of a piece fade out, and nearly silent
-    # references are near singular more often.
-    num_samples = round(seconds * rate_hz)
-    starts = [len(stem) // 2 - num_samples // 2 for stem in resampled]
-    pairs = zip(resampled, starts, strict=True)
-    return np.stack([stem[start : start + num_samples] for stem, start in pairs])
+@dataclass(frozen=True)
+class Scored:
+    """The cost of an implementation, and its scores; NaN where it raised an error."""
+
+    cost: Cost
+    table_db: Scores
 
 
-def score_by_avsep(job: Job) -> np.ndarray:
+def score_by_avsep(
+    references: Float64[np.ndarray, "P S N"], estimates: Float64[np.ndarray, "P Q S N"]
+) -> Scores:
     """Score all estimates in one call, which shares the work on the references."""
-    return bss_eval(job.references[:, None], job.estimates).table_db
+    return bss_eval(references[:, None], estimates).table_db
 
 
-def score_by_mir_eval(job: Job) -> np.ndarray:
+def score_by_mir_eval(
+    references: Float64[np.ndarray, "P S N"], estimates: Float64[np.ndarray, "P Q S N"]
+) -> Scores:
     """Score with one call per estimate: mir_eval has no batches."""
+    import mir_eval
 
     def score(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
         return np.stack(mir_eval.separation.bss_eval_sources(truth, guess, False)[:3], axis=-1)
 
-    pairs = zip(job.references, job.estimates, strict=True)
+    pairs = zip(references, estimates, strict=True)
     return np.stack([[score(truth, guess) for guess in guesses] for truth, guesses in pairs])
 
 
-def score_by_fast_bss_eval(job: Job) -> np.ndarray:
+def score_by_fast_bss_eval(
+    references: Float64[np.ndarray, "P S N"], estimates: Float64[np.ndarray, "P Q S N"]
+) -> Scores:
     """Score with its PyTorch path and exact solver, four mixtures at a time, its best size."""
-    tables = []
-    for first in range(0, len(job.references), 4):
-        guess = torch.from_numpy(job.estimates[first : first + 4])
-        truth = torch.from_numpy(job.references[first : first + 4, None]).expand_as(guess)
+    import fast_bss_eval
+
+    def score(truths: np.ndarray, guesses: np.ndarray) -> np.ndarray:
+        guess = torch.from_numpy(guesses)
+        truth = torch.from_numpy(truths[:, None]).expand_as(guess).contiguous()
         scores = fast_bss_eval.bss_eval_sources(
-            truth.contiguous(), guess, filter_length=TAPS, compute_permutation=False
+            truth, guess, filter_length=TAPS, compute_permutation=False
         )
-        tables.append(torch.stack(scores[:3], dim=-1).numpy())
+        return torch.stack(scores[:3], dim=-1).numpy()
+
+    tables = []
+    for first in range(0, len(references), 4):
+        part = slice(first, first + 4)
+        try:
+            tables.append(score(references[part], estimates[part]))
+        except RuntimeError:  # a singular matrix, in any of the four
+            for truth, guess in zip(references[part], estimates[part], strict=True):
+                try:
+                    tables.append(score(truth[None], guess[None]))
+                except RuntimeError:
+                    tables.append(np.full((1, *guess.shape[:2], 3), np.nan))
     return np.concatenate(tables)
 
 
-def only_ffts(job: Job) -> np.ndarray:
-    """Compute only the FFTs of the correlations: a lower bound for any method that uses them."""
-    block, hop = 8 * TAPS, 7 * TAPS + 1
-    for truth, guess in zip(job.references, job.estimates, strict=True):
-        signals = torch.from_numpy(np.concatenate([truth, truth, *guess]))  # references twice
-        for start in range(0, signals.shape[1], hop):
-            torch.fft.rfft(signals[:, start : start + block], n=block)
-    return np.empty(0)
+SCORERS: dict[str, Scorer] = {
+    "mir_eval": score_by_mir_eval,
+    "fast_bss_eval": score_by_fast_bss_eval,
+    "avsep": score_by_avsep,
+}
 
 
-def time_scoring(work: Callable[[Job], np.ndarray], job: Job) -> tuple[float, np.ndarray]:
-    """Return the seconds that the work takes after a warm-up on two mixtures, and its scores."""
-    work(Job(job.name, job.references[:2], job.estimates[:2]))
-    start = time.perf_counter()
-    table_db = work(job)
-    return time.perf_counter() - start, table_db
+def score_job(name: str, job: Job) -> list[Scored]:
+    """Score all mixtures of a job by one implementation, for each number of estimates."""
+    warnings.filterwarnings("ignore", "mir_eval.separation", FutureWarning)
+    importlib.import_module(name)
+    scorer, references, estimates = SCORERS[name], job.references(), job.estimates()
+    before = peak_megabytes()
+    results = []
+    for count in sorted(job.counts):  # the memory of fewer estimates first: peaks only grow
+        chosen = estimates[:, :count]
+        scorer(references[:1], chosen[:1])
+        tables: list[Scores] = []
+        cost = measure_work(
+            lambda chosen=chosen, tables=tables: tables.append(scorer(references, chosen)),
+            before_megabytes=before,
+            enough_seconds=job.enough_seconds,
+        )
+        results.append(Scored(cost, tables[0]))
+    return results
 
 
-def measure(job: Job, console: Console) -> None:
-    """Run all implementations; print a table of ratios and the differences of the scores."""
-    rows = {
-        "mir_eval": score_by_mir_eval, "fast_bss_eval (torch)": score_by_fast_bss_eval,
-        "avsep": score_by_avsep, "FFTs alone": only_ffts,
-    }  # fmt: skip
-    results = {name: time_scoring(work, job) for name, work in rows.items()}
-    num_pairs, num_sources, num_samples = job.references.shape
-    table = Table(title=f"{job.name}: {num_pairs} x {num_sources} x {num_samples}, 3 estimates")
-    for name in ("", "milliseconds a mixture", "x mir_eval", "x fast_bss_eval"):
-        table.add_column(name, justify="right" if name else "left")
-    for name, (seconds, _) in results.items():
-        ratios = [f"{results[peer][0] / seconds:.1f}" for peer in list(rows)[:2]]
-        table.add_row(name, f"{1000 * seconds / num_pairs:.1f}", *ratios)
-    console.print(table)
-    expected_db = results["mir_eval"][1]
-    difference_db = np.abs(results["avsep"][1] - expected_db)
-    difference_db[expected_db > PERFECT_DB] = 0
-    difference_db = difference_db.max((1, 2, 3))
-    refined = np.array([is_refined(job, index) for index in range(num_pairs)])
-    groups = {"scored by correlations": ~refined, "near singular, refined": refined}
-    for name, chosen in groups.items():
-        line = f"{chosen.sum()} of {num_pairs} mixtures {name}"
-        if chosen.any():
-            line += f", from mir_eval {difference_db[chosen].max():.0e} dB at most"
-        console.print(line)
+def measure_job(job: Job) -> tuple[ResultTable, dict[str, Scores]]:
+    """Run all implementations that are installed; return the table, and scores of all estimates."""
+    absences = {name: find_absence(name) for name in SCORERS}
+    names = [name for name in SCORERS if not absences[name]]
+    rows: list[tuple[Cell, ...]] = []
+    scores: dict[str, Scores] = {}
+    for load in job.loads:
+        with load_of(load):
+            results = {name: in_new_process(score_job, name, job) for name in names}
+        scores = {name: result[-1].table_db for name, result in results.items()}
+        for place, count in enumerate(job.counts):
+            chosen = {name: result[place] for name, result in results.items()}
+            cells = job_rows(chosen, job.num_mixtures)
+            rows += [(name, count, load, *row) for name, row in cells.items()]
+    rows += [(f"{name}: {why}", *[None] * 8) for name, why in absences.items() if why]
+    head = (
+        "", "estimates", "machine", "ms a mixture", "x mir_eval", "x fast_bss_eval",
+        "peak MB", "own MB", "off",
+    )  # fmt: skip
+    notes = (
+        "x: times as fast as; own MB: of the peak, what is above imports and input; off: mixtures "
+        "with an error, NaN, or a score more than 0.01 dB from mir_eval's, whichever is right; "
+        "busy: beside a process that keeps one core busy.",
+    )
+    return ResultTable(job.title, head, tuple(rows), notes), scores
 
 
-def is_refined(job: Job, index: int) -> bool:
-    """Return True if correlations alone do not give this mixture's scores exactly enough."""
-    calls = []
-    refine = energies.refine_decomposition
-    energies.refine_decomposition = lambda *arguments: calls.append(1) or refine(*arguments)
-    try:
-        bss_eval(job.references[index], job.estimates[index])
-    finally:
-        energies.refine_decomposition = refine
-    return bool(calls)
+def job_rows(results: dict[str, Scored], num_mixtures: int) -> dict[str, tuple[Cell, ...]]:
+    """Return time, ratios, memory and failures of each implementation."""
+    seconds = {name: scored.cost.seconds for name, scored in results.items()}
+    expected_db = results["mir_eval" if "mir_eval" in results else "avsep"].table_db
+    rows: dict[str, tuple[Cell, ...]] = {}
+    for name, scored in results.items():
+        ratios = (ratio(seconds.get(peer), seconds[name]) for peer in ("mir_eval", "fast_bss_eval"))
+        rows[name] = (
+            1000 * seconds[name] / num_mixtures, *ratios, scored.cost.megabytes,
+            scored.cost.own_megabytes, int(failures(scored.table_db, expected_db).sum()),
+        )  # fmt: skip
+    return rows
 
 
-def time_factors(console: Console) -> None:
-    """Time the Cholesky factor of two sources' inner products, by LAPACK and by avsep."""
-    columns = torch.randn(2 * TAPS, 3000, dtype=torch.float64)
-    gram = columns @ columns.mT
-    for name, factor in (("LAPACK", torch.linalg.cholesky), ("in blocks", factor_in_blocks)):
-        seconds = []
-        for _ in range(10):
-            start = time.perf_counter()
-            factor(gram)
-            seconds.append(time.perf_counter() - start)
-        # The minimum: other processes can only lengthen a run.
-        console.print(f"factor of {2 * TAPS} rows, {name}: {1000 * min(seconds):.1f} ms")
+def failures(table_db: Tables, expected_db: Tables) -> Bool[np.ndarray, " P"]:
+    """Return True for mixtures with an error, NaN, or a score far from the expected one."""
+    return ~(differences(table_db, expected_db) <= FAILURE_DB)
+
+
+def differences(table_db: Tables, expected_db: Tables) -> Float64[np.ndarray, " P"]:
+    """Return the largest difference of each mixture; scores that only rounding decides are none."""
+    with np.errstate(invalid="ignore"):
+        difference_db = np.abs(table_db - expected_db)
+    difference_db[(expected_db > PERFECT_DB) & (table_db > PERFECT_DB)] = 0
+    return difference_db.max(tuple(range(1, table_db.ndim)))
+
+
+def accuracy_table(job: Job, scores: dict[str, Scores], num_judged: int) -> ResultTable:
+    """Return differences from mir_eval, and of both from the referee on a sample of mixtures."""
+    head = (
+        "largest difference in dB", "mixtures", "mir_eval from referee", "avsep from referee",
+        "avsep from mir_eval",
+    )  # fmt: skip
+    title = f"{job.title}: agreement"
+    if "mir_eval" not in scores:
+        return ResultTable(title, head, (), ("There is no mir_eval to compare with.",))
+    apart_db = differences(scores["avsep"], scores["mir_eval"])
+    rows = [("all, every estimate", job.num_mixtures, None, None, float(apart_db.max()))]
+    if not referee.HAS_EXTENDED:
+        note = "No referee: this machine's long double is double."
+        return ResultTable(title, head, tuple(rows), (note,))
+    apart_db = differences(scores["avsep"][:, 0], scores["mir_eval"][:, 0])
+    sample = np.random.default_rng(0).permutation(job.num_mixtures)[:num_judged]
+    indices = np.array([*sample, apart_db.argmax()])
+    judged_db = in_new_process(judge, job, indices.tolist())
+    from_referee_db = np.stack(
+        [differences(scores[name][indices, 0], judged_db) for name in NAMES], axis=1
+    )  # mixtures 2
+    solved = ~np.isnan(from_referee_db[:-1, 0])
+    agrees = from_referee_db[:-1, 0] <= AGREEMENT_DB
+    groups = {
+        "referee and mir_eval within 1e-6 dB": np.flatnonzero(agrees),
+        "the rest": np.flatnonzero(solved & ~agrees),
+        "singular in double precision: no referee": np.flatnonzero(~solved),
+        "the furthest from mir_eval, of all": np.array([len(sample)]),
+    }
+    for label, places in groups.items():
+        if len(places):
+            largest = [
+                None if np.isnan(value) else float(value)
+                for value in from_referee_db[places].max(0)
+            ]
+            rows.append((label, len(places), *largest, float(apart_db[indices[places]].max())))
+    note = (
+        f"The referee has judged the first estimate of {len(sample)} mixtures drawn from all, and "
+        "of the furthest: least squares with residuals in extended precision."
+    )
+    return ResultTable(title, head, tuple(rows), (note,))
+
+
+def judge(job: Job, indices: Sequence[int]) -> Float64[np.ndarray, "P S 3"]:
+    """Return the referee's scores of the first estimate of some mixtures; NaN where it has none."""
+    references, estimates = job.references(), job.estimates()
+    tables = [referee.score(references[index], estimates[index, 0], TAPS) for index in indices]
+    unknown = np.full((references.shape[1], 3), np.nan)
+    return np.stack([unknown if table is None else table for table in tables])
+
+
+def measure(options: argparse.Namespace) -> list[ResultTable]:
+    """Measure windows of the protocol, then 10 s of four sources at 44.1 kHz."""
+    recordings = Recordings.read(options.recordings)
+    tiny = options.tiny
+    loads = LOADS[:1] if options.without_busy else LOADS
+    enough = 0 if tiny else ENOUGH_SECONDS
+    with tempfile.TemporaryDirectory() as folder:
+        num_pairs, num_samples = (2, 4096) if tiny else (options.pairs, 65_280)
+        title = f"{num_pairs} pairs of phrases, {num_samples:,} samples at 11,025 Hz"
+        pairs = Job(title, Path(folder), num_pairs, (1, 3), loads, enough)
+        write_job(pairs, recordings.pairs(num_pairs, 2, 11_025, num_samples))
+        table, scores = measure_job(pairs)
+        differing = accuracy_table(pairs, scores, 1 if tiny else options.referee)
+    with tempfile.TemporaryDirectory() as folder:
+        num_mixtures, num_sources, seconds = (1, 2, 0.2) if tiny else (4, 4, 10.0)
+        title = f"{num_mixtures} mixtures of {num_sources} phrases, {seconds:g} s at 44,100 Hz"
+        num_samples = round(seconds * RECORDED_RATE_HZ)
+        counts, loads = ((1,), LOADS[:1]) if tiny else ((1, 3), loads)
+        long = Job(title, Path(folder), num_mixtures, counts, loads, enough)
+        write_job(long, recordings.pairs(num_mixtures, num_sources, RECORDED_RATE_HZ, num_samples))
+        return [table, differing, measure_job(long)[0]]
+
+
+def write_job(job: Job, references: Float64[np.ndarray, "P S N"]) -> None:
+    """Write the sounds of a job into its folder."""
+    np.save(job.folder / "references.npy", references)
+    np.save(job.folder / "estimates.npy", make_estimates(references, 3))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the material and of the referee."""
+    add_recordings_option(parser)
+    parser.add_argument("--pairs", type=int, default=256, help="mixtures at 11,025 Hz (256)")
+    parser.add_argument(
+        "--referee", type=int, default=16, help="mixtures for the referee, 15 s each (16)"
+    )
+    parser.add_argument(
+        "--without-busy", action="store_true", help="do not measure beside a busy core too"
+    )
 
 
 def main() -> None:
-    """Time all on windows of the protocol, then on 10 s of four sources at 44.1 kHz."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=256, help="mixtures of two sources (256)")
-    parser.add_argument("--long", type=int, default=4, help="mixtures of four, 10 s long (4)")
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore", "mir_eval.separation", FutureWarning)
-    console = Console()
-    console.print(f"{torch.get_num_threads()} threads")
-    time_factors(console)
-    measure(make_job("11,025 Hz", options.pairs, 2, 11025, 65_280 / 11025), console)
-    if options.long:
-        measure(make_job("44,100 Hz", options.long, 4, 44100, 10.0), console)
+    """Parse options, measure, print and write the record."""
+    run_benchmark(__file__, __doc__, measure, add_options)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,14 @@
-"""Measure one evaluation of DAVIS' network: rate and memory against plain float32."""
+"""DAVIS: one evaluation of its network, rate and memory beside plain float32."""
 
 import argparse
-import json
-import resource
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import silu
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,119 +20,131 @@ from avsep.models.davis.convolution_attention import (
     TimeFrequencyAttention,
 )
 from avsep.models.davis.separation_unet import MapAttention, SeparationUNet, SeparationUNetSettings
+from common import Cell, ResultTable, ratio, run_benchmark
+from measuring import Cost, in_new_process, measure_work, peak_megabytes
 
 REQUIRED_RATE, REQUIRED_MEMORY, REQUIRED_SNR_DB = 1.8, 0.75, 40.0
-RUNS, PROCESSES = 5, 3
+PROCESSES = 3
 NETWORKS = {
     "plain": "plain float32",
     "float32": "ours, float32",
     "autocast": "ours, autocast to bfloat16",
-    "ours": "ours, as `sampling.reduced_precision` has it",
+    "ours": "ours, `sampling.reduced_precision`",
 }
 
 
-def main() -> None:
-    """Print seconds, peak memory and the distance of outputs; exit 1 if less than required."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=NETWORKS, help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.only:
-        print(json.dumps(measure(options.only, options.output)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        results = {name: _in_new_process(name, Path(folder)) for name in NETWORKS}
-    console = Console()
-    console.print(_table(results), _parts_table(results["ours"]["parts"]))
+@dataclass(frozen=True)
+class Size:
+    """The network and its input: of the paper, or a small one."""
+
+    settings: SeparationUNetSettings = field(default_factory=SeparationUNetSettings)
+    num_rows: int = 256
+    num_frames: int = 256
+    enough_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The cost of a network, its operations, its output, and seconds of its parts."""
+
+    cost: Cost
+    gflop: float
+    output: Float[np.ndarray, "B F T"]
+    precision: str
+    parts: dict[str, float]
+
+
+def measure(options: argparse.Namespace) -> list[ResultTable]:
+    """Measure each network in new processes; the best counts of those of one network."""
+    size, num_processes = Size(), PROCESSES
+    if options.tiny:
+        settings = SeparationUNetSettings(channels=(32, 32, 32))
+        size, num_processes = Size(settings, 32, 32, 0.0), 1
+    results = {}
+    for name in NETWORKS:
+        runs = [in_new_process(evaluate, name, size) for _ in range(num_processes)]
+        own_megabytes = float(np.median([run.cost.own_megabytes for run in runs]))
+        fastest = min(runs, key=lambda run: run.cost.seconds)
+        results[name] = replace(fastest, cost=replace(fastest.cost, own_megabytes=own_megabytes))
+    return [network_table(results, size), parts_table(results["ours"].parts)]
+
+
+def network_table(results: dict[str, Evaluated], size: Size) -> ResultTable:
+    """Return time, memory and distance of each network, with the requirements."""
     plain, ours = results["plain"], results["ours"]
-    rate = plain["seconds"] / ours["seconds"]
-    memory = ours["own_megabytes"] / plain["own_megabytes"]
-    whole = ours["megabytes"] / plain["megabytes"]
-    console.print(
-        f"{rate:.2f} times the rate (required {REQUIRED_RATE})\n"
-        f"{memory:.2f} of the peak memory beside what imports alone hold (required at most "
-        f"{REQUIRED_MEMORY}), {whole:.2f} with it\n"
-        f"output {ours['snr_db']:.1f} dB from float32 (required {REQUIRED_SNR_DB:.0f})\n"
-        f"{ours['precision']}"
-    )
-    passes = rate >= REQUIRED_RATE and memory <= REQUIRED_MEMORY
-    sys.exit(0 if passes and ours["snr_db"] >= REQUIRED_SNR_DB else 1)
-
-
-def _table(results: dict[str, dict]) -> Table:
-    heads = ("network", "seconds", "GFLOP/s", "peak MB", "beside imports", "dB from plain float32")
-    table = Table(*heads)
+    rows: list[tuple[Cell, ...]] = []
     for name, label in NETWORKS.items():
-        result = results[name]
-        rate = f"{result['gflop'] / result['seconds']:.0f}"
-        distance = "-" if name == "plain" else f"{result['snr_db']:.1f}"
-        memory = (f"{result['megabytes']:.0f}", f"{result['own_megabytes']:.0f}")
-        table.add_row(label, f"{result['seconds']:.2f}", rate, *memory, distance)
-    return table
+        cost = results[name].cost
+        rows.append((
+            label, cost.seconds, ratio(plain.cost.seconds, cost.seconds),
+            results[name].gflop / cost.seconds, cost.megabytes, cost.own_megabytes,
+            None if name == "plain" else snr_db(plain.output, results[name].output),
+        ))  # fmt: skip
+    rate = plain.cost.seconds / ours.cost.seconds
+    memory = (ours.cost.own_megabytes or 0) / (plain.cost.own_megabytes or 1)
+    distance_db = snr_db(plain.output, ours.output)
+    requirements = {
+        f"{rate:.2f} times the rate, required {REQUIRED_RATE}": rate >= REQUIRED_RATE,
+        f"{memory:.2f} of the own memory, required at most {REQUIRED_MEMORY}": memory
+        <= REQUIRED_MEMORY,
+        f"{distance_db:.1f} dB from float32, required {REQUIRED_SNR_DB:.0f}": distance_db
+        >= REQUIRED_SNR_DB,
+    }
+    head = (
+        "network", "seconds", "x plain", "GFLOP/s", "peak MB", "own MB", "dB from plain float32",
+    )  # fmt: skip
+    notes = (ours.precision, "own MB: of the peak, what is above imports.")
+    notes += tuple(f"{line}." for line, met in requirements.items() if met)
+    missed = tuple(f"{line}." for line, met in requirements.items() if not met)
+    title = f"{size.num_rows} x {size.num_frames} cells, one mixture"
+    return ResultTable(title, head, tuple(rows), notes, missed)
 
 
-def _parts_table(parts: dict[str, float]) -> Table:
-    """Build the table of seconds of each kind of block."""
-    whole = sum(parts.values())
-    table = Table("part of ours", "seconds", "share")
-    for name, seconds in sorted(parts.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{seconds:.3f}", f"{seconds / whole:.0%}")
-    return table
-
-
-def _in_new_process(name: str, folder: Path) -> dict:
-    """Return best time and median peak memory over new processes; outputs are passed in files."""
-    path = folder / f"{name}.npy"
-    arguments = [sys.executable, __file__, "--only", name, "--output", str(path)]
-    done = [subprocess.run(arguments, check=True, capture_output=True) for _ in range(PROCESSES)]
-    runs = sorted((json.loads(run.stdout) for run in done), key=lambda run: run["seconds"])
-    memory = {m: float(np.median([run[m] for run in runs])) for m in ("megabytes", "own_megabytes")}
-    expected, output = np.load(folder / "plain.npy"), np.load(path)
+def snr_db(expected: np.ndarray, output: np.ndarray) -> float:
+    """Return the level of an output against that of its error."""
     error = np.square(output - expected).sum()
-    snr_db = 10 * np.log10(np.square(expected).sum() / max(error, 1e-30))
-    return runs[0] | memory | {"snr_db": float(snr_db)}
+    return float(10 * np.log10(np.square(expected).sum() / max(error, 1e-30)))
 
 
-def measure(name: str, path: Path) -> dict:
-    """Measure one network in a new process: seconds, peak memory, and its output to a file."""
-    imported = _peak_megabytes()
+def parts_table(parts: dict[str, float]) -> ResultTable:
+    """Return the seconds of each kind of block."""
+    whole = sum(parts.values())
+    rows = [
+        (name, seconds, f"{seconds / whole:.0%}")
+        for name, seconds in sorted(parts.items(), key=lambda item: -item[1])
+    ]
+    head = ("part", "seconds", "share")
+    return ResultTable("Parts of ours, reduced precision", head, tuple(rows))
+
+
+def evaluate(name: str, size: Size) -> Evaluated:
+    """Measure one network in this process, which must be a new one."""
+    imported = peak_megabytes()
     torch.manual_seed(0)
-    network = SeparationUNet(SeparationUNetSettings(), 256, 512).eval()
-    noisy, mixture = torch.randn(1, 256, 256), torch.rand(1, 256, 256) ** 4
-    inputs = noisy, mixture, torch.tensor([500.0]), torch.randn(1, 512)
-    reduced = name == "ours" and supports_bfloat16(noisy.device)
+    network = SeparationUNet(size.settings, size.num_rows, 512).eval()
+    cells = (1, size.num_rows, size.num_frames)
+    inputs = torch.randn(cells), torch.rand(cells) ** 4, torch.tensor([500.0]), torch.randn(1, 512)
+    reduced = name == "ours" and supports_bfloat16(inputs[0].device)
     if name == "plain":
         make_plain(network)
     else:
         network.to(memory_format=torch.channels_last)
         network.reduce_precision(reduced=reduced)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=name == "autocast"):
-        np.save(path, network(*inputs).float().numpy())
-        seconds = min(_seconds(network, inputs) for _ in range(RUNS))
-        megabytes = _peak_megabytes()
+        output = network(*inputs).float().numpy()
+        cost = measure_work(
+            lambda: network(*inputs),
+            before_megabytes=imported,
+            enough_seconds=size.enough_seconds,
+        )
         counter = FlopCounterMode(display=False)
         with counter:
             network(*inputs)
-    return {
-        "seconds": seconds,
-        "megabytes": megabytes,
-        "own_megabytes": megabytes - imported,
-        "gflop": counter.get_total_flops() / 1e9,
-        "precision": "most convolutions and projections in bfloat16"
-        if reduced
-        else "no bfloat16 here: all in float32",
-        "parts": _parts(network, inputs) if name == "ours" else {},
-    }
-
-
-def _peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _seconds(network: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    start = time.perf_counter()
-    network(*inputs)
-    return time.perf_counter() - start
+    precision = "No bfloat16 on this machine: all in float32."
+    if reduced:
+        precision = "Most convolutions and projections of ours are in bfloat16."
+    parts = _parts(network, inputs) if name == "ours" else {}
+    return Evaluated(cost, counter.get_total_flops() / 1e9, output, precision, parts)
 
 
 def _parts(network: SeparationUNet, inputs: tuple[Tensor, ...]) -> dict[str, float]:
@@ -276,6 +281,11 @@ def _column(part: nn.Module, maps: Tensor, head: int) -> Float[Tensor, "B width 
     noise_scale = (centred.square().mean((1, 2), keepdim=True) + 1e-5).sqrt()
     gain, bias = (value[head, 0].T[..., None] for value in (part.gain, part.bias))  # type: ignore[index,union-attr]
     return centred / noise_scale * gain + bias
+
+
+def main() -> None:
+    """Parse options, measure, print and write the record."""
+    run_benchmark(__file__, __doc__, measure)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,17 @@
-"""Compare samplers and steps of DAVIS and DAVIS-Flow: SDR, SIR, SAR and seconds."""
+"""Samplers and steps of DAVIS and DAVIS-Flow: scores, and seconds a mixture."""
 
 import argparse
-import json
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from avsep.checkpoint import load_model
 from avsep.data.toyband import read_toyband
@@ -21,13 +19,11 @@ from avsep.diffusion.sampling import SamplingSettings
 from avsep.evaluation.baselines import waveforms
 from avsep.evaluation.batches import ClipReader, CueSettings
 from avsep.evaluation.bss_eval import bss_eval
-from avsep.media.atomic import write_atomic
+from avsep.media.atomic import make_folder
 from avsep.models.davis.model import DAVIS
-from avsep.recipe import load_recipe
 from avsep.records import Batch
-from avsep.toyband.build import make_toyband
-from avsep.toyband.clip import ToybandSettings
-from avsep.toyband.material import Material
+from clips import make_duets
+from common import ResultTable, run_benchmark
 
 # New clips with training notes: samplers are not chosen on the clips of the reported scores.
 SEED = 900
@@ -54,37 +50,25 @@ class Row:
     seconds: float
 
 
-def main() -> None:
-    """Write samplers.json, samplers.md and samplers.svg, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=["davis-mini", "davis-flow-mini"])
-    parser.add_argument("--mixtures", type=int, default=40, help="toyband duets (default 40)")
-    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
-    parser.add_argument(
-        "--reduced-precision", action="store_true", help="as `sampling.reduced_precision` has it"
-    )
-    parser.add_argument("--out", type=Path, default=Path("out/bench_samplers"))
-    arguments = parser.parse_args()
-    clips = _clips(arguments.out / "clips", arguments.mixtures)
-    rows: list[Row] = []
-    for name in arguments.models:
-        model = load_model(name)
-        batches = _batches(clips, model)
-        precision = {"reduced_precision": arguments.reduced_precision}
-        samplings = [s.model_copy(update=precision) for s in _samplings(model, arguments.steps)]
-        for sampling in track(samplings, f"{name}: samplers and steps"):
-            rows.append(_measure(Path(name).stem, model, sampling, batches))
-            _write(arguments.out, rows, arguments.mixtures)
-    Console().print(_table(rows))
-    Console().print("\n".join(chosen(rows)))
-
-
-def _clips(folder: Path, num_clips: int) -> Sequence[Any]:
-    settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
-    making = make_toyband(folder, num_clips, SEED, settings, Material.read())
-    for _ in track(making, "duets", total=num_clips):
-        pass
-    return read_toyband(folder)[:num_clips]
+def measure(options: argparse.Namespace) -> list[ResultTable]:
+    """Score each sampler and number of steps on new duets, and draw the plot beside the record."""
+    num_mixtures, steps = (1, (1, 2)) if options.tiny else (options.mixtures, options.steps)
+    make_folder(options.records)
+    with tempfile.TemporaryDirectory() as folder:
+        make_duets(Path(folder), num_mixtures, options.tiny, seed=SEED)
+        clips = read_toyband(Path(folder))
+        rows: list[Row] = []
+        for name in options.models:
+            model = load_model(name)
+            batches = _batches(clips, model)
+            precision = {"reduced_precision": options.reduced_precision}
+            samplings = [s.model_copy(update=precision) for s in _samplings(model, steps)]
+            for sampling in track(samplings, f"{name}: samplers and steps"):
+                rows.append(_measure(Path(name).stem, model, sampling, batches))
+    _plot(rows).savefig(options.records / "samplers.svg")
+    heads = ("model", "sampler", "steps", "evaluations", "SDR", "SIR", "SAR", "seconds a mixture")
+    title = f"{num_mixtures} duets of training notes, scores in dB"
+    return [ResultTable(title, heads, tuple(map(astuple, rows)), tuple(chosen(rows)))]
 
 
 def _batches(clips: Sequence[Any], model: DAVIS) -> list[Batch]:
@@ -96,7 +80,7 @@ def _batches(clips: Sequence[Any], model: DAVIS) -> list[Batch]:
     for index in range(len(clips)):
         _, batch = reader.batch(index, settings.front_end, cue_settings)
         item, _ = reader.batch(index, settings.front_end)
-        sources = torch.from_numpy(np.asarray(item.sources))[None, :, None]
+        sources = torch.from_numpy(np.asarray(item.sources))[None]  # B S C N
         batches.append(Batch(batch.mixture, sources, model.precompute(batch.cues)))
     return batches
 
@@ -150,30 +134,6 @@ def chosen(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _write(folder: Path, rows: Sequence[Row], num_mixtures: int) -> None:
-    record = {"seed": SEED, "mixtures": num_mixtures, "rows": [asdict(row) for row in rows]}
-    write_atomic(folder / "samplers.json", json.dumps(record, indent=1) + "\n")
-    lines = ["| model | sampler | steps | evaluations | SDR | SIR | SAR | seconds |"]
-    lines.append("|---|---|---:|---:|---:|---:|---:|---:|")
-    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
-    write_atomic(folder / "samplers.md", "\n".join(lines) + "\n")
-    _plot(rows).savefig(folder / "samplers.svg")
-
-
-def _cells(row: Row) -> list[str]:
-    values = (row.sdr_db, row.sir_db, row.sar_db, row.seconds)
-    counts = (str(row.num_steps), str(row.evaluations))
-    return [row.model, row.sampler, *counts, *(f"{value:.2f}" for value in values)]
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    heads = ("model", "sampler", "steps", "evaluations", "SDR", "SIR", "SAR", "seconds a mixture")
-    table = Table(*heads, title="Samplers and steps, dB")
-    for row in rows:
-        table.add_row(*_cells(row))
-    return table
-
-
 def _plot(rows: Sequence[Row]) -> Figure:
     """Plot SDR against network evaluations: a panel per model, a line per sampler."""
     names = list(dict.fromkeys(row.model for row in rows))
@@ -188,6 +148,21 @@ def _plot(rows: Sequence[Row]) -> Figure:
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add models, mixtures, steps and precision."""
+    parser.add_argument("models", nargs="*", default=["davis-mini", "davis-flow-mini"])
+    parser.add_argument("--mixtures", type=int, default=40, help="toyband duets (40)")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument(
+        "--reduced-precision", action="store_true", help="as `sampling.reduced_precision` has it"
+    )
+
+
+def main() -> None:
+    """Parse options, measure, print and write the record."""
+    run_benchmark(__file__, __doc__, measure, add_options)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""Time `avsep separate` from shell to folder, in total and by part."""
+"""`avsep separate`: a ten-second duet from shell to folder, in total and by part."""
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from common import ResultTable, compare_trees, run_benchmark
+from measuring import ROOT, add_before_option, measure_trees, source_trees
 
 REQUIRED_SECONDS = 10.0
 # Part -> the functions of avsep that are timed, as module and name.
@@ -30,60 +32,41 @@ PARTS = {
 }
 
 
-def main() -> None:
-    """Print seconds from shell to folder, the requirement, and the share of each part."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="dgfnet-mini", help="name or checkpoint")
-    parser.add_argument(
-        "--runs", type=int, default=3, help="runs, of which the fastest counts (default 3)"
-    )
-    arguments = parser.parse_args()
-    console = Console()
-    with tempfile.TemporaryDirectory() as folder:
-        video = _duet(Path(folder))
-        seconds = min(
-            _command_seconds(video, arguments.model, Path(folder)) for _ in range(arguments.runs)
+def measure(options: argparse.Namespace) -> list[ResultTable]:
+    """Measure the command, of another commit too if one is named, and the parts of one run."""
+    # Not at the head: the process that measures the parts imports this file before it counts.
+    from clips import make_duets
+
+    num_runs = 1 if options.tiny else options.runs
+    with tempfile.TemporaryDirectory() as folder, source_trees(options.before) as trees:
+        (duet,) = make_duets(Path(folder) / "clips", 1, options.tiny)
+        words = ["-m", "avsep", "separate", str(duet), "--model", options.model, "-o"]
+        costs = measure_trees(
+            lambda name: [*words, f"{folder}/{name}"], trees, num_runs, warm_up=not options.tiny
         )
-        parts = _part_seconds(video, arguments.model, Path(folder))
-    console.print(
-        f"a ten-second duet of 640x360, from shell to folder: {seconds:.1f} s, best of "
-        f"{arguments.runs}; required: under {REQUIRED_SECONDS:.0f} s"
-    )
-    table = Table("part", "seconds", "share", title="Parts, in one process")
-    for name, spent in parts.items():
-        table.add_row(name, f"{spent:.2f}", f"{spent / sum(parts.values()):.0%}")
-    console.print(table)
-    sys.exit(0 if seconds < REQUIRED_SECONDS else 1)
+        parts = part_seconds(str(duet), options.model, f"{folder}/parts")
+    table = compare_trees("From shell to folder", {f"separate, {options.model}": costs})
+    seconds = costs["now"].seconds
+    line = f"{seconds:.1f} s, required under {REQUIRED_SECONDS:.0f} s."
+    if seconds < REQUIRED_SECONDS:
+        table = replace(table, notes=(*table.notes, line))
+    else:
+        table = replace(table, missed=(line,))
+    whole = sum(parts.values())
+    rows = tuple((name, spent, f"{spent / whole:.0%}") for name, spent in parts.items())
+    by_part = ResultTable("Parts, in one process", ("part", "seconds", "share"), rows)
+    return [table, by_part]
 
 
-def _duet(folder: Path) -> Path:
-    from avsep.recipe import load_recipe
-    from avsep.toyband.build import make_toyband
-    from avsep.toyband.clip import ToybandSettings
-    from avsep.toyband.material import Material
-
-    settings = load_recipe("toyband-duets", "toyband", ToybandSettings)
-    list(make_toyband(folder / "band", 1, 1000, settings, Material.read(), num_workers=1))
-    return folder / "band" / "000001.mp4"
-
-
-def _command_seconds(video: Path, model: str, folder: Path) -> float:
-    """Measure the wall time of the command in a new process, including the start of Python."""
-    words = ["separate", str(video), "--model", model, "-o", str(folder / "out")]
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "avsep", *words], check=True, capture_output=True)
-    return time.perf_counter() - start
-
-
-def _part_seconds(video: Path, model: str, folder: Path) -> dict[str, float]:
+def part_seconds(video: str, model: str, out: str) -> dict[str, float]:
     """Measure the seconds of each part in a new process, so that importing counts."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import bench_separate, json; "
         "print(json.dumps(bench_separate.timed_run(*sys.argv[2:])))"
     )
-    here = str(Path(__file__).resolve().parent)
-    words = [sys.executable, "-c", code, here, str(video), model, str(folder / "out")]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    words = [sys.executable, "-c", code, str(Path(__file__).parent), video, model, out]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 
@@ -97,7 +80,7 @@ def timed_run(video: str, model: str, out: str) -> dict[str, float]:
     with _timing(spent):
         loaded = separator.Separator(model)
         outcomes = output.separate_files(
-            [Path(video)], None, Path(out), loaded, lambda _: lambda outputs, total: outputs
+            [Path(video)], None, Path(out), loaded, lambda windows, *_: windows
         )
         for outcome in outcomes:
             assert outcome.manifest is not None, outcome.error
@@ -133,6 +116,18 @@ def _timed(function: Callable[..., Any], part: str, spent: dict[str, float]) -> 
             spent[part] += time.perf_counter() - start
 
     return timed
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the model, the number of runs and the commit to compare with."""
+    parser.add_argument("--model", default="dgfnet-mini", help="name or checkpoint (dgfnet-mini)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of the command (5)")
+    add_before_option(parser)
+
+
+def main() -> None:
+    """Parse options, measure, print and write the record."""
+    run_benchmark(__file__, __doc__, measure, add_options)
 
 
 if __name__ == "__main__":

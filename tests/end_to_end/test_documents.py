@@ -48,7 +48,7 @@ NOT_RUN = {
     "pip install": "needs a package index",
     "git lfs pull": "needs the data set's repository",
     "ffmpeg -i": "needs the program ffmpeg, which avsep does not",
-    "python benchmarks/": "minutes of timing",
+    "python benchmarks/": "minutes of timing; tests/benchmarks runs them at a tiny size",
     "python tools/draw_": "writes pages of docs; tests/architecture compares them",
     "python tools/check_words.py": "tests/architecture/test_words.py runs it",
     "python tools/render_notes.py": "needs the program fluidsynth and its soundfont",
