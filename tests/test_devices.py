@@ -1,6 +1,9 @@
 """Test devices: lookup by name, moving records, bfloat16 support."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
+from threading import Barrier, get_ident
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +11,9 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from avsep.devices import find_device, one_thread, supports_bfloat16, to_device
+from avsep.devices import find_device, map_on_threads, one_thread, supports_bfloat16, to_device
 from avsep.errors import InputError
+from avsep.parallel import available_cores
 from tiny_models import tiny_batch
 
 
@@ -98,3 +102,68 @@ def test_threads_of_pytorch_are_limited_where_threadpoolctl_does_not_find_them(
         assert (inside, torch.get_num_threads()) == (1, 2)
     finally:
         torch.set_num_threads(torch_threads)
+
+
+# Independent work on several threads
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_each_thread_takes_whole_items_with_operations_of_one_thread(
+    monkeypatch: pytest.MonkeyPatch, three_threads: None
+) -> None:
+    monkeypatch.setattr("avsep.devices.available_cores", lambda: 2)
+    together = Barrier(2, timeout=30)
+
+    def work(item: int) -> tuple[int, int]:
+        if item < 2:
+            together.wait()  # returns only where two items are worked on at a time
+        return item, torch.get_num_threads()
+
+    assert map_on_threads(work, range(5)) == [(item, 1) for item in range(5)]
+    assert torch.get_num_threads() == 3
+
+
+def test_one_item_or_one_thread_needs_no_other_thread(three_threads: None) -> None:
+    def work(_: int) -> int:
+        return get_ident()
+
+    assert map_on_threads(work, range(1)) == [get_ident()]
+    assert map_on_threads(work, range(0)) == []
+    torch.set_num_threads(1)
+    assert map_on_threads(work, range(4)) == [get_ident()] * 4
+
+
+def test_threads_are_as_before_after_an_error_and_after_nested_work(three_threads: None) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("of the work")
+
+    with pytest.raises(RuntimeError, match="of the work"):
+        map_on_threads(fail, range(4))
+    assert torch.get_num_threads() == 3
+    inner = map_on_threads(lambda _: map_on_threads(lambda item: item, range(3)), range(3))
+    assert inner == [[0, 1, 2]] * 3 and torch.get_num_threads() == 3
+
+
+def test_cores_of_an_affinity_and_of_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "cpu.max"
+    monkeypatch.setattr("avsep.parallel._CGROUP_LIMIT", limit)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert available_cores() == 8  # no such file
+    for text, expected in {
+        "max 100000\n": 8, "300000 100000\n": 3, "50000 100000\n": 1, "1600000 100000\n": 8,
+        "": 8,
+    }.items():  # fmt: skip
+        limit.write_text(text)
+        assert available_cores() == expected, text
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert available_cores() == 1

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from avsep.cues.crops import CropSettings
 from avsep.data.clips import ClipFiles
 from avsep.data.mixing import Waveform, crop, mix_clip
 from avsep.errors import InputError
+from avsep.evaluation import batches
 from avsep.evaluation.batches import ClipReader, CueSettings, category_cue
 from avsep.evaluation.mixtures import clip_mixture
 from avsep.evaluation.protocol import mixture_groups
@@ -98,6 +100,35 @@ def test_strangers_are_of_no_kind_in_the_clip(clips: tuple[ClipFiles, ...]) -> N
 def test_without_a_third_instrument_nobody_is_a_stranger(clips: tuple[ClipFiles, ...]) -> None:
     with pytest.raises(InputError, match=r"need 2 objects of other categories than clip '1'.*hold"):
         read(clips[:2], 0, ablation="wrong")
+
+
+@pytest.mark.slow
+def test_models_share_the_sounds_and_crops_of_a_clip(
+    clips: tuple[ClipFiles, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may differ in the rows of their front end and in what a window takes of the crops."""
+    calls = []
+    for name in ("extract_clip_crops", "read_middle_window"):
+        original = getattr(batches, name)
+
+        def spy(*given: object, name: str = name, original: Any = original, **more: object) -> Any:
+            calls.append(name)
+            return original(*given, **more)
+
+        monkeypatch.setattr(batches, name, spy)
+    other = CROPS.model_copy(update={"num_crops": 1, "whole_when_alone": True})
+    rows = FRONT_END.model_copy(update={"num_rows": 64})
+    reader = ClipReader(clips)
+    _, first = reader.batch(0, FRONT_END, CueSettings(CROPS, CATEGORIES))
+    _, second = reader.batch(0, rows, CueSettings(other, CATEGORIES))
+    assert sorted(calls) == ["extract_clip_crops", "read_middle_window"]
+    assert torch.equal(first.mixture, second.mixture)
+    # Each takes what it would take alone.
+    alone = ClipReader(clips).batch(0, rows, CueSettings(other, CATEGORIES))[1].cues
+    assert torch.equal(second.cues.crops, alone.crops) and second.cues.crops.shape[2] == 1
+    assert torch.equal(second.cues.crop_motion, alone.crop_motion)
+    reader.batch(0, rows, CueSettings(other.model_copy(update={"crop_pixels": 8}), CATEGORIES))
+    assert calls.count("extract_clip_crops") == 3  # with that of the reader alone
 
 
 def test_words_are_looked_up_in_the_models_own_list() -> None:

@@ -33,6 +33,10 @@ WHOLE_PICTURE: Box = (0.0, 0.0, 1.0, 1.0)
 _LUMA = torch.tensor([0.2126, 0.7152, 0.0722])  # Rec. 709, of red, green, blue
 
 
+# Settings of the crops of a whole clip.
+_EXTRACTED = {"crop_pixels", "crop_rate_hz", "motion_rate_hz", "motion_pixels", "with_crop_motion"}
+
+
 class CropSettings(BaseModel):
     """Sizes and rates of the crops that a model reads of each object."""
 
@@ -67,6 +71,15 @@ class CropSettings(BaseModel):
         if self.whole_when_alone and len(objects) == 1:
             return (objects[0].model_copy(update={"boxes": ()}),)
         return tuple(objects)
+
+    def of_extraction(self, num_objects: int) -> "CropSettings":
+        """Return the settings that extraction depends on; which crops a window takes is left out.
+
+        Models whose settings are equal in this share the crops of a clip of so many objects.
+        """
+        whole_when_alone = self.whole_when_alone and num_objects == 1
+        extracted = self.model_dump(include=_EXTRACTED)
+        return CropSettings(**extracted, whole_when_alone=whole_when_alone)
 
 
 class SourceCues(ABC):
@@ -170,7 +183,7 @@ class ObjectCrops(SourceCues):
 
 
 def extract_clip_crops(
-    clip: ClipFiles, settings: CropSettings, *, end_seconds: float | None = None
+    clip: ClipFiles, settings: CropSettings, end_seconds: float | None = None
 ) -> tuple[ObjectCrops, ...]:
     """Extract the crops of every source of a data set's clip, in one pass over its pictures.
 

@@ -27,9 +27,11 @@ from avsep.records import Batch, Cues
 from avsep.sound.front_end import FrontEndSettings
 
 Value = TypeVar("Value")
-# Windows and cues in memory: those of all clips of MUSIC's test pairs, in which each video is used
+# Windows and their cues in memory: of all clips of MUSIC's test pairs, in which each video is used
 # many times.
-_NUM_RECENT = 64
+_NUM_WINDOWS = 64
+# Crops of whole clips in memory: of one mixture, whose methods follow each other.
+_NUM_CROPS = 4
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class ClipReader:
         """Read `mixtures` in any order; `mirrored`: channels, boxes and pictures change sides."""
         self.mixtures = as_mixtures(mixtures)
         self.mirrored = mirrored
-        self._current: tuple[int, dict[FrontEndSettings, MixtureItem]] = (-1, {})
-        self._recent: OrderedDict[object, object] = OrderedDict()
+        self._current: tuple[int, dict[object, MixtureItem]] = (-1, {})
+        self._windows = _Recent(_NUM_WINDOWS)
+        self._crops = _Recent(_NUM_CROPS)
 
     def batch(
         self, index: int, front_end: FrontEndSettings, cue_settings: CueSettings | None = None
@@ -75,11 +78,11 @@ class ClipReader:
         mixture = self.mixtures[index]
         if self._current[0] != index:
             self._current = (index, {})
-        # Methods of one front end are scored on the very same samples.
-        items = self._current[1]
-        if front_end not in items:
-            items[front_end] = self._mix(mixture, front_end)
-        item = items[front_end]
+        # Methods of one format are scored on the very same samples.
+        items, key = self._current[1], front_end.window_format
+        if key not in items:
+            items[key] = self._mix(mixture, front_end)
+        item = items[key]
         batch = to_batch([item])
         if cue_settings is None:
             return item, batch
@@ -106,9 +109,8 @@ class ClipReader:
         return replace(item, mixture=mixed, sources=sources)
 
     def _window(self, clip: ClipFiles, front_end: FrontEndSettings, repeat: bool) -> ClipWindow:
-        return self._cached(
-            (clip, front_end, repeat), lambda: read_middle_window(clip, front_end, repeat=repeat)
-        )
+        key = (clip, front_end.window_format, repeat)
+        return self._windows.get(key, lambda: read_middle_window(clip, front_end, repeat=repeat))
 
     def _cues(
         self,
@@ -139,7 +141,11 @@ class ClipReader:
         window_seconds = front_end.window_samples / front_end.sample_rate_hz
 
         def build() -> list[Cues]:
-            sources = extract_clip_crops(clip, settings, end_seconds=window.repeated_seconds)
+            # Crops are extracted once for all models, which differ in what their windows take.
+            extracted = settings.of_extraction(len(clip.sources))
+            extraction = (clip, extracted, window.repeated_seconds)
+            shared = self._crops.get(extraction, lambda: extract_clip_crops(*extraction))
+            sources = tuple(replace(crops, settings=settings) for crops in shared)
             if with_i3d_features:
                 features = torch.from_numpy(read_i3d_features(clip))
                 sources = tuple(replace(crops, i3d_features=features) for crops in sources)
@@ -147,8 +153,9 @@ class ClipReader:
             windows = [SourceWindow(crops, window.start_seconds, is_repeated) for crops in sources]
             return [window_cues([[source]], window_seconds) for source in windows]
 
-        key = (clip, front_end, window.repeated_seconds, settings, with_i3d_features)
-        return self._cached(key, build)
+        window_format, repeated = front_end.window_format, window.repeated_seconds
+        key = (clip, window_format, repeated, settings, with_i3d_features)
+        return self._windows.get(key, build)
 
     def _other_parts(self, index: int) -> list[MixturePart]:
         """Return as many parts as the mixture has, of the next mixtures, of other categories."""
@@ -169,11 +176,19 @@ class ClipReader:
             "add clips of other instruments"
         )
 
-    def _cached(self, key: object, make: Callable[[], Value]) -> Value:
-        """Return the value of a key, made once while it is among the most recently used."""
-        if key not in self._recent:
-            self._recent[key] = make()
-            if len(self._recent) > _NUM_RECENT:
-                self._recent.popitem(last=False)
-        self._recent.move_to_end(key)
-        return cast("Value", self._recent[key])
+
+class _Recent:
+    """The most recently used values, each made once while it is among them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[object, object] = OrderedDict()
+
+    def get(self, key: object, make: Callable[[], Value]) -> Value:
+        """Return the value of a key."""
+        if key not in self._values:
+            self._values[key] = make()
+            if len(self._values) > self._most:
+                self._values.popitem(last=False)
+        self._values.move_to_end(key)
+        return cast("Value", self._values[key])

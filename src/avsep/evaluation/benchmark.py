@@ -284,8 +284,7 @@ class Evaluator:
         """
         batches: dict[tuple[object, int], list[str]] = {}
         for method in self.methods:
-            settings = method.front_end.settings
-            key = settings.sample_rate_hz, settings.window_samples, settings.num_channels
+            key = method.front_end.settings.window_format
             num_samples = predictions[method.name].estimates.shape[-1]
             batches.setdefault((key, num_samples), []).append(method.name)
         scores: dict[str, PairScores] = {}

@@ -70,6 +70,11 @@ class FrontEndSettings(BaseModel):
         default=False, description="only for weights of codes that omit align_corners"
     )
 
+    @property
+    def window_format(self) -> tuple[int, int, int]:
+        """Sample rate, samples and channels of a window: what its samples depend on."""
+        return self.sample_rate_hz, self.window_samples, self.num_channels
+
     def count_columns(self, num_samples: int) -> int:
         """Return the number of columns of a waveform's log-frequency spectrogram."""
         return self.num_columns or self.stft.num_frames(num_samples)
