@@ -1,11 +1,10 @@
 """Draw spectrograms: decibels over time and log-frequency, as RGB arrays and PNG files."""
 
 import io
-from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from avsep.sound.front_end import FrontEnd, FrontEndSettings, log_axis_grid
@@ -19,21 +18,31 @@ _WIDTH_PIXELS, _HEIGHT_PIXELS = 912, 204
 _SMALL_PIXELS, _SMALL_COLOURS = (432, 168), 64
 _MARGINS_PIXELS = (52, 6, 12, 26)  # left, top, right, bottom
 _FONT_PIXELS, _TICK_PIXELS = 12, 4
-_MAX_TIME_TICKS = 9
-# Every 15th of the 256 colours of matplotlib's magma and viridis. Importing matplotlib would take
-# longer than drawing a page of spectrograms.
-_MAGMA = (
-    "00000309071f1a10413010654a107961187f792281912a80a9327c"
-    "c23a75d9466aec585ff7715bfc8e63feaa74fec689fde1a3fbfcbf"
-)
-_VIRIDIS = (
-    "440154471669472a79433c843c4d8a355d8c2e6c8e287a8e23898d"
-    "1e978a20a5852eb27c45bf6f64cb5d88d547afdc2ed7e219fde724"
-)
+_MAX_TIME_STEPS = 8
 # More columns than a picture has pixels only cost memory: 2000 are two to each of 912 pixels.
 _MAX_COLUMNS = 2000
 # Columns of one step through a long waveform, whose spectrogram is never held as a whole.
 _COLUMNS_PER_STEP = 100
+
+
+def _colour_table(colours: str) -> UInt8[np.ndarray, "256 3"]:
+    """Interpolate evenly spaced colours, in hexadecimal digits, to 256."""
+    spaced = np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
+    places = np.linspace(0, 255, len(spaced))
+    channels = [np.interp(np.arange(256), places, channel) for channel in spaced.T]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+# Every 15th of the 256 colours of matplotlib's magma and viridis. Importing matplotlib would take
+# longer than drawing a page of spectrograms.
+_MAGMA = _colour_table(
+    "00000309071f1a10413010654a107961187f792281912a80a9327c"
+    "c23a75d9466aec585ff7715bfc8e63feaa74fec689fde1a3fbfcbf"
+)
+_VIRIDIS = _colour_table(
+    "440154471669472a79433c843c4d8a355d8c2e6c8e287a8e23898d"
+    "1e978a20a5852eb27c45bf6f64cb5d88d547afdc2ed7e219fde724"
+)
 
 
 def spectrogram_rgb(
@@ -54,7 +63,7 @@ def spectrogram_rgb(
     gaps = np.ones((*shares.shape[:2], _GAP_PIXELS), shares.dtype)
     strip = np.concatenate([shares, gaps], axis=2)  # S R T+gap
     strip = np.concatenate(list(strip), axis=1)[:, :-_GAP_PIXELS]  # R W
-    return _coloured(strip, _MAGMA)
+    return _MAGMA[(255 * strip).round().astype(np.uint8)]
 
 
 def spectrogram_png(
@@ -74,7 +83,7 @@ def spectrogram_png(
     # A reference of 0, that of a silent mixture, is replaced by the waveform's own.
     picture = spectrogram_rgb(rows[None], reference or None)
     size_pixels = (_WIDTH_PIXELS, _HEIGHT_PIXELS)
-    return _to_png(_with_axes(picture, seconds, front_end.settings, size_pixels))
+    return _draw_png(picture, seconds, front_end.settings, size_pixels)
 
 
 def rows_png(
@@ -89,8 +98,7 @@ def rows_png(
     """
     picture = spectrogram_rgb(rows[None], reference)
     settings = settings or FrontEndSettings()
-    drawn = _with_axes(picture, duration_seconds, settings, _SMALL_PIXELS)
-    return _to_png(drawn.quantize(_SMALL_COLOURS))
+    return _draw_png(picture, duration_seconds, settings, _SMALL_PIXELS, _SMALL_COLOURS)
 
 
 def gate_png(
@@ -104,9 +112,9 @@ def gate_png(
     """
     size_pixels = (_WIDTH_PIXELS, _HEIGHT_PIXELS * 2 // 3)
     # Not the colours of magnitudes, so that a gate is not mistaken for a spectrogram.
-    picture = _coloured(gate[::-1].clip(0, 1), _VIRIDIS)
+    picture = _VIRIDIS[(255 * gate[::-1]).round().astype(np.uint8)]
     settings = settings or FrontEndSettings()
-    return _to_png(_with_axes(picture, duration_seconds, settings, size_pixels))
+    return _draw_png(picture, duration_seconds, settings, size_pixels)
 
 
 def peak_magnitude(
@@ -159,30 +167,14 @@ def _log_frequency_rows(
     return np.concatenate(columns, axis=1)
 
 
-def _coloured(
-    shares: Float[np.ndarray, "rows columns"], colours: str
-) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Replace each share of the colour range, 0 to 1, by its colour."""
-    indices = (shares * 256).astype(np.int64).clip(0, 255)
-    return _colour_table(colours)[indices]
-
-
-@cache
-def _colour_table(colours: str) -> UInt8[np.ndarray, "256 3"]:
-    """Interpolate evenly spaced colours, in hexadecimal digits, to 256."""
-    given = np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
-    places = np.linspace(0, 255, len(given))
-    channels = [np.interp(np.arange(256), places, channel) for channel in given.T]
-    return np.stack(channels, axis=1).round().astype(np.uint8)
-
-
-def _with_axes(
+def _draw_png(
     picture: UInt8[np.ndarray, "rows columns 3"],
     seconds: float,
     settings: FrontEndSettings,
     size_pixels: tuple[int, int],
-) -> Image.Image:
-    """Draw RGB on axes of time and log-frequency."""
+    num_colours: int | None = None,
+) -> bytes:
+    """Draw RGB on axes of time and log-frequency, as PNG; none: all colours are kept."""
     width, height = size_pixels
     left, top, right, bottom = _MARGINS_PIXELS
     right, bottom = width - right, height - bottom
@@ -200,27 +192,16 @@ def _with_axes(
         pen.line((left - _TICK_PIXELS, y, left, y), "black")
         pen.text((left - 2 * _TICK_PIXELS, y), label, "black", anchor="rm")
     pen.text((_TICK_PIXELS, (top + bottom) / 2), "Hz", "black", anchor="lm")
-    for tick in _time_ticks(seconds):
+    # Multiples of 1, 2, 5 or 10 times a power of ten.
+    power = 10.0 ** np.floor(np.log10(seconds / _MAX_TIME_STEPS))
+    steps = power * np.array([1, 2, 5, 10])
+    step = steps[seconds / steps <= _MAX_TIME_STEPS].min()
+    for tick in np.arange(0, seconds, step).tolist():
         x = left + (right - left) * tick / seconds
         pen.line((x, bottom, x, bottom + _TICK_PIXELS), "black")
         pen.text((x, bottom + 2 * _TICK_PIXELS), f"{tick:g}", "black", anchor="mt")
-    return drawn
-
-
-def _time_ticks(seconds: float) -> Float64[np.ndarray, " ticks"]:
-    """Return round times from 0 to the end: multiples of 1, 2 or 5 times a power of ten.
-
-    >>> _time_ticks(5.94).tolist()
-    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    """
-    smallest = seconds / (_MAX_TIME_TICKS - 1)
-    power = 10.0 ** np.floor(np.log10(smallest))
-    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= smallest)
-    return np.arange(int(seconds / step) + 1) * step
-
-
-def _to_png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
+    drawn = drawn.quantize(num_colours) if num_colours else drawn
     # Higher levels take twice the time for a tenth less.
-    picture.save(buffer, "PNG", compress_level=3)
+    drawn.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -132,7 +133,7 @@ def write_result(result: Result, folder: Path) -> Manifest:
 def _write_presentation(result: Result, folder: Path) -> Manifest:
     """Write preview and report, and the manifest that names them."""
     playback = playback_audio(result)
-    titles = distinct(item.label for item in result.objects)
+    titles = distinct(map(attrgetter("label"), result.objects))
     manifest = result.manifest
     # The preview is encoded by FFmpeg, which leaves Python free to draw the report.
     with ThreadPoolExecutor(1) as pool:
@@ -258,8 +259,8 @@ def earlier_result(folder: Path) -> EarlierManifest | None:
     earlier = _read_manifest(folder / MANIFEST_NAME)
     names = {path.name for path in folder.iterdir()} - _SYSTEM_FILES
     # Preview and report may be there before the manifest names them.
-    known = result_files(earlier) | {PREVIEW_NAME, REPORT_NAME} if earlier else set()
-    foreign = sorted(names - known)
+    ours = result_files(earlier) | {PREVIEW_NAME, REPORT_NAME} if earlier else set()
+    foreign = sorted(names - ours)
     if foreign:
         raise InputError(
             f"'{folder}' contains '{foreign[0]}', which avsep separate did not write: give another "
