@@ -29,7 +29,8 @@ Each package imports only from lines above its own, which a test enforces.
 
 | package | contents |
 |---|---|
-| `errors`, `recipe`, `records`, `released`, `devices`, `parallel` | shared basics |
+| `errors`, `registry`, `catalogue`, `recipe` | errors, registries, names for help, settings files |
+| `records`, `released`, `devices`, `parallel` | shared basics of all that follows |
 | `sound`, `media` | spectrograms, masks, resampling; audio and video files |
 | `diffusion`, `layers`, `vision`, `toyband` | samplers, layers, encoders, generated videos |
 | `data` | data sets: clip lists with their files and objects, mixing of sources, checks |

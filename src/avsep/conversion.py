@@ -23,7 +23,7 @@ from avsep.vision.i3d import RELEASE as I3D_RELEASE
 from avsep.vision.published_weights import read_all_tensors
 
 # Name of `avsep convert --as` -> its table.
-SYSTEMS: dict[str, ReleasedSystem] = RELEASES | {"i3d": I3D_RELEASE}
+SYSTEMS: dict[str, ReleasedSystem] = {**RELEASES, "i3d": I3D_RELEASE}
 # Files of a folder that are read: those of PyTorch and safetensors.
 _SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin", SUFFIX)
 # The codes write the best and the latest weights, and beside them the history of the scores.

@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Lowest first; a file may import its own folder and every layer below. avsep/__init__.py is not in
 # a layer: it imports nothing while it loads.
 LAYERS = [
-    {"errors", "recipe", "records", "released", "devices", "parallel"},
+    {"errors", "catalogue", "registry", "recipe", "records", "released", "devices", "parallel"},
     {"sound", "media"},
     {"vision", "layers", "diffusion", "toyband"},
     {"data"},

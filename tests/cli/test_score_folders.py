@@ -11,7 +11,8 @@ import soundfile
 import typer
 from typer.testing import CliRunner, Result
 
-from avsep.cli.score import ScoreCommand, score
+from avsep.cli.options import ListCommand
+from avsep.cli.score import score
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
@@ -22,7 +23,7 @@ from evaluation.tiny_clap import write_tiny_clap
 
 RATE_HZ = 8000
 APP = typer.Typer()
-APP.command(cls=ScoreCommand)(score)
+APP.command(cls=ListCommand)(score)
 SONGS = ("one", "three", "two")
 
 

@@ -50,7 +50,7 @@ def test_a_data_set_costs_three_places(tmp_path: Path) -> None:
     assert name is not None
     (tmp_path / name[1]).write_text(module, encoding="utf-8")
     diffs = re.findall(r"```diff\n(.*?)```", PAGE, flags=re.S)
-    places = ["src/avsep/data/__init__.py"] * 2 + ["tests/contracts/test_datasets.py"] * 2
+    places = ["src/avsep/data/__init__.py"] + ["tests/contracts/test_datasets.py"] * 2
     for place, diff in zip(places, diffs, strict=True):
         assert f"`{place}`" in PAGE
         add_lines(tmp_path / place, diff)

@@ -41,7 +41,7 @@ def follow_tutorial(folder: Path) -> None:
         assert not (folder / place[1]).exists(), f"{place[1]} is in the package already"
         (folder / place[1]).write_text(text, encoding="utf-8")
     diffs = re.findall(r"```diff\n(.*?)```", PAGE, flags=re.S)
-    places = ["src/avsep/models/__init__.py"] * 2 + ["tests/tiny_models.py"]
+    places = ["src/avsep/models/__init__.py", "tests/tiny_models.py"]
     for name, diff in zip(places, diffs, strict=True):
         assert f"`{name}`" in PAGE
         add_lines(folder / name, diff)

@@ -11,16 +11,16 @@ import typer
 import avsep
 from avsep.cli.check import check
 from avsep.cli.console import print_error, print_line
-from avsep.cli.convert import ConvertCommand, convert
+from avsep.cli.convert import convert
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
-from avsep.cli.evaluate import EvaluateCommand, evaluate
+from avsep.cli.evaluate import evaluate
 from avsep.cli.listen import listen
 from avsep.cli.models import models
 from avsep.cli.motion import motion
 from avsep.cli.options import ListCommand
-from avsep.cli.score import ScoreCommand, score
-from avsep.cli.separate import SeparateCommand, separate
+from avsep.cli.score import score
+from avsep.cli.separate import separate
 from avsep.cli.toyband import toyband
 from avsep.cli.train import train
 from avsep.errors import InputError
@@ -38,15 +38,15 @@ app = typer.Typer(
 )
 # In the order of `avsep --help`: first what a new user tries, last what is for bug reports.
 app.command()(demo)
-app.command(cls=SeparateCommand)(separate)
+app.command()(separate)
 app.command()(toyband)
 app.command()(motion)
 app.command()(train)
-app.command(cls=EvaluateCommand)(evaluate)
-app.command(cls=ScoreCommand)(score)
+app.command()(evaluate)
+app.command(cls=ListCommand)(score)
 app.command(cls=ListCommand)(check)
 app.command(cls=ListCommand)(listen)
-app.command(cls=ConvertCommand)(convert)
+app.command()(convert)
 app.command()(models)
 app.command()(doctor)
 

@@ -5,24 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avsep.catalogue import read_catalogue
 from avsep.cli.console import print_json, print_line, print_table, spinner
-from avsep.cli.options import HelpCommand, OptionHelp
 
 if TYPE_CHECKING:
     from avsep.conversion import Conversion
-
-
-_SYSTEM_HELP = "System of the checkpoint. Default: recognised by the names of its tensors."
-
-
-class ConvertCommand(HelpCommand):
-    """The command with the systems that have a table."""
-
-    def option_help(self) -> dict[str, OptionHelp]:
-        """Return the help of `--as`."""
-        from avsep.conversion import SYSTEMS
-
-        return {"system": OptionHelp(_SYSTEM_HELP, tuple(SYSTEMS))}
 
 
 def convert(
@@ -39,8 +26,8 @@ def convert(
         str | None,
         typer.Option(
             "--as",
-            metavar="NAME",
-            help=_SYSTEM_HELP,
+            metavar=f"[{'|'.join(read_catalogue().released_systems)}]",
+            help="System of the checkpoint. Default: recognised by the names of its tensors.",
         ),
     ] = None,
     recipe: Annotated[

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avsep.catalogue import read_catalogue
 from avsep.cli.console import print_json, print_line, print_table, spinner, track
-from avsep.cli.options import Device, HelpCommand, Labels, OptionHelp, Pairs
+from avsep.cli.options import Device, Labels, Pairs
 
 if TYPE_CHECKING:
     from avsep.evaluation.benchmark import Evaluation
     from avsep.evaluation.results.qualitative import FigureChoice
     from avsep.evaluation.run import EvaluationConfig
+
+_NAMES = read_catalogue()
 
 Names = Annotated[
     list[str] | None,
@@ -31,10 +34,34 @@ Out = Annotated[
         "resumes a stopped run there.",
     ),
 ]
-# The help of --set, --cues and --limit is written by EvaluateCommand.
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE")]
-CueAblations = Annotated[list[str] | None, typer.Option("--cues")]
-Limit = Annotated[int | None, typer.Option(min=1, metavar="N")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help=f"Change a setting: `--set num_sources=3`. Settings: "
+        f"{', '.join(_NAMES.evaluation_settings)}. Metrics, as in "
+        f"`--set metrics=si-sdr,sdri`: {', '.join(_NAMES.metrics)}.",
+    ),
+]
+CueAblations = Annotated[
+    list[str],
+    typer.Option(
+        "--cues",
+        help="Change the visual input, to measure what a model depends on: `--cues swapped`. "
+        f"Names: {', '.join(_NAMES.cue_ablations)} (see docs/evaluation.md). Repeat for a row "
+        "each.",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Score only the first N mixtures. Of solos, the number of pairs to draw; default "
+        f"{_NAMES.num_mixtures}.",
+    ),
+]
 Seed = Annotated[
     int, typer.Option(min=0, help="Random seed of drawn mixtures and of generative models.")
 ]
@@ -48,35 +75,7 @@ Figures = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead of tables.")]
-
-
-class EvaluateCommand(HelpCommand):
-    """The command with the names of its settings, metrics and cue ablations."""
-
-    def option_help(self) -> dict[str, OptionHelp]:
-        """Return the help of the options that take names."""
-        from avsep.evaluation.cue_ablations import CUE_ABLATIONS
-        from avsep.evaluation.metrics.registry import METRICS
-        from avsep.evaluation.mixtures import DEFAULT_NUM_MIXTURES
-        from avsep.evaluation.run import EvaluationSettings
-
-        return {
-            "overrides": OptionHelp(
-                f"Change a setting: `--set num_sources=3`. Settings: "
-                f"{', '.join(EvaluationSettings.model_fields)}. Metrics, as in "
-                f"`--set metrics=si-sdr,sdri`: {', '.join(METRICS)}."
-            ),
-            "cues": OptionHelp(
-                "Change the visual input, to measure what a model depends on: `--cues swapped`. "
-                f"Names: {', '.join(CUE_ABLATIONS)} (see docs/evaluation.md). Repeat for a row "
-                "each.",
-                default=["all"],
-            ),
-            "limit": OptionHelp(
-                "Score only the first N mixtures. Of solos, the number of pairs to draw; default "
-                f"{DEFAULT_NUM_MIXTURES}."
-            ),
-        }
+_ALL_CUES = ["all"]
 
 
 def evaluate(
@@ -86,7 +85,7 @@ def evaluate(
     pairs: Pairs = None,
     overrides: Overrides = None,
     labels: Labels = "both",
-    cues: CueAblations = None,
+    cues: CueAblations = _ALL_CUES,
     limit: Limit = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -126,7 +125,7 @@ def evaluate(
         mixtures=chosen.mixtures,
         names=tuple(names or ()),
         labels=labels,
-        ablations=tuple(cues or ["all"]),
+        ablations=tuple(cues),
         seed=seed,
         device=str(find_device(device)),
         metrics=settings.metrics,

@@ -1,9 +1,11 @@
 """The command `avsep models`: list models, baselines and ceilings by name."""
 
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
+from avsep.catalogue import read_catalogue
 from avsep.cli.console import print_json, print_line, print_table
 
 
@@ -16,9 +18,7 @@ def models(
     takes shipped weights. Systems are the networks of the papers, for `avsep train`; the number of
     parameters is that of the paper's size.
     """
-    from avsep.evaluation.model_info import list_models
-
-    entries = list(list_models())
+    entries = read_catalogue().models
     if as_json:
         print_json([entry.as_json() for entry in entries])
         return
@@ -54,8 +54,8 @@ def models(
         ),
     )
     for entry in systems:
-        if entry.missing:
-            print_line(f"{entry.name}: {entry.missing}")
+        if entry.package and find_spec(entry.package) is None:
+            print_line(f"{entry.name} needs a package: pip install {entry.package}")
     print_table(
         "Baselines and ceilings",
         ["name", "description"],

@@ -1,14 +1,10 @@
-"""Options shared by several commands, list options, and help text taken from settings classes."""
+"""Options shared by several commands, and options that take a list of values."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from typer.core import TyperCommand
 
 Device = Annotated[
     str,
@@ -37,64 +33,10 @@ Pairs = Annotated[
 ]
 
 
-# Help text taken from the module that defines the values
-
-
-@dataclass(frozen=True)
-class OptionHelp:
-    """Help of one option: its text, its choices (empty: any value) and its default."""
-
-    text: str
-    choices: tuple[str, ...] = ()
-    default: object = None
-
-
-class HelpCommand(TyperCommand):
-    """A command whose option help is completed only when it is printed.
-
-    Choices, defaults and names are defined once, in settings classes and registries. Importing
-    their modules loads PyTorch, which takes seconds, so `avsep --help` and the parsing of arguments
-    do without; values are checked when the command builds its settings.
-    """
-
-    def option_help(self) -> dict[str, OptionHelp]:
-        """Return the help of options by parameter name; commands override it."""
-        return {}
-
-    def complete_help(self) -> None:
-        """Write text, choices and defaults into the options."""
-        option_help = self.option_help()
-        for parameter in self.params:
-            if isinstance(parameter, TyperOption) and parameter.name in option_help:
-                item = option_help[parameter.name]
-                parameter.help = item.text
-                parameter.default = item.default
-                if item.choices:
-                    parameter.metavar = f"[{'|'.join(item.choices)}]"
-
-    # The context is of typer's own copy of click, or of click's, depending on typer's version.
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help page after completing it."""
-        self.complete_help()
-        super().format_help(ctx, formatter)
-
-
-def settings_help(settings: "type[BaseModel]") -> dict[str, OptionHelp]:
-    """Return the help of options that are fields of a settings class, by field name."""
-    return {
-        name: OptionHelp(
-            f"{(field.description or '')[:1].upper()}{(field.description or '')[1:]}.",
-            get_args(field.annotation) if get_origin(field.annotation) is Literal else (),
-            field.default,
-        )
-        for name, field in settings.model_fields.items()
-    }
-
-
 # Options that take several values after one name: `--reference a.wav b.wav`
 
 
-class ListCommand(HelpCommand):
+class ListCommand(TyperCommand):
     """A command whose repeatable options also take a list: `--x a b` is read as `--x a --x b`.
 
     Register a function with `app.command(cls=ListCommand)(function)`. This applies to every option
@@ -102,6 +44,7 @@ class ListCommand(HelpCommand):
     a dash is written `--x=-value`. Words after `--` are not changed.
     """
 
+    # The context is of typer's own copy of click, or of click's, depending on typer's version.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments with lists written out; results and errors are those of the base."""
         names = {

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avsep.catalogue import read_catalogue
 from avsep.cli.console import print_error, print_json, print_table, track
-from avsep.cli.options import ListCommand, OptionHelp
 
 if TYPE_CHECKING:
     from avsep.evaluation.stems.score_tables import Table
 
 # A folder of songs can give a warning for each; more than this would hide the table.
 _MAX_WARNINGS = 8
+_NAMES = read_catalogue()
 
 
 References = Annotated[
@@ -34,8 +35,14 @@ Mixture = Annotated[
     Path | None,
     typer.Option(metavar="FILE|DIR", help="The mixture that was separated: adds SDRi and SI-SDRi."),
 ]
-# The help of --metric is written by ScoreCommand.
-Metrics = Annotated[list[str] | None, typer.Option(metavar="NAME...")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME...",
+        help="Metrics beside SDR, SIR and SAR, a column each: `--metric si-sdr pesq`. Names: "
+        f"{', '.join(_NAMES.metrics)}; for folders also {', '.join(_NAMES.set_metrics)}.",
+    ),
+]
 Frames = Annotated[
     float | None,
     typer.Option(
@@ -62,20 +69,6 @@ Out = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print the scores as JSON; infinite ones are null.")
 ]
-
-
-class ScoreCommand(ListCommand):
-    """The command with the names of the metrics."""
-
-    def option_help(self) -> dict[str, OptionHelp]:
-        """Return the help of --metric."""
-        from avsep.evaluation.metrics.registry import METRICS, SET_METRICS
-
-        text = (
-            f"Metrics beside SDR, SIR and SAR, a column each: `--metric si-sdr pesq`. Names: "
-            f"{', '.join(METRICS)}; for folders also {', '.join(SET_METRICS)}."
-        )
-        return {"metric": OptionHelp(text)}
 
 
 def score(

@@ -1,27 +1,27 @@
 """The command `avsep separate`: write one sound file for each visible object of a video."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avsep.catalogue import read_catalogue
 from avsep.cli.console import print_error, print_json, print_table, track
-from avsep.cli.options import HelpCommand, OptionHelp, Text, settings_help
+from avsep.cli.options import Text
 
 if TYPE_CHECKING:
     from avsep.separation.output import Outcome
 
 
-class SeparateCommand(HelpCommand):
-    """The command with the choices and defaults of `SeparatorSettings`."""
+_SETTINGS = read_catalogue().separator_settings
 
-    def option_help(self) -> dict[str, OptionHelp]:
-        """Return the settings' help, and the name of the default model."""
-        from avsep.separation.separator import DEFAULT_MODEL
-        from avsep.separation.settings import SeparatorSettings
 
-        model = OptionHelp("A name from `avsep models`, or a checkpoint file.", (), DEFAULT_MODEL)
-        return settings_help(SeparatorSettings) | {"model": model}
+def _setting(name: str, **rules: Any) -> Any:
+    """Return the option of a field of `SeparatorSettings`, with its text and choices."""
+    item = _SETTINGS[name]
+    if item.choices:
+        rules["metavar"] = f"[{'|'.join(item.choices)}]"
+    return typer.Option(help=item.text, **rules)
 
 
 Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files to separate.")]
@@ -47,6 +47,12 @@ ObjectsFile = Annotated[
         "Default: VIDEO/objects.json beside the video.",
     ),
 ]
+Model = Annotated[str, typer.Option(help="A name from `avsep models`, or a checkpoint file.")]
+Quality = Annotated[str, _setting("quality")]
+Rate = Annotated[str, _setting("rate")]
+Seed = Annotated[int, _setting("seed", min=0)]
+Device = Annotated[str, _setting("device")]
+I3D = Annotated[Path | None, _setting("i3d", metavar="FILE")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the results as JSON instead of a table.")
 ]
@@ -58,13 +64,12 @@ def separate(
     objects: ObjectsOption = None,
     objects_file: ObjectsFile = None,
     text: Text = None,
-    # Options without a default take that of SeparatorSettings: see SeparateCommand.
-    model: Annotated[str | None, typer.Option()] = None,
-    quality: Annotated[str | None, typer.Option()] = None,
-    rate: Annotated[str | None, typer.Option()] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
-    device: Annotated[str | None, typer.Option()] = None,
-    i3d: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+    model: Model = read_catalogue().default_model,
+    quality: Quality = _SETTINGS["quality"].default,
+    rate: Rate = _SETTINGS["rate"].default,
+    seed: Seed = _SETTINGS["seed"].default,
+    device: Device = _SETTINGS["device"].default,
+    i3d: I3D = _SETTINGS["i3d"].default,
     as_json: AsJson = False,
 ) -> None:
     """Extract the sound of each visible object of a video, and the residual.
@@ -82,18 +87,17 @@ def separate(
     """
     from avsep.recipe import check_settings
     from avsep.separation.output import separate_files
-    from avsep.separation.separator import DEFAULT_MODEL, Separator
+    from avsep.separation.separator import Separator
     from avsep.separation.settings import SeparatorSettings
 
-    options = {"rate": rate, "quality": quality, "seed": seed, "device": device, "i3d": i3d}
-    values = {name: value for name, value in options.items() if value is not None}
+    values = {"rate": rate, "quality": quality, "seed": seed, "device": device, "i3d": i3d}
     settings = check_settings(values, SeparatorSettings, "avsep separate")
     results = []
     outcomes = separate_files(
         videos,
         objects or objects_file,
         out,
-        Separator(model or DEFAULT_MODEL, settings),
+        Separator(model, settings),
         track,
         text or (),
     )

@@ -1,24 +1,25 @@
 """The data sets and the functions that find and read a folder of any of them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from avsep.data.clips import ClipFiles
-from avsep.data.datasets import Dataset
-from avsep.data.fair_play import FAIR_PLAY
-from avsep.data.prepared import PREPARED
-from avsep.data.toyband import TOYBAND
 from avsep.errors import InputError
+from avsep.registry import Registry
+
+if TYPE_CHECKING:
+    from avsep.data.clips import ClipFiles
+    from avsep.data.datasets import Dataset
 
 # The first that recognises a folder reads it: those with a sign of their own come first, toyband,
 # which takes any folder with an .mp4 in it, last. docs/adding-a-dataset.md shows how to add one.
-DATASETS: dict[str, Dataset] = {
-    PREPARED.name: PREPARED,
-    FAIR_PLAY.name: FAIR_PLAY,
-    TOYBAND.name: TOYBAND,
-}
+DATASETS: Registry["Dataset"] = Registry({
+    "prepared": "avsep.data.prepared:PREPARED",
+    "fair-play": "avsep.data.fair_play:FAIR_PLAY",
+    "toyband": "avsep.data.toyband:TOYBAND",
+})  # fmt: skip
 
 
-def find_dataset(folder: Path) -> Dataset | None:
+def find_dataset(folder: Path) -> "Dataset | None":
     """Return the first data set that recognises a folder, or None."""
     return next((dataset for dataset in DATASETS.values() if dataset.recognise(folder)), None)
 
@@ -32,7 +33,7 @@ def describe_datasets() -> str:
     return "neither " + ", nor ".join(dataset.description for dataset in DATASETS.values())
 
 
-def open_dataset(folder: Path) -> tuple[ClipFiles, ...]:
+def open_dataset(folder: Path) -> "tuple[ClipFiles, ...]":
     """Read the clips of a folder of any data set.
 
     Raises:

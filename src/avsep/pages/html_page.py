@@ -1,4 +1,4 @@
-"""Build self-contained HTML pages: shell, tables, players, and the report of a clip."""
+"""Build self-contained HTML pages: shell, tables, players, key frames, the report of a clip."""
 
 import base64
 import html
@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from avsep.pages.spectrograms import peak_magnitude, spectrogram_png
+from avsep.records import Clip
 from avsep.sound.resampling import resample
 
 # Longer sounds are MP3: a minute of stereo FLAC takes 5 to 10 MB, a third more in base64.
 _LONGEST_FLAC_SECONDS = 60
 _HIGHEST_MP3_RATE_HZ = 48000  # of MPEG-1 Layer III
+# One colour per object: Okabe and Ito's, which colour-blind readers can tell apart, but black.
+BOX_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -182,3 +186,44 @@ def sound_uri(waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
 def data_uri(kind: str, content: bytes) -> str:
     """Encode bytes of a media type as data URI, which needs no file."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+# Key frames
+
+
+def key_frame_jpeg(clip: Clip, index: int = 0) -> bytes:
+    """Draw the boxes of a clip's objects on one of its frames, as JPEG."""
+    picture = draw_boxes(clip.frames[index], clip, float(clip.frame_times_seconds[index]))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def draw_boxes(
+    frame: UInt8[np.ndarray, "H W 3"], clip: Clip, time_seconds: float, first_number: int = 0
+) -> Image.Image:
+    """Draw each object's box at a time on a frame; an object without boxes fills the picture.
+
+    Objects given by a text prompt alone are not drawn and keep their number.
+
+    Numbers and colours count from `first_number`: the objects of one mixture may be in different
+    videos, and each has its position in the mixture.
+    """
+    picture = Image.fromarray(frame)
+    pen = ImageDraw.Draw(picture)
+    width, height = picture.size
+    thickness = max(2, height // 150)
+    font = ImageFont.load_default(size=max(11, height // 22))
+    for index, visible in enumerate(clip.objects, first_number):
+        if not visible.is_visible:
+            continue
+        colour = BOX_COLOURS[index % len(BOX_COLOURS)]
+        x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))
+        corner = (x1 * width, y1 * height)
+        # Boxes of less than a pixel are drawn as one: Pillow refuses corners in the wrong order.
+        opposite = (max(corner[0], x2 * width - 1), max(corner[1], y2 * height - 1))
+        pen.rectangle((*corner, *opposite), outline=colour, width=thickness)
+        text = f" {index + 1:02d} {visible.label or ''} "
+        pen.rectangle(pen.textbbox(corner, text, font=font), fill=colour)
+        pen.text(corner, text, fill="black", font=font)
+    return picture

@@ -5,10 +5,7 @@ import io
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, UInt8
-from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from avsep.sound.front_end import FrontEnd, FrontEndSettings, log_axis_grid
 from avsep.sound.resampling import resample
@@ -17,13 +14,35 @@ from avsep.sound.resampling import resample
 RANGE_DB = 70
 TICKS_HZ = (100, 250, 500, 1000, 2000, 4000)
 _GAP_PIXELS = 3
-_WIDTH_PIXELS, _HEIGHT_PIXELS, _DOTS_PER_INCH = 912, 204, 120
+_WIDTH_PIXELS, _HEIGHT_PIXELS = 912, 204
 _SMALL_PIXELS, _SMALL_COLOURS = (432, 168), 64
 _MARGINS_PIXELS = (52, 6, 12, 26)  # left, top, right, bottom
+_FONT_PIXELS, _TICK_PIXELS = 12, 4
+_MAX_TIME_STEPS = 8
 # More columns than a picture has pixels only cost memory: 2000 are two to each of 912 pixels.
 _MAX_COLUMNS = 2000
 # Columns of one step through a long waveform, whose spectrogram is never held as a whole.
 _COLUMNS_PER_STEP = 100
+
+
+def _colour_table(colours: str) -> UInt8[np.ndarray, "256 3"]:
+    """Interpolate evenly spaced colours, in hexadecimal digits, to 256."""
+    spaced = np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
+    places = np.linspace(0, 255, len(spaced))
+    channels = [np.interp(np.arange(256), places, channel) for channel in spaced.T]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+# Every 15th of the 256 colours of matplotlib's magma and viridis. Importing matplotlib would take
+# longer than drawing a page of spectrograms.
+_MAGMA = _colour_table(
+    "00000309071f1a10413010654a107961187f792281912a80a9327c"
+    "c23a75d9466aec585ff7715bfc8e63feaa74fec689fde1a3fbfcbf"
+)
+_VIRIDIS = _colour_table(
+    "440154471669472a79433c843c4d8a355d8c2e6c8e287a8e23898d"
+    "1e978a20a5852eb27c45bf6f64cb5d88d547afdc2ed7e219fde724"
+)
 
 
 def spectrogram_rgb(
@@ -44,7 +63,7 @@ def spectrogram_rgb(
     gaps = np.ones((*shares.shape[:2], _GAP_PIXELS), shares.dtype)
     strip = np.concatenate([shares, gaps], axis=2)  # S R T+gap
     strip = np.concatenate(list(strip), axis=1)[:, :-_GAP_PIXELS]  # R W
-    return colormaps["magma"](strip, bytes=True)[..., :3]
+    return _MAGMA[(255 * strip).round().astype(np.uint8)]
 
 
 def spectrogram_png(
@@ -63,7 +82,8 @@ def spectrogram_png(
     seconds = waveform.shape[1] / sample_rate_hz
     # A reference of 0, that of a silent mixture, is replaced by the waveform's own.
     picture = spectrogram_rgb(rows[None], reference or None)
-    return _draw_png(picture, seconds, front_end, (_WIDTH_PIXELS, _HEIGHT_PIXELS))
+    size_pixels = (_WIDTH_PIXELS, _HEIGHT_PIXELS)
+    return _draw_png(picture, seconds, front_end.settings, size_pixels)
 
 
 def rows_png(
@@ -77,11 +97,8 @@ def rows_png(
     A page of results holds a hundred of them.
     """
     picture = spectrogram_rgb(rows[None], reference)
-    png = _draw_png(picture, duration_seconds, FrontEnd(settings), _SMALL_PIXELS)
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as drawn:
-        drawn.convert("RGB").quantize(_SMALL_COLOURS).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    settings = settings or FrontEndSettings()
+    return _draw_png(picture, duration_seconds, settings, _SMALL_PIXELS, _SMALL_COLOURS)
 
 
 def gate_png(
@@ -94,7 +111,10 @@ def gate_png(
     The rows of the gate divide the log-frequency axis evenly, the lowest first.
     """
     size_pixels = (_WIDTH_PIXELS, _HEIGHT_PIXELS * 2 // 3)
-    return _draw_png(gate[::-1], duration_seconds, FrontEnd(settings), size_pixels)
+    # Not the colours of magnitudes, so that a gate is not mistaken for a spectrogram.
+    picture = _VIRIDIS[(255 * gate[::-1]).round().astype(np.uint8)]
+    settings = settings or FrontEndSettings()
+    return _draw_png(picture, duration_seconds, settings, size_pixels)
 
 
 def peak_magnitude(
@@ -133,13 +153,13 @@ def _log_frequency_rows(
     mono = resample(mono, sample_rate_hz, front_end.settings.sample_rate_hz)[0]
     frames_per_column = -(-front_end.settings.stft.num_frames(len(mono)) // _MAX_COLUMNS)
     if frames_per_column == 1:
-        return front_end.to_rows(front_end.spectrogram(torch.from_numpy(mono))[0]).numpy()
+        return front_end.to_rows(front_end.magnitude(torch.from_numpy(mono))).numpy()
     columns = []
     frames_per_step = frames_per_column * _COLUMNS_PER_STEP
     # A multiple of the hop, so that each step's last frame is the first of the next.
     step_samples = front_end.settings.stft.hop_samples * frames_per_step
     for begin in range(0, len(mono), step_samples):
-        magnitude, _ = front_end.spectrogram(torch.from_numpy(mono[begin : begin + step_samples]))
+        magnitude = front_end.magnitude(torch.from_numpy(mono[begin : begin + step_samples]))
         rows = front_end.to_rows(magnitude).numpy()[:, :frames_per_step]
         # The maximum, not the mean: short notes keep their brightness.
         starts = np.arange(0, rows.shape[1], frames_per_column)
@@ -148,33 +168,40 @@ def _log_frequency_rows(
 
 
 def _draw_png(
-    picture: UInt8[np.ndarray, "rows columns 3"] | Float32[np.ndarray, "rows columns"],
+    picture: UInt8[np.ndarray, "rows columns 3"],
     seconds: float,
-    front_end: FrontEnd,
+    settings: FrontEndSettings,
     size_pixels: tuple[int, int],
+    num_colours: int | None = None,
 ) -> bytes:
-    """Draw RGB, or values of 0 to 1, on axes of time and log-frequency, as PNG."""
-    width_pixels, height_pixels = size_pixels
-    size = (width_pixels / _DOTS_PER_INCH, height_pixels / _DOTS_PER_INCH)
-    figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
+    """Draw RGB on axes of time and log-frequency, as PNG; none: all colours are kept."""
+    width, height = size_pixels
     left, top, right, bottom = _MARGINS_PIXELS
-    # Fixed margins: an automatic layout takes longer than the drawing.
-    axes = figure.add_axes(
-        (left / width_pixels, bottom / height_pixels, 1 - (left + right) / width_pixels,
-         1 - (top + bottom) / height_pixels)
-    )  # fmt: skip
-    # Colour map and limits apply to values only, which are interpolated before they are coloured.
-    # The map differs from that of magnitudes, so that a gate is not mistaken for a spectrogram.
-    axes.imshow(
-        picture, cmap="viridis", vmin=0, vmax=1, origin="upper", aspect="auto",
-        extent=(0, seconds, 0, front_end.settings.num_rows), interpolation="bilinear",
-    )  # fmt: skip
-    ticks, labels = frequency_ticks(front_end.settings)
+    right, bottom = width - right, height - bottom
+    drawn = Image.new("RGB", size_pixels, "white")
+    inner = Image.fromarray(picture).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+    drawn.paste(inner, (left, top))
+    pen = ImageDraw.Draw(drawn)
+    pen.font = ImageFont.load_default(_FONT_PIXELS)
+    pen.rectangle((left - 1, top - 1, right, bottom), outline="black")
+    ticks, labels = frequency_ticks(settings)
     # On low pictures every second tick, so that labels do not overlap.
-    every = 1 if height_pixels >= _HEIGHT_PIXELS else 2
-    axes.set_yticks(ticks[::every], labels[::every], fontsize=7)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_ylabel("Hz", fontsize=7, labelpad=1)
+    every = 1 if height >= _HEIGHT_PIXELS else 2
+    for row, label in zip(ticks[::every], labels[::every], strict=True):
+        y = bottom - (bottom - top) * row / settings.num_rows
+        pen.line((left - _TICK_PIXELS, y, left, y), "black")
+        pen.text((left - 2 * _TICK_PIXELS, y), label, "black", anchor="rm")
+    pen.text((_TICK_PIXELS, (top + bottom) / 2), "Hz", "black", anchor="lm")
+    # Multiples of 1, 2, 5 or 10 times a power of ten.
+    power = 10.0 ** np.floor(np.log10(seconds / _MAX_TIME_STEPS))
+    steps = power * np.array([1, 2, 5, 10])
+    step = steps[seconds / steps <= _MAX_TIME_STEPS].min()
+    for tick in np.arange(0, seconds, step).tolist():
+        x = left + (right - left) * tick / seconds
+        pen.line((x, bottom, x, bottom + _TICK_PIXELS), "black")
+        pen.text((x, bottom + 2 * _TICK_PIXELS), f"{tick:g}", "black", anchor="mt")
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    drawn = drawn.quantize(num_colours) if num_colours else drawn
+    # Higher levels take twice the time for a tenth less.
+    drawn.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

@@ -19,8 +19,7 @@ from avsep.evaluation.bss_eval import BssScores, bss_eval
 from avsep.evaluation.results.tables import decibels, scores_json
 from avsep.media.atomic import make_folder, write_atomic
 from avsep.media.audio import write_audio
-from avsep.pages.figures import key_frame_jpeg
-from avsep.pages.html_page import Section, Track, report_html
+from avsep.pages.html_page import Section, Track, key_frame_jpeg, report_html
 from avsep.pages.spectrograms import peak_magnitude, spectrogram_png
 from avsep.recipe import load_recipe
 from avsep.separation.separator import DEFAULT_MODEL, Separator

@@ -5,9 +5,11 @@ import json
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -100,8 +102,9 @@ def separate_files(
 def write_result(result: Result, folder: Path) -> Manifest:
     """Write all files of a result and return the manifest as written.
 
-    Stems are 32-bit float WAV, which is exact: with residual.wav they sum to the mixture. An
-    earlier result of the same video in the folder is replaced.
+    First the stems, with a manifest that names no preview and no report; they take the place of an
+    earlier result of the same video in one step. Then preview, report and the whole manifest.
+    Stems are 32-bit float WAV, which is exact: with residual.wav they sum to the mixture.
 
     Raises:
         InputError: the folder contains something else, or cannot be written.
@@ -112,24 +115,46 @@ def write_result(result: Result, folder: Path) -> Manifest:
             f"'{folder}' contains the result of another video, '{earlier.input.name}': give "
             "another folder, or move it away"
         )
-    with _atomic_folder(folder) as part:
+    with _part_folder(folder) as part:
         for item, record in zip(result.objects, result.manifest.objects, strict=True):
             write_audio(part / record.file, item.stem, result.sample_rate_hz)
         write_audio(part / result.manifest.residual, result.residual, result.sample_rate_hz)
-        playback = playback_audio(result)
-        titles = distinct(item.label for item in result.objects)
-        manifest = result.manifest
-        try:
-            write_preview(part / PREVIEW_NAME, result, playback, titles)
-        except InputError as error:
-            # The stems are exact whatever the state of the pictures: keep them.
-            warning = f"{PREVIEW_NAME} is not written: {error}"
-            changes = {"preview": None, "warnings": (*manifest.warnings, warning)}
-            manifest = manifest.model_copy(update=changes)
-        write_atomic(part / manifest.report, report_page(result, manifest, playback, titles))
-        content = json.dumps(manifest.model_dump(mode="json"), indent=1)
-        write_atomic(part / MANIFEST_NAME, content + "\n")
+        _write_manifest(result.manifest.model_copy(update={"preview": None, "report": None}), part)
+        _replace_folder(part, folder)
+    with _part_folder(folder) as part:
+        manifest = _write_presentation(result, part)
+        # The manifest last: it names no file that is not there.
+        for name in (manifest.preview, manifest.report, MANIFEST_NAME):
+            if name:
+                (part / name).replace(folder / name)
     return manifest
+
+
+def _write_presentation(result: Result, folder: Path) -> Manifest:
+    """Write preview and report, and the manifest that names them."""
+    playback = playback_audio(result)
+    titles = distinct(map(attrgetter("label"), result.objects))
+    manifest = result.manifest
+    # The preview is encoded by FFmpeg, which leaves Python free to draw the report.
+    with ThreadPoolExecutor(1) as pool:
+        preview = pool.submit(write_preview, folder / PREVIEW_NAME, result, playback, titles)
+        page = report_page(result, manifest, playback, titles)
+    try:
+        preview.result()
+    except InputError as error:
+        # The stems are exact whatever the state of the pictures: keep them.
+        warning = f"{PREVIEW_NAME} is not written: {error}"
+        changes = {"preview": None, "warnings": (*manifest.warnings, warning)}
+        manifest = manifest.model_copy(update=changes)
+        page = report_page(result, manifest, playback, titles)
+    write_atomic(folder / REPORT_NAME, page)
+    _write_manifest(manifest, folder)
+    return manifest
+
+
+def _write_manifest(manifest: Manifest, folder: Path) -> None:
+    content = json.dumps(manifest.model_dump(mode="json"), indent=1)
+    write_atomic(folder / MANIFEST_NAME, content + "\n")
 
 
 # The choice of a folder, which never replaces files of anything but an earlier result
@@ -169,14 +194,14 @@ class EarlierManifest(_Read):
     objects: tuple[EarlierObject, ...] = ()
     residual: str = RESIDUAL_NAME
     preview: str | None = PREVIEW_NAME
-    report: str = REPORT_NAME
+    report: str | None = REPORT_NAME
 
 
 def result_files(manifest: Manifest | EarlierManifest) -> set[str]:
     """Return the names of all files of a result, the manifest included."""
     files = {item.file for item in manifest.objects}
-    files |= {MANIFEST_NAME, manifest.residual, manifest.report}
-    return files | ({manifest.preview} if manifest.preview else set())
+    files |= {MANIFEST_NAME, manifest.residual}
+    return files | {name for name in (manifest.preview, manifest.report) if name}
 
 
 def folder_name(video: Path) -> str:
@@ -233,7 +258,9 @@ def earlier_result(folder: Path) -> EarlierManifest | None:
         return None
     earlier = _read_manifest(folder / MANIFEST_NAME)
     names = {path.name for path in folder.iterdir()} - _SYSTEM_FILES
-    foreign = sorted(names - (result_files(earlier) if earlier else set()))
+    # Preview and report may be there before the manifest names them.
+    ours = result_files(earlier) | {PREVIEW_NAME, REPORT_NAME} if earlier else set()
+    foreign = sorted(names - ours)
     if foreign:
         raise InputError(
             f"'{folder}' contains '{foreign[0]}', which avsep separate did not write: give another "
@@ -258,7 +285,7 @@ def _sha256(video: Path) -> str | None:
         return None
 
 
-# Atomic writing: the whole folder appears at once, or not at all
+# Atomic writing: files are made in a hidden folder and renamed when they are complete
 
 
 def check_writable(out: Path) -> None:
@@ -283,8 +310,8 @@ def check_writable(out: Path) -> None:
 
 
 @contextmanager
-def _atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `folder` that replaces it on success."""
+def _part_folder(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `folder`, which is removed at the end."""
     make_folder(folder.parent)
     # Beside it: renaming is atomic on one file system only.
     part = folder.with_name(f".{secrets.token_hex(6)}.part")
@@ -292,7 +319,6 @@ def _atomic_folder(folder: Path) -> Iterator[Path]:
         # Another process' check_writable may just have removed the empty folder above.
         part.mkdir(parents=True)
         yield part
-        _replace_folder(part, folder)
     except OSError as error:
         raise InputError(f"'{folder}' cannot be written: {error.strerror or error}") from error
     finally:

@@ -10,8 +10,7 @@ from jaxtyping import Float32, UInt8
 from avsep.errors import InputError
 from avsep.media.frames import FrameSettings, iterate_frames
 from avsep.media.video_files import AudioTrack, VideoSettings, write_tracks, write_video
-from avsep.pages.figures import key_frame_jpeg
-from avsep.pages.html_page import Section, Track, report_html
+from avsep.pages.html_page import Section, Track, key_frame_jpeg, report_html
 from avsep.pages.spectrograms import gate_png
 from avsep.records import Clip
 from avsep.separation.result import Manifest, ObjectRecord, PromptKind, Result

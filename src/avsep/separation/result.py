@@ -92,8 +92,9 @@ class Manifest(_Record):
     objects: tuple[ObjectRecord, ...]
     residual: str = RESIDUAL_NAME
     residual_energy_share: float
+    # None in the manifest that is written with the stems, before preview and report are made.
     preview: str | None = PREVIEW_NAME
-    report: str = REPORT_NAME
+    report: str | None = REPORT_NAME
     warnings: tuple[str, ...]
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from avsep.errors import InputError
+from avsep.evaluation.results.charts import figure_style
 from avsep.evaluation.results.qualitative import (
     KINDS,
     FigureChoice,
@@ -20,7 +21,6 @@ from avsep.evaluation.results.qualitative import (
     write_figures,
     write_qualitative_figures,
 )
-from avsep.pages.figures import figure_style
 from evaluation.made_examples import SETTINGS, evaluation, example, reader_of_duets
 
 

@@ -305,10 +305,9 @@ class _Residual:
 
     def __init__(self, references: DelayedReferences, signals: Float64[Tensor, "X longer"]) -> None:
         self.waveforms = signals.clone()
-        self.energy = inner(signals, signals)
         self._references = references
         self._last_change = torch.zeros_like(signals[:, :0])
-        self._last_energy = torch.ones_like(self.energy)
+        self._last_energy = signals.new_ones(len(signals))
 
     def reduce(
         self, step: Float64[Tensor, "X G taps"], settled: Bool[Tensor, " X"]
@@ -329,7 +328,6 @@ class _Residual:
         stays = settled | is_rounding
         length = torch.where(stays, 0.0, inner(self.waveforms, change) / energy)
         self.waveforms.addcmul_(change, length[:, None], value=-1)
-        self.energy = inner(self.waveforms, self.waveforms)
         self._last_change, self._last_energy = change, torch.where(stays, 1.0, energy)
         return is_rounding
 

@@ -17,7 +17,7 @@ from avsep.evaluation.benchmark import MixtureScores
 from avsep.evaluation.methods import CPU, Method, Prediction, run_method
 from avsep.evaluation.mixtures import Mixture
 from avsep.media.probe import probe
-from avsep.pages.figures import draw_boxes
+from avsep.pages.html_page import draw_boxes
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 from avsep.sound.magnitudes import ratio_mask
 from avsep.sound.resampling import resample

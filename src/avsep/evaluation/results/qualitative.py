@@ -26,11 +26,15 @@ from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.methods import CPU
 from avsep.evaluation.mixtures import Mixture, as_mixtures
-from avsep.evaluation.results.charts import methods_to_show, mixture_means_db
+from avsep.evaluation.results.charts import (
+    figure_style,
+    methods_to_show,
+    mixture_means_db,
+    new_figure,
+)
 from avsep.evaluation.results.examples import Example, make_example, source_mask
 from avsep.evaluation.results.tables import decibels
 from avsep.media.atomic import atomic_file, make_folder
-from avsep.pages.figures import figure_style, new_figure
 from avsep.pages.spectrograms import RANGE_DB, frequency_ticks, to_decibels
 
 Kind = Literal["spectrograms", "masks"]

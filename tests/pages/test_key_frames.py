@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avsep.pages.figures import draw_boxes, key_frame_jpeg
+from avsep.pages.html_page import draw_boxes, key_frame_jpeg
 from avsep.records import Box, Clip, TimedBox, VisibleObject
 
 
