@@ -130,6 +130,27 @@ def test_an_earlier_result_is_replaced_and_leaves_nothing(result: Result, tmp_pa
 
 
 @pytest.mark.slow
+def test_stems_are_there_when_the_page_is_interrupted(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "duet"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("avsep.separation.output.report_page", interrupt)
+        write_result(result, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["preview"] is None and manifest["report"] is None
+    files = {item["file"] for item in manifest["objects"]} | {"residual.wav", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == files
+    assert [path.name for path in tmp_path.iterdir()] == ["duet"]
+    # The next run finds a result of the same video and completes it.
+    write_result(result, folder)
+    assert {path.name for path in folder.iterdir()} == files | {"preview.mp4", "report.html"}
+
+
+@pytest.mark.slow
 def test_a_result_of_another_video_is_refused_and_kept(result: Result, tmp_path: Path) -> None:
     write_result(result, tmp_path / "a")
     before = (tmp_path / "a" / "manifest.json").read_bytes()
