@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,11 +29,10 @@ def available_cores() -> int:
     """
     has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
     num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    try:
+    # No such file outside of containers, and "max" in one without a limit.
+    with suppress(OSError, ValueError):
         quota, period = _CGROUP_LIMIT.read_text(encoding="ascii").split()
         num_cores = min(num_cores, int(quota) // int(period))
-    except (OSError, ValueError):
-        pass  # no container, or one without a limit
     return max(1, num_cores)
 
 

@@ -75,7 +75,7 @@ class CropSettings(BaseModel):
     def of_extraction(self, num_objects: int) -> "CropSettings":
         """Return the settings that extraction depends on; which crops a window takes is left out.
 
-        Models whose settings are equal in this share the crops of a clip of so many objects.
+        Models whose settings are equal in this share the crops of a clip.
         """
         whole_when_alone = self.whole_when_alone and num_objects == 1
         extracted = self.model_dump(include=_EXTRACTED)

@@ -297,7 +297,7 @@ def projection_residual(
 
 
 class _Residual:
-    """What the projections of X signals on one system's references leave, step by step.
+    """Residuals of X signals after their projection on one system's references, step by step.
 
     Steps are made conjugate, and their lengths found, by inner products of waveforms, so that no
     step makes a residual larger.

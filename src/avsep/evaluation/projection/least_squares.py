@@ -79,14 +79,14 @@ class DelayedReferences:
         # Blocks are transformed some at a time, which limits the memory that a long sound takes.
         self._num_blocks = -(-num_samples // self._hop_samples)
         self._starts = range(0, self._num_blocks, _MAX_BLOCKS)
-        self._kept: Complex128[Tensor, "G blocks bins"] | None = None
+        self._short_spectra: Complex128[Tensor, "G blocks bins"] | None = None
 
     def channels(self, first: int, number: int) -> Self:
         """Return some of the references, with what is computed of them."""
         part = copy(self)
         chosen = slice(first, first + number)
         part.references, part.scales = self.references[chosen], self.scales[chosen]
-        part._kept = None if self._kept is None else self._kept[chosen]
+        part._short_spectra = None if self._short_spectra is None else self._short_spectra[chosen]
         return part
 
     def correlate(
@@ -147,12 +147,12 @@ class DelayedReferences:
 
     def _spectra(self, first: int) -> Complex128[Tensor, "G blocks bins"]:
         """Return the spectra of a group of blocks; those of a short sound are kept."""
-        if self._kept is not None:
-            return self._kept
+        if self._short_spectra is not None:
+            return self._short_spectra
         frames = self._frames(self.references, first, self._hop_samples)
         spectra = torch.fft.rfft(frames, n=self._block_samples)
         if len(self._starts) == 1:
-            self._kept = spectra
+            self._short_spectra = spectra
         return spectra
 
     def _frames(
@@ -250,9 +250,9 @@ class ToeplitzSystems:
         for column in reversed(self._columns):
             d = column.shape[2]
             start = end - d
-            known = column[:, d:].mT @ filters[:, end:]
+            explained = column[:, d:].mT @ filters[:, end:]
             filters[:, start:end] = torch.linalg.solve_triangular(
-                column[:, :d].mT, heads[:, start:end] - known, upper=True
+                column[:, :d].mT, heads[:, start:end] - explained, upper=True
             )
             end = start
         num_channels = self.autocorrelations.shape[1]
