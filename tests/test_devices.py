@@ -11,9 +11,15 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from avsep.devices import find_device, map_on_threads, one_thread, supports_bfloat16, to_device
+from avsep.devices import (
+    available_cores,
+    find_device,
+    map_on_threads,
+    one_thread,
+    supports_bfloat16,
+    to_device,
+)
 from avsep.errors import InputError
-from avsep.parallel import available_cores
 from tiny_models import tiny_batch
 
 
@@ -155,7 +161,7 @@ def test_cores_of_an_affinity_and_of_a_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = tmp_path / "cpu.max"
-    monkeypatch.setattr("avsep.parallel._CGROUP_LIMIT", limit)
+    monkeypatch.setattr("avsep.devices._CGROUP_LIMIT", limit)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert available_cores() == 8  # no such file
     for text, expected in {

@@ -1,9 +1,11 @@
 """Find PyTorch devices by name, move records to them, and share cores among threads."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -12,10 +14,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from avsep.errors import InputError
-from avsep.parallel import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# The limit of a container's processor time: microseconds of it, or "max", in each period.
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 def find_device(name: str) -> torch.device:
@@ -74,6 +78,20 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use, at least 1.
+
+    It may be fewer than the machine has: by the process's affinity, or in a container.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    # No such file outside of containers, and "max" in one without a limit.
+    with suppress(OSError, ValueError):
+        quota, period = _CGROUP_LIMIT.read_text(encoding="ascii").split()
+        num_cores = min(num_cores, int(quota) // int(period))
+    return max(1, num_cores)
 
 
 def map_on_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
 import avsep
+from avsep.devices import available_cores
 from avsep.errors import InputError
-from avsep.parallel import available_cores
 
 # Distributions that may be missing, and the feature that needs each.
 OPTIONAL = {"transformers": "detectors and CLIP", "mir_eval": "tests"}

@@ -1,4 +1,4 @@
-"""Count the cores, and run jobs in worker processes: results in order, SIGINT ignored."""
+"""Run jobs in worker processes: results in order, SIGINT ignored, workers exit with the parent."""
 
 import multiprocessing
 import os
@@ -6,10 +6,9 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from typing import TypeVar
 
@@ -17,23 +16,6 @@ from avsep.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-# The limit of a container's processor time: microseconds of it, or "max", in each period.
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use, at least 1.
-
-    It may be fewer than the machine has: by the process's affinity, or in a container.
-    """
-    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
-    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    # No such file outside of containers, and "max" in one without a limit.
-    with suppress(OSError, ValueError):
-        quota, period = _CGROUP_LIMIT.read_text(encoding="ascii").split()
-        num_cores = min(num_cores, int(quota) // int(period))
-    return max(1, num_cores)
 
 
 def parallel_map(

@@ -47,7 +47,8 @@ COMMANDS = {
     "evaluate mixture --data band --set workers=1": SCORES
     | {"matplotlib", "sklearn", "pages", "parallel"},
     "score --reference x.wav --estimate y.wav": SCORES,
-    "toyband new --clips 1 --workers 1 --set clip_seconds=1": TORCH | {"h5py", "scipy", "parallel"},
+    "toyband new --clips 1 --workers 1 --set clip_seconds=1": TORCH
+    | {"h5py", "scipy", "threadpoolctl", "devices", "parallel"},
     "convert x.wav -o m.safetensors": NETWORKS | {"conversion"},
     "check band": MODELS | {"h5py"},
 }

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 from avsep.cues.crops import CropSettings, ObjectCrops, SourceCues, extract_clip_crops
 from avsep.cues.windows import CUE_KINDS
 from avsep.data.clips import ClipFiles, SourceFile, file_facts, read_i3d_features, read_sound
+from avsep.devices import available_cores
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file, make_folder
-from avsep.parallel import available_cores, initialize_loader_worker
+from avsep.parallel import initialize_loader_worker
 from avsep.records import Cues
 
 # Part of every file's name: raised when the content of the files changes.

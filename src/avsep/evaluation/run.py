@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 import avsep
 from avsep.checkpoint import find_checkpoint
 from avsep.data.clips import ClipFiles, file_facts
-from avsep.devices import one_thread
+from avsep.devices import available_cores, one_thread
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluator, MixtureScores
@@ -25,7 +25,7 @@ from avsep.evaluation.methods import Method, find_methods, model_names
 from avsep.evaluation.mixtures import Mixture, PairSettings
 from avsep.evaluation.results.writing import mixture_json, parse_mixture
 from avsep.media.atomic import make_folder
-from avsep.parallel import available_cores, parallel_map
+from avsep.parallel import parallel_map
 
 SCORE_LOG_NAME = "score_log.jsonl"
 # Everything that the scores depend on, as words or digests.

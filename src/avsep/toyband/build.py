@@ -6,9 +6,10 @@ from pathlib import Path
 
 import soundfile
 
+from avsep.devices import available_cores
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
-from avsep.parallel import available_cores, parallel_map
+from avsep.parallel import parallel_map
 from avsep.recipe import write_recipe
 from avsep.toyband.clip import ToybandSettings, check_cast, make_clip
 from avsep.toyband.folder import RECIPE_NAME, ClipPaths

@@ -20,8 +20,8 @@ from avsep.data.checks.split_lists import SplitList, find_lists, read_one_list
 from avsep.data.datasets import DatasetExamination
 from avsep.data.list_files import LIST_ENDINGS
 from avsep.data.prepared import INDEX_NAME
+from avsep.devices import available_cores
 from avsep.errors import InputError
-from avsep.parallel import available_cores
 
 # The kind of a single list or a folder of lists, beside the names of the data sets.
 LISTS = "lists"
