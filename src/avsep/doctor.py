@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
 import avsep
-from avsep.devices import available_cores
 from avsep.errors import InputError
 
 # Distributions that may be missing, and the feature that needs each.
@@ -92,6 +91,8 @@ def _extras() -> MachineCheck:
 
 def _device() -> MachineCheck:
     import torch
+
+    from avsep.devices import available_cores
 
     # PyTorch before 2.6 has no torch.accelerator, and is reported here without a traceback.
     accelerator = getattr(torch, "accelerator", None)
