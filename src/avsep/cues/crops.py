@@ -31,8 +31,6 @@ _SLACK_SECONDS = 1e-3
 _SLACK_PIXELS = 1e-6
 WHOLE_PICTURE: Box = (0.0, 0.0, 1.0, 1.0)
 _LUMA = torch.tensor([0.2126, 0.7152, 0.0722])  # Rec. 709, of red, green, blue
-
-
 # Settings of the crops of a whole clip.
 _EXTRACTED = {"crop_pixels", "crop_rate_hz", "motion_rate_hz", "motion_pixels", "with_crop_motion"}
 

@@ -19,12 +19,13 @@ _BLOCK_TAPS = 8
 _MAX_BLOCK_ROWS = 16
 # Random probes per system: their mean estimates the filters' length closely enough for a bound.
 _NUM_PROBES = 8
-# Error bound in units of the last bit, and the least squared filter length it assumes: of all kinds
-# of references in tests/evaluation/test_projection.py, from regular to singular, no energy is off
-# by more.
-_ROUNDING = 16 * 2.0**-52
+# Error bound in units of the last bit, and the least squared filter length it assumes. Of the
+# references in tests/evaluation/test_projection.py made of noise no energy is off by more than 16
+# units, of notes up to 28; of 768 energies of recorded phrases the furthest was off by 166.
+_ROUNDING = 256 * 2.0**-52
 _MIN_SQUARED_LENGTH = 2
-# Blocks that are transformed at a time: the spectra of 32 with filters of 512 taps take 2 MiB.
+# Blocks that are transformed at a time: with filters of 512 taps the spectra of 32 blocks of one
+# waveform take 1 MiB.
 _MAX_BLOCKS = 32
 
 
@@ -205,7 +206,9 @@ class ToeplitzSystems:
     ) -> None:
         self.autocorrelations = autocorrelations
         self.cross_correlations = cross_correlations
+        # The block columns of L, and L⁻¹b, from which `filters` goes on.
         self._columns: list[Float64[Tensor, "K rows d"]] = []
+        self._heads = _as_columns(cross_correlations)
         self.energies = self._explained_energies(self._factor())
 
     def pick(self, index: Int64[Tensor, " picked"]) -> Self:
