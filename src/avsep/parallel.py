@@ -40,7 +40,7 @@ def parallel_map(
         num_workers, context, _initialize_worker, (worker_end, initialize)
     ) as pool:
         try:
-            with _sigint_ignored():  # workers inherit it, so there is no moment without it
+            with sigint_ignored():  # workers inherit it, so there is no moment without it
                 futures = [pool.submit(function, item) for item in items]
             # Not `pool.map`, which cancels pending jobs when its generator is closed. Python 3.11's
             # pool does not handle cancelled jobs when its workers exit, and then waits forever.
@@ -88,7 +88,8 @@ def _initialize_worker(pipe: Connection, initialize: Callable[[], None] | None) 
 
 
 @contextmanager
-def _sigint_ignored() -> Iterator[None]:
+def sigint_ignored() -> Iterator[None]:
+    """Ignore SIGINT; processes that are started within ignore it too, from their beginning."""
     if current_thread() is not main_thread():  # Python sets signal handlers there only
         yield
         return

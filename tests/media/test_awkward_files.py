@@ -12,7 +12,8 @@ import pytest
 
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file, make_folder, write_atomic
-from avsep.media.audio import read_audio, write_audio
+from avsep.media.audio import read_audio
+from avsep.media.audio_writing import write_audio
 from avsep.media.frames import FrameSettings, read_frames
 from avsep.media.probe import probe
 from avsep.media.video_files import AudioTrack, write_tracks, write_video

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.errors import InputError
-from avsep.media.frames import FrameSettings, iterate_frames, read_frames
+from avsep.media.frames import FrameReader, FrameSettings, iterate_frames, read_frames
 from avsep.media.probe import probe
 from media.making import LARGEST_NUMBER, Video, make, number_of, numbered
 
@@ -194,14 +194,12 @@ def test_damage_is_an_error_or_skipped(tmp_path: Path) -> None:
         tmp_path / "c.mp4", [Video(numbered(48), Fraction(8))], container={"movflags": "faststart"}
     )
     half = cut.read_bytes()[: cut.stat().st_size * 2 // 3]
-    with pytest.raises(
-        InputError, match=r"the video is damaged after \d\.\d+ s \((the file is cut off|Invalid)"
-    ):
+    with pytest.raises(InputError, match=r"the video ends after \d\.\d+ s, where the file is cut"):
         read_frames(half, [5.9])
     frames = read_frames(half, [0.5, 5.9], FrameSettings(on_damage="skip"))
     assert number_of(frames.pictures[0]) == 4
     assert frames.times_seconds[1] < 5.0
-    assert frames.damage_seconds
+    assert "the video ends after" in frames.warnings[0]
 
 
 @pytest.mark.slow
@@ -219,3 +217,23 @@ def test_video_is_read_in_constant_memory(tmp_path: Path) -> None:
     assert frames.times_seconds.tolist() == pytest.approx([3.08], abs=0.001)
     # All pictures are 18 MB, one is 0.23 MB; a handful is held at a time.
     assert peak_bytes < 3_000_000
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reader_of_rising_times_gives_the_pictures_of_these_times(
+    clips: dict[str, Path], way: str
+) -> None:
+    times = [-0.5, 0.0, 0.02, 0.02, 0.13, 0.9, 0.91, 1.5, 99.0]
+    expected = read_frames(clips[way], times).pictures
+    with FrameReader(clips[way], FrameSettings()) as reader:
+        pictures = [reader.picture_at(time) for time in times]
+    assert [number_of(picture) for picture in pictures] == [number_of(p) for p in expected]
+    # Each is the caller's own.
+    pictures[2][:] = 0
+    assert number_of(pictures[3]) == number_of(expected[3])
+
+
+def test_a_part_at_a_steady_rate(clips: dict[str, Path]) -> None:
+    frames = list(iterate_frames(clips["index"], 10, start_seconds=0.5, end_seconds=1.0))
+    assert [time for time, _ in frames] == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
+    assert [number_of(picture) for _, picture in frames] == [12, 15, 17, 20, 22]

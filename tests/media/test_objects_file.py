@@ -9,27 +9,31 @@ from hypothesis import strategies as st
 
 from avsep.errors import InputError
 from avsep.media.objects_file import format_objects, read_objects
-from avsep.records import TimedBox, VisibleObject
+from avsep.records import TimedBox, TimedPoint, VisibleObject
 
 corner = st.floats(0, 0.49)
 boxes = st.builds(
     lambda time, x, y: TimedBox(time_seconds=time, box=(x, y, x + 0.5, y + 0.5)),
     st.floats(0, 100), corner, corner,
 )  # fmt: skip
-objects = st.builds(
-    VisibleObject,
-    label=st.none() | st.sampled_from(["violin", "a café's band"]),
-    boxes=st.lists(boxes, max_size=4).map(
+# Fields, as checks of types draw at random, which strategies must not.
+fields = st.fixed_dictionaries({
+    "label": st.none() | st.sampled_from(["violin", "a café's band"]),
+    "boxes": st.lists(boxes, max_size=4).map(
         lambda timed_boxes: tuple(sorted(timed_boxes, key=lambda timed: timed.time_seconds))
     ),
-    confidence=st.floats(0, 1),
-    azimuth_degrees=st.none() | st.floats(-90, 90),
-)
+    "confidence": st.floats(0, 1),
+    "azimuth_degrees": st.none() | st.floats(-90, 90),
+    "is_excluded": st.booleans(),
+    "spans": st.lists(st.tuples(st.floats(0, 50), st.floats(51, 99)), max_size=3),
+    "point": st.none() | st.builds(TimedPoint, x=corner, y=corner, time_seconds=st.floats(0, 9)),
+})  # fmt: skip
 
 
 @pytest.mark.slow
-@given(expected=st.lists(objects, max_size=4))
-def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, expected: list) -> None:
+@given(entries=st.lists(fields, max_size=4))
+def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, entries: list) -> None:
+    expected = [VisibleObject(**entry) for entry in entries]
     path = tmp_path_factory.mktemp("objects") / "objects.json"
     path.write_text(format_objects(expected), encoding="utf-8")
     assert list(read_objects(path)) == expected
@@ -52,7 +56,7 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, expected: list
         ),
         (
             [{"boxes": [0, 0, 1, 1]}],
-            "1: boxes: must be .*; write a single box for the whole clip",
+            "1: boxes: must be .*; in objects.json write a single box for the whole clip",
         ),
         ([{"box": [0, 0, 1, float("nan")]}], "object 1: .*must hold 0 <= x1 < x2 <= 1"),
         (
@@ -65,7 +69,7 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, expected: list
         ([{"box": [0, 0, 1, 1], "boxes": [{"time_seconds": 0, "box": [0, 0, 1, 1]}]}], "not both"),
         (
             [{"boxes": [{"time_seconds": t, "box": [0, 0, 1, 1]} for t in (2, 1)]}],
-            "boxes must be in order of time",
+            "boxes: must be in order of time",
         ),
     ],
 )

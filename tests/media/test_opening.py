@@ -9,6 +9,7 @@ import pytest
 from avsep.errors import InputError
 from avsep.media.audio import read_audio
 from avsep.media.frames import read_frames
+from avsep.media.opening import source_name
 from avsep.media.probe import probe
 from media.making import Track, Video, make, noise, number_of, numbered
 
@@ -21,8 +22,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_path_text_bytes_and_file_object_give_the_same(clip: Path) -> None:
     expected = read_audio(clip).waveform
+    data = clip.read_bytes()
+    every_second = bytearray(2 * len(data))
+    every_second[::2] = data
+    views = (memoryview(data), memoryview(every_second)[::2])
     with clip.open("rb") as file:
-        for source in (str(clip), clip.read_bytes(), io.BytesIO(clip.read_bytes()), file):
+        for source in (str(clip), data, bytearray(data), *views, io.BytesIO(data), file):
             assert (read_audio(source).waveform == expected).all()
             assert number_of(read_frames(source, [0.2]).pictures[0]) == 5
         assert not file.closed
@@ -116,3 +121,13 @@ def test_text_files_and_streams_that_cannot_seek(tmp_path: Path) -> None:
         probe(file)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot seek"):
         probe(Unseekable(b"words"))
+
+
+@pytest.mark.parametrize("source", [None, 3, {"path": "a.mp4"}, ["a.mp4"], {b"a"}, iter(())])
+def test_other_objects_are_told_what_to_give(source: object) -> None:
+    with pytest.raises(InputError) as error:
+        source_name(source)
+    assert str(error.value) == (
+        f"a {type(source).__name__} is no sound or video; give the path of a file, its bytes, or a "
+        "file that is open with mode 'rb' (to separate also arrays, as avsep.records.Clip)"
+    )

@@ -53,8 +53,15 @@ def test_times_count_from_the_earliest_stream(tmp_path: Path) -> None:
     )
     info = probe(path)
     assert info.video[0].start_seconds == 0.0
-    # AAC begins with one frame of 1024 samples that primes the decoder.
-    assert info.audio[0].start_seconds == pytest.approx(0.5, abs=1024 / 16000 + 0.001)
+    # The frame of 1024 samples that primes the decoder is no sound.
+    assert info.audio[0].start_seconds == pytest.approx(0.5, abs=0.001)
+    assert info.audio[0].start_seconds == pytest.approx(read_audio(path).start_seconds, abs=1e-6)
+
+
+def test_a_file_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    content = make(tmp_path / "a.wav", tracks=[Track(noise(1, 1600))]).read_bytes()
+    assert probe(content).truncation is None
+    assert probe(content[:-700]).truncation == "700 bytes that it states are missing"
 
 
 @pytest.mark.slow
@@ -101,13 +108,14 @@ def test_best_stream_is_the_default_then_the_largest(tmp_path: Path) -> None:
         path = make(tmp_path / "a.mkv", videos, tracks)
         assert read_frames(path, [0.0]).pictures.shape[2] == width
         assert read_audio(path).sample_rate_hz == (8000 if width == 64 else 16000)
-    assert number_of(read_frames(path, [0.04], FrameSettings(stream=0)).pictures[0]) == 1
-    assert read_audio(path, stream=0).sample_rate_hz == 8000
+    assert number_of(read_frames(path, [0.04], FrameSettings(track=1)).pictures[0]) == 1
+    assert read_audio(path, track=1).sample_rate_hz == 8000
 
 
-def test_stream_that_does_not_exist(tmp_path: Path) -> None:
+def test_track_that_does_not_exist(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mkv", [Video(numbered(2))], [Track(noise(1, 800))])
-    with pytest.raises(InputError, match="audio stream 1 does not exist; there are 1"):
-        read_audio(path, stream=1)
-    with pytest.raises(InputError, match="video stream 3 does not exist"):
-        read_frames(path, [0.0], FrameSettings(stream=3))
+    message = r"no audio track '2'; there are 1 \(und, 1 channel\): give a number, a language"
+    with pytest.raises(InputError, match=message):
+        read_audio(path, track=2)
+    with pytest.raises(InputError, match="video track 4 does not exist; there are 1, counted from"):
+        read_frames(path, [0.0], FrameSettings(track=4))

@@ -12,7 +12,7 @@ from avsep.errors import InputError
 from avsep.media.audio import read_audio
 from avsep.media.frames import iterate_frames, read_frames
 from avsep.media.probe import probe
-from avsep.media.video_files import AudioTrack, VideoSettings, write_tracks, write_video
+from avsep.media.video_files import AudioTrack, VideoSettings, mp4_holds, write_tracks, write_video
 from media.making import Track, Video, make, noise, number_of, numbered
 
 FINE = VideoSettings(quality_crf=4)
@@ -26,7 +26,7 @@ def test_video_with_two_tracks_reads_back_exactly(tmp_path: Path) -> None:
     info = probe(tmp_path / "a.mp4")
     assert (info.video[0].codec, info.video[0].frame_rate_hz) == ("h264", pytest.approx(29.97003))
     assert [(a.title, a.is_default) for a in info.audio] == [("mixture", True), ("violin", False)]
-    first, second = read_audio(tmp_path / "a.mp4"), read_audio(tmp_path / "a.mp4", stream=1)
+    first, second = read_audio(tmp_path / "a.mp4"), read_audio(tmp_path / "a.mp4", track=2)
     assert np.array_equal(first.waveform, mixture)
     assert np.array_equal(second.waveform, violin)
     # Edit lists of MP4 count milliseconds.
@@ -69,7 +69,7 @@ def test_aac_tracks_stay_in_time(tmp_path: Path) -> None:
         tracks = [AudioTrack("first", noise(1, 10), 44100), AudioTrack("a", waveform, 44100, start)]
         settings = VideoSettings(audio_codec="aac")
         write_video(tmp_path / "a.mp4", numbered(25), 25, tracks, settings)
-        sound = read_audio(tmp_path / "a.mp4", stream=1)
+        sound = read_audio(tmp_path / "a.mp4", track=2)
         spectrum = np.fft.rfft(sound.waveform[0], 131072)
         lag = np.fft.irfft(spectrum * np.conj(np.fft.rfft(waveform[0], 131072))).argmax()
         # Edit lists of MP4 count milliseconds.
@@ -118,17 +118,25 @@ def test_pictures_and_sound_are_drawn_on_the_fly(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("ending", "codec", "rotation", "aspect"),
+    ("ending", "codec", "rotation", "aspect", "written"),
     [
-        (".mov", "libx264", (-90.0, False, False), None),
-        (".mkv", "libx264", None, Fraction(3, 2)),
-        (".ts", "libx264", None, None),
-        (".webm", "libvpx-vp9", None, None),
-        (".webm", "libvpx", None, None),
+        (".mov", "libx264", (-90.0, False, False), None, "b.mp4"),
+        (".mov", "libx264", (-90.0, False, False), None, "b.mkv"),
+        (".mkv", "libx264", None, Fraction(3, 2), "b.mp4"),
+        (".mkv", "libx264", None, Fraction(3, 2), "b.mkv"),
+        (".ts", "libx264", None, None, "b.mp4"),
+        (".ts", "libx264", None, None, "b.mkv"),
+        (".webm", "libvpx-vp9", None, None, "b.mp4"),
+        (".webm", "libvpx", None, None, "b.mkv"),
     ],
 )
 def test_tracks_beside_a_video_that_exists(
-    tmp_path: Path, ending: str, codec: str, rotation: tuple | None, aspect: Fraction | None
+    tmp_path: Path,
+    ending: str,
+    codec: str,
+    rotation: tuple | None,
+    aspect: Fraction | None,
+    written: str,
 ) -> None:
     options = {"crf": "4"} if codec == "libx264" else {"crf": "4", "b": "4M"}
     video = Video(
@@ -137,19 +145,33 @@ def test_tracks_beside_a_video_that_exists(
     voice = Track(noise(1, 16000), codec="aac" if ending == ".ts" else "libopus", rate=48000)
     source = make(tmp_path / f"a{ending}", [video], [] if ending == ".mov" else [voice])
     stem = noise(1, 48000, seed=3)
-    write_tracks(tmp_path / "b.mp4", source, [AudioTrack("violin", stem, 48000, 0.25)])
-    before, after = probe(source).video[0], probe(tmp_path / "b.mp4").video[0]
+    write_tracks(tmp_path / written, source, [AudioTrack("violin", stem, 48000, 0.25)])
+    before, after = probe(source).video[0], probe(tmp_path / written).video[0]
     assert (after.width, after.height) == (before.width, before.height)
     assert after.rotation_degrees == before.rotation_degrees
-    assert after.codec == ("h264" if codec == "libvpx" else before.codec)
-    old, new = list(iterate_frames(source)), list(iterate_frames(tmp_path / "b.mp4"))
+    assert after.codec == before.codec
+    old, new = list(iterate_frames(source)), list(iterate_frames(tmp_path / written))
     assert [number_of(p) for _, p in new] == [number_of(p) for _, p in old] == list(range(25))
-    # Each file counts from its own earliest stream; one encoded anew loses the source's rounding.
+    # Each file counts from its own earliest stream.
     shift = new[0][0] - old[0][0]
     assert [t - shift for t, _ in new] == pytest.approx([t for t, _ in old], abs=0.0011)
-    sound = read_audio(tmp_path / "b.mp4")
+    sound = read_audio(tmp_path / written)
     assert np.array_equal(sound.waveform, stem)
     assert sound.start_seconds - shift == pytest.approx(0.25, abs=0.0011)
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "b.avi"])
+def test_a_video_that_the_container_does_not_hold_is_refused(tmp_path: Path, name: str) -> None:
+    video = Video(numbered(5), codec="libvpx", options={"b": "4M"})
+    source = make(tmp_path / "a.webm", [video])
+    words = {
+        "b.mp4": "MP4 holds av1, h264, hevc, mpeg4, vp9, and the video is vp8; write .mkv",
+        "b.avi": "video is written as .mp4 or .mkv; change the ending",
+    }
+    with pytest.raises(InputError, match=words[name]):
+        write_tracks(tmp_path / name, source, [])
+    assert not mp4_holds(source)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.webm"]
 
 
 def test_failures_leave_no_file(tmp_path: Path) -> None:
@@ -164,7 +186,7 @@ def test_failures_leave_no_file(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words):
             write_video(tmp_path / "a.mp4", pictures, 25, tracks)
         assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="aac cannot hold 1 channels at 12345 Hz in MP4"):
+    with pytest.raises(InputError, match="aac cannot hold 1 channels at 12345 Hz; choose flac"):
         tracks = [AudioTrack("odd", noise(1, 100), 12345)]
         write_video(tmp_path / "a.mp4", numbered(2), 25, tracks, VideoSettings(audio_codec="aac"))
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
 """Read video frames at given times or a steady rate, as displayed: upright RGB, streamed."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import atan2, degrees, isfinite
@@ -16,7 +16,7 @@ from jaxtyping import Float64, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.errors import InputError
-from avsep.media.decoding import Damage, OnDamage, decode
+from avsep.media.decoding import Damage, OnDamage, StreamDecoder
 from avsep.media.opening import MediaSource, open_media, source_name
 from avsep.media.streams import choose_video, zero_seconds
 
@@ -41,9 +41,9 @@ class FrameSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stream: int | None = Field(default=None, ge=0)  # number among the video streams; none: the best
+    track: int | None = Field(default=None, ge=1)  # number of the video stream; none: the best
     longest_side_pixels: int | None = Field(default=None, ge=1)  # larger pictures are shrunk to it
-    on_damage: OnDamage = "raise"
+    on_damage: OnDamage = "error"
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Frames:
         times_seconds: start of each picture's display, on the file's time line
             (`streams.zero_seconds`); sound counts from the same zero.
         damage_seconds: times of skipped packets, whose pictures are replaced by the one before.
+        warnings: what was skipped, and how much is missing of a file that was cut off.
     """
 
     pictures: UInt8[np.ndarray, "K H W 3"]
     times_seconds: Float64[np.ndarray, " K"]
     damage_seconds: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def read_frames(
@@ -87,34 +89,86 @@ def read_frames(
                 pictures[index] = cursor.geometry.render(current.frame)
             last_time, last = current.time, index
             display_times[index] = float(current.time)
-        return Frames(pictures, display_times, tuple(cursor.damage.times_seconds))
+        damage = cursor.damage
+        return Frames(
+            pictures, display_times, tuple(damage.times_seconds), tuple(damage.warnings())
+        )
 
 
 def iterate_frames(
-    source: MediaSource, frame_rate_hz: float | None = None, settings: FrameSettings | None = None
+    source: MediaSource,
+    frame_rate_hz: float | None = None,
+    settings: FrameSettings | None = None,
+    *,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
 ) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
     """Read times (seconds) and pictures in order, one at a time.
 
-    Without a rate: every picture of the file at its own time. With a rate: the picture displayed
-    at 0, 1/rate, 2/rate, ... seconds of the file's time line until the video ends.
+    Without a rate: every picture of the file at its own time, from the one that is displayed at
+    `start_seconds` on. With a rate: the picture displayed at 0, 1/rate, 2/rate, ... seconds from
+    `start_seconds` of the file's time line. Until the video or `end_seconds` is over.
 
     Raises:
         InputError: as `read_frames`.
     """
     assert frame_rate_hz is None or (isfinite(frame_rate_hz) and frame_rate_hz > 0), "a rate is > 0"
-    with _open_cursor(source, settings or FrameSettings()) as cursor:
-        if frame_rate_hz is None:
+    if frame_rate_hz is None:
+        with _open_cursor(source, settings or FrameSettings()) as cursor:
+            if start_seconds > 0:
+                cursor.advance_to(start_seconds)
             for current in cursor.remaining():
+                if end_seconds is not None and current.time >= end_seconds:
+                    return
                 yield float(current.time), cursor.geometry.render(current.frame)
-            return
+        return
+    with FrameReader(source, settings or FrameSettings()) as reader:
         # Fractions, so that the times of an hour of 30000/1001 Hz do not drift by rounding.
-        step, index, last_time, picture = 1 / Fraction(frame_rate_hz), 0, None, None
-        while not cursor.is_over(index * step):
-            current = cursor.advance_to(float(index * step))
-            if picture is None or current.time != last_time:
-                picture, last_time = cursor.geometry.render(current.frame), current.time
-            yield float(index * step), picture.copy()
-            index += 1
+        time, step = Fraction(start_seconds), 1 / Fraction(frame_rate_hz)
+        while not reader.is_over(time) and (end_seconds is None or time < end_seconds):
+            yield float(time), reader.picture_at(float(time))
+            time += step
+
+
+@dataclass
+class FrameReader:
+    """A context manager that reads the pictures displayed at rising times, one at a time.
+
+    Between distant times it seeks, and only the pictures of these times are converted.
+
+    Attributes, from entering on:
+        damage: the packets skipped so far.
+    """
+
+    source: MediaSource
+    settings: FrameSettings
+    damage: Damage = field(init=False)
+
+    def __enter__(self) -> Self:
+        """Open the source and decode its first frame."""
+        with ExitStack() as stack:
+            self._cursor = stack.enter_context(_open_cursor(self.source, self.settings))
+            self.damage = self._cursor.damage
+            self._time: Fraction | None = None
+            self._picture: UInt8[np.ndarray, "H W 3"] | None = None
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the source, except for a file object of the caller."""
+        self._stack.close()
+
+    def picture_at(self, time_seconds: float) -> UInt8[np.ndarray, "H W 3"]:
+        """Return the picture displayed at a time, which is not before that of the last call."""
+        current = self._cursor.advance_to(time_seconds)
+        if self._picture is None or current.time != self._time:
+            self._picture = self._cursor.geometry.render(current.frame)
+            self._time = current.time
+        return self._picture.copy()
+
+    def is_over(self, time: Fraction) -> bool:
+        """True if the last frame has been displayed for one frame period at this time."""
+        return self._cursor.is_over(time)
 
 
 @dataclass(frozen=True)
@@ -127,15 +181,16 @@ class _TimedFrame:
 def _open_cursor(source: MediaSource, settings: FrameSettings) -> Iterator["_FrameCursor"]:
     name = source_name(source)
     with open_media(source) as container:
-        stream = choose_video(container, settings.stream, name)
-        damage = Damage(f"{name}: the video", settings.on_damage)
-        yield _FrameCursor(container, stream, settings, damage)
+        stream = choose_video(container, settings.track, name)
+        damage = Damage(name, "the video", settings.on_damage)
+        yield _FrameCursor(source, container, stream, settings, damage)
 
 
 @dataclass
 class _FrameCursor:
     """The current and the next frame of a video stream, moved forward in time."""
 
+    source: MediaSource
     container: InputContainer
     stream: VideoStream
     settings: FrameSettings
@@ -185,7 +240,7 @@ class _FrameCursor:
     def _decode(self) -> Iterator[_TimedFrame]:
         """Decode frames from the container's position; those without a time stamp follow a step."""
         time = None
-        for frame in decode(self.container, self.stream, self.damage):
+        for frame in StreamDecoder(self.source, self.container, self.stream, self.damage):
             assert isinstance(frame, av.VideoFrame), "a video stream decodes to video frames"
             if frame.pts is not None and frame.time_base is not None:
                 time = frame.pts * Fraction(frame.time_base) - self._zero

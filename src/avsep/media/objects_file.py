@@ -1,7 +1,8 @@
 """Read and write objects.json: the labels and boxes of a video's visible objects.
 
-A list of `{label?, box: [x1, y1, x2, y2] | boxes: [{time_seconds, box}], confidence?,
-azimuth_degrees?}`; coordinates are normalised 0..1 with the origin top left.
+A list of `{label?, box: [x1, y1, x2, y2] | boxes: [{time_seconds, box}] | mask | point: {x, y,
+time_seconds?}, confidence?, azimuth_degrees?, is_excluded?, spans?: [[start, end]]}`; coordinates
+are normalised 0..1 with the origin top left, times are seconds of the video.
 """
 
 import json
@@ -9,59 +10,69 @@ import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avsep.errors import InputError
+from avsep.media.masks import read_mask_boxes
 from avsep.recipe import check_settings
-from avsep.records import Box, TimedBox, VisibleObject
+from avsep.records import Box, Spans, TimedBox, TimedBoxes, TimedPoint, VisibleObject
 
 _EXAMPLE = '[{"label": "violin", "box": [0.1, 0.2, 0.5, 0.9]}]'
 
 
 class ObjectEntry(BaseModel):
-    """One entry: `box` for the whole clip or `boxes` over time; neither: the whole picture."""
+    """One entry: `box` for the whole clip, `boxes` over time, or a `mask` or `point` to find them.
+
+    None of them: the whole picture. A mask or point beside boxes says where they came from.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str | None = None
     box: Box | None = None
-    boxes: tuple[TimedBox, ...] = ()
+    boxes: TimedBoxes = ()
     confidence: float = Field(default=1.0, ge=0, le=1)
     azimuth_degrees: float | None = Field(default=None, ge=-180, le=180)
-
-    # The two checks below run before pydantic's own, whose messages would name every field of the
-    # tuple or model that a wrong value lacks.
-    @field_validator("box", mode="before")
-    @classmethod
-    def _check_four_numbers(cls, box: object) -> object:
-        if box is not None and not (isinstance(box, list | tuple) and len(box) == 4):
-            raise ValueError("must be four numbers, [x1, y1, x2, y2]")
-        return box
-
-    @field_validator("boxes", mode="before")
-    @classmethod
-    def _check_timed(cls, boxes: object) -> object:
-        if not isinstance(boxes, list | tuple) or any(
-            not isinstance(box, dict | TimedBox) for box in boxes
-        ):
-            raise ValueError('must be [{"time_seconds": 0, "box": [x1, y1, x2, y2]}, ...]; write a '
-                             "single box for the whole clip as box")  # fmt: skip
-        return boxes
-
-    @field_validator("box")
-    @classmethod
-    def _check_inside_picture(cls, box: Box | None) -> Box | None:
-        # TimedBox checks order and range of the corners.
-        return box and TimedBox(time_seconds=0, box=box).box
+    is_excluded: bool = False
+    spans: Spans = ()
+    point: TimedPoint | None = None
+    mask: str | None = None
 
     @model_validator(mode="after")
     def _check_boxes(self) -> "ObjectEntry":
         if self.box is not None and self.boxes:
             raise ValueError("give box or boxes, not both")
-        times = [timed.time_seconds for timed in self.boxes]
-        if times != sorted(times):
-            raise ValueError("boxes must be in order of time")
+        if self.mask is not None and self.point is not None:
+            raise ValueError("give mask or point, not both")
         return self
+
+    def visible_object(self, folder: Path) -> VisibleObject:
+        """Return the object, with the boxes of its mask where it has no others.
+
+        Args:
+            folder: folder of the file, which contains the mask.
+
+        Raises:
+            InputError: the mask is outside of the folder, or cannot be read.
+        """
+        boxes = self.boxes
+        if self.box is not None:
+            boxes = (TimedBox(time_seconds=0, box=self.box),)
+        if self.mask is not None and not boxes:
+            boxes = read_mask_boxes(_path_inside(folder, self.mask))
+        fields = self.model_dump(exclude={"box", "boxes", "point"})
+        return VisibleObject(boxes=boxes, point=self.point, **fields)
+
+
+def _path_inside(folder: Path, name: str) -> Path:
+    """Return the path of a file that an objects.json names; it may come from anywhere."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"the mask '{name}' is outside of '{folder}', the folder of its objects.json; move it "
+            "there"
+        )
+    return path
 
 
 def read_objects(path: Path) -> tuple[VisibleObject, ...]:
@@ -86,17 +97,10 @@ def read_objects(path: Path) -> tuple[VisibleObject, ...]:
             shortened = reprlib.repr(entry)
             raise InputError(f"{where} is {shortened}, not a label and a box as in {_EXAMPLE}")
         checked = check_settings(entry, ObjectEntry, where, "field")
-        boxes = checked.boxes
-        if checked.box is not None:
-            boxes = (TimedBox(time_seconds=0, box=checked.box),)
-        objects.append(
-            VisibleObject(
-                label=checked.label,
-                boxes=boxes,
-                confidence=checked.confidence,
-                azimuth_degrees=checked.azimuth_degrees,
-            )
-        )
+        try:
+            objects.append(checked.visible_object(path.parent))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     return tuple(objects)
 
 
@@ -113,5 +117,13 @@ def format_objects(objects: Sequence[VisibleObject]) -> str:
             entry["confidence"] = visible.confidence
         if visible.azimuth_degrees is not None:
             entry["azimuth_degrees"] = visible.azimuth_degrees
+        if visible.is_excluded:
+            entry["is_excluded"] = True
+        if visible.spans:
+            entry["spans"] = visible.spans
+        if visible.point is not None:
+            entry["point"] = visible.point.model_dump()
+        if visible.mask is not None:
+            entry["mask"] = visible.mask
         entries.append(entry)
     return json.dumps(entries, indent=1) + "\n"

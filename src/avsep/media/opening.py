@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import av
+from av.audio.layout import AudioLayout
 from av.container import InputContainer
 from av.error import FFmpegError
 
@@ -32,12 +33,20 @@ class BinaryFile(Protocol):
         ...
 
 
-MediaSource = str | os.PathLike[str] | bytes | BinaryFile
+MediaSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile
 
 # No protocol is named "none", so that no playlist can make FFmpeg open another file or address.
 _OPTIONS = {"protocol_whitelist": "none"}
 # Demuxers that render text as pictures, and playlists, whose content is a list of other files.
 _NOT_MEDIA = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "sdp", "rtsp", "imf"}
+
+# Standard layouts of FFmpeg in which MOV and CAF state the channels in another order.
+_STANDARD = (
+    *("mono", "stereo", "2.1", "3.0", "3.0(back)", "3.1", "4.0", "quad", "quad(side)", "4.1"),
+    *("5.0", "5.0(side)", "5.1", "5.1(side)", "6.0", "6.0(front)", "hexagonal", "6.1"),
+    *("6.1(back)", "6.1(front)", "7.0", "7.0(front)", "7.1", "7.1(wide)", "7.1(wide-side)"),
+    *("octagonal", "hexadecagonal", "22.2"),
+)
 
 
 @contextmanager
@@ -50,7 +59,7 @@ def open_media(source: MediaSource) -> Iterator[InputContainer]:
         InputError: missing, empty, a folder, or not readable by FFmpeg.
     """
     name = source_name(source)
-    with _binary_file(source, name) as file:
+    with open_binary(source, name) as file:
         if file.seek(0, io.SEEK_END) == 0:
             raise InputError(f"{name} is empty (0 bytes); give a sound or video file")
         try:
@@ -59,19 +68,32 @@ def open_media(source: MediaSource) -> Iterator[InputContainer]:
                 _FileView(file, name), mode="r", options=_OPTIONS, metadata_errors="replace"
             )
         except (FFmpegError, ValueError) as error:
-            raise _unreadable(name, ffmpeg_message(error)) from error
+            file.seek(0)
+            # Cameras write the index at the end: without it nothing can be found in the file.
+            hint = "; its index, at the end, is missing" if file.read(8)[4:] == b"ftyp" else ""
+            raise _unreadable(name, ffmpeg_message(error) + hint) from error
         with container:
             if container.format.name in _NOT_MEDIA:
                 raise _unreadable(name, f"FFmpeg detects '{container.format.name}'")
+            _standardise_layouts(container)
             yield container
 
 
-def source_name(source: MediaSource) -> str:
-    """Return the name of a source for messages: its quoted path, or its kind of object."""
-    if isinstance(source, bytes):
-        return f"the given {len(source)} bytes"
+def source_name(source: object) -> str:
+    """Return the name of a source for messages: its quoted path, or its kind of object.
+
+    Raises:
+        InputError: something that is no `MediaSource`.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"the given {memoryview(source).nbytes} bytes"
     if isinstance(source, str | os.PathLike):
         return f"'{os.fspath(source)}'"
+    if not isinstance(source, BinaryFile):
+        raise InputError(
+            f"a {type(source).__name__} is no sound or video; give the path of a file, its bytes, "
+            "or a file that is open with mode 'rb' (to separate also arrays, as avsep.records.Clip)"
+        )
     name = getattr(source, "name", None)
     return f"'{name}'" if isinstance(name, str) else "the given file object"
 
@@ -112,10 +134,15 @@ class _FileView:
 
 
 @contextmanager
-def _binary_file(source: MediaSource, name: str) -> Iterator[BinaryFile]:
-    """Yield a seekable binary file for any source; file objects are left open at the end."""
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
+def open_binary(source: MediaSource, name: str) -> Iterator[BinaryFile]:
+    """Yield a seekable binary file for any source; file objects are left open at the end.
+
+    Raises:
+        InputError: missing, a folder, a pipe, open as text, or not seekable.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        # `bytes` is no copy of bytes, and joins the parts of a view that skips some.
+        yield io.BytesIO(bytes(source))
     elif isinstance(source, str | os.PathLike):
         with _open_path(os.fspath(source), name) as file:
             yield file
@@ -155,3 +182,33 @@ def _unreadable(name: str, problem: str) -> InputError:
         f"{name} is no sound or video that can be read ({problem}); give a media file, not text "
         "or a playlist, or repair it"
     )
+
+
+# Channel layouts
+
+
+def _standardise_layouts(container: InputContainer) -> None:
+    """Replace the layout of each audio stream by a standard one of the same channels.
+
+    Channels keep the order of the file. To be called before anything else asks for a layout: PyAV
+    copies a layout together with the pointer to its list of channels, which a layout in an order of
+    its own has (MOV: 6.1 and 7.1), and frees that list with every copy: the process would abort.
+    """
+    for stream in container.streams.audio:
+        context = stream.codec_context
+        if context is None:
+            continue
+        layout = context.layout
+        if layout.nb_channels:
+            # The context forgets the list of channels, which only `layout` frees from now on.
+            context.layout = _standard_layout(layout)
+
+
+def _standard_layout(layout: AudioLayout) -> AudioLayout:
+    """Return the standard layout of the same channels, or one that only counts them."""
+    channels = sorted(channel.name for channel in layout.channels)
+    for name in _STANDARD:
+        standard = av.AudioLayout(name)
+        if sorted(channel.name for channel in standard.channels) == channels:
+            return standard
+    return av.AudioLayout(f"{layout.nb_channels} channels")

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from avsep.media.frames import Geometry
 from avsep.media.opening import MediaSource, open_media, source_name
+from avsep.media.priming import untold_priming_seconds
 from avsep.media.streams import audio_streams, picture_streams, video_streams, zero_seconds
+from avsep.media.truncation import find_truncation
 
 # Packets decoded in search of the first frame, which carries the rotation. A stream cut out of a
 # longer one begins with at most a few seconds of undecodable packets.
@@ -48,14 +50,15 @@ class AudioStreamInfo(BaseModel):
     sample_rate_hz: int
     num_channels: int
     layout: str
-    start_seconds: float | None  # on the file's time line
+    start_seconds: float | None  # on the file's time line, after the priming
     duration_seconds: float | None
     title: str | None
+    language: str | None  # as the file states it: "eng"
     is_default: bool
 
 
 class MediaInfo(BaseModel):
-    """One media file, its streams in the order of `stream=0, 1, ...`."""
+    """One media file, its streams in the order of `track=1, 2, ...`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +68,7 @@ class MediaInfo(BaseModel):
     video: tuple[VideoStreamInfo, ...]
     audio: tuple[AudioStreamInfo, ...]
     attached_pictures: tuple[str, ...]  # codec of each cover or thumbnail, which is not video
+    truncation: str | None  # how the file shows that it was cut off, see `find_truncation`
 
 
 def probe(source: MediaSource) -> MediaInfo:
@@ -77,13 +81,15 @@ def probe(source: MediaSource) -> MediaInfo:
     """
     with open_media(source) as container:
         zero = zero_seconds(container)
+        truncation = find_truncation(source, container.format.name)
         return MediaInfo(
             name=source_name(source),
             container=container.format.name,
             duration_seconds=_duration_seconds(source, container),
             video=tuple(_video_info(source, s, zero) for s in video_streams(container)),
-            audio=tuple(_audio_info(s, zero) for s in audio_streams(container)),
+            audio=tuple(_audio_info(container, s, zero) for s in audio_streams(container)),
             attached_pictures=tuple(codec_name(s) for s in picture_streams(container)),
+            truncation=truncation.problem if truncation else None,
         )
 
 
@@ -111,15 +117,19 @@ def _video_info(source: MediaSource, stream: VideoStream, zero: Fraction) -> Vid
     )
 
 
-def _audio_info(stream: AudioStream, zero: Fraction) -> AudioStreamInfo:
+def _audio_info(container: InputContainer, stream: AudioStream, zero: Fraction) -> AudioStreamInfo:
+    start_seconds = _start_seconds(stream, zero)
+    if start_seconds is not None:
+        start_seconds += float(untold_priming_seconds(container, stream))
     return AudioStreamInfo(
         codec=codec_name(stream),
         sample_rate_hz=stream.codec_context.sample_rate,
         num_channels=stream.codec_context.channels,
         layout=stream.codec_context.layout.name,
-        start_seconds=_start_seconds(stream, zero),
+        start_seconds=start_seconds,
         duration_seconds=_seconds(stream, stream.duration),
         title=stream.metadata.get("title") or stream.metadata.get("name"),
+        language=stream.metadata.get("language"),
         is_default=bool(stream.disposition & Disposition.default),
     )
 

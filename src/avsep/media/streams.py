@@ -2,29 +2,47 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TypeVar
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from avsep.errors import InputError
+from avsep.media.priming import untold_priming_seconds
 
-MediaStream = TypeVar("MediaStream", AudioStream, VideoStream)
+# The audio to read: the number of a track, counted from 1; its language ("eng"); MIX; or PAIR.
+Track = int | str
+MIX = "mix"  # the sum of all tracks
+PAIR = "pair"  # the first two tracks of one channel, as left and right
+_LONGEST_TITLE = 40
+_MOST_LISTED = 8
+# Seeking to this long before the end reaches the last packets of any stream.
+_END_SECONDS = Fraction(1)
 
 
 def zero_seconds(container: InputContainer) -> Fraction:
     """Return time 0:00 on the container's clock: the earliest start of a video or audio stream.
 
-    All times that avsep returns count from it, for frames and samples alike, as in a player.
+    All times that avsep returns count from it, for frames and samples alike, as in a player. Audio
+    starts after its priming.
     """
-    starts = [
-        stream.start_time * stream.time_base
-        for stream in (*video_streams(container), *audio_streams(container))
-        if stream.start_time is not None and stream.time_base is not None
+    videos, audios = video_streams(container), audio_streams(container)
+    starts = [_start(stream) for stream in videos if stream.start_time is not None]
+    # Formats of one stream without time stamps (WAV, ADTS) have no start, which is 0.
+    starts += [
+        _start(stream) + untold_priming_seconds(container, stream)
+        for stream in audios
+        if stream.start_time is not None or not videos
     ]
     return min(starts, default=Fraction(0))
+
+
+def picture_seconds(container: InputContainer) -> Fraction | None:
+    """Return the start of the best video stream on the container's clock; None without one."""
+    streams = video_streams(container)
+    return _start(max(streams, key=_quality)) if streams else None
 
 
 def video_streams(container: InputContainer) -> list[VideoStream]:
@@ -42,8 +60,8 @@ def picture_streams(container: InputContainer) -> list[VideoStream]:
     return [s for s in container.streams.video if _is_decodable(s) and _is_attached(s)]
 
 
-def choose_video(container: InputContainer, number: int | None, name: str) -> VideoStream:
-    """Return the video stream of a number, or the best: default, then most pixels, then first.
+def choose_video(container: InputContainer, track: int | None, name: str) -> VideoStream:
+    """Return the video stream of a number from 1, or the best: default, most pixels, first.
 
     Raises:
         InputError: no video stream, or none of that number.
@@ -54,14 +72,26 @@ def choose_video(container: InputContainer, number: int | None, name: str) -> Vi
             f"{name} has no video: streams: {describe_streams(container)}. Give a file with a "
             "video stream"
         )
-    return _choose(streams, number, f"{name}: video")
+    if track is None:
+        # `max` returns the first of equals, so that ties follow the order of the file.
+        return max(streams, key=_quality)
+    if not 1 <= track <= len(streams):
+        raise InputError(
+            f"{name}: video track {track} does not exist; there are {len(streams)}, counted from 1"
+        )
+    return streams[track - 1]
 
 
-def choose_audio(container: InputContainer, number: int | None, name: str) -> AudioStream:
-    """Return the audio stream of a number, or the best: default, then highest rate, then first.
+def choose_tracks(
+    container: InputContainer, track: Track | None, name: str
+) -> tuple[list[AudioStream], list[str]]:
+    """Return the audio streams to read, and a warning that names those that are not chosen.
+
+    None chooses the best: default, then highest rate, then first; of several in one language the
+    best of these.
 
     Raises:
-        InputError: no audio stream, or none of that number.
+        InputError: no audio stream, or none of that number or language.
     """
     streams = audio_streams(container)
     if not streams:
@@ -69,7 +99,57 @@ def choose_audio(container: InputContainer, number: int | None, name: str) -> Au
             f"{name} has no sound: streams: {describe_streams(container)}. Give a file with an "
             "audio stream"
         )
-    return _choose(streams, number, f"{name}: audio")
+    if track is None:
+        best = max(streams, key=_quality)
+        return [best], _unread_warning(streams, best)
+    if isinstance(track, int) or track.isdecimal():
+        if 1 <= int(track) <= len(streams):
+            return [streams[int(track) - 1]], []
+    elif track == MIX:
+        return streams, []
+    elif track == PAIR:
+        mono = [stream for stream in streams if stream.codec_context.channels == 1]
+        if len(mono) >= 2:
+            return mono[:2], []
+    elif spoken := [s for s in streams if _language(s) == track.lower()]:
+        return [max(spoken, key=_quality)], []
+    raise InputError(
+        f"{name} has no audio track '{track}'; there are {_list_tracks(streams)}: give a number, "
+        f"a language, '{MIX}' for the sum of all, or '{PAIR}' for two of one channel as stereo"
+    )
+
+
+def choose_audio(container: InputContainer, name: str) -> AudioStream:
+    """Return the best audio stream, see `choose_tracks`."""
+    return choose_tracks(container, None, name)[0][0]
+
+
+def stated_seconds(container: InputContainer, stream: AudioStream | VideoStream) -> Fraction:
+    """Return the duration of a stream by the container's header and last packets.
+
+    The shorter of two: of the header (in MP4 the edit list, which some writers round up to
+    milliseconds), and up to the end of the last packet.
+    """
+    assert stream.time_base is not None, "a stream has a time base"
+    begin = stream.start_time or 0
+    end = begin + (stream.duration or 0)
+    if not stream.duration and container.duration:
+        end_seconds = Fraction(container.duration, 1_000_000) + zero_seconds(container)
+        end = int(end_seconds / stream.time_base)
+    ends = [begin]
+    try:
+        if end > begin:
+            ticks = max(begin, int(end - _END_SECONDS / stream.time_base))
+            container.seek(ticks, stream=stream)
+        ends += [p.pts + (p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+    except FFmpegError:
+        # The end cannot be reached, in a file that was cut short: the header remains.
+        return (end - begin) * stream.time_base
+    if end > begin:
+        # A seek behind the last packet, where another stream is longer, finds none.
+        ends = [value for value in ends if value > begin] or [end]
+        return (min(end, max(ends)) - begin) * stream.time_base
+    return (max(ends) - begin) * stream.time_base
 
 
 def describe_streams(container: InputContainer) -> str:
@@ -84,16 +164,39 @@ def describe_streams(container: InputContainer) -> str:
     return ", ".join(parts) or "none"
 
 
-def _choose(streams: Sequence[MediaStream], number: int | None, stream_name: str) -> MediaStream:
-    if number is None:
-        # `max` returns the first of equals, so that ties follow the order of the file.
-        return max(streams, key=_quality)
-    if not 0 <= number < len(streams):
-        raise InputError(
-            f"{stream_name} stream {number} does not exist; there are {len(streams)}, counted "
-            "from 0"
-        )
-    return streams[number]
+def _unread_warning(streams: Sequence[AudioStream], read: AudioStream) -> list[str]:
+    """Return a warning that names the tracks that are not read, if there are any."""
+    if len(streams) == 1:
+        return []
+    number = streams.index(read) + 1
+    return [
+        f"the file has {len(streams)} audio tracks, {_list_tracks(streams)}: track {number} is "
+        f"read; choose another by number or language, or '{MIX}' for the sum of all "
+        "(--audio-track, track=)"
+    ]
+
+
+def _list_tracks(streams: Sequence[AudioStream]) -> str:
+    """Describe tracks: `1 (eng, 2 channels), 2 (deu, 6 channels, 'Director')`."""
+    described: list[str] = []
+    for number, stream in enumerate(streams, start=1):
+        channels = stream.codec_context.channels
+        parts = [_language(stream)]
+        parts.append(f"{channels} channel{'s' if channels != 1 else ''}")
+        title = stream.metadata.get("title")
+        # Without line breaks and of bounded length: messages are lines.
+        parts += [repr(title[:_LONGEST_TITLE])] if title else []
+        described.append(f"{number} ({', '.join(parts)})")
+    more = f" and {len(described) - _MOST_LISTED} more" if len(described) > _MOST_LISTED else ""
+    return ", ".join(described[:_MOST_LISTED]) + more
+
+
+def _language(stream: AudioStream) -> str:
+    return stream.metadata.get("language", "und").lower()
+
+
+def _start(stream: VideoStream | AudioStream) -> Fraction:
+    return (stream.start_time or 0) * (stream.time_base or Fraction(0))
 
 
 def _quality(stream: VideoStream | AudioStream) -> tuple[bool, int]:

@@ -1,59 +1,44 @@
-"""Write MP4: H.264 or a copied video stream with several titled audio tracks."""
+"""Write MP4 and MKV: H.264 or a copied video stream with several titled audio tracks."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
-from typing import Literal
+from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import Float32, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file
-from avsep.media.audio import quantise
-from avsep.media.frames import FrameSettings, iterate_frames
+from avsep.media.audio_encoding import AudioCodec, AudioEncoder
 from avsep.media.opening import MediaSource, ffmpeg_message, open_media, source_name
 from avsep.media.streams import choose_video, zero_seconds
 
-AudioCodec = Literal["flac", "aac"]
-
-# Number of channels -> FFmpeg's name of the layout.
-_LAYOUTS = {
-    1: "mono",
-    2: "stereo",
-    3: "3.0",
-    4: "quad",
-    5: "5.0",
-    6: "5.1",
-    7: "6.1",
-    8: "7.1",
-}
-# Sample formats of the encoders. FLAC gets 16-bit samples, which it keeps exactly; AAC is for
-# players without FLAC. Frames are interleaved for both, as PyAV cannot fill eight planes.
-_ENCODER_FORMATS: dict[AudioCodec, str] = {"flac": "s16", "aac": "fltp"}
-_FRAME_FORMATS: dict[AudioCodec, str] = {"flac": "s16", "aac": "flt"}
-# The rate at which stereo AAC-LC (192 kbit/s) is usually taken as transparent.
-_AAC_BITS_PER_SECOND_PER_CHANNEL = 96_000
 _BLOCK_SAMPLES = 16_384
-# Codecs that players support in MP4; others are re-encoded.
-_COPIED_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
+# Codecs that players support in MP4; MKV holds any.
+_MP4_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
 _BT709 = 1  # AVCOL_PRI_BT709, AVCOL_TRC_BT709 and AVCOL_SPC_BT709 alike
 _STUDIO_RANGE = 1  # AVCOL_RANGE_MPEG
+# File ending -> FFmpeg's name of the container, and its options. The index of MP4 is moved to the
+# front (`faststart`), so that players can begin before all is loaded.
+_CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
+    ".mp4": ("mp4", {"movflags": "+faststart"}),
+    ".mkv": ("matroska", {}),
+}
 _LARGEST_DENOMINATOR = 1001  # of a frame rate: television's 30000/1001 Hz
 
 
 class VideoSettings(BaseModel):
-    """Codecs and quality of MP4 files."""
+    """Codecs and quality of video files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,7 +85,7 @@ def write_video(
     tracks: Sequence[AudioTrack] = (),
     settings: VideoSettings | None = None,
 ) -> None:
-    """Write pictures and tracks as MP4 (H.264, yuv420p, BT.709), the first track marked default.
+    """Write pictures and tracks as MP4 or MKV (H.264, yuv420p, BT.709), the first track default.
 
     Pictures are consumed one at a time, so that a generator may render them. An odd width or
     height, which yuv420p does not support, is padded by one repeated pixel.
@@ -114,7 +99,7 @@ def write_video(
     if first is None:
         raise InputError(f"'{os.fspath(path)}': a video needs at least one picture, none was given")
     rate = Fraction(frame_rate_hz).limit_denominator(_LARGEST_DENOMINATOR)
-    with _open_mp4(path) as output:
+    with _open_output(path) as output:
         stream = _add_h264(output, first, rate, settings)
         encoders = _add_tracks(output, tracks, settings.audio_codec)
         for index, picture in enumerate(chain([first], pictures)):
@@ -129,8 +114,7 @@ def write_video(
             for encoder in encoders:
                 encoder.encode_until(float((index + 1) / rate))
         output.mux(stream.encode(None))
-        for encoder in encoders:
-            encoder.finish()
+        _finish(encoders)
 
 
 def write_tracks(
@@ -138,32 +122,84 @@ def write_tracks(
     video_source: MediaSource,
     tracks: Sequence[AudioTrack],
     settings: VideoSettings | None = None,
+    *,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
 ) -> None:
-    """Copy a source's video stream and rotation to MP4 and replace its audio by these tracks.
+    """Copy a source's video stream and rotation to MP4 or MKV, and replace its audio by tracks.
 
-    Tracks start on the source's time line: sound read at `start_seconds` is written at the same
-    time. Video that MP4 does not support (VP8, ProRes, ...) is re-encoded at its mean rate.
+    Pictures are never encoded. Tracks start on the source's time line: sound read at
+    `start_seconds` is written at the same time.
+
+    Args:
+        path: file to write, .mp4 or .mkv.
+        video_source: file whose pictures are copied.
+        tracks: audio tracks.
+        settings: codecs and quality.
+        start_seconds: begin with the last key frame up to this time of the source, which becomes
+            the start of the written time line; tracks move with it.
+        end_seconds: end of the part that is copied; none: the end of the source.
 
     Raises:
-        InputError: no video in the source, damaged video, or samples beyond -1..1 with flac.
+        InputError: no video in the source, damaged video, a codec that MP4 does not hold, or
+            samples beyond -1..1 with flac.
     """
     settings = settings or VideoSettings()
     with open_media(video_source) as source:
         stream = choose_video(source, None, source_name(video_source))
-        if stream.codec_context.codec.canonical_name in _COPIED_CODECS:
-            with _open_mp4(path) as output:
-                _copy(source, stream, output, tracks, settings)
-            return
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-    pictures = (
-        picture
-        for _, picture in iterate_frames(video_source, float(rate), FrameSettings(on_damage="skip"))
-    )
-    write_video(path, pictures, rate, tracks, settings)
+        codec = stream.codec_context.codec.canonical_name
+        if Path(path).suffix.lower() == ".mp4" and codec not in _MP4_CODECS:
+            raise InputError(
+                f"'{os.fspath(path)}': MP4 holds {', '.join(sorted(_MP4_CODECS))}, and the video "
+                f"is {codec}; write .mkv"
+            )
+        zero_time = _seek_key_frame(source, stream, start_seconds)
+        with _open_output(path) as output:
+            copied = _copied_packets(source, stream, zero_time, end_seconds)
+            _copy(copied, stream, output, _moved(tracks, zero_time), settings)
+
+
+def mp4_holds(video_source: MediaSource) -> bool:
+    """True if the codec of a source's pictures can be copied to MP4; MKV holds any.
+
+    Raises:
+        InputError: no video in the source.
+    """
+    with open_media(video_source) as source:
+        stream = choose_video(source, None, source_name(video_source))
+        return stream.codec_context.codec.canonical_name in _MP4_CODECS
+
+
+def _moved(tracks: Sequence[AudioTrack], seconds: Fraction) -> list[AudioTrack]:
+    """Return the tracks on a time line that begins at a time of theirs."""
+    return [
+        replace(track, start_seconds=max(0.0, track.start_seconds - float(seconds)))
+        for track in tracks
+    ]
+
+
+def _seek_key_frame(source: InputContainer, stream: VideoStream, seconds: float) -> Fraction:
+    """Move to the last key frame up to a time; return its time, 0 where nothing is moved."""
+    zero = zero_seconds(source)
+    if seconds <= 0 or stream.time_base is None:
+        return Fraction(0)
+    try:
+        source.seek(int((Fraction(seconds) + zero) / stream.time_base), stream=stream)
+        packets = (packet for packet in source.demux(stream) if packet.pts is not None)
+        first = next(packets, None)
+        if first is None or first.pts is None:
+            raise InputError(f"the video to copy has no picture after {seconds:g} s")
+        # Once more, as the first packet is taken.
+        source.seek(int((Fraction(seconds) + zero) / stream.time_base), stream=stream)
+    except FFmpegError as error:
+        raise InputError(
+            f"the video to copy is damaged ({ffmpeg_message(error)}); repair it first"
+        ) from error
+    return max(Fraction(0), first.pts * stream.time_base - zero)
 
 
 def _copy(
-    source: InputContainer,
+    packets: Iterable[tuple[float, Packet]],
     stream: VideoStream,
     output: OutputContainer,
     tracks: Sequence[AudioTrack],
@@ -172,23 +208,35 @@ def _copy(
     # Opaque: packets are copied, so that no encoder for the codec is needed.
     copied = output.add_stream_from_template(stream, opaque=True)
     encoders = _add_tracks(output, tracks, settings.audio_codec)
-    for seconds, packet in _packets_from_zero(source, stream):
+    for seconds, packet in packets:
         packet.stream = copied
         output.mux(packet)
         for encoder in encoders:
             encoder.encode_until(seconds)
-    for encoder in encoders:
-        encoder.finish()
+    _finish(encoders)
 
 
-def _packets_from_zero(
-    source: InputContainer, stream: VideoStream
+def _finish(encoders: Sequence["_TrackEncoder"]) -> None:
+    """Encode what is left of all tracks side by side, so that the muxer holds none of them back."""
+    unfinished = list(encoders)
+    while unfinished:
+        slowest = min(unfinished, key=lambda encoder: encoder.position_seconds)
+        if not slowest.encode_next():
+            unfinished.remove(slowest)
+
+
+def _copied_packets(
+    source: InputContainer, stream: VideoStream, start: Fraction, end_seconds: float | None
 ) -> Iterator[tuple[float, Packet]]:
-    """Shift packets to the start of the file's time line; yield their decoding times (s) too."""
+    """Shift packets so that `start` on the file's time line is 0; yield decoding times (s) too."""
     assert stream.time_base is not None, "a video stream has a time base"
-    shift = round(zero_seconds(source) / stream.time_base)
+    shift = round((zero_seconds(source) + start) / stream.time_base)
+    end = None if end_seconds is None else Fraction(end_seconds) - start
     for packet in _with_decoding_times(source, stream):
         assert packet.dts is not None, "`_with_decoding_times` fills it in"
+        # No packet is displayed before it is decoded.
+        if end is not None and (packet.dts - shift) * stream.time_base >= end:
+            return
         packet.dts -= shift
         packet.pts = None if packet.pts is None else packet.pts - shift
         yield float(packet.dts * stream.time_base), packet
@@ -222,17 +270,19 @@ def _with_decoding_times(source: InputContainer, stream: VideoStream) -> Iterato
 
 
 @contextmanager
-def _open_mp4(path: str | os.PathLike[str]) -> Iterator[OutputContainer]:
-    """Open an MP4 file for writing, atomically.
-
-    Its index is at the front (`faststart`), so that players can begin before it is loaded.
-    """
-    options = {"movflags": "+faststart"}
+def _open_output(path: str | os.PathLike[str]) -> Iterator[OutputContainer]:
+    """Open an MP4 or MKV file for writing, atomically; its ending tells which."""
+    ending = Path(path).suffix.lower()
+    if ending not in _CONTAINERS:
+        raise InputError(
+            f"'{os.fspath(path)}': video is written as {' or '.join(_CONTAINERS)}; change the "
+            "ending"
+        )
+    name, options = _CONTAINERS[ending]
     with atomic_file(path) as part:
         try:
             # The prefix keeps FFmpeg from interpreting the folder's name as a protocol.
-            name = f"file:{part.absolute()}"
-            with av.open(name, "w", format="mp4", options=options) as output:
+            with av.open(f"file:{part.absolute()}", "w", format=name, options=options) as output:
                 yield output
         except FFmpegError as error:
             raise InputError(
@@ -289,68 +339,40 @@ class _TrackEncoder:
     def __init__(
         self, output: OutputContainer, track: AudioTrack, codec: AudioCodec, *, is_default: bool
     ) -> None:
-        self._output, self._track = output, track
-        self._codec: AudioCodec = codec
         blocks = track.blocks()
         first = next(blocks, None)
         if first is None:
             raise InputError(f"track '{track.title}' has no samples; give each track at least one")
         self._blocks = chain([first], blocks)
-        self._position = round(track.start_seconds * track.sample_rate_hz)
-        self._stream = self._add_stream(first.shape[0])
-        # The track that players select at the start.
-        self._stream.disposition = Disposition.default if is_default else Disposition(0)
+        self._is_flushed = False
+        self._encoder = AudioEncoder(
+            output,
+            track.title,
+            first.shape[0],
+            track.sample_rate_hz,
+            codec,
+            start_seconds=track.start_seconds,
+            is_default=is_default,
+        )
+
+    @property
+    def position_seconds(self) -> float:
+        """Return the time on the time line up to which the track is encoded."""
+        return self._encoder.position_seconds
 
     def encode_until(self, seconds: float) -> None:
         """Encode blocks up to a time of the video, or the track's end."""
-        while self._position < seconds * self._track.sample_rate_hz:
-            block = next(self._blocks, None)
-            if block is None:
-                return
-            self._encode(block)
+        while self.position_seconds < seconds and self.encode_next():
+            pass
 
-    def finish(self) -> None:
-        """Encode the remaining blocks and flush the encoder."""
-        for block in self._blocks:
-            self._encode(block)
-        self._output.mux(self._stream.encode(None))
-
-    def _add_stream(self, num_channels: int) -> av.AudioStream:
-        """Add an audio stream with title, layout and sample format to the file."""
-        title, rate = self._track.title, self._track.sample_rate_hz
-        if num_channels not in _LAYOUTS:
-            raise InputError(
-                f"track '{title}' has {num_channels} channels; a track of a video holds "
-                f"{min(_LAYOUTS)} to {max(_LAYOUTS)}: give fewer channels"
-            )
-        self._layout = _LAYOUTS[num_channels]
-        try:
-            stream = self._output.add_stream(self._codec, rate=rate, layout=self._layout)
-            stream.codec_context.format = _ENCODER_FORMATS[self._codec]
-            if self._codec == "aac":
-                stream.codec_context.bit_rate = _AAC_BITS_PER_SECOND_PER_CHANNEL * num_channels
-            stream.codec_context.time_base = Fraction(1, rate)
-            stream.codec_context.open()
-        except (FFmpegError, ValueError) as error:
-            raise InputError(
-                f"track '{title}': {self._codec} cannot hold {num_channels} channels at {rate} Hz "
-                "in MP4; choose flac, or resample first"
-            ) from error
-        # Some players show the title, others the handler name.
-        stream.metadata.update(title=title, handler_name=title)
-        return stream
-
-    def _encode(self, block: Float32[np.ndarray, "C n"]) -> None:
-        if block.shape[1] == 0:
-            return
-        if self._codec == "flac":
-            # Rounded here, not by FFmpeg, so that stems in the video equal those in 16-bit files.
-            block = quantise(block, 16, f"track '{self._track.title}'").astype(np.int16)
-        samples = np.ascontiguousarray(block.T.reshape(1, -1))
-        frame_format = _FRAME_FORMATS[self._codec]
-        frame = av.AudioFrame.from_ndarray(samples, format=frame_format, layout=self._layout)
-        frame.sample_rate = self._track.sample_rate_hz
-        frame.time_base = Fraction(1, self._track.sample_rate_hz)
-        frame.pts = self._position
-        self._position += block.shape[1]
-        self._output.mux(self._stream.encode(frame))
+    def encode_next(self) -> bool:
+        """Encode the next block; at the end flush the encoder and return False."""
+        if self._is_flushed:
+            return False
+        block = next(self._blocks, None)
+        if block is None:
+            self._encoder.flush()
+            self._is_flushed = True
+            return False
+        self._encoder.encode(block)
+        return True
