@@ -4,11 +4,7 @@ Radford et al., Learning transferable visual models from natural language superv
 networks and the tokenizer come from the package transformers, imported only when CLIP is used.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -16,8 +12,15 @@ from jaxtyping import Float, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from avsep.devices import same_random_state
 from avsep.errors import InputError, require_package
 from avsep.recipe import check_settings
+from avsep.vision.hub import (
+    PublishedKind,
+    check_tokenizer,
+    load_pretrained,
+    transformers_errors,
+)
 from avsep.vision.resnet18 import IMAGENET_MEAN, IMAGENET_STD
 
 CLIP_WEIGHTS = "openai/clip-vit-base-patch32"
@@ -39,7 +42,7 @@ _CONFIG_FIELDS = {
     "activation": "hidden_act",
     "num_channels": "projection_dim",
 }
-_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+_CLIP = PublishedKind("CLIP", CLIP_WEIGHTS)
 
 
 class ClipImageSettings(BaseModel):
@@ -99,6 +102,7 @@ class ClipImageEncoder(nn.Module):
         return super().train(False)
 
 
+@same_random_state()
 def load_clip(name_or_path: str = CLIP_WEIGHTS) -> ClipImageEncoder:
     """Load the image network of a CLIP from a hub or a folder in its layout; safetensors only.
 
@@ -109,7 +113,7 @@ def load_clip(name_or_path: str = CLIP_WEIGHTS) -> ClipImageEncoder:
         InputError: transformers is not installed, no such folder, not a CLIP, or the hub cannot be
             reached and the weights are not in its local cache.
     """
-    published = _load("CLIPVisionModelWithProjection", name_or_path)
+    published = load_pretrained("CLIPVisionModelWithProjection", name_or_path, _CLIP)
     sizes = {ours: getattr(published.config, theirs) for ours, theirs in _CONFIG_FIELDS.items()}
     settings = check_settings(sizes, ClipImageSettings, f"CLIP '{name_or_path}'")
     encoder = ClipImageEncoder(settings)
@@ -117,6 +121,7 @@ def load_clip(name_or_path: str = CLIP_WEIGHTS) -> ClipImageEncoder:
     return encoder
 
 
+@same_random_state()
 def embed_words(
     words: Sequence[str], name_or_path: str = CLIP_WEIGHTS, template: str = TEMPLATE
 ) -> Float[Tensor, "words D"]:
@@ -132,8 +137,10 @@ def embed_words(
     """
     if not words:
         raise InputError("no words to embed; give one or more, such as 'violin'")
-    network = _load("CLIPTextModelWithProjection", name_or_path)
-    tokenizer = _load_tokenizer(name_or_path, network.config.vocab_size)
+    network = load_pretrained("CLIPTextModelWithProjection", name_or_path, _CLIP)
+    with transformers_errors(name_or_path, _CLIP) as transformers:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name_or_path)
+    check_tokenizer(tokenizer, network.config.vocab_size, name_or_path)
     sentences = [template.format(word) for word in words]
     tokens = tokenizer(sentences, padding=True, return_tensors="pt")
     num_tokens, longest = tokens["input_ids"].shape[1], network.config.max_position_embeddings
@@ -158,67 +165,7 @@ def _center_crop(pictures: UInt8[Tensor, "N 3 H W"], side: int) -> UInt8[Tensor,
     return resized[..., top : top + side, left : left + side]
 
 
-# Loading through transformers
-
-
 def _image_network(settings: ClipImageSettings) -> Any:
     transformers = require_package("transformers", "CLIP")
     sizes = {theirs: getattr(settings, ours) for ours, theirs in _CONFIG_FIELDS.items()}
     return transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**sizes))
-
-
-def _load(kind: str, name_or_path: str) -> Any:
-    """Load the image or text network of a CLIP, frozen, in float32."""
-    if not Path(name_or_path).is_dir() and not _HUB_ID.fullmatch(name_or_path):
-        raise InputError(
-            f"cannot load CLIP '{name_or_path}': it is neither a folder nor a hub id of the form "
-            f"'owner/name'; give one of them, such as {CLIP_WEIGHTS}"
-        )
-    with _transformers_errors(name_or_path) as transformers:
-        # Only safetensors, and no trust_remote_code: no code beside the weights is run.
-        network, report = getattr(transformers, kind).from_pretrained(
-            name_or_path, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    if missing := sorted(report["missing_keys"]):
-        raise InputError(
-            f"'{name_or_path}' is no CLIP: {len(missing)} of its weights are missing, such as "
-            f"{missing[0]}; give a CLIP, such as {CLIP_WEIGHTS}"
-        )
-    return network.requires_grad_(False).eval()
-
-
-def _load_tokenizer(name_or_path: str, vocabulary_size: int) -> Any:
-    with _transformers_errors(name_or_path) as transformers:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name_or_path)
-    # Without its files transformers silently returns a tokenizer with an empty vocabulary.
-    if len(tokenizer) != vocabulary_size:
-        raise InputError(
-            f"'{name_or_path}' has no tokenizer for its weights: it has {len(tokenizer)} tokens "
-            f"instead of {vocabulary_size}; put its tokenizer.json, or vocab.json and merges.txt, "
-            "beside the weights"
-        )
-    return tokenizer
-
-
-@contextmanager
-def _transformers_errors(name_or_path: str) -> Iterator[ModuleType]:
-    """Yield transformers with its log silenced; turn any error inside into an InputError."""
-    transformers = require_package("transformers", "CLIP")
-    log = transformers.utils.logging
-    verbosity, shows_progress = log.get_verbosity(), log.is_progress_bar_enabled()
-    # It warns that the weights of CLIP's other network are unused.
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield transformers
-    # Broken folders, files and connections raise errors of many libraries, with no common base.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .")
-        raise InputError(
-            f"cannot load CLIP '{name_or_path}' ({reason}); give a folder with config.json, "
-            f"model.safetensors and tokenizer.json, or a hub id that can be reached: {CLIP_WEIGHTS}"
-        ) from error
-    finally:
-        log.set_verbosity(verbosity)
-        if shows_progress:
-            log.enable_progress_bar()

@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import max_pool3d, pad, relu
 
+from avsep.devices import same_random_state
 from avsep.errors import InputError
+from avsep.published_weights import fit, read_weights
 from avsep.released import ReleasedNetwork, ReleasedSystem, Rename, Unused, Weights
-from avsep.vision.published_weights import fit, read_weights
 
 Pixels = Literal["unit", "signed", "kinetics"]
 Triple = tuple[int, int, int]
@@ -97,6 +98,7 @@ class I3D(nn.Module):
         return self.layers(frames)
 
 
+@same_random_state()
 def load_i3d(path: str | os.PathLike[str]) -> I3D:
     """Load I3D in eval mode with published weights: FAME's, or in the layout of pytorch-i3d.
 

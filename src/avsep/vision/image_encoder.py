@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
+from avsep.devices import same_random_state
 from avsep.errors import InputError
 from avsep.media.atomic import write_atomic
 
@@ -99,6 +100,7 @@ def save_image_encoder(encoder: SmallImageEncoder, path: Path, metadata: dict[st
     write_atomic(path, save(weights, metadata))
 
 
+@same_random_state()
 def load_image_encoder(path: Path | None = None) -> SmallImageEncoder:
     """Load an encoder from a weights file, by default the shipped one; frozen, in float32.
 

@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from avsep.errors import InputError
+from avsep.published_weights import StateDict, fit, read_weights, without
 from avsep.released import Rename
-from avsep.vision.published_weights import StateDict, fit, read_weights, without
 
 # Mean and deviation of ImageNet's pictures, pixels 0..1, red, green, blue: the normalisation with
 # which the published weights were trained.

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from avsep.errors import InputError
-from avsep.vision.published_weights import fit, read_weights, without
+from avsep.published_weights import fit, read_weights, without
 
 
 def tiny() -> nn.Sequential:

@@ -1,18 +1,22 @@
 """Read published weight files without running code in them and load them into a model."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Shaped
-from safetensors import SafetensorError
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from avsep.errors import InputError
 
+Settings = TypeVar("Settings", bound=BaseModel)
 StateDict = dict[str, Shaped[Tensor, "..."]]
 
 # Keys under which training programs store the weights beside the optimizer state.
@@ -61,6 +65,32 @@ def read_all_tensors(path: str | os.PathLike[str]) -> StateDict:
     return tensors
 
 
+def read_shipped(
+    path: Path, settings: type[Settings], kind: str, tool: str
+) -> tuple[Settings, StateDict]:
+    """Read the settings and weights of a network that the package ships.
+
+    Args:
+        path: .safetensors with the settings as JSON in its metadata.
+        settings: type of the settings.
+        kind: the network in words, such as "a namer", for messages.
+        tool: program that writes such files.
+
+    Raises:
+        InputError: no such file, damaged, or without settings of this type.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("settings", "")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return settings.model_validate_json(text), weights
+    except (OSError, SafetensorError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"cannot read '{path}' as {kind}: {reason}; give a file that {tool} wrote"
+        ) from error
+
+
 def fit(model: nn.Module, weights: Mapping[str, Shaped[Tensor, "..."]], origin: str) -> None:
     """Load weights into a model with exactly these names and shapes.
 
@@ -92,6 +122,15 @@ def fit(model: nn.Module, weights: Mapping[str, Shaped[Tensor, "..."]], origin: 
 def without(weights: Mapping[str, Shaped[Tensor, "..."]], prefixes: Sequence[str]) -> StateDict:
     """Return the weights except names with a prefix, such as heads and training-only parts."""
     return {name: w for name, w in weights.items() if not name.startswith(tuple(prefixes))}
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return a digest of all weights of a model and their names."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {_shape(weight)}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _read_content(path: Path) -> object:

@@ -1,0 +1,1 @@
+"""Detectors: pictures in, boxes with labels and scores out."""
