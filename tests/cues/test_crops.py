@@ -1,6 +1,6 @@
 """Test object crops: the frame at each time, cropped at the object's box, of every kind of file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,16 +9,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from avsep.cues import crops as crops_module
 from avsep.cues.crops import (
     CropSettings,
     ObjectCrops,
     blank_crops,
     crop_box,
     crop_box_grey,
+    extract_clip_crops,
     extract_crops,
     extract_crops_from_frames,
 )
+from avsep.cues.windows import SourceWindow, window_cues
+from avsep.data.clips import ClipFiles, SourceFile
 from avsep.errors import InputError
 from avsep.records import Box, TimedBox, VisibleObject
 from media.making import GREY_STEP, Track, Video, make, noise, numbered
@@ -103,6 +108,45 @@ def test_a_silent_video_counts_from_its_own_start(tmp_path: Path) -> None:
         3,
         4,
     ]
+
+
+@pytest.mark.parametrize("part", [(0.0, 0.6), (1.0, 1.6), (1.0, 9.0), (3.0, 4.0)])
+@pytest.mark.parametrize("selection", ["spread", "consecutive"])
+def test_windows_of_a_part_have_the_cues_of_the_whole(
+    late_sound: Path, selection: str, part: tuple[float, float]
+) -> None:
+    """The last part is later than all pictures."""
+    settings = SMALL.model_copy(update={"selection": selection, "num_crops": 1})
+    whole, extracted = (
+        extract_crops(late_sound, [WHOLE], settings, **more) for more in ({}, {"part": part})
+    )
+    cues = [window_cues([[SourceWindow(crops, part[0])]], 0.6) for (crops,) in (whole, extracted)]
+    for name in ("crops", "crop_motion", "boxes"):
+        assert torch.equal(*(getattr(item, name) for item in cues)), name
+    if part == (1.0, 9.0):
+        assert len(extracted[0].crop_motion) == 5 and extracted[0].num_rows("crop_motion") == 15
+        with pytest.raises(AssertionError, match=r"before 1.0 s were not extracted"):
+            extracted[0].rows("crops", np.array([0]))
+
+
+def test_a_part_of_a_folder_of_pictures_is_read_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        Image.new("L", (8, 8), 20 * number).save(tmp_path / f"{number + 1:06d}.png")
+    sounding = SourceFile(tmp_path / "a.wav", "a", "a", WHOLE)
+    clip = ClipFiles("a", tmp_path, (sounding,), sound=tmp_path / "a.wav", frame_rate_hz=2.0)
+    names: list[str] = []
+
+    def read(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+        for path in paths:
+            names.append(path.name)
+            yield np.asarray(Image.open(path).convert("RGB"))
+
+    monkeypatch.setattr(crops_module, "read_pictures", read)
+    (crops,) = extract_clip_crops(clip, SMALL, part=(3.0, 4.0))
+    assert crops.rows("crops", np.array([3, 4]))[:, 0, 0, 0].tolist() == [120, 160]
+    assert names == [f"{number:06d}.png" for number in range(7, 11)]  # to the one after 4 s
 
 
 def test_bytes_and_open_files_give_what_the_path_gives(late_sound: Path) -> None:

@@ -114,7 +114,8 @@ def test_from_the_command_line(
     words = ["--object", LEFT, "--object", RIGHT, "--model", checkpoint, "--json"]
     done = run("separate", "duet.mkv", *words, "--i3d", i3d_file, "-o", "out")
     assert done.code == 0 and not done.err
-    assert json.loads(done.out)[0]["manifest"]["settings"]["i3d"] == "I3D.pth.tar"
+    last = json.loads(done.out.splitlines()[-1])
+    assert last["manifest"]["settings"]["i3d"] == "I3D.pth.tar"
     text = (tmp_path / "out" / "duet" / "manifest.json").read_text(encoding="utf-8")
     assert str(i3d_file.parent) not in text
     assert Manifest.model_validate_json(text).settings.i3d == Path("I3D.pth.tar")

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +18,9 @@ from avsep.media.audio import read_audio
 from avsep.media.probe import probe
 from avsep.records import Clip
 from avsep.separation import presentation
-from avsep.separation.inference import WindowOutput
-from avsep.separation.output import (
-    check_writable,
-    folder_name,
-    result_files,
-    separate_files,
-    write_result,
-)
+from avsep.separation.many_files import ThisProcess, separate_files
+from avsep.separation.output import write_result
+from avsep.separation.output_folder import check_writable, folder_name, result_files
 from avsep.separation.result import Manifest, Result
 from avsep.separation.separator import Separator, find_device
 from media.making import noise
@@ -96,15 +91,16 @@ def test_the_manifest_tells_what_was_done(result: Result, written: Path) -> None
     assert manifest["input_channels"] == "the mean of 2 channels" and manifest["warnings"] == []
 
 
-def test_the_preview_has_the_video_and_a_titled_track_an_object(written: Path) -> None:
+def test_the_preview_has_the_video_and_a_titled_track_for_each_sound(written: Path) -> None:
     info = probe(written / "preview.mp4")
-    assert [track.title for track in info.audio] == ["violin", "harp"]
+    assert [track.title for track in info.audio] == ["mixture", "violin", "harp", "residual"]
+    assert [track.is_default for track in info.audio] == [True, False, False, False]
     assert {(track.sample_rate_hz, track.num_channels) for track in info.audio} == {(16000, 2)}
     assert (info.video[0].width, info.video[0].height) == (64, 32)
     assert info.duration_seconds == pytest.approx(2, abs=0.1)
-    # The harp is twice as loud as the violin, in whatever codec.
-    levels = [np.std(read_audio(written / "preview.mp4", stream=k).waveform) for k in (0, 1)]
-    assert levels[1] / levels[0] == pytest.approx(2, rel=0.1)
+    # The violin has a quarter of the mixture, the harp half of it, in whatever codec.
+    levels = [read_audio(written / "preview.mp4", track=k + 1).waveform.std() for k in range(4)]
+    assert [level / levels[0] for level in levels] == pytest.approx([1, 0.25, 0.5, 0.25], rel=0.1)
 
 
 def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
@@ -287,14 +283,14 @@ def test_unusual_rates_and_many_channels_can_be_looked_at(
     result = Separator(Brightness()).separate(_clip(noise(num_channels, rate_hz), rate_hz), ["@"])
     write_result(result, tmp_path / "a")
     assert read_audio(tmp_path / "a" / "residual.wav").waveform.shape == (num_channels, rate_hz)
-    assert len(probe(tmp_path / "a" / "preview.mp4").audio) == 1
+    assert len(probe(tmp_path / "a" / "preview.mp4").audio) == 3
 
 
 @pytest.mark.slow
 def test_the_page_of_a_long_video_plays_its_begin(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presentation, "_MAX_REPORT_SECONDS", 1)
+    monkeypatch.setattr(presentation, "MAX_REPORT_SECONDS", 1)
     write_result(result, tmp_path / "a")
     text = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert "this page plays the first 1 s; the files are complete" in text
@@ -304,15 +300,15 @@ def test_the_page_of_a_long_video_plays_its_begin(
 
 
 @pytest.mark.slow
-def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result) -> None:
+def test_a_gate_is_drawn_from_its_own_lowest_to_its_highest(result: Result, tmp_path: Path) -> None:
     steps = np.tile(np.linspace(0.45, 0.55, 101, dtype=np.float32), (4, 1))
     flat = np.full((4, 101), 0.51, np.float32)
     objects = tuple(
         replace(item, gate=gate) for item, gate in zip(result.objects, (steps, flat), strict=True)
     )
     changed = replace(result, objects=objects)
-    playback = presentation.playback_audio(changed)
-    text = presentation.report_page(changed, result.manifest, playback, ["violin", "harp"])
+    write_result(changed, tmp_path / "a")
+    text = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     pictures = dict(
         re.findall(r'<img alt="gate, mean ([^:"]*)[^"]*" src="data:[^,]*,([^"]+)', text)
     )
@@ -357,19 +353,19 @@ def test_one_video_that_fails_stops_no_other(tmp_path: Path) -> None:
     videos = [tmp_path / "missing.mp4", good, tmp_path / "broken.mp4", twin]
     videos[2].write_text("no video")
     out = tmp_path / "out"
-    done = list(separate_files(videos, [LEFT], out, Separator(Brightness()), _no_progress))
+    done = list(separate_files(videos, [LEFT], out, ThisProcess(Separator(Brightness()))))
     assert [outcome.manifest is None for outcome in done] == [True, False, True, False]
     assert "missing.mp4' does not exist" in done[0].error
     assert "broken.mp4' is no sound or video that can be read" in done[2].error
     assert [outcome.folder.name for outcome in done] == ["missing", "good", "broken", "good-2"]
     assert sorted(path.name for path in out.iterdir()) == ["good", "good-2"]
-    assert done[0].as_json()["files"] == [] and done[0].as_json()["error"]
+    assert done[0].as_json()["event"] == "failed" and done[0].as_json()["error"]
     files = done[1].as_json()["files"]
     assert isinstance(files, list) and "01-violin.wav" in files
     head, rows = done[1].table()
     # A quarter of the amplitude is a sixteenth of the energy; the two stems leave nine sixteenths.
-    assert rows[0] == ["01-violin.wav", "violin", "given", "6"] and len(head) == 4
-    assert rows[-1] == ["residual.wav", "-", "-", "56"]
+    assert rows[0] == ["01-violin.wav", "violin", "given", "uncertain", "6"] and len(head) == 5
+    assert rows[-1] == ["residual.wav", "-", "-", "-", "56"]
 
 
 @pytest.mark.slow
@@ -382,7 +378,7 @@ def test_another_video_of_the_same_name_gets_the_next_free_folder(tmp_path: Path
     out = tmp_path / "out"
 
     def separated(*videos: Path) -> list[str]:
-        done = separate_files(videos, [LEFT], out, Separator(Brightness()), _no_progress)
+        done = separate_files(videos, [LEFT], out, ThisProcess(Separator(Brightness())))
         return [outcome.folder.name if outcome.manifest else outcome.error for outcome in done]
 
     def presence(name: str) -> float:
@@ -413,7 +409,7 @@ def test_a_place_that_takes_nothing_is_told_before_the_work(
     out = tmp_path / place
     with pytest.raises(InputError) as error:
         # If the video were opened first, its error would be an outcome.
-        list(separate_files([Path("none.mp4")], ["@"], out, Separator(Brightness()), _no_progress))
+        list(separate_files([Path("none.mp4")], ["@"], out, ThisProcess(Separator(Brightness()))))
     expected = f"cannot make a folder in '{out}': {reason}; give another with -o"
     assert str(error.value) == expected
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -440,11 +436,32 @@ def _renames_fail(
     patch.setattr(Path, "rename", refuse)
 
 
-def _no_progress(outputs: Iterable[WindowOutput], *_: object) -> Iterable[WindowOutput]:
-    return outputs
-
-
 def _clip(waveform: np.ndarray | None = None, rate_hz: int = 8000) -> Clip:
     frames = np.stack(two_tone(0.25, 0.5, 3))
     sound = noise(1, 4000) if waveform is None else waveform.astype(np.float32)
     return Clip(sound, rate_hz, frames, np.array([0.0, 0.1, 0.4]), (), "clip")
+
+
+@pytest.mark.parametrize("can_encode", [True, False])
+def test_a_preview_that_cannot_be_copied_is_told_without_hidden_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_encode: bool
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise InputError(f"'{path}' cannot be written")
+
+    monkeypatch.setattr(presentation, "write_tracks", refuse)
+    if not can_encode:
+        monkeypatch.setattr(presentation, "write_video", refuse)
+    path = video(tmp_path / "a.mkv", two_tone(0.25, 0.5, 10), noise(1, 3000))
+    (done,) = separate_files([path], [LEFT], tmp_path, ThisProcess(Separator(Brightness())))
+    assert done.manifest is not None
+    (warning,) = done.manifest.warnings
+    if can_encode:
+        assert done.manifest.preview == "preview.mp4" and (done.folder / "preview.mp4").is_file()
+        assert warning == (
+            "preview.mp4: its pictures are not copied but encoded at 25 Hz, since 'preview.mp4' "
+            "cannot be written"
+        )
+    else:
+        assert done.manifest.preview is None
+        assert warning == "preview.mp4 is not written: 'preview.mp4' cannot be written"

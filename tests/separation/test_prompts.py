@@ -1,6 +1,7 @@
 """Parsing of object and text prompts, matching of labels, and their one-line errors."""
 
 import json
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,8 @@ from hypothesis import strategies as st
 
 from avsep.errors import InputError
 from avsep.records import VisibleObject
-from avsep.separation.prompts import (
-    match_categories,
-    parse_object,
-    parse_text,
-    resolve_labels,
-    resolve_prompts,
-    warn_indistinguishable,
-)
+from avsep.separation.prompt_words import PromptWords, parse_object, parse_text, resolve_prompts
+from avsep.separation.prompts import match_categories, resolve_labels, warn_indistinguishable
 from tiny_models import tiny_model
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -95,14 +90,44 @@ def test_what_is_given_replaces_the_file_beside_the_video(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("prompts", [None, [], ()])
-def test_without_objects_one_line_says_what_to_type(prompts: object, tmp_path: Path) -> None:
+def test_without_objects_they_are_to_be_found(prompts: object, tmp_path: Path) -> None:
+    assert resolve_prompts(prompts, tmp_path / "a.mp4", "'a.mp4'") == ()  # type: ignore[arg-type]
+    assert parse_object("violin").is_sought and parse_object("violin").needs_finding
+    assert not parse_object("violin@").is_sought and not parse_object("@").is_sought
+
+
+NO_PROMPTS = [
+    {"violin": [0.1, 0.2, 0.5, 0.9]}, bytearray(b"violin"), b"violin", memoryview(b"violin"), 3,
+    0.5, True, {"violin"}, frozenset({"violin"}), (word for word in ["violin"]), iter(["violin"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("prompts", NO_PROMPTS)
+@pytest.mark.parametrize("what", ["objects", "text", "the objects of the clip"])
+def test_other_types_are_told_with_what_to_write(prompts: object, what: str) -> None:
     with pytest.raises(InputError) as error:
-        resolve_prompts(prompts, tmp_path / "a.mp4", "'a.mp4'")  # type: ignore[arg-type]
-    assert str(error.value) == (
-        "'a.mp4': no objects are given; give each one with its box, x1,y1,x2,y2 from 0 to 1: "
-        '--object "violin@0.1,0.2,0.5,0.9" (--object violin: the whole picture), '
-        "or give --objects FILE.json"
-    )
+        if what == "objects":
+            resolve_prompts(prompts, b"", "video")
+        elif what == "text":
+            resolve_prompts(None, b"", "video", words=PromptWords(prompts))
+        else:
+            resolve_prompts(None, b"", "video", prompts)
+    message = str(error.value)
+    assert message.startswith(f"{what}: given is ") and "\n" not in message
+    assert f", of type {type(prompts).__name__}; give a list of strings such as" in message
+
+
+@pytest.mark.parametrize(
+    "item", [None, 3, ["violin"], [0.1, 0.2, 0.5, 0.9], {"label": "violin"}, b"violin", {"violin"}]
+)
+def test_items_of_other_types_are_told_by_number(item: object) -> None:
+    for prompts in (["harp", item], ("harp", item), deque(["harp", item])):
+        with pytest.raises(InputError) as error:
+            resolve_prompts(prompts, b"", "video")
+        assert str(error.value).startswith("objects, item 2: given is ")
+        assert f", of type {type(item).__name__}; give a list of strings such as" in str(
+            error.value
+        )
 
 
 def test_a_file_without_objects_is_told(tmp_path: Path) -> None:
@@ -120,6 +145,19 @@ def test_words_meet_the_models_own_list() -> None:
     objects = [parse_object(word) for word in ("Fiddle", "Acoustic_Guitar", "erhu")]
     matched, warnings = match_categories(objects, ("erhu", "guitar", "violin"))
     assert [item.category for item in matched] == [2, 1, 0] and not warnings
+
+
+def test_an_object_without_a_label_keeps_its_category() -> None:
+    categories = ("harp", "violin")
+    objects = [VisibleObject(category=1), VisibleObject(category=1, label="harp"), VisibleObject()]
+    matched, warnings = match_categories(objects, categories)
+    assert [item.category for item in matched] == [1, 0, None] and not warnings
+    assert match_categories(objects[:1], ())[0][0].category is None  # a model without categories
+    for category in (-1, 2):
+        with pytest.raises(
+            InputError, match=f"category {category} of an object is none of this mo"
+        ):
+            match_categories([VisibleObject(category=category)], categories)
 
 
 def test_a_word_that_is_not_known_gives_a_warning_and_is_predicted() -> None:
@@ -176,7 +214,7 @@ def test_words_stand_behind_the_objects_and_replace_the_file(tmp_path: Path) -> 
 
     def resolve(prompts: object, *words: str) -> list[tuple[str | None, bool]]:
         flute = (VisibleObject(label="flute"),)
-        objects = resolve_prompts(prompts, video, "v", flute, words)  # type: ignore[arg-type]
+        objects = resolve_prompts(prompts, video, "v", flute, PromptWords(words))  # type: ignore[arg-type]
         return [(item.label, item.is_visible) for item in objects]
 
     assert resolve(None, " harp ") == [("harp", False)]
@@ -186,7 +224,9 @@ def test_words_stand_behind_the_objects_and_replace_the_file(tmp_path: Path) -> 
         ("cello", False),
     ]
     assert resolve(other, "harp") == [(None, True), ("harp", False)]
-    assert resolve_prompts(None, video, "v", (), "harp") == (parse_text("harp"),)  # one word
+    assert resolve_prompts(None, video, "v", (), PromptWords("harp")) == (
+        parse_text("harp"),
+    )  # one word
     assert [item.label for item in resolve_prompts(None, video, "v")] == ["tuba"]
 
 
@@ -202,7 +242,7 @@ def test_words_stand_behind_the_objects_and_replace_the_file(tmp_path: Path) -> 
 )
 def test_a_text_that_is_no_word_is_told(word: str, message: str) -> None:
     with pytest.raises(InputError) as error:
-        resolve_prompts("harp", "a.mp4", "a", (), [word])
+        resolve_prompts("harp", "a.mp4", "a", (), PromptWords([word]))
     assert str(error.value) == message
 
 
@@ -212,7 +252,7 @@ def test_a_model_that_predicts_no_category_is_refused_other_labels(
 ) -> None:
     model = tiny_model("iquery", predict_category=False)
     known = VisibleObject(label=model.settings.categories[0])
-    assert resolve_labels([known], model, "released")[0][0].category == 0
+    assert resolve_labels([known], model, "released")[0].category == 0
     with pytest.raises(InputError) as error:
         resolve_labels([known, VisibleObject(label=label)], model, "released")
     assert named in str(error.value) and model.settings.categories[-1] in str(error.value)

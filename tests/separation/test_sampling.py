@@ -7,7 +7,7 @@ from torch import nn
 
 from avsep.diffusion.sampling import SamplingSettings
 from avsep.records import Clip
-from avsep.separation.inference import WindowedInput
+from avsep.separation.inference import WindowInputs, WindowSound
 from avsep.separation.result import Result
 from avsep.separation.separator import Separator
 from avsep.separation.settings import SeparatorSettings
@@ -115,8 +115,9 @@ def test_starts_are_told_in_frames_of_the_model(rate_hz: int) -> None:
     band = MaskResampler(front_end, rate_hz)
     starts = window_starts(60 * rate_hz, band.window_samples)
     silence = np.zeros((1, 1), np.float32)
-    windowed = WindowedInput(silence, silence, (), torch.zeros(0, dtype=torch.int64), starts, band)
-    frames = windowed.batch(starts, frozenset()).start_frames
+    windows = [WindowSound(start, silence, silence) for start in starts]
+    inputs = WindowInputs((), torch.zeros(0, dtype=torch.int64), band)
+    frames = inputs.batch(windows, frozenset()).start_frames
     assert frames is not None
     seconds = frames * front_end.stft.hop_samples / front_end.sample_rate_hz
     half_a_frame = front_end.stft.hop_samples / front_end.sample_rate_hz / 2
@@ -141,7 +142,9 @@ def test_quality_is_what_the_model_has_of_that_name() -> None:
 @pytest.mark.slow
 def test_a_label_names_the_stem_and_tells_a_model_without_categories_nothing() -> None:
     model, video = tiny_model("davis-flow"), clip(3000)
-    results = [run(model, video, [f"{label}@0,0,0.5,1", RIGHT]) for label in ("harp", "kazoo")]
+    results = [
+        run(model, video, [f"{label}@0,0,0.5,1", "Otto@0.5,0,1,1"]) for label in ("harp", "kazoo")
+    ]
     assert [result.objects[0].label for result in results] == ["harp", "kazoo"]
     assert (results[0].objects[0].stem == results[1].objects[0].stem).all()
     for result in results:
@@ -160,7 +163,7 @@ def test_a_label_names_the_stem_and_tells_a_model_without_categories_nothing() -
 def test_a_lone_box_is_honoured_by_a_model_that_is_used_to_whole_pictures() -> None:
     crops = tiny_model("davis-flow").settings.crops.model_copy(update={"whole_when_alone": True})
     model, video = tiny_model("davis-flow", crops=crops), clip(3000)
-    boxed, whole = run(model, video, [LEFT]), run(model, video, ["violin"])
+    boxed, whole = run(model, video, [LEFT]), run(model, video, ["violin@"])
     plain = run(tiny_model("davis-flow"), video, [LEFT])
     assert (boxed.objects[0].stem == plain.objects[0].stem).all()
     assert (boxed.objects[0].stem != whole.objects[0].stem).any()

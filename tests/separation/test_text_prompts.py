@@ -18,7 +18,7 @@ from media.making import noise
 from separation.brightness import Brightness
 from tiny_models import tiny_model
 
-RIGHT = "@0.5,0,1,1"
+RIGHT = "Otto@0.5,0,1,1"  # a word that is no thing
 
 
 def clip(brightness: int = 128, num_samples: int = 3000) -> Clip:
@@ -73,7 +73,7 @@ def test_the_word_alone_tells(model: nn.Module) -> None:
 @pytest.mark.slow
 def test_words_and_pictures_may_be_mixed(model: nn.Module, tmp_path: Path) -> None:
     result = separate(clip(), RIGHT, text=["fiddle", "tuba"], model=model)  # type: ignore[arg-type]
-    assert [item.label for item in result.objects] == ["object", "fiddle", "tuba"]
+    assert [item.label for item in result.objects] == ["Otto", "fiddle", "tuba"]
     dark = separate(clip(brightness=0), RIGHT, text=["fiddle", "tuba"], model=model)  # type: ignore[arg-type]
     assert (dark.objects[0].stem != result.objects[0].stem).any()
     assert not result.warnings

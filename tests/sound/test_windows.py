@@ -1,11 +1,24 @@
 """Windows cover a sound, and joining them again gives it back whatever its length."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsep.sound.windows import cut_window, fade, overlap_add, window_starts
+from avsep.sound.windows import OverlapAdd, SampleBuffer, cut_window, fade, window_starts
+
+
+def join(windows: Iterable[tuple[int, np.ndarray]], num_samples: int) -> np.ndarray:
+    """Join windows and check that each block begins where the last one ended."""
+    joined, blocks = OverlapAdd(), []
+    for start, window in windows:
+        blocks.append(joined.add(start, window))
+        assert joined.position == start == sum(block.shape[-1] for block in blocks)
+    blocks.append(joined.finish(num_samples))
+    return np.concatenate(blocks, axis=-1)
+
 
 SIZES = {
     "num_samples": st.integers(1, 200),
@@ -36,27 +49,35 @@ def test_overlap_add_of_the_identity_is_the_identity(
     sound = sound.astype(np.float32)
     starts = window_starts(num_samples, window_samples, overlap)
     windows = ((start, cut_window(sound, start, window_samples)) for start in starts)
-    joined = np.concatenate(list(overlap_add(windows, num_samples)), axis=-1)
+    joined = join(windows, num_samples)
     # Up to twenty windows are added and divided in float32.
     np.testing.assert_allclose(joined, sound, atol=2e-6)
 
 
-def test_blocks_are_handed_out_while_windows_come() -> None:
-    taken = []
+def test_blocks_are_returned_once_they_are_final() -> None:
+    joined = OverlapAdd()
+    starts = window_starts(1000, 100)
+    lengths = [joined.add(start, np.ones((1, 100), np.float32)).shape[1] for start in starts]
+    assert lengths == [0] + [50] * 18
+    assert joined.finish(1000).shape == (1, 100)
 
-    def windows() -> object:
-        for start in window_starts(1000, 100):
-            taken.append(start)
-            yield start, np.ones((1, 100), np.float32)
 
-    blocks = overlap_add(windows(), 1000)  # type: ignore[arg-type]
-    assert next(blocks).shape == (1, 50) and taken == [0, 50]
-    assert all(block.shape[1] <= 100 for block in blocks)
+def test_a_buffer_finds_samples_by_their_place_in_the_whole() -> None:
+    sound = np.arange(20, dtype=np.float32).reshape(2, 10)
+    buffer = SampleBuffer(2)
+    for begin in range(0, 10, 3):
+        buffer.append(sound[:, begin : begin + 3])
+        buffer.drop_before(begin - 2)
+        assert buffer.end == min(begin + 3, 10)
+        piece = buffer.cut(max(0, begin - 2), 4)
+        assert (piece == cut_window(sound[:, : begin + 3], max(0, begin - 2), 4)).all()
+    with pytest.raises(AssertionError, match="sample 6 was dropped, 7 is the first"):
+        buffer.cut(6, 1)
 
 
 def test_a_window_fades_into_the_next() -> None:
     pieces = [(0, np.zeros((1, 100), np.float32)), (50, np.ones((1, 100), np.float32))]
-    joined = np.concatenate(list(overlap_add(pieces, 150)), axis=-1)[0]
+    joined = join(pieces, 150)[0]
     assert (joined[:50] == 0).all() and (joined[100:] == 1).all()
     assert (np.diff(joined[49:101]) >= 0).all()
     assert joined[74] + joined[75] == pytest.approx(1, abs=1e-6)
@@ -88,4 +109,4 @@ def test_windows_that_do_not_join_are_a_programmers_error(
 ) -> None:
     windows = [(start, np.ones(10, np.float32)) for start in starts]
     with pytest.raises(AssertionError, match=message):
-        list(overlap_add(windows, num_samples))
+        join(windows, num_samples)

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
+from functools import lru_cache
+from itertools import chain
+from math import ceil, floor, inf
 from typing import Literal
 
 import numpy as np
@@ -13,24 +15,30 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from avsep.data.clips import ClipFiles, frame_paths, read_picture
+from avsep.data.clips import ClipFiles, frame_paths, read_pictures
 from avsep.media.audio import AudioReader
-from avsep.media.decoding import OnDamage
 from avsep.media.frames import FrameSettings, iterate_frames
 from avsep.media.opening import MediaSource, open_media
 from avsep.media.streams import audio_streams
 from avsep.records import Box, VisibleObject
 
 # Frames are shrunk to this while they are decoded: an object a third as wide still fills a crop.
-_LONGEST_SIDE_PIXELS = 640
+LONGEST_SIDE_PIXELS = 640
 _SMALLEST_BOX_PIXELS = 2
 _SMALLEST_STRETCH_PIXELS = 0.01
 # Time stamps are rounded to a file's ticks; this much early still counts as on time.
-_SLACK_SECONDS = 1e-3
+SLACK_SECONDS = 1e-3
 # Keeps a corner that falls on a pixel's edge there, whatever the last bit of its product.
 _SLACK_PIXELS = 1e-6
 WHOLE_PICTURE: Box = (0.0, 0.0, 1.0, 1.0)
-_LUMA = torch.tensor([0.2126, 0.7152, 0.0722])  # Rec. 709, of red, green, blue
+# First and last time (s) of the crops that are extracted.
+Part = tuple[float, float]
+WHOLE_CLIP: Part = (0.0, inf)
+# Time (s) -> pictures, and the times at which they begin, from the one displayed then on.
+_TimedPictures = Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]]
+_ReadFrom = Callable[[float], _TimedPictures]
+# Rec. 709, of red, green, blue. A program that imports this may have other defaults.
+_LUMA = torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float32, device="cpu")
 # Settings of the crops of a whole clip.
 _EXTRACTED = {"crop_pixels", "crop_rate_hz", "motion_rate_hz", "motion_pixels", "with_crop_motion"}
 
@@ -109,8 +117,8 @@ class SourceCues(ABC):
         """
         num_crops = self.num_rows("crops") or self.num_rows("appearance")
         rate = self.settings.crop_rate_hz
-        first = max(0, ceil((start_seconds - _SLACK_SECONDS) * rate))
-        stop = ceil((start_seconds + window_seconds - _SLACK_SECONDS) * rate)
+        first = max(0, ceil((start_seconds - SLACK_SECONDS) * rate))
+        stop = ceil((start_seconds + window_seconds - SLACK_SECONDS) * rate)
         if first < min(stop, num_crops):
             return np.arange(first, min(stop, num_crops), dtype=np.int64)
         nearest = round((start_seconds + window_seconds / 2) * rate)
@@ -125,7 +133,7 @@ class SourceCues(ABC):
         """
         settings = self.settings
         num_crops = self.num_rows("crops") or self.num_rows("appearance")
-        middle_seconds = start_seconds + window_seconds / 2 + _SLACK_SECONDS
+        middle_seconds = start_seconds + window_seconds / 2 + SLACK_SECONDS
         middle = floor(middle_seconds * settings.crop_rate_hz)
         # As the codes count: of six crops three are before the middle one and two after it.
         offsets = np.arange(settings.num_crops) - settings.num_crops // 2
@@ -157,6 +165,7 @@ class ObjectCrops(SourceCues):
         settings: sizes and rates they were extracted with.
         i3d_features: motion features of the whole clip, where they were computed.
         is_visible: false for a source without pictures, whose one crop is black.
+        first_seconds: where only a part of the clip was extracted, time of its first rows.
     """
 
     crops: UInt8[Tensor, "K 3 H W"]
@@ -165,15 +174,24 @@ class ObjectCrops(SourceCues):
     settings: CropSettings
     i3d_features: Float[Tensor, "D J"] | None = None
     is_visible: bool = True
+    first_seconds: float = 0.0
 
     def num_rows(self, cue: str) -> int:
-        """Return the number of rows of a cue; 0 where it was not extracted."""
+        """Return the number of rows of a cue up to its last one; 0 where it was not extracted."""
         values = getattr(self, cue, None)
-        return 0 if values is None else len(values)
+        return 0 if values is None else self._first_row(cue) + len(values)
 
     def rows(self, cue: str, indices: Int64[np.ndarray, " K"]) -> Shaped[Tensor, "K *row"]:
         """Return rows of a cue."""
-        return getattr(self, cue)[torch.from_numpy(indices)]
+        places = indices - self._first_row(cue)
+        assert (places >= 0).all(), f"{cue} before {self.first_seconds} s were not extracted"
+        return getattr(self, cue)[torch.from_numpy(places)]
+
+    def _first_row(self, cue: str) -> int:
+        is_motion = cue == "crop_motion"
+        settings = self.settings
+        rate_hz = settings.motion_rate_hz if is_motion else settings.crop_rate_hz
+        return _rows_before(self.first_seconds, rate_hz)
 
     def whole(self, cue: str) -> Shaped[Tensor, "..."]:
         """Return all of a cue."""
@@ -181,7 +199,10 @@ class ObjectCrops(SourceCues):
 
 
 def extract_clip_crops(
-    clip: ClipFiles, settings: CropSettings, end_seconds: float | None = None
+    clip: ClipFiles,
+    settings: CropSettings,
+    end_seconds: float | None = None,
+    part: Part = WHOLE_CLIP,
 ) -> tuple[ObjectCrops, ...]:
     """Extract the crops of every source of a data set's clip, in one pass over its pictures.
 
@@ -189,17 +210,22 @@ def extract_clip_crops(
         clip: video, folder of pictures, or a sound without pictures, whose crops are black.
         settings: sizes and rates.
         end_seconds: length of the sound; none: crops end with the pictures.
+        part: first and last time of the crops, where the rest of a long clip is not read.
     """
     objects = [source.visible for source in clip.sources]
     if not clip.is_visible:
         return blank_crops(len(objects), settings)
     if not clip.video.is_dir():
-        return extract_crops(clip.video, objects, settings, end_seconds=end_seconds)
+        return extract_crops(clip.video, objects, settings, end_seconds=end_seconds, part=part)
     assert clip.frame_rate_hz is not None, "a folder of pictures has a frame rate"
-    paths = frame_paths(clip)
-    times_seconds = (number / clip.frame_rate_hz for number in range(len(paths)))
-    pictures = map(read_picture, paths)
-    return extract_crops_from_frames(pictures, times_seconds, objects, settings, end_seconds)
+    paths, rate_hz = frame_paths(clip), clip.frame_rate_hz
+
+    def read_from(seconds: float) -> _TimedPictures:
+        first = min(floor(seconds * rate_hz), len(paths) - 1)
+        times_seconds = (number / rate_hz for number in range(first, len(paths)))
+        return zip(times_seconds, read_pictures(paths[first:]), strict=True)
+
+    return _extract(read_from, objects, settings, 0.0, end_seconds, part)
 
 
 def extract_crops(
@@ -207,9 +233,8 @@ def extract_crops(
     objects: Sequence[VisibleObject],
     settings: CropSettings | None = None,
     *,
-    start_seconds: float | None = None,
     end_seconds: float | None = None,
-    on_damage: OnDamage = "skip",
+    part: Part = WHOLE_CLIP,
 ) -> tuple[ObjectCrops, ...]:
     """Extract the crops of each object in one pass over a video; only the crops are held.
 
@@ -220,18 +245,20 @@ def extract_crops(
         video: path, bytes or file object.
         objects: all objects of the clip; the order is kept.
         settings: sizes and rates.
-        start_seconds: time of the sound's first sample in the file; none: it is read.
         end_seconds: length of the sound; none: crops end with the pictures.
-        on_damage: "raise" makes damaged pictures an error.
+        part: first and last time of the crops, where the rest of a long video is not read.
 
     Raises:
-        InputError: no video stream, nothing that can be decoded, or damage with "raise".
+        InputError: no video stream, or nothing that can be decoded.
     """
-    if start_seconds is None:
-        start_seconds = _sound_start_seconds(video)
-    frame_settings = FrameSettings(longest_side_pixels=_LONGEST_SIDE_PIXELS, on_damage=on_damage)
-    frames = iterate_frames(video, settings=frame_settings)
-    return _extract(frames, objects, settings or CropSettings(), start_seconds, end_seconds)
+    start_seconds = _sound_start_seconds(video)
+    frame_settings = FrameSettings(longest_side_pixels=LONGEST_SIDE_PIXELS, on_damage="skip")
+
+    def read_from(seconds: float) -> _TimedPictures:
+        return iterate_frames(video, settings=frame_settings, start_seconds=seconds)
+
+    settings = settings or CropSettings()
+    return _extract(read_from, objects, settings, start_seconds, end_seconds, part)
 
 
 def extract_crops_from_frames(
@@ -247,7 +274,7 @@ def extract_crops_from_frames(
     meanwhile; their sizes may differ.
     """
     timed = zip(times_seconds, pictures, strict=True)
-    return _extract(timed, objects, settings or CropSettings(), 0.0, duration_seconds)
+    return _extract(lambda _: timed, objects, settings or CropSettings(), 0.0, duration_seconds)
 
 
 def blank_crops(num_objects: int, settings: CropSettings) -> tuple[ObjectCrops, ...]:
@@ -297,36 +324,47 @@ def crop_box_grey(
 
 
 def _extract(
-    timed: Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]],
+    read_from: _ReadFrom,
     objects: Sequence[VisibleObject],
     settings: CropSettings,
     start_seconds: float,
     end_seconds: float | None,
+    part: Part = WHOLE_CLIP,
 ) -> tuple[ObjectCrops, ...]:
-    """Extract crops from pictures and the times from which on they are shown.
+    """Extract crops for `end_seconds` from `start_seconds` of the pictures' times on.
 
-    Crops are extracted from `start_seconds` of these times on, for `end_seconds`.
+    Of a part, from the row before its first time to the picture after its last.
     """
-    tracks: list[tuple[_Track, _Track]] = []
+    first_seconds, last_seconds = part
+    tracks: list[tuple[_Track, ...]] = []
     for visible in settings.boxed_objects(objects):
-        crops = _Track(visible, settings.crop_rate_hz, crop_box, settings.crop_pixels)
-        motion = _Track(visible, settings.motion_rate_hz, crop_box_grey, settings.motion_pixels)
-        tracks.append((crops, motion))
+        rate_hz, pixels = settings.crop_rate_hz, settings.crop_pixels
+        of_object = [_Track(visible, rate_hz, crop_box, pixels, first_seconds)]
+        if settings.with_crop_motion:
+            rate_hz, pixels = settings.motion_rate_hz, settings.motion_pixels
+            of_object.append(_Track(visible, rate_hz, crop_box_grey, pixels, first_seconds))
+        tracks.append(tuple(of_object))
+    timed = read_from(start_seconds + first_seconds)
     for until_seconds, picture in _spans(timed, start_seconds, end_seconds):
-        for crops, motion in tracks:
-            crops.extend(picture, until_seconds)
-            if settings.with_crop_motion:
-                motion.extend(picture, until_seconds)
+        for track in chain(*tracks):
+            track.extend(picture, until_seconds)
+        if until_seconds > last_seconds:
+            break
+    if not all(track.boxes for track in chain(*tracks)):
+        # The pictures end before the part: the last of them are held.
+        return _extract(read_from, objects, settings, start_seconds, end_seconds)
     extracted = []
-    for crops, motion in tracks:
-        moves = motion.stacked() if settings.with_crop_motion else None
+    for crops, *motion in tracks:
+        moves = motion[0].stacked() if motion else None
         boxes = torch.tensor(crops.boxes)
-        extracted.append(ObjectCrops(crops.stacked(), moves, boxes, settings))
+        extracted.append(
+            ObjectCrops(crops.stacked(), moves, boxes, settings, first_seconds=first_seconds)
+        )
     return tuple(extracted)
 
 
 class _Track:
-    """Crops of an object, and their boxes, at a steady rate from time 0 on."""
+    """Crops of an object, and their boxes, at a steady rate from a time on."""
 
     def __init__(
         self,
@@ -334,15 +372,17 @@ class _Track:
         rate_hz: float,
         crop: Callable[[UInt8[np.ndarray, "H W 3"], Box, int], Shaped[np.ndarray, "*crop"]],
         num_pixels: int,
+        first_seconds: float,
     ) -> None:
         self._visible, self._rate_hz = visible, rate_hz
+        self._first_row = _rows_before(first_seconds, rate_hz)
         self._crop, self._num_pixels = crop, num_pixels
         self._crops: list[Shaped[np.ndarray, "*crop"]] = []
         self.boxes: list[Box] = []
 
     def extend(self, picture: UInt8[np.ndarray, "H W 3"], until_seconds: float) -> None:
         """Crop the object at each time not yet reached and before `until_seconds`."""
-        while (time := len(self.boxes) / self._rate_hz) < until_seconds:
+        while (time := (self._first_row + len(self.boxes)) / self._rate_hz) < until_seconds:
             self.boxes.append(self._visible.box_at(time))
             self._crops.append(self._crop(picture, self.boxes[-1], self._num_pixels))
 
@@ -353,8 +393,13 @@ class _Track:
         return stacked
 
 
+def _rows_before(seconds: float, rate_hz: float) -> int:
+    """Return the number of rows that are not read where crops begin at a time."""
+    return floor(seconds * rate_hz)
+
+
 def _spans(
-    timed: Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]],
+    timed: _TimedPictures,
     start_seconds: float,
     end_seconds: float | None,
 ) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
@@ -368,11 +413,11 @@ def _spans(
         if last is not None:
             if end_seconds is not None and time >= end_seconds:
                 break
-            yield time - _SLACK_SECONDS, last
+            yield time - SLACK_SECONDS, last
         last_time, last = time, picture
     assert last is not None, "at least one picture is needed to extract crops"
-    end = last_time + _SLACK_SECONDS if end_seconds is None else end_seconds
-    yield max(end, _SLACK_SECONDS), last
+    end = last_time + SLACK_SECONDS if end_seconds is None else end_seconds
+    yield max(end, SLACK_SECONDS), last
 
 
 def _sound_start_seconds(video: MediaSource) -> float:
@@ -395,6 +440,7 @@ def _pixels_of(box: Box, picture: UInt8[np.ndarray, "H W 3"]) -> tuple[slice, sl
     return slice(top, bottom), slice(left, right)
 
 
+@lru_cache(64)
 def _coverage(
     first: float, end: float, num_cells: int, num_pixels: int
 ) -> Float32[Tensor, "cells pixels"]:

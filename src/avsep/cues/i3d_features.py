@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from avsep.data.clips import ClipFiles, frame_paths, read_picture
+from avsep.data.clips import ClipFiles, frame_paths, read_pictures
 from avsep.data.prepared import INDEX_NAME, i3d_features_path, read_prepared
 from avsep.errors import InputError
 from avsep.media.atomic import atomic_file, make_folder
@@ -93,7 +93,7 @@ def clip_motion_features(clip: ClipFiles, model: I3D) -> Float32[Tensor, "D k"]:
     paths = frame_paths(clip)
     numbers = one_picture_a_second(len(paths), clip.frame_rate_hz)
     # Read one at a time, so that only resized pictures are held in memory.
-    return video_motion_features((read_picture(paths[number]) for number in numbers), model)
+    return video_motion_features(read_pictures(paths[number] for number in numbers), model)
 
 
 def one_picture_a_second(num_pictures: int, frame_rate_hz: float) -> Int64[np.ndarray, " K"]:

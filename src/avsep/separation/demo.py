@@ -18,8 +18,8 @@ from avsep.evaluation.baselines import BASELINES, DESCRIPTIONS, waveforms
 from avsep.evaluation.bss_eval import BssScores, bss_eval
 from avsep.evaluation.results.tables import decibels, scores_json
 from avsep.media.atomic import make_folder, write_atomic
-from avsep.media.audio import write_audio
-from avsep.pages.html_page import Section, Track, key_frame_jpeg, report_html
+from avsep.media.audio_writing import write_audio
+from avsep.pages.html_page import Section, Track, encode_sound, key_frame_jpeg, report_html
 from avsep.pages.spectrograms import peak_magnitude, spectrogram_png
 from avsep.recipe import load_recipe
 from avsep.separation.separator import DEFAULT_MODEL, Separator
@@ -169,17 +169,22 @@ def _report(
 ) -> str:
     names = [source.path.stem for source in clip.sources]
     rate_hz = FrontEnd().settings.sample_rate_hz
-    mixture = Section("Mixture", [Track("mixture", item.mixture, rate_hz)])
+
+    def track(name: str, waveform: Float32[np.ndarray, "C N"], note: str = "") -> Track:
+        num_channels, num_samples = waveform.shape
+        return Track(name, encode_sound([waveform], num_channels, num_samples, rate_hz), note)
+
+    mixture = Section("Mixture", [track("mixture", item.mixture)])
     references = Section(
         "References",
-        [Track(name, stem, rate_hz) for name, stem in zip(names, item.sources, strict=True)],
+        [track(name, stem) for name, stem in zip(names, item.sources, strict=True)],
         "The sources of the mixture, as toyband synthesised them.",
     )
     separated = [
         Section(
             estimate.name,
             [
-                Track(name, stem[None], rate_hz, f"SDR {sdr_db:.1f} dB")
+                track(name, stem[None], f"SDR {sdr_db:.1f} dB")
                 for name, stem, sdr_db in zip(
                     names, estimate.estimates, estimate.scores.sdr_db, strict=True
                 )

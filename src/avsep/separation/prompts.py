@@ -1,29 +1,24 @@
-"""Resolve which objects to separate: prompts, labels and the cues a model requires."""
+"""Resolve how objects are given to a model: labels, text prompts and the cues it requires."""
 
 import difflib
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from jaxtyping import Float32
-from pydantic import ValidationError
 from torch import Tensor
 
+from avsep.checkpoint import load_model, shipped_names
 from avsep.data.categories import find_in
 from avsep.errors import InputError, unknown_name
 from avsep.media.names import readable
-from avsep.media.objects_file import read_objects
 from avsep.models.base import SeparationModel
-from avsep.records import TimedBox, VisibleObject
+from avsep.records import VisibleObject
+from avsep.separation.prompt_words import BOX_EXAMPLE
 from avsep.separation.result import PromptKind
 from avsep.vision.clip_encoder import embed_words
 
-# As on the command line ("violin@0.1,0.2,0.5,0.9"), as objects, or the path of an objects.json.
-ObjectPrompts = Sequence[str | VisibleObject] | str | VisibleObject | os.PathLike[str]
-
-_EXAMPLE = '"violin@0.1,0.2,0.5,0.9"'
 # Cues that can be computed from every video; I3D features also take the weights of I3D.
 _VIDEO_CUES = frozenset({"crops", "crop_motion", "category", "boxes"})
 _I3D_CUE = "i3d_features"
@@ -34,126 +29,16 @@ _TEXT_KINDS: dict[str, PromptKind] = {
 }
 
 
-# Objects of a video, from the caller or from a file
-
-
-def resolve_prompts(
-    prompts: ObjectPrompts | None,
-    video: object,
-    name: str,
-    clip_objects: Sequence[VisibleObject] = (),
-    text: Sequence[str] | str = (),
-) -> tuple[VisibleObject, ...]:
-    """Return the objects to separate, in the order given, objects with a text prompt last.
-
-    Prompts and text of the caller replace the objects of a clip, and those replace objects.json in
-    the folder that is named as the video without its ending.
-
-    Args:
-        prompts: objects of the caller; none: those of the clip or the file.
-        video: path, bytes, file object or clip.
-        name: name of the video in errors.
-        clip_objects: objects of a clip given as arrays.
-        text: text prompts: objects without a box.
-
-    Raises:
-        InputError: a prompt that cannot be read, or no objects at all.
-    """
-    text_objects = tuple(map(parse_text, [text] if isinstance(text, str) else text))
-    if isinstance(prompts, str | VisibleObject):
-        prompts = [prompts]
-    if prompts is None and text_objects:
-        prompts = []
-    if prompts is None and not clip_objects:
-        prompts = _objects_file(video)
-    if prompts is None:
-        objects = tuple(clip_objects)
-    elif isinstance(prompts, os.PathLike):
-        objects = read_objects(Path(prompts))
-        if not objects:
-            raise InputError(
-                f"'{os.fspath(prompts)}' contains no objects; add one, or give it with --object "
-                f"{_EXAMPLE}"
-            )
-    else:
-        objects = tuple(parse_object(p) if isinstance(p, str) else p for p in prompts)
-    objects += text_objects
-    if not objects:
-        raise InputError(
-            f"{name}: no objects are given; give each one with its box, x1,y1,x2,y2 from 0 to 1: "
-            f"--object {_EXAMPLE} (--object violin: the whole picture), or give --objects FILE.json"
-        )
-    return objects
-
-
-def parse_text(text: str) -> VisibleObject:
-    """Parse a text prompt: an object without box and picture.
-
-    >>> parse_text("violin").is_visible
-    False
-    """
-    word = text.strip()
-    if not word:
-        raise InputError(f"--text '{text}' is empty; write a word, such as --text violin")
-    if "@" in word:
-        raise InputError(f"--text '{text}': a text prompt has no box; write --object '{text}'")
-    return VisibleObject(label=word, prompt=word)
-
-
-def parse_object(text: str) -> VisibleObject:
-    """Parse `LABEL@x1,y1,x2,y2`; without a box the object is the whole picture.
-
-    Without a label (`@x1,y1,x2,y2`, or `@` alone) the category is predicted from the picture.
-
-    >>> parse_object("violin@0.1,0.2,0.5,0.9").boxes[0].box
-    (0.1, 0.2, 0.5, 0.9)
-    >>> parse_object("@").label is None
-    True
-    """
-    # --object FILE.json for --objects FILE.json is an easy slip, and would be a silent label.
-    if text.strip().lower().endswith(".json"):
-        raise InputError(
-            f"--object '{text}' is read as a label; to read the file of that name write --objects "
-            f"{text.strip()}, in Python pathlib.Path({text.strip()!r})"
-        )
-    # The last @ separates label and box, so that labels may contain one.
-    label, at, box = text.rpartition("@")
-    if not at:
-        label, box = text, ""
-    if not at and not label.strip():
-        raise InputError(
-            f"--object '{text}' has neither label nor box; write one or both: {_EXAMPLE}"
-        )
-    boxes: tuple[TimedBox, ...] = ()
-    if box.strip():
-        try:
-            x1, y1, x2, y2 = (float(number) for number in box.split(","))
-            boxes = (TimedBox(time_seconds=0, box=(x1, y1, x2, y2)),)
-        except (ValidationError, ValueError) as error:
-            raise InputError(
-                f"--object '{text}': '{box}' is not a box; write x1,y1,x2,y2 with 0 <= x1 < x2 <= "
-                f"1 and 0 <= y1 < y2 <= 1, such as {_EXAMPLE}"
-            ) from error
-    return VisibleObject(label=label.strip() or None, boxes=boxes)
-
-
-def _objects_file(video: object) -> Path | None:
-    """Return the path of objects.json beside a video, where toyband writes it; else none."""
-    if not isinstance(video, str | os.PathLike):
-        return None
-    path = Path(video).with_suffix("") / "objects.json"
-    return path if path.is_file() else None
-
-
 # Categories and text prompts of a model
 
 
 def resolve_labels(
     objects: Sequence[VisibleObject], model: SeparationModel, model_name: str
-) -> tuple[tuple[VisibleObject, ...], tuple[str, ...]]:
-    """Return the objects with the category index of each label or text, and warnings.
+) -> tuple[VisibleObject, ...]:
+    """Return the objects with the category index of each label or text.
 
-    For a model that reads no category, a label only names the stem.
+    For a model that reads no category, a label only names the stem. An object that is excluded by a
+    word alone is the whole picture to a model without text prompts.
 
     Raises:
         InputError: a text prompt for a model that takes none, or that is none of its categories; a
@@ -162,9 +47,10 @@ def resolve_labels(
     reads_category = "category" in model.required_cues
     categories = model.settings.categories
     resolved: list[VisibleObject] = []
-    warnings: list[str] = []
     for visible in objects:
-        (item,), unmatched = match_categories([visible], categories if reads_category else ())
+        if visible.is_excluded and model.text_prompts is None:
+            visible = visible.model_copy(update={"prompt": None})
+        (item,), _ = match_categories([visible], categories if reads_category else ())
         if visible.is_visible:
             if reads_category and item.category is None and not model.predicts_category:
                 label = f"'{item.label}'" if item.label else "an object without a label"
@@ -172,18 +58,18 @@ def resolve_labels(
                     f"model '{model_name}' predicts no category and has none for {label}: label "
                     f"each object as one of {', '.join(categories)}"
                 )
-            warnings += unmatched if reads_category else ()
         elif model.text_prompts is None:
             raise InputError(
                 f"model '{model_name}' takes no text prompts, such as "
                 f"'{item.label or item.prompt}': give the object with its box, --object "
-                f"{_EXAMPLE}, or choose a model with text prompts with --model, see `avsep models`"
+                f"{BOX_EXAMPLE}, or choose a model with text prompts with --model, see `avsep "
+                "models`"
             )
         elif model.text_prompts == "category":
             category = _category_of_text(item.prompt or "", categories, model_name)
             item = item.model_copy(update={"category": category})
         resolved.append(item)
-    return tuple(resolved), tuple(dict.fromkeys(warnings))
+    return tuple(resolved)
 
 
 def match_categories(
@@ -191,12 +77,16 @@ def match_categories(
 ) -> tuple[tuple[VisibleObject, ...], tuple[str, ...]]:
     """Return the objects with the category index of their labels, and a warning for each unmatched.
 
-    Labels and prompts are made readable too: what UTF-8 cannot encode becomes a question mark.
+    An object without a label keeps the index that it has. Labels and prompts are made readable too:
+    what UTF-8 cannot encode becomes a question mark.
+
+    Raises:
+        InputError: an object without a label has an index that is none of the categories.
     """
     matched, warnings = [], []
     for visible in objects:
         label = readable(visible.label).strip() if visible.label else ""
-        index = find_in(categories, label) if label else None
+        index = find_in(categories, label) if label else _category_index(visible, categories)
         prompt = visible.prompt and readable(visible.prompt)
         changes = {"label": label or None, "category": index, "prompt": prompt}
         matched.append(visible.model_copy(update=changes))
@@ -208,6 +98,17 @@ def match_categories(
                 f"picture; {hint}known: {', '.join(categories)}"
             )
     return tuple(matched), tuple(dict.fromkeys(warnings))
+
+
+def _category_index(visible: VisibleObject, categories: Sequence[str]) -> int | None:
+    if visible.category is None or not categories:
+        return None
+    if not 0 <= visible.category < len(categories):
+        raise InputError(
+            f"category {visible.category} of an object is none of this model's, 0 to "
+            f"{len(categories) - 1}; give a label instead: {', '.join(categories)}"
+        )
+    return visible.category
 
 
 def _category_of_text(text: str, categories: Sequence[str], model_name: str) -> int:
@@ -272,7 +173,7 @@ def warn_indistinguishable(
             shared = "same box" if objects[group[0]].is_visible else "same text"
             warnings.append(
                 f"objects {numbers} are the same to the model ({word}, {shared}) and cannot be "
-                f"distinguished; give each a box of its own, such as {_EXAMPLE}"
+                f"distinguished; give each a box of its own, such as {BOX_EXAMPLE}"
             )
     return tuple(warnings)
 
@@ -315,3 +216,32 @@ def check_required_cues(
             f"model '{model_name}' reads no I3D features, and '{i3d}' is given; leave out --i3d "
             "(i3d= in Python), or choose a model that reads them with --model"
         )
+
+
+def check_needs_no_pictures(
+    objects: Sequence[VisibleObject], model: SeparationModel, model_name: str, name: str
+) -> None:
+    """Check that objects of a sound without pictures can be separated: by text alone.
+
+    Args:
+        objects: objects to separate.
+        model: model to separate them with.
+        model_name: its name.
+        name: name of the sound in errors.
+
+    Raises:
+        InputError: an object with a box or crop, or a model that reads motion of the whole video.
+    """
+    if all(not item.is_visible for item in objects) and _I3D_CUE not in model.required_cues:
+        return
+    if model.text_prompts is not None and _I3D_CUE not in model.required_cues:
+        raise InputError(
+            f"{name} has no pictures, so that objects have no box: give each one by text, --text "
+            "violin"
+        )
+    # Shipped models are small, and this is the end of the command.
+    shipped = [item for item in shipped_names() if load_model(item).text_prompts is not None]
+    raise InputError(
+        f"{name} has no pictures, which model '{model_name}' needs; without them: --text violin "
+        f"--model {' or '.join(shipped)}"
+    )

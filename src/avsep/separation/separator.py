@@ -1,60 +1,38 @@
 """Separate videos: one stem per visible object and a residual, at the video's own rate."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
-from avsep.checkpoint import load_model, read_card
-from avsep.cues.crops import ObjectCrops
-from avsep.devices import find_device
-from avsep.errors import InputError
+from avsep.checkpoint import find_checkpoint, load_model, read_card
+from avsep.devices import find_device, own_settings
 from avsep.media.opening import MediaSource, source_name
 from avsep.models.base import SeparationModel
 from avsep.recipe import check_settings
-from avsep.records import Clip, VisibleObject
-from avsep.separation.inference import (
-    WindowedInput,
-    WindowInference,
-    WindowOutput,
-    stitch_gates,
-)
-from avsep.separation.prompts import (
-    ObjectPrompts,
-    check_required_cues,
-    embed_prompts,
-    prompt_kind,
-    resolve_labels,
-    resolve_prompts,
-    warn_indistinguishable,
-)
+from avsep.records import Clip
+from avsep.separation.locating import find_in, locate_objects
+from avsep.separation.output_folder import file_sha256
+from avsep.separation.progress import Progress, no_progress
+from avsep.separation.prompt_words import ObjectPrompts, PromptWords, resolve_prompts
+from avsep.separation.prompts import check_needs_no_pictures, check_required_cues, resolve_labels
 from avsep.separation.result import (
-    CategorySource,
     ModelRecord,
     Result,
     SeparatedObject,
-    SeparationInfo,
+    StemBlock,
+    objects_sha256,
 )
 from avsep.separation.settings import SeparatorSettings
+from avsep.separation.sound_input import SoundSelection
+from avsep.separation.stream import LoadedModel, SeparationStream
 from avsep.separation.video_input import VideoInput
-from avsep.sound.resampling import MaskResampler, resample
-from avsep.sound.windows import overlap_add, window_starts
 from avsep.vision.i3d import load_i3d
 
 DEFAULT_MODEL = "dgfnet-mini"
-# Channels cancel each other if their mean has less than this part (-10 dB) of the energy that the
-# mean of uncorrelated channels with their energies has.
-_CANCELLED = 0.1
-# Two channels are equal if the energy of their difference is at most this part of theirs: -60 dB,
-# which a level difference of 0.012 dB amounts to.
-_EQUAL_CHANNELS = 1e-6
-
-# Passes window outputs on, given their number and a description, for a progress bar.
-Progress = Callable[[Iterable[WindowOutput], int, str], Iterable[WindowOutput]]
 
 
 def separate(
@@ -64,6 +42,7 @@ def separate(
     text: Sequence[str] | str = (),
     model: str | os.PathLike[str] | SeparationModel = DEFAULT_MODEL,
     settings: SeparatorSettings | None = None,
+    progress: Progress = no_progress,
     **overrides: object,
 ) -> Result:
     """Separate the sound of each visible object of a video; the rest is the residual.
@@ -71,30 +50,36 @@ def separate(
     >>> separate("duet.mp4", ["violin@0.1,0.2,0.5,0.9", "piano"], rate="model")  # doctest: +SKIP
 
     Args:
-        video: path, bytes, file object, or arrays as a `Clip`.
+        video: path, bytes, file object, or arrays as a `Clip`. With text prompts alone a sound
+            without pictures will do: `Clip(waveform, sample_rate_hz)`.
         objects: prompts as on the command line ("violin@0.1,0.2,0.5,0.9"), `VisibleObject`s, or the
             path (`pathlib.Path`) of an objects.json; none: the file beside the video, or the
-            objects of the clip.
+            objects of the clip, or all that the detector finds. A `VisibleObject` may have a point,
+            a mask file, spans in which it sounds, or be excluded.
         text: text prompts: objects without a box, for a model that takes them.
         model: a name listed by `avsep models`, the path of a checkpoint, or a loaded model.
         settings: settings of the separation; none: the defaults of `SeparatorSettings`.
+        progress: called with a stage in words, its seconds done, and all of its seconds or none;
+            an exception that it raises cancels the separation and is raised again here.
         overrides: single settings by name, with the meaning, type and default that
-            `SeparatorSettings` gives them: `rate`, `quality`, `overlap`, `seed`, `device`,
-            `sources_at_once`, `i3d`.
+            `SeparatorSettings` gives them: `rate`, `quality`, `start_seconds`, `end_seconds`,
+            `audio_track`, `align`, `on_damage`, `detector`, `keep_absent`, `overlap`, `seed`,
+            `device`, `sources_at_once`, `i3d`.
 
     Raises:
-        InputError: an unknown setting or model, a value out of range, no objects, a text prompt
-            that the model does not take, no audio or frames, damaged audio, or I3D weights that
-            are missing, unfit or not read by the model.
+        InputError: an unknown setting, model or detector, a value out of range, no objects that
+            are given or found, a text prompt that the model does not take, no audio or frames,
+            damaged audio, or I3D weights that are missing, unfit or not read by the model.
     """
     values = (settings or SeparatorSettings()).model_dump() | overrides
     checked = check_settings(values, SeparatorSettings, "separate")
-    return Separator(model, checked).separate(video, objects, text=text)
+    return Separator(model, checked).separate(video, objects, text=text, progress=progress)
 
 
 class Separator:
     """A loaded model that separates any number of videos."""
 
+    @own_settings()
     def __init__(
         self,
         model: str | os.PathLike[str] | SeparationModel = DEFAULT_MODEL,
@@ -102,198 +87,164 @@ class Separator:
     ) -> None:
         self.settings = settings or SeparatorSettings()
         self._device = find_device(self.settings.device)
+        i3d = self.settings.i3d
         if isinstance(model, str | os.PathLike):
-            loaded, self.record = _load_model(model, self._device)
+            loaded, self.record = load_model(_as_name(model), self._device), read_record(model, i3d)
         else:
             loaded, self.record = model, ModelRecord(name=type(model).__name__.lower())
         self.model = loaded.at_quality(self.settings.quality)
-        i3d = self.settings.i3d
         check_required_cues(self.model.required_cues, self.record.name, i3d)
         self._i3d = None if i3d is None else load_i3d(i3d).to(self._device)
 
+    @property
+    def recorded_settings(self) -> SeparatorSettings:
+        """Settings as the manifest records them."""
+        return self.settings.as_recorded(self._device)
+
+    @own_settings()
     def separate(
         self,
         video: MediaSource | Clip,
         objects: ObjectPrompts | None = None,
         *,
         text: Sequence[str] | str = (),
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
     ) -> Result:
-        """Separate a video, as the function `separate` does.
+        """Separate a video, as the function `separate` does; all stems are in memory at the end.
 
         Args:
             video: path, bytes, file object, or arrays as a `Clip`.
             objects: objects to separate.
             text: text prompts.
-            progress: passes the outputs of the windows on, given their number and a description.
+            progress: as in the function `separate`.
+        """
+        with self.stream(video, objects, text=text, progress=progress) as stream:
+            blocks = list(stream.blocks())
+            stems, mixture, residual = _join(blocks)
+            manifest, gate = stream.manifest(), stream.gate
+            return Result(
+                objects=tuple(
+                    SeparatedObject(
+                        visible=item.visible,
+                        label=item.label,
+                        prompt_kind=item.prompt_kind,
+                        stem=stems[index],
+                        presence=manifest.objects[index].presence,
+                        category=item.category,
+                        category_from=item.category_from,
+                        gate=None if gate is None else gate[index],
+                    )
+                    for index, item in enumerate(stream.objects)
+                ),
+                mixture=mixture,
+                residual=residual,
+                sample_rate_hz=stream.sample_rate_hz,
+                manifest=manifest,
+                video_input=stream.video_input,
+            )
+
+    def stream(
+        self,
+        video: MediaSource | Clip,
+        objects: ObjectPrompts | None = None,
+        *,
+        text: Sequence[str] | str = (),
+        words: PromptWords | None = None,
+        progress: Progress = no_progress,
+        max_gate_seconds: float = inf,
+    ) -> SeparationStream:
+        """Return the separation of a video as a stream of blocks, for videos of any length.
+
+        >>> with Separator().stream("duet.mp4", ["violin", "piano"]) as stream:  # doctest: +SKIP
+        ...     for block in stream.blocks():
+        ...         block.stems  # [objects, channels, samples]
+
+        Args:
+            video: path, bytes, file object, or arrays as a `Clip`; a sound without pictures for
+                text prompts alone.
+            objects: objects to separate.
+            text: text prompts.
+            words: further prompts, in place of `text`.
+            progress: as in `separate`.
+            max_gate_seconds: length of the gates that are collected.
+
+        Raises:
+            InputError: prompts that cannot be read, no sound, or no pictures where prompts or model
+                need them; the rest is raised while the stream is entered or read.
         """
         is_clip = isinstance(video, Clip)
         name = f"clip '{video.name}'" if is_clip else source_name(video)
-        # Prompts are cheap to check, and opening the video decodes all of its audio.
-        visible = resolve_prompts(objects, video, name, video.objects if is_clip else (), text)
-        visible, warnings = resolve_labels(visible, self.model, self.record.name)
-        video_input = VideoInput.open(video)
-        video_input.warnings.extend(warnings)
-        windowed, input_channels = self._windowed_input(video_input, visible)
-        inference = WindowInference(self.model, self._device, self.settings.seed)
-        windowed = replace(windowed, category=inference.categories(windowed))
-        categories = self.model.settings.categories
-        names = [categories[k] if k >= 0 else None for k in windowed.category.tolist()]
-        video_input.warnings.extend(warn_indistinguishable(visible, names))
-        outputs: list[WindowOutput] = []
-
-        def window_stems() -> Iterator[tuple[int, Float32[np.ndarray, "S C N"]]]:
-            windows = inference.outputs(windowed, self.settings.sources_at_once)
-            if progress:
-                title = f"{video_input.file_name}, windows"
-                windows = progress(windows, len(windowed.starts), title)
-            for output in windows:
-                yield output.start, output.stems
-                # An empty copy: an empty view would keep the stems of all windows in memory.
-                outputs.append(replace(output, stems=output.stems[..., :0].copy()))
-
-        # Blocks are written into their place as they are final, so each stem is held once.
-        stems = np.empty((len(visible), *windowed.target.shape), np.float32)
-        written = 0
-        for block in overlap_add(window_stems(), stems.shape[-1]):
-            stems[..., written : written + block.shape[-1]] = block
-            written += block.shape[-1]
-        settings = self.settings.as_recorded(self._device)
-        info = SeparationInfo(self.record, settings, input_channels, outputs[0].sampling)
-        separated = self._objects(visible, names, stems, windowed, outputs)
-        return Result.build(video_input, separated, windowed, info)
-
-    def _windowed_input(
-        self, video_input: VideoInput, visible: Sequence[VisibleObject]
-    ) -> tuple[WindowedInput, str]:
-        """Prepare a video for windows; also describe the channels that the model reads."""
-        settings = self.model.settings
-        rate_hz = settings.front_end.sample_rate_hz
-        if settings.front_end.num_channels == 2:
-            mixture, input_channels = binaural_input(video_input)
-        else:
-            mixture, input_channels = downmix(video_input.sound.waveform)
-        mixture = resample(mixture, video_input.sound.sample_rate_hz, rate_hz)
-        target, target_rate_hz = video_input.sound.waveform, video_input.sound.sample_rate_hz
-        if self.settings.rate == "model":
-            target, target_rate_hz = mixture, rate_hz
-        if min(mixture.shape[1], target.shape[1]) == 0:
-            raise InputError(
-                f"'{video_input.name}': its audio is too short to separate, less than one sample; "
-                "give a longer video"
-            )
-        resampler = MaskResampler(settings.front_end, target_rate_hz)
-        windowed = WindowedInput(
-            target=target,
-            mixture=mixture,
-            objects=self._object_cues(video_input, visible),
-            category=torch.tensor(
-                [-1 if item.category is None else item.category for item in visible]
-            ),
-            starts=window_starts(target.shape[1], resampler.window_samples, self.settings.overlap),
-            mask_resampler=resampler,
-            embedding=embed_prompts(visible, self.model),
+        words = words or PromptWords(text)
+        prompted = resolve_prompts(objects, video, name, video.objects if is_clip else (), words)
+        # Prompts are cheaper to check than the video; a point may get a label from a detector.
+        pointed = [item for item in prompted if item.needs_finding]
+        located = resolve_labels(
+            [item for item in prompted if not item.needs_finding], self.model, self.record.name
         )
-        return windowed, input_channels
-
-    def _object_cues(
-        self, video_input: VideoInput, visible: Sequence[VisibleObject]
-    ) -> tuple[ObjectCrops, ...]:
-        objects = video_input.object_crops(visible, self.model.settings.crops)
-        if self._i3d is None:
-            return objects
-        # As in the papers: features of the whole video, the same for every window and source.
-        features = video_input.i3d_features(self._i3d)
-        return tuple(replace(crops, i3d_features=features) for crops in objects)
-
-    def _objects(
-        self,
-        visible: Sequence[VisibleObject],
-        categories: Sequence[str | None],
-        stems: Float32[np.ndarray, "S C N"],
-        windowed: WindowedInput,
-        outputs: Sequence[WindowOutput],
-    ) -> tuple[SeparatedObject, ...]:
-        """Combine stems, categories, presence and gates of the objects."""
-        # Weighted by energy: in a quiet window presence is unreliable, and in silence undefined.
-        energy = np.array([output.energy for output in outputs])
-        presence = energy @ np.stack([output.presence for output in outputs])
-        # Silence sums to 0, which any small divisor keeps at 0.
-        presence = presence / max(float(energy.sum()), 1e-12)
-        gates = stitch_gates(windowed, outputs)
-        objects = []
-        for index, (item, category) in enumerate(zip(visible, categories, strict=True)):
-            source: CategorySource = "predicted" if item.category is None else "given"
-            objects.append(
-                SeparatedObject(
-                    visible=item,
-                    label=item.label or category or "object",
-                    prompt_kind=prompt_kind(item, self.model),
-                    stem=stems[index],
-                    # Rounding of the weighted mean may leave 0..1.
-                    presence=float(presence[index].clip(0, 1)),
-                    category=category,
-                    category_from=None if category is None else source,
-                    gate=None if gates is None else gates[index],
-                )
-            )
-        return tuple(objects)
+        settings = self.settings
+        selection = SoundSelection(
+            settings.start_seconds,
+            settings.end_seconds,
+            settings.audio_track,
+            settings.align,
+            settings.on_damage,
+        )
+        video_input = VideoInput.open(video, selection)
+        if not video_input.has_pictures:
+            check_needs_no_pictures([*located, *pointed], self.model, self.record.name, name)
+        finder = find_in(video_input, settings, str(self._device), progress)
+        visible = locate_objects(prompted, video_input, finder)
+        if not prompted:
+            visible = words.apply(visible)
+        visible = resolve_labels(visible, self.model, self.record.name)
+        loaded = LoadedModel(self.model, self.record, self._device, self._i3d)
+        return SeparationStream(
+            video_input,
+            visible,
+            loaded,
+            self.settings,
+            progress,
+            max_gate_seconds=max_gate_seconds,
+            objects_sha256=objects_sha256(prompted),
+        )
 
 
-# The channels that a model reads
+def _join(
+    blocks: list[StemBlock],
+) -> tuple[Float32[np.ndarray, "S C N"], Float32[np.ndarray, "C N"], Float32[np.ndarray, "C N"]]:
+    """Join the stems, mixture and residual of blocks, which are removed from the list."""
+    num_samples = sum(block.mixture.shape[1] for block in blocks)
+    num_objects, num_channels, _ = blocks[0].stems.shape
+    stems = np.empty((num_objects, num_channels, num_samples), np.float32)
+    mixture, residual = np.empty((2, num_channels, num_samples), np.float32)
+    # Each block is freed once it is copied: with hours of audio, a second copy is gigabytes.
+    begin = 0
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        piece = slice(begin, begin + block.mixture.shape[1])
+        stems[..., piece], mixture[:, piece] = block.stems, block.mixture
+        residual[:, piece] = block.residual
+        begin = piece.stop
+    return stems, mixture, residual
 
 
-def downmix(waveform: Float32[np.ndarray, "C N"]) -> tuple[Float32[np.ndarray, "1 N"], str]:
-    """Mix audio down to one channel, and describe it in words.
-
-    The mean of the channels; where they cancel (one with inverted polarity), the loudest channel.
-    """
-    num_channels = len(waveform)
-    if num_channels == 1:
-        return waveform, "its one channel"
-    mean = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
-    energies = np.square(waveform, dtype=np.float64).sum(axis=1)
-    # Energies of uncorrelated channels add up, and the mean scales amplitudes by 1 / C.
-    uncorrelated = energies.sum() / num_channels**2
-    if np.square(mean, dtype=np.float64).sum() >= _CANCELLED * uncorrelated:
-        return mean, f"the mean of {num_channels} channels"
-    loudest = int(energies.argmax())
-    words = f"channel {loudest + 1} of {num_channels}, the loudest, as their mean cancels out"
-    return waveform[loudest : loudest + 1], words
-
-
-def binaural_input(video_input: VideoInput) -> tuple[Float32[np.ndarray, "2 N"], str]:
-    """Return the two channels for a binaural model, and describe them in words.
-
-    Equal channels add a warning to `video_input`: they contain no direction.
+def read_record(model: str | os.PathLike[str], i3d: Path | None) -> ModelRecord:
+    """Read the record of a model, by name or path, and of the I3D weights it is given.
 
     Raises:
-        InputError: more than two channels.
+        InputError: an unknown model, or a file that is no checkpoint.
     """
-    waveform = video_input.sound.waveform
-    if len(waveform) > 2:
-        raise InputError(
-            f"'{video_input.name}' has {len(waveform)} channels and this model reads two: give "
-            "audio of two channels, left first, or choose another model with --model"
-        )
-    difference = float(np.square(waveform[0] - waveform[-1], dtype=np.float64).sum())
-    if difference <= _EQUAL_CHANNELS * float(np.square(waveform, dtype=np.float64).sum()):
-        channels = "audio of one channel" if len(waveform) == 1 else "audio of two equal channels"
-        video_input.warnings.append(
-            f"{channels} contains no direction: this binaural model separates by the pictures alone"
-        )
-    words = "its one channel, for both ears"
-    if len(waveform) == 2:
-        words = "its two channels, as left and right ear"
-    return np.broadcast_to(waveform, (2, waveform.shape[1])), words
-
-
-def _load_model(
-    name: str | os.PathLike[str], device: torch.device
-) -> tuple[SeparationModel, ModelRecord]:
-    """Load a model by name or path, and describe its checkpoint."""
-    name = name if isinstance(name, str) else Path(name)
+    name = _as_name(model)
     card = read_card(name)
-    return load_model(name, device), ModelRecord(
-        name=str(name), system=card.model, metadata=card.metadata
+    return ModelRecord(
+        name=str(name),
+        system=card.model,
+        metadata=card.metadata,
+        sha256=file_sha256(find_checkpoint(name)),
+        i3d_sha256=None if i3d is None else file_sha256(i3d),
     )
+
+
+def _as_name(model: str | os.PathLike[str]) -> str | Path:
+    return model if isinstance(model, str) else Path(model)

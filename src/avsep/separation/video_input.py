@@ -1,43 +1,33 @@
-"""Open a video for separation: its audio, frames and crops of its objects."""
+"""Open a video for separation: its sound, frames and crops of its objects, read on demand."""
 
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.error import FFmpegError
+import torch
 from jaxtyping import Float32, Float64, Shaped, UInt8
 from torch import Tensor
 
-from avsep.cues.crops import (
-    CropSettings,
-    ObjectCrops,
-    blank_crops,
-    extract_crops,
-    extract_crops_from_frames,
-)
+from avsep.cues.crop_stream import CropStream, PictureAt, count_crops
+from avsep.cues.crops import LONGEST_SIDE_PIXELS, SLACK_SECONDS, CropSettings, crop_box
+from avsep.cues.windows import spread_evenly
 from avsep.errors import InputError
-from avsep.media.audio import Audio, read_audio
-from avsep.media.frames import FrameSettings, iterate_frames, read_frames
+from avsep.media.frames import FrameReader, FrameSettings, iterate_frames, read_frames
 from avsep.media.names import readable
-from avsep.media.opening import MediaSource, open_media, source_name
-from avsep.media.streams import choose_audio, choose_video
+from avsep.media.opening import MediaSource, open_binary, open_media, source_name
+from avsep.media.streams import video_streams
 from avsep.records import Clip, VisibleObject
+from avsep.separation.sound_input import SoundInput, SoundSelection
 from avsep.vision.i3d import I3D, MOTION_RATE_HZ, video_motion_features
 
 # The report shows it 704 pixels wide; the rest is for dense screens.
 _KEY_FRAME_PIXELS = 960
-# Padding of one codec frame: 1024 samples of AAC, 2048 of HE-AAC, fewer of MP3.
-_MAX_PADDING_SAMPLES = 2048
-# Seeking to this long before the end reaches the last packets of any audio stream.
-_END_SECONDS = Fraction(1)
 _HASHED_BYTES = 2**20
 # An array with more channels is taken for [samples, channels].
 _MAX_CHANNELS = 64
@@ -45,174 +35,169 @@ _MAX_CHANNELS = 64
 
 @dataclass(frozen=True)
 class VideoInput:
-    """An opened video: audio in memory, frames read on demand.
+    """An opened video, whose sound and frames are read on demand.
 
     Attributes:
         file_name: name of the file; of a clip its own name.
         pictures: source of the frames: path, bytes, file object or clip.
-        sound: all of the audio, without codec padding at its end.
+        sound: the sound, or the part of it that is separated.
         warnings: warnings for the user, collected while the video is processed.
+        has_pictures: false for a sound without pictures; crops and key frames are of others only.
     """
 
     file_name: str
     pictures: MediaSource | Clip
-    sound: Audio
+    sound: SoundInput
     warnings: list[str] = field(default_factory=list)
+    has_pictures: bool = True
 
     @classmethod
-    def open(cls, video: MediaSource | Clip) -> "VideoInput":
-        """Open a path, bytes, a file object or a clip, and read its audio.
+    def open(
+        cls, video: MediaSource | Clip, selection: SoundSelection | None = None
+    ) -> "VideoInput":
+        """Open a path, bytes, a file object or a clip; its sound must have a beginning.
+
+        Args:
+            video: the video, or a sound without pictures.
+            selection: which part of the sound to read, and how; none: all of it.
 
         Raises:
-            InputError: no audio, no frames, damaged audio, or arrays that are no clip.
+            InputError: no audio, damaged audio, or arrays that are no clip.
         """
+        selection = selection or SoundSelection()
+        if isinstance(video, bytearray | memoryview):
+            video = bytes(video)  # once, as it is opened several times
         if isinstance(video, Clip):
             clip = validate_clip(video)
-            sound = Audio(clip.waveform, clip.sample_rate_hz, 0.0)
-            video_input = cls(clip.name, clip, sound)
-        else:
-            # A file without frames is refused before its audio is decoded.
-            with open_media(video) as container:
-                choose_video(container, None, source_name(video))
-            sound = _trim_padding(read_audio(video), video)
-            video_input = cls(_file_name(video), video, sound)
-        if not video_input.sound.waveform.any():
-            video_input.warnings.append("the audio is silent throughout")
-        return video_input
+            sound = SoundInput(clip, selection)
+            return cls(clip.name, clip, sound, has_pictures=len(clip.frames) > 0)
+        with open_media(video) as container:
+            has_pictures = bool(video_streams(container))
+        sound = SoundInput(video, selection)
+        return cls(_file_name(video), video, sound, has_pictures=has_pictures)
 
     @property
     def name(self) -> str:
         """Name for results and errors: the file's name without its ending."""
         return self.file_name if isinstance(self.pictures, Clip) else Path(self.file_name).stem
 
-    @property
-    def duration_seconds(self) -> float:
-        """Length of the audio."""
-        return self.sound.waveform.shape[1] / self.sound.sample_rate_hz
+    @contextmanager
+    def stream_crops(
+        self, objects: Sequence[VisibleObject], settings: CropSettings, *, with_motion: bool
+    ) -> Iterator[CropStream]:
+        """Open the crops of visible objects from the first sample of the sound on.
 
-    def object_crops(
-        self, objects: Sequence[VisibleObject], settings: CropSettings
-    ) -> tuple[ObjectCrops, ...]:
-        """Extract the crops of each object for the length of the audio.
-
-        Objects with a text prompt alone get a black crop. Damaged frames are skipped, with a
-        warning.
+        Damaged frames are skipped, with a warning at the end.
         """
-        visible_objects = [item for item in objects if item.is_visible]
-        # A box given by the user is cropped, also by models that are trained on whole frames of
-        # clips with one player.
-        settings = settings.model_copy(update={"whole_when_alone": False})
-        crops = iter(self._extract_crops(visible_objects, settings) if visible_objects else ())
-        (blank,) = blank_crops(1, settings)
-        return tuple(next(crops) if item.is_visible else blank for item in objects)
+        offset_seconds = self.sound.offset_seconds
 
-    def _extract_crops(
-        self, objects: Sequence[VisibleObject], settings: CropSettings
-    ) -> tuple[ObjectCrops, ...]:
-        if isinstance(self.pictures, Clip):
-            clip = self.pictures
-            times = clip.frame_times_seconds.tolist()
-            return extract_crops_from_frames(
-                clip.frames, times, objects, settings, self.duration_seconds
+        def stream(picture_at: PictureAt) -> CropStream:
+            return CropStream(
+                picture_at,
+                objects,
+                settings,
+                with_motion=with_motion,
+                offset_seconds=offset_seconds,
             )
-        extract = partial(
-            extract_crops,
-            self.pictures,
-            objects,
-            settings,
-            start_seconds=self.sound.start_seconds,
-            end_seconds=self.duration_seconds,
-        )
-        # First as if nothing were damaged, so that damage is noticed; then once more, skipping it.
-        try:
-            return extract(on_damage="raise")
-        except InputError as error:
-            object_crops = extract(on_damage="skip")
-            self.warnings.append(f"frames that cannot be decoded were skipped: {error}")
-            return object_crops
+
+        if isinstance(self.pictures, Clip):
+            yield stream(self._picture_of_clip)
+            return
+        frame_settings = FrameSettings(longest_side_pixels=LONGEST_SIDE_PIXELS, on_damage="skip")
+        start_seconds = self.sound.start_seconds + SLACK_SECONDS
+        with FrameReader(self.pictures, frame_settings) as reader:
+            yield stream(lambda seconds: reader.picture_at(seconds + start_seconds))
+            self.warnings.extend(reader.damage.warnings())
+
+    def spread_crops(
+        self, objects: Sequence[VisibleObject], settings: CropSettings, num_crops: int
+    ) -> UInt8[Tensor, "S K 3 H W"]:
+        """Extract crops of visible objects, spread evenly over the sound; seeks between them.
+
+        They are those that a window as long as the sound would read.
+        """
+        rate_hz, offset_seconds = settings.crop_rate_hz, self.sound.offset_seconds
+        all_crops = np.arange(count_crops(self.sound.stated_seconds, rate_hz))
+        seconds = [index / rate_hz for index in spread_evenly(all_crops, num_crops).tolist()]
+        if isinstance(self.pictures, Clip):
+            pictures = [self._picture_of_clip(time) for time in seconds]
+        else:
+            start_seconds = self.sound.start_seconds + SLACK_SECONDS
+            frame_settings = FrameSettings(
+                longest_side_pixels=LONGEST_SIDE_PIXELS, on_damage="skip"
+            )
+            times = [time + start_seconds for time in seconds]
+            pictures = list(read_frames(self.pictures, times, frame_settings).pictures)
+        crops = [
+            [
+                crop_box(picture, item.box_at(time + offset_seconds), settings.crop_pixels)
+                for picture, time in zip(pictures, seconds, strict=True)
+            ]
+            for item in objects
+        ]
+        return torch.from_numpy(np.stack([np.stack(rows) for rows in crops]))
 
     def i3d_features(self, model: I3D) -> Float32[Tensor, "D J"]:
-        """Compute I3D features of the whole video, on the CPU; damaged frames are skipped.
+        """Compute I3D features of the video, on the CPU; damaged frames are skipped.
 
-        One frame per second from time 0 of the file or clip, whatever the start of the audio.
+        One frame per second from time 0 of the file or clip, whatever the start of the audio; of a
+        part, from its start to its end.
         """
+        part = self.sound.selection
         if isinstance(self.pictures, Clip):
             clip = self.pictures
-            last_seconds = float(clip.frame_times_seconds[-1])
-            seconds = range(max(0, int(last_seconds * MOTION_RATE_HZ)) + 1)
+            end_seconds = float(clip.frame_times_seconds[-1])
+            if part.end_seconds is not None:
+                end_seconds = min(end_seconds, part.end_seconds)
+            first, last = (int(x * MOTION_RATE_HZ) for x in (part.start_seconds, end_seconds))
+            seconds = range(first, max(first, last) + 1)
             pictures = (clip.frames[_frame_index(clip, k / MOTION_RATE_HZ)] for k in seconds)
         else:
             settings = FrameSettings(on_damage="skip")
-            frames = iterate_frames(self.pictures, MOTION_RATE_HZ, settings)
+            frames = iterate_frames(
+                self.pictures,
+                MOTION_RATE_HZ,
+                settings,
+                start_seconds=part.start_seconds,
+                end_seconds=part.end_seconds,
+            )
             pictures = (picture for _, picture in frames)
         return video_motion_features(pictures, model).cpu()
 
     def key_frame(self, time_seconds: float) -> tuple[UInt8[np.ndarray, "H W 3"], float]:
         """Return the frame shown at a time of the audio, and the time from which it is shown."""
         if isinstance(self.pictures, Clip):
-            index = _frame_index(self.pictures, time_seconds)
-            return self.pictures.frames[index], float(self.pictures.frame_times_seconds[index])
+            offset_seconds = self.sound.offset_seconds
+            index = _frame_index(self.pictures, time_seconds + offset_seconds)
+            begin_seconds = float(self.pictures.frame_times_seconds[index]) - offset_seconds
+            return self.pictures.frames[index], begin_seconds
         settings = FrameSettings(longest_side_pixels=_KEY_FRAME_PIXELS, on_damage="skip")
         frames = read_frames(self.pictures, [time_seconds + self.sound.start_seconds], settings)
         return frames.pictures[0], float(frames.times_seconds[0] - self.sound.start_seconds)
 
+    @cached_property
     def fingerprint(self) -> tuple[str, int] | None:
         """Return SHA-256 and number of bytes of the file; none for arrays."""
         if isinstance(self.pictures, Clip):
             return None
         digest, num_bytes = hashlib.sha256(), 0
-        if isinstance(self.pictures, bytes):
-            return hashlib.sha256(self.pictures).hexdigest(), len(self.pictures)
-        if isinstance(self.pictures, str | os.PathLike):
-            with Path(self.pictures).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
-        self.pictures.seek(0)
-        while piece := self.pictures.read(_HASHED_BYTES):
-            digest.update(piece)
-            num_bytes += len(piece)
+        with open_binary(self.pictures, source_name(self.pictures)) as file:
+            file.seek(0)
+            while piece := file.read(_HASHED_BYTES):
+                digest.update(piece)
+                num_bytes += len(piece)
         return digest.hexdigest(), num_bytes
+
+    def _picture_of_clip(self, time_seconds: float) -> UInt8[np.ndarray, "_ _ 3"]:
+        assert isinstance(self.pictures, Clip), "files have a reader"
+        seconds = time_seconds + self.sound.offset_seconds + SLACK_SECONDS
+        return self.pictures.frames[_frame_index(self.pictures, seconds)]
 
 
 def _frame_index(clip: Clip, time_seconds: float) -> int:
     """Return the index of the frame shown at a time; before the first one, the first."""
     num_begun = np.searchsorted(clip.frame_times_seconds, time_seconds, side="right")
     return int(max(0, num_begun - 1))
-
-
-def _trim_padding(sound: Audio, video: MediaSource) -> Audio:
-    """Trim audio to the duration in the container: MP4 files only.
-
-    AAC and MP3 pad the last frame, and decoders return the padding. Longer differences than one
-    frame are left alone: then the duration is wrong rather than the audio padded.
-    """
-    with open_media(video) as container:
-        stream = choose_audio(container, None, source_name(video))
-        if not container.format.name.startswith("mov,"):
-            return sound
-        num_samples = round(_container_seconds(container, stream) * sound.sample_rate_hz)
-    padding = sound.waveform.shape[1] - num_samples
-    if num_samples <= 0 or not 0 < padding < _MAX_PADDING_SAMPLES:
-        return sound
-    return replace(sound, waveform=sound.waveform[:, :num_samples])
-
-
-def _container_seconds(container: InputContainer, stream: AudioStream) -> Fraction:
-    """Return the duration of an audio stream in MP4's header and packets; 0 where it has none.
-
-    The shorter of two: of the edit list, which some writers round up to milliseconds, and up to
-    the end of the last packet.
-    """
-    if not stream.duration or stream.time_base is None:
-        return Fraction(0)
-    begin = stream.start_time or 0
-    end = begin + stream.duration
-    try:
-        container.seek(max(begin, int(end - _END_SECONDS / stream.time_base)), stream=stream)
-        ends = [p.pts + (p.duration or 0) for p in container.demux(stream) if p.pts is not None]
-    except FFmpegError:
-        # The end cannot be reached, in a file that was cut short: the edit list remains.
-        ends = []
-    return (min(end, max(ends, default=end)) - begin) * stream.time_base
 
 
 def _file_name(video: MediaSource) -> str:
@@ -236,10 +221,9 @@ def validate_clip(clip: Clip) -> Clip:
     where = f"clip '{name}'"
     waveform = _waveform(clip.waveform, where)
     frames = _frames(clip.frames, where)
-    if len(frames) == 0 or waveform.size == 0:
+    if waveform.size == 0:
         raise InputError(
-            f"{where} has {len(frames)} frames and a waveform of shape {list(waveform.shape)}; "
-            "give at least one frame and one sample"
+            f"{where} has a waveform of shape {list(waveform.shape)}; give at least one sample"
         )
     times = _times(clip.frame_times_seconds, len(frames), where)
     rate_hz = _rate_hz(clip.sample_rate_hz, where)

@@ -1,5 +1,6 @@
 """Resample waveforms, and masks from a model's sampling rate to a file's."""
 
+from collections.abc import Iterable, Iterator
 from math import ceil
 
 import numpy as np
@@ -25,6 +26,42 @@ def resample(
     return soxr.resample(waveform.T, from_rate_hz, to_rate_hz, quality="VHQ").T.astype(
         np.float32, copy=False
     )
+
+
+class BlockResampler:
+    """Resample a waveform that comes block by block; the blocks equal `resample` of the whole."""
+
+    def __init__(self, num_channels: int, from_rate_hz: int, to_rate_hz: int) -> None:
+        self._num_channels = num_channels
+        self._stream = None
+        if from_rate_hz != to_rate_hz:
+            self._stream = soxr.ResampleStream(
+                from_rate_hz, to_rate_hz, num_channels, dtype="float32", quality="VHQ"
+            )
+
+    def push(self, block: Float32[np.ndarray, "C n"]) -> Float32[np.ndarray, "C m"]:
+        """Add a block; return the samples that are finished, some milliseconds behind it."""
+        if self._stream is None:
+            return block
+        return self._stream.resample_chunk(np.ascontiguousarray(block.T)).T
+
+    def flush(self) -> Float32[np.ndarray, "C m"]:
+        """Return the samples that are left after the last block."""
+        empty = np.zeros((0, self._num_channels), np.float32)
+        return empty.T if self._stream is None else self._stream.resample_chunk(empty, last=True).T
+
+
+def resample_blocks(
+    blocks: Iterable[Float32[np.ndarray, "C _"]],
+    num_channels: int,
+    from_rate_hz: int,
+    to_rate_hz: int,
+) -> Iterator[Float32[np.ndarray, "C m"]]:
+    """Resample blocks of one waveform."""
+    resampler = BlockResampler(num_channels, from_rate_hz, to_rate_hz)
+    for block in blocks:
+        yield resampler.push(block)
+    yield resampler.flush()
 
 
 class MaskResampler:
