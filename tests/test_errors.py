@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.errors import InputError, require_package, unknown_name
-from avsep.toyband.categories import ALIASES, CATEGORIES, category_index, find_category
+from avsep.labels import ALIASES
+from avsep.toyband.categories import CATEGORIES, category_index, find_category
 
 
 @pytest.mark.parametrize(

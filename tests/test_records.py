@@ -1,11 +1,13 @@
 """Records: boxes inside the picture, objects over time, nothing that is not asked for."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from avsep.errors import InputError
 from avsep.models.base import SeparationMethod
 from avsep.records import Box, TimedBox, VisibleObject
 
@@ -26,7 +28,7 @@ nan = float("nan")
     ],
 )
 def test_a_box_lies_inside_the_picture(box: Box) -> None:
-    with pytest.raises(ValidationError, match="must hold 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1"):
+    with pytest.raises(InputError, match="must hold 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1"):
         TimedBox(time_seconds=0, box=box)
 
 
@@ -43,8 +45,8 @@ def test_a_box_lies_inside_the_picture(box: Box) -> None:
     ],
 )
 def test_an_object_holds_nothing_else(field: str, value: object) -> None:
-    with pytest.raises(ValidationError, match=field):
-        VisibleObject.model_validate({field: value})
+    with pytest.raises(InputError, match=field):
+        VisibleObject(**{field: value})
 
 
 @pytest.mark.slow
@@ -74,3 +76,45 @@ def test_what_separates_is_told_by_its_method() -> None:
 
     assert isinstance(MixtureBaseline(FrontEnd()), SeparationMethod)
     assert not isinstance(Sleeper(), SeparationMethod)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VisibleObject("violin"), "VisibleObject: fields are given by name: label, categ"),
+        (lambda: TimedBox(0, (0, 0, 1, 1)), "TimedBox: fields are given by name: time_seconds, b"),
+        (lambda: VisibleObject(label=3), "VisibleObject: label: Input should be a valid string; g"),
+        (lambda: VisibleObject(label={"a": 1}), "VisibleObject: label: Input should be a valid st"),
+        (lambda: VisibleObject(prompt={"a"}), "VisibleObject: prompt: Input should be a valid str"),
+        (lambda: VisibleObject(box=(0, 0, 1, 1)), "VisibleObject: unknown field 'box'; did you me"),
+        (lambda: VisibleObject(boxes=None), 'VisibleObject: boxes: must be [{"time_seconds": 0, '),
+        (lambda: VisibleObject(boxes=(0, 0, 1, 1)), "VisibleObject: boxes: must be [{"),
+        (lambda: VisibleObject(boxes=[(0, 0, 1, 1)]), "VisibleObject: boxes: must be [{"),
+        (lambda: VisibleObject(boxes=iter([])), "VisibleObject: boxes: must be [{"),
+        (
+            lambda: VisibleObject(boxes=[{"time_seconds": 0, "box": [0, 0, 2, 1]}]),
+            "VisibleObject: boxes.0.box: box [0.0, 0.0, 2.0, 1.0] must hold 0 <= x1 < x2 <= 1",
+        ),
+        (lambda: TimedBox(box=(0, 0, 1, 1)), "TimedBox: time_seconds: Field required; given: "),
+        (lambda: TimedBox(time_seconds=0, box={0, 0.5, 1}), "TimedBox: box: must be four numbers"),
+        (lambda: TimedBox(time_seconds=0, box={0.1, 0.2, 0.5, 0.9}), "TimedBox: box: must be fou"),
+        (lambda: TimedBox(time_seconds=0, box="0011"), "TimedBox: box: must be four numbers, [x1"),
+        (
+            lambda: VisibleObject(label=np.zeros((100, 100))),
+            "VisibleObject: label: Input should be a valid string; given: array([[0., 0., 0., ",
+        ),
+    ],
+)
+def test_a_wrong_field_is_one_line(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        make()
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_boxes_are_in_order_of_time() -> None:
+    late, early = (TimedBox(time_seconds=time, box=(0, 0, 1, 1)) for time in (2, 1))
+    with pytest.raises(InputError, match="VisibleObject: boxes: must be in order of time"):
+        VisibleObject(boxes=(late, early))
+    assert VisibleObject(boxes=[early, late]).boxes == (early, late)
+    assert TimedBox(time_seconds=0, box=np.array([0, 0, 0.5, 1])).box == (0, 0, 0.5, 1)

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from avsep.evaluation.bss_eval_images import bss_eval_images
     from avsep.models import MODELS
     from avsep.separation.separator import Separator, separate
+    from avsep.vision.finding import find_objects
 
 __version__ = "0.1.0"
 __all__ = [
     "DATASETS", "MODELS", "InputError", "Separator", "__version__", "bss_eval", "bss_eval_images",
-    "load_model", "separate",
+    "find_objects", "load_model", "separate",
 ]  # fmt: skip
 
 # Public name -> its module, imported on first use: loading PyTorch takes seconds.
@@ -26,6 +27,7 @@ _MODULES = {
     "Separator": "avsep.separation.separator",
     "bss_eval": "avsep.evaluation.bss_eval",
     "bss_eval_images": "avsep.evaluation.bss_eval_images",
+    "find_objects": "avsep.vision.finding",
     "load_model": "avsep.checkpoint",
     "separate": "avsep.separation.separator",
 }

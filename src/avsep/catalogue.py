@@ -59,6 +59,7 @@ class Catalogue:
         models: baselines and ceilings, then shipped weights, then systems.
         default_model: the model of `avsep separate`.
         separator_settings: the fields of `SeparatorSettings`.
+        output_settings: the fields of `OutputSettings`.
         evaluation_settings: names of the fields of `EvaluationSettings`.
         num_mixtures: number of mixtures that an evaluation draws by default.
         metrics, set_metrics, cue_ablations, released_systems: names in METRICS, SET_METRICS,
@@ -68,6 +69,7 @@ class Catalogue:
     models: tuple[ModelInfo, ...]
     default_model: str
     separator_settings: Mapping[str, SettingHelp]
+    output_settings: Mapping[str, SettingHelp]
     evaluation_settings: tuple[str, ...]
     num_mixtures: int
     metrics: tuple[str, ...]
@@ -80,9 +82,9 @@ class Catalogue:
 def read_catalogue() -> Catalogue:
     """Read the file."""
     values = json.loads(CATALOGUE_FILE.read_text(encoding="utf-8"))
-    settings = values.pop("separator_settings")
-    return Catalogue(
-        models=tuple(ModelInfo(**entry) for entry in values.pop("models")),
-        separator_settings={name: SettingHelp(**item) for name, item in settings.items()},
-        **values,
-    )
+    groups = {
+        group: {name: SettingHelp(**item) for name, item in values.pop(group).items()}
+        for group in ("separator_settings", "output_settings")
+    }
+    models = tuple(ModelInfo(**entry) for entry in values.pop("models"))
+    return Catalogue(models=models, **groups, **values)

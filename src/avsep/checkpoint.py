@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from avsep.devices import own_settings, same_random_state
 from avsep.errors import InputError, unknown_name
 from avsep.media.atomic import write_atomic
 from avsep.models import MODELS
@@ -78,6 +79,8 @@ def save_checkpoint(
     write_atomic(path, save(weights, metadata={_KEY: json.dumps(card)}))
 
 
+@own_settings()
+@same_random_state()
 def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> SeparationModel:
     """Load a trained model in eval mode and float32.
 
@@ -128,7 +131,7 @@ def is_checkpoint(path: Path) -> bool:
 def shipped_names() -> list[str]:
     """Return the names of the models in the package."""
     names = sorted(path.name.removesuffix(SUFFIX) for path in _SHIPPED.glob(f"*{SUFFIX}"))
-    # The weights of the image encoder are in the same folder and have no model card.
+    # The weights of the image encoders are in the same folder and have no model card.
     return [
         name for name in names if _KEY in (_open(_SHIPPED / f"{name}{SUFFIX}").metadata() or {})
     ]

@@ -16,11 +16,11 @@ from avsep.errors import InputError, unknown_name
 from avsep.media.atomic import write_atomic
 from avsep.models import MODELS, RELEASES
 from avsep.models.base import ModelSettings, SeparationModel
+from avsep.published_weights import read_all_tensors
 from avsep.recipe import check_settings, merge, read_recipe
 from avsep.released import Assignment, LeftOut, Part, ReleasedSystem, Weights, assign
 from avsep.vision.clip_encoder import CLIP_WEIGHTS, load_clip
 from avsep.vision.i3d import RELEASE as I3D_RELEASE
-from avsep.vision.published_weights import read_all_tensors
 
 # Name of `avsep convert --as` -> its table.
 SYSTEMS: dict[str, ReleasedSystem] = {**RELEASES, "i3d": I3D_RELEASE}

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -65,6 +66,46 @@ def supports_bfloat16(device: torch.device) -> bool:
 
 
 @contextmanager
+def own_settings() -> Iterator[None]:
+    """Compute as if PyTorch and NumPy were just imported, whatever the calling program has set.
+
+    Set aside are the default dtype and device, autocast, inference mode, disabled gradients, and
+    NumPy's reaction to floating-point errors; all are restored at the end.
+    """
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # enables gradients too
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        # Only where it differs: PyTorch calls a Python function at every operation then.
+        if torch.get_default_device() != torch.device("cpu"):
+            stack.enter_context(torch.device("cpu"))
+        for device in _device_types():
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        # The one setting that all threads share: it is not touched without need.
+        if dtype != torch.float32:
+            stack.callback(torch.set_default_dtype, dtype)
+            torch.set_default_dtype(torch.float32)
+        yield
+
+
+@contextmanager
+def same_random_state() -> Iterator[None]:
+    """Restore the global random state of the CPU at the end: making a network draws its weights.
+
+    Not for long computations: a thread of the calling program would draw the same numbers twice.
+    """
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _device_types() -> set[str]:
+    """Return the types of devices that this machine has."""
+    accelerator = torch.accelerator.current_accelerator()
+    return {"cpu"} if accelerator is None else {"cpu", accelerator.type}
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Limit PyTorch and NumPy to one thread, so that sums do not depend on the number of cores.
 
@@ -78,6 +119,16 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+def limit_threads(num_threads: int) -> None:
+    """Limit PyTorch and NumPy in this process to a number of threads, for good.
+
+    A lower limit, as by OMP_NUM_THREADS, stays.
+    """
+    num_threads = min(num_threads, torch.get_num_threads())
+    torch.set_num_threads(num_threads)
+    threadpool_limits(limits=num_threads)
 
 
 def available_cores() -> int:

@@ -135,10 +135,11 @@ def _note_bank() -> MachineCheck:
 def _weights() -> MachineCheck:
     from avsep.checkpoint import load_model, shipped_names
     from avsep.separation.separator import DEFAULT_MODEL
-    from avsep.vision.image_encoder import SHIPPED, load_image_encoder
+    from avsep.vision import efficientnet_lite, image_encoder
 
     try:
-        load_image_encoder()
+        image_encoder.load_image_encoder()
+        efficientnet_lite.read_efficientnet_lite(efficientnet_lite.SHIPPED)
         # The default model is loaded even if its file is gone, so that this is an error.
         names = list(dict.fromkeys([DEFAULT_MODEL, *shipped_names()]))
         for name in names:
@@ -146,7 +147,8 @@ def _weights() -> MachineCheck:
     except InputError as error:
         detail = " ".join(str(error).split())
         return MachineCheck("shipped weights", False, detail, "pip install --force-reinstall avsep")
-    return MachineCheck("shipped weights", True, ", ".join([*names, SHIPPED.stem]))
+    encoders = [image_encoder.SHIPPED.stem, efficientnet_lite.SHIPPED.stem]
+    return MachineCheck("shipped weights", True, ", ".join([*names, *encoders]))
 
 
 def _disk() -> MachineCheck:

@@ -25,6 +25,8 @@ Settings = TypeVar("Settings", bound=BaseModel)
 _FOLDER = files("avsep") / "recipes"
 # Where a name is looked up: the recipes of systems, then those of the rows of papers' tables.
 _FOLDERS = (_FOLDER, _FOLDER / "ablations")
+# The longest value that an error shows, in characters.
+_MAX_VALUE_LENGTH = 300
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -119,18 +121,27 @@ def check_settings(
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "its settings"
-        if first["type"] == "extra_forbidden":
-            names = list(_known_fields(schema, first["loc"]))
-            matches = difflib.get_close_matches(field, names, n=1)
-            hint = f"did you mean '{matches[0]}'? " if matches else ""
-            raise InputError(
-                f"{where}: unknown {kind} '{field}'; {hint}known: {', '.join(names)}"
-            ) from error
-        # pydantic puts this before the message of a ValueError from a validator of ours.
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: {field}: {message}; given: {first['input']!r}") from error
+        raise first_fault(error, schema, where, kind) from error
+
+
+def first_fault(
+    error: ValidationError, schema: type[BaseModel], where: str, kind: str = "setting"
+) -> InputError:
+    """Return the first error of a validation in one line: field, value given, values allowed."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "its settings"
+    if first["type"] == "extra_forbidden":
+        names = list(_known_fields(schema, first["loc"]))
+        matches = difflib.get_close_matches(field, names, n=1)
+        hint = f"did you mean '{matches[0]}'? " if matches else ""
+        return InputError(f"{where}: unknown {kind} '{field}'; {hint}known: {', '.join(names)}")
+    # pydantic puts this before the message of a ValueError from a validator of ours.
+    message = first["msg"].removeprefix("Value error, ")
+    # An array may be given, whose text has many lines.
+    value = " ".join(repr(first["input"]).split())
+    if len(value) > _MAX_VALUE_LENGTH:
+        value = f"{value[:_MAX_VALUE_LENGTH]}..."
+    return InputError(f"{where}: {field}: {message}; given: {value}")
 
 
 def settings_group(annotation: object) -> type[BaseModel] | None:

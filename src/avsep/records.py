@@ -5,22 +5,79 @@ bins, T spectrogram frames, K video frames or crops, M pictures of crop motion, 
 features, H height, W width, D width of a feature, Q queries.
 """
 
+import os
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import isfinite
 from operator import attrgetter
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Float32, Float64, Int64, UInt8
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from torch import Tensor
 
-Box = tuple[float, float, float, float]
+from avsep.errors import InputError
+from avsep.recipe import first_fault
+
+
+def _check_four_numbers(box: object) -> object:
+    # Before pydantic's own check, whose message would name every number that is missing, and which
+    # takes a set, whose order is not that of its numbers.
+    if not (isinstance(box, list | tuple | np.ndarray) and len(box) == 4):
+        raise ValueError("must be four numbers, [x1, y1, x2, y2]")
+    return box
+
+
+def _check_corners(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = box
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        raise ValueError(f"box {list(box)} must hold 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1")
+    return box
+
+
+Box = Annotated[
+    tuple[float, float, float, float],
+    BeforeValidator(_check_four_numbers),
+    AfterValidator(_check_corners),
+]
 # A trade of time for quality; each generative model defines its own sampling for each.
 Quality = Literal["fast", "balanced", "best"]
 
 
-class TimedBox(BaseModel):
+_BOXES_EXAMPLE = "[TimedBox(time_seconds=0, box=(0.1, 0.2, 0.5, 0.9))]"
+
+
+class _GivenRecord(BaseModel):
+    """A record that users make in Python: a wrong field is an InputError of one line."""
+
+    if not TYPE_CHECKING:  # a type checker has the signature that pydantic gives it
+
+        def __init__(self, *values: object, **fields: object) -> None:
+            name = type(self).__name__
+            if values:
+                raise InputError(
+                    f"{name}: fields are given by name: {', '.join(type(self).model_fields)}; "
+                    f'write VisibleObject(label="violin", boxes={_BOXES_EXAMPLE})'
+                )
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise first_fault(error, type(self), name, "field") from error
+
+        # pydantic then makes the records within others without it, and names fields of those too.
+        __init__.__pydantic_base_init__ = True
+
+
+class TimedBox(_GivenRecord):
     """The box of an object at one time: x1 y1 x2 y2, normalised 0..1, origin top left."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,17 +85,84 @@ class TimedBox(BaseModel):
     time_seconds: float = Field(ge=0, allow_inf_nan=False)
     box: Box
 
-    @model_validator(mode="after")
-    def _inside_the_picture(self) -> "TimedBox":
-        x1, y1, x2, y2 = self.box
-        if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
-            raise ValueError(
-                f"box {list(self.box)} must hold 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1"
-            )
-        return self
+
+def _check_timed(boxes: object) -> object:
+    # Before pydantic's own check, whose message would name every field that a wrong value lacks.
+    if not isinstance(boxes, list | tuple) or any(
+        not isinstance(box, dict | TimedBox) for box in boxes
+    ):
+        raise ValueError(
+            f'must be [{{"time_seconds": 0, "box": [x1, y1, x2, y2]}}, ...], in Python '
+            f"{_BOXES_EXAMPLE}; in objects.json write a single box for the whole clip as box"
+        )
+    return boxes
 
 
-class VisibleObject(BaseModel):
+def _check_order(boxes: Any) -> Any:
+    # pydantic has checked the type by now: a tuple of TimedBoxes.
+    times = [timed.time_seconds for timed in boxes]
+    if times != sorted(times):
+        raise ValueError("must be in order of time")
+    return boxes
+
+
+# The boxes of an object over time, as users give them in Python or in objects.json.
+TimedBoxes = Annotated[
+    tuple[TimedBox, ...], BeforeValidator(_check_timed), AfterValidator(_check_order)
+]
+
+
+class TimedPoint(_GivenRecord):
+    """A point on an object at one time: x y, normalised 0..1, origin top left."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    x: float = Field(ge=0, le=1)
+    y: float = Field(ge=0, le=1)
+    time_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+# Start and end in seconds of the video.
+Span = tuple[float, float]
+
+
+def _check_pairs(spans: object) -> object:
+    # Before pydantic's own check, whose message would name every number that is missing.
+    if not isinstance(spans, list | tuple) or not all(
+        isinstance(span, list | tuple) and len(span) == 2 for span in spans
+    ):
+        raise ValueError("must be [[start, end], ...] in seconds, such as [[12, 15.5]]")
+    return spans
+
+
+def merge_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return spans in order of time, those that overlap or touch as one.
+
+    >>> merge_spans([(4, 6), (1, 2), (2, 3), (5, 8)])
+    ((1, 3), (4, 8))
+
+    Raises:
+        ValueError: a span that begins before 0, or does not end after it begins.
+    """
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if not (isfinite(end) and 0 <= start < end):
+            raise ValueError(f"span {start:g}-{end:g} must hold 0 <= start < end, in seconds")
+        if merged and start <= merged[-1][1]:
+            start, end = merged[-1][0], max(end, merged.pop()[1])
+        merged.append((start, end))
+    return tuple(merged)
+
+
+# When an object sounds, as users give it in Python or in objects.json.
+Spans = Annotated[tuple[Span, ...], BeforeValidator(_check_pairs), AfterValidator(merge_spans)]
+
+
+def _to_text(path: object) -> object:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+class VisibleObject(_GivenRecord):
     """One object in a clip; a box given once holds for the whole clip.
 
     Attributes:
@@ -49,16 +173,34 @@ class VisibleObject(BaseModel):
         azimuth_degrees: direction of its sound, positive to the right, or none.
         prompt: the text it was prompted by, or none; without boxes it is not visible, and the
             text alone is its cue.
+        is_excluded: it is separated, and its sound goes to the residual: its stem is silent and
+            gets no file.
+        spans: start and end in seconds of the video of the parts in which it sounds; its stem is
+            silent elsewhere. Empty: throughout.
+        point: a point on it; without boxes it is looked for there.
+        is_sought: a detector looks for its label; where it finds none, it is the whole picture.
+        mask: file of a picture or video that is white where it is, which gives its boxes where
+            there are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str | None = None
     category: int | None = None
-    boxes: tuple[TimedBox, ...] = ()
+    boxes: TimedBoxes = ()
     confidence: float = Field(default=1.0, ge=0, le=1)
     azimuth_degrees: float | None = Field(default=None, ge=-180, le=180)
     prompt: str | None = None
+    is_excluded: bool = False
+    spans: Spans = ()
+    point: TimedPoint | None = None
+    mask: Annotated[str | None, BeforeValidator(_to_text)] = None
+    is_sought: bool = False
+
+    @property
+    def needs_finding(self) -> bool:
+        """True if it is given by a point or a word, and has not been looked for yet."""
+        return (self.point is not None or self.is_sought) and not self.boxes
 
     @property
     def is_visible(self) -> bool:
@@ -84,14 +226,16 @@ class Clip:
 
     Attributes:
         waveform: sound in -1..1.
-        frames: pictures, upright, RGB.
+        frames: pictures, upright, RGB; none of them for a sound without pictures.
         frame_times_seconds: when each frame is shown, from the start of the waveform.
     """
 
     waveform: Float32[np.ndarray, "C N"]
     sample_rate_hz: int
-    frames: UInt8[np.ndarray, "K H W 3"]
-    frame_times_seconds: Float64[np.ndarray, " K"]
+    frames: UInt8[np.ndarray, "K H W 3"] = field(
+        default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8)
+    )
+    frame_times_seconds: Float64[np.ndarray, " K"] = field(default_factory=lambda: np.zeros(0))
     objects: tuple[VisibleObject, ...] = ()
     name: str = ""
 

@@ -29,12 +29,12 @@ PACKAGES = {
 SHELL = {"typer", "rich", "pydantic", "cli", "catalogue", "errors"}
 TORCH = SHELL | {
     "PIL", "av", "jaxtyping", "numpy", "soundfile", "soxr", "torch",
-    "media", "recipe", "records", "sound", "toyband",
+    "labels", "media", "recipe", "records", "sound", "toyband",
 }  # fmt: skip
 MODELS = TORCH | {
     "safetensors", "threadpoolctl", "checkpoint", "cues", "data", "devices", "models", "registry",
 }  # fmt: skip
-NETWORKS = MODELS | {"layers", "released", "vision"}
+NETWORKS = MODELS | {"layers", "published_weights", "released", "vision"}
 SCORES = MODELS | {"h5py", "scipy", "evaluation"}
 # Words of a command -> what it may import, beside that of the standard library.
 COMMANDS = {
@@ -43,7 +43,9 @@ COMMANDS = {
     "models --json": SHELL,
     "no-such-command": SHELL,
     "separate": SHELL,  # without its arguments
-    "separate a.mkv --object violin -o out": NETWORKS | {"pages", "separation"},
+    "objects": SHELL,  # without its arguments
+    "objects a.mkv -o out": NETWORKS | {"scipy", "torchvision", "pages", "separation"},
+    "separate a.mkv --object violin@0,0,1,1 -o out": NETWORKS | {"pages", "separation"},
     "evaluate mixture --data band --set workers=1": SCORES
     | {"matplotlib", "sklearn", "pages", "parallel"},
     "score --reference x.wav --estimate y.wav": SCORES,

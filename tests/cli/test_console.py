@@ -9,7 +9,17 @@ import pytest
 from rich.console import Console
 
 from avsep.cli import console
-from avsep.cli.console import print_error, print_json, print_line, print_table, spinner, track
+from avsep.cli.console import (
+    print_error,
+    print_event,
+    print_json,
+    print_line,
+    print_table,
+    progress_bars,
+    results_alone,
+    spinner,
+    track,
+)
 
 AWKWARD = ["[/b]", "[red]x", ":bell:", "a  b", r"C:\new", "http://x.y/z", "1.5e3", "ü🎻"]
 
@@ -109,6 +119,34 @@ def test_progress_is_for_terminals_only(capsys: pytest.CaptureFixture[str]) -> N
         assert list(track(iter("abc"), total=3, description="[/b] into :bell:")) == ["a", "b", "c"]
     captured = capsys.readouterr()
     assert not captured.out and not captured.err.strip()
+
+
+def test_each_stage_has_a_bar_with_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    page = Console(file=screen, force_terminal=True, color_system=None, width=100)
+    monkeypatch.setattr(console, "_err", page)
+    with progress_bars() as bars:
+        bars.show("b.mp4", "separating", 5.0, 20.0)
+        bars.show("a[b].mp4", "separating", 5.0, 20.0)
+        bars.show("a[b].mp4", "separating", 20.0, 20.0)
+        bars.clear("b.mp4")
+        bars.show("a[b].mp4", "preview", 3.0, None)
+    last = screen.getvalue().split("a[b].mp4: separating")[-1]
+    assert "100%" in last and "a[b].mp4: preview" in last
+    assert "b.mp4: separating" in screen.getvalue() and "\nb.mp4" not in last
+
+
+def test_what_others_print_goes_to_stderr_while_results_stand_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with results_alone():
+        sys.stdout.write("of another package\n")
+        print_event({"event": "failed"})
+        print_line("a line")
+    print_line("after")
+    captured = capsys.readouterr()
+    assert captured.out == '{"event": "failed"}\na line\nafter\n'
+    assert captured.err == "of another package\n"
 
 
 def test_a_terminal_without_the_letters_gets_escapes(run: Callable) -> None:

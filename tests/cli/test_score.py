@@ -13,6 +13,7 @@ from avsep.cli.options import ListCommand
 from avsep.cli.score import score
 from avsep.errors import InputError
 from avsep.evaluation.bss_eval import bss_eval
+from media.making import Track, make
 
 RATE_HZ = 8000
 APP = typer.Typer()
@@ -170,3 +171,76 @@ def test_an_image_with_a_silent_channel_is_named(files: dict[str, np.ndarray]) -
     failed = run("--reference a.wav left.wav --estimate x.wav y.wav --image").exception
     assert isinstance(failed, InputError)
     assert "reference 'left.wav' is silent in channel 2 of 2: as an image it has no" in str(failed)
+
+
+@pytest.mark.parametrize("offset_samples", [40, -25])
+def test_constant_offset_is_told_and_taken_off(
+    files: dict[str, np.ndarray], offset_samples: int
+) -> None:
+    """Estimates later or earlier than their references, and longer by what precedes them."""
+    names = "--reference a.wav b.wav --estimate x.wav y.wav"
+    for name in "xy":
+        late = np.pad(files[name], ((0, 0), (max(0, offset_samples), 0)))
+        write(f"{name}.wav", late[:, max(0, -offset_samples) :])
+    scored = figures(names)
+    side = "later" if offset_samples > 0 else "earlier"
+    told = (
+        f"'x.wav' is {abs(offset_samples)} samples ({abs(offset_samples) / RATE_HZ:.4f} s) {side}"
+    )
+    assert f"{told} than 'a.wav': scored as it is; --align takes it off" in scored["warnings"]
+    aligned = figures(f"{names} --align")
+    assert f"{told} than 'a.wav': taken off" in aligned["warnings"]
+    # What is left of the sound is scored as it would have been without the offset.
+    begin = max(0, -offset_samples)
+    cut = {name: waveform[:, begin:] for name, waveform in files.items()}
+    actual = [row["sdr_db"] for row in aligned["sources"]]
+    assert actual == pytest.approx(expected_mean_db(cut, 3000 - begin), abs=1e-3)
+
+
+def test_permuted_estimates_are_aligned_with_their_own_references(
+    files: dict[str, np.ndarray],
+) -> None:
+    write("x.wav", np.pad(files["x"], ((0, 0), (40, 0))))
+    scored = figures("--reference a.wav b.wav --estimate y.wav x.wav --permute --align")
+    assert [row["estimate"] for row in scored["sources"]] == ["x.wav", "y.wav"]
+    actual = [row["sdr_db"] for row in scored["sources"]]
+    assert actual == pytest.approx(expected_mean_db(files), abs=1e-3)
+
+
+def test_sounds_without_an_offset_are_not_warned_about(files: dict[str, np.ndarray]) -> None:
+    """Also tones, which are like themselves a period later, and unrelated noise."""
+    times = np.arange(8000) / RATE_HZ
+    tone = np.sin(2 * np.pi * 220 * times).astype(np.float32)[None] / 2
+    generator = np.random.default_rng(1)
+    write("tone.wav", tone + 0.01 * generator.standard_normal(tone.shape).astype(np.float32))
+    write("copy.wav", tone + 0.05 * generator.standard_normal(tone.shape).astype(np.float32))
+    write("noise.wav", generator.uniform(-0.3, 0.3, tone.shape).astype(np.float32))
+    for estimate in ("copy", "noise"):
+        assert figures(f"--reference tone.wav --estimate {estimate}.wav")["warnings"] == []
+
+
+def test_files_that_are_cut_off_are_scored_with_a_warning_or_refused(
+    files: dict[str, np.ndarray],
+) -> None:
+    path = Path("x.wav")
+    path.write_bytes(path.read_bytes()[:-8000])
+    names = "--reference a.wav b.wav --estimate x.wav y.wav"
+    scored = figures(names)
+    assert scored["num_samples"] == 2000
+    assert (
+        "'x.wav': the sound ends after 0.25 s, where the file is cut off" in (scored["warnings"][0])
+    )
+    result = run(f"{names} --on-damage error")
+    assert isinstance(result.exception, InputError)
+    assert "'x.wav': the sound ends after 0.25 s" in str(result.exception)
+
+
+def test_audio_track_is_chosen(files: dict[str, np.ndarray]) -> None:
+    tracks = [Track(files[name], RATE_HZ, "stereo", "pcm_f32le") for name in "xa"]
+    make(Path("x.mkv"), tracks=tracks)
+    scored = figures("--reference a.wav --estimate x.mkv --audio-track 1")
+    assert scored["warnings"] == []
+    assert "has 2 audio tracks" in figures("--reference a.wav --estimate x.mkv")["warnings"][0]
+    assert scored["sources"][0]["sdr_db"] < 30
+    exact = run("--reference x.mkv --estimate x.mkv --audio-track 2 --json")
+    assert json.loads(exact.stdout)["sources"][0]["sdr_db"] > 100

@@ -302,7 +302,7 @@ def test_a_folder_is_no_output_before_files_are_read(
 ) -> None:
     Path("folder.csv").mkdir()
     monkeypatch.setattr(
-        "avsep.evaluation.stems.file_scores.read_audio", lambda *_: pytest.fail("read")
+        "avsep.evaluation.stems.file_scores.read_audio", lambda *_, **__: pytest.fail("read")
     )
     failed = run("--reference true --estimate a -o folder.csv").exception
     assert "'folder.csv' is a folder; give the name of a file to write" in str(failed)
@@ -312,7 +312,7 @@ def test_metrics_are_known_before_files_are_read(
     songs: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "avsep.evaluation.stems.file_scores.read_audio", lambda *_: pytest.fail("read")
+        "avsep.evaluation.stems.file_scores.read_audio", lambda *_, **__: pytest.fail("read")
     )
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "transformers", None)

@@ -1,16 +1,22 @@
 """Test clips: sound, frames and objects of one video on one time line; splits; sounds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import ExifTags, Image
 
+from avsep.cues.crops import CropSettings, extract_clip_crops
 from avsep.data.clips import (
     ClipFiles,
     SourceFile,
     file_facts,
+    frame_paths,
     load_clip,
+    read_picture,
+    read_picture_size,
     read_sound,
     split_clips,
 )
@@ -79,6 +85,106 @@ def test_sounds_of_any_form_come_alike(
     tolerance = 1.2 / 128 if subtype == "PCM_U8" else 1e-4
     resampled = read_sound(tmp_path / "a é.wav", 11025)
     np.testing.assert_allclose(resampled[0], expected, atol=tolerance)
+
+
+GREY = np.full((6, 8), 100, np.uint8)
+COLOURS = np.zeros((6, 8, 3), np.uint8) + np.array([200, 100, 50], np.uint8)
+
+
+def cmyk(path: Path) -> None:
+    Image.fromarray(COLOURS).convert("CMYK").save(path, "JPEG", quality=100)
+
+
+def turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(COLOURS.transpose(1, 0, 2)).save(path, "PNG", exif=exif)
+
+
+def half_clear(path: Path) -> None:
+    """Save a picture whose left half is transparent, with colours that nobody sees."""
+    alpha = np.full((6, 8, 1), 255, np.uint8)
+    alpha[:, :4] = 0
+    Image.fromarray(np.concatenate([COLOURS, alpha], axis=2)).save(path, "PNG")
+
+
+def clear_palette(path: Path) -> None:
+    picture = Image.fromarray(COLOURS).quantize(2)
+    picture.save(path, "PNG", transparency=int(np.asarray(picture)[0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("save", "expected"),
+    [
+        (lambda path: Image.fromarray(COLOURS).save(path, "PNG"), COLOURS),
+        (lambda path: Image.fromarray(COLOURS).save(path, "BMP"), COLOURS),
+        (lambda path: Image.fromarray(COLOURS).save(path, "WEBP", lossless=True), COLOURS),
+        (lambda path: Image.fromarray(COLOURS).quantize(4).save(path, "GIF"), COLOURS),
+        (cmyk, COLOURS),
+        (turned, COLOURS),
+        (half_clear, COLOURS * (np.arange(8) >= 4)[:, None].astype(np.uint8)),
+        (clear_palette, 0 * COLOURS),
+        (lambda path: Image.fromarray(GREY).save(path, "PNG"), np.stack([GREY] * 3, 2)),
+        (lambda path: Image.fromarray(GREY > 50).save(path, "PNG"), np.full((6, 8, 3), 255)),
+        (
+            lambda path: Image.fromarray(GREY.astype(np.uint16) * 257).save(path, "PNG"),
+            np.stack([GREY] * 3, 2),
+        ),
+    ],
+)
+def test_pictures_of_any_kind_are_what_is_seen(
+    tmp_path: Path, save: Callable[[Path], None], expected: np.ndarray
+) -> None:
+    path = tmp_path / "000001.jpg"  # whatever it is: the content decides
+    save(path)
+    # JPEG and palettes round colours.
+    np.testing.assert_allclose(read_picture(path).astype(int), expected.astype(int), atol=3)
+    assert read_picture_size(path) == (8, 6)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_picture_that_was_cut_off_is_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "000001.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, kind)
+    content = path.read_bytes()
+    for share in (0.02, 0.5, 0.95):
+        path.write_bytes(content[: round(share * len(content))])
+        with pytest.raises(InputError, match=r"cannot read the picture '.*000001\.jpg': "):
+            read_picture(path)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> ClipFiles:
+    """Frames 1.png to 12.png of brightness 1 to 12, among files that other programs leave."""
+    for number in range(1, 13):
+        Image.fromarray(np.full((6, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    for name in ("._1.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).write_bytes(b"no picture")
+    return ClipFiles("a", tmp_path, (SourceFile(tmp_path, "violin", "a", VisibleObject()),),
+                     frame_rate_hz=2.0)  # fmt: skip
+
+
+def test_frames_are_in_the_order_of_their_numbers(frames: ClipFiles) -> None:
+    assert [path.name for path in frame_paths(frames)] == [f"{n}.png" for n in range(1, 13)]
+    (crops,) = extract_clip_crops(frames, CropSettings(crop_rate_hz=2, crop_pixels=2))
+    assert crops.crops[:, 0, 0, 0].tolist() == list(range(1, 13))
+
+
+def test_a_frame_that_is_there_twice_is_told(frames: ClipFiles) -> None:
+    Image.fromarray(GREY).save(frames.video / "0002.jpg")
+    with pytest.raises(
+        InputError, match=r"'.*0002\.jpg' and '2\.png' are the same frame: remove one of them"
+    ):
+        frame_paths(frames)
+
+
+def test_frames_of_other_sizes_are_told(frames: ClipFiles) -> None:
+    Image.fromarray(GREY[:, :4]).save(frames.video / "7.png")
+    with pytest.raises(
+        InputError, match=r"'.*7\.png' is 4x6, and '1\.png' is 8x6: the frames of a video have one"
+    ):
+        extract_clip_crops(frames, CropSettings())
 
 
 def listed(names: list[str], split: str | None = None) -> list[ClipFiles]:

@@ -8,9 +8,10 @@ import pytest
 from avsep.data.categories import AVE, MUSIC, MUSIC_21
 from avsep.data.checks.check import open_check
 from avsep.data.clips import missing_boxes
-from avsep.data.detections import class_numbers, object_by_frame, read_detections
+from avsep.data.detections import class_numbers, object_by_frame
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
+from avsep.media.detection_rows import read_detections
 from data.prepared_folder import make_prepared
 
 SIZE = (32, 24)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from avsep.data import open_dataset
 from avsep.data.checks.check import open_check
-from avsep.data.checks.reports import CheckReport
+from avsep.data.checks.reports import CheckReport, Item
 from avsep.data.clips import load_clip, split_clips
 from avsep.data.fair_play import read_fair_play
 from avsep.errors import InputError
@@ -291,6 +292,28 @@ def test_every_fault_is_listed_at_once(folder: Path) -> None:
         "empty detections": ["detection_results/000002.mp4.npy"],
         "pictures missing in between": ["frames/000002.mp4"],
     }
+
+
+@pytest.mark.parametrize(
+    ("gains", "why"),
+    [
+        ([0.3], "number of channels 1: two are needed, left first"),
+        ([0.3, 0.3], "both channels are equal, which is no direction: take the binaural original"),
+        ([0.3, 0.0], "channel 2 of 2 is silent: remove the channel or the file"),
+        ([0.3, 0.2, 0.1], "number of channels 3: two are needed, left first"),
+        ([0.3, 0.29], None),
+        ([0.3, -0.3], None),
+    ],
+)
+def test_sounds_need_two_different_ears(folder: Path, gains: list[float], why: str | None) -> None:
+    tone = np.sin(2 * np.pi * 123 * np.arange(SECONDS * RATE_HZ) / RATE_HZ)
+    path = folder / "binaural_audios/000001.wav"
+    soundfile.write(path, np.stack([gain * tone for gain in gains], axis=1), RATE_HZ)
+    found = [finding for finding in check(folder).findings if "two different ears" in finding.what]
+    assert [item for finding in found for item in finding.items] == (
+        [Item("binaural_audios/000001.wav", why)] if why else []
+    )
+    assert all(finding.is_wrong for finding in found)
 
 
 def test_pictures_without_their_list_of_sounds(tmp_path: Path) -> None:

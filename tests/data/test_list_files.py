@@ -46,6 +46,27 @@ def test_forms_of_text(tmp_path: Path, row: str, category: str | None, end: str)
     assert not lists_mixtures(path)
 
 
+@pytest.mark.parametrize("separator", [";", "\t", " ; "])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_of_spreadsheets(tmp_path: Path, separator: str, encoding: str) -> None:
+    rows = [["violin/{}.wav", "violin/{}.mp4", "12"], ["{}.wav", "{}.mp4", "12", '"Speech, man"']]
+    for cells, category in zip(rows, ("violin", "Speech, man"), strict=True):
+        text = "\r\n".join(separator.join(cells).replace("{}", clip_id) for clip_id in IDS)
+        path = written(tmp_path, "train.csv", text.encode(encoding))
+        expected = tuple(ListedClip(clip_id, category, n) for n, clip_id in enumerate(IDS, 1))
+        assert read_list_file(path) == expected
+    pairs = written(tmp_path, "pairs.csv", f"flute/a.wav{separator}cello/b.wav\n")
+    ((first, second),) = read_pair_file(pairs)
+    assert (first.category, second.category) == ("flute", "cello") and lists_mixtures(pairs)
+
+
+def test_a_semicolon_that_may_be_of_a_name_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path, "train.csv", "a;12\nb;13\n")
+    with pytest.raises(InputError, match=r"'a;12' has no comma: write one in place of each ';' if"):
+        read_list_file(path)
+    assert read_list_file(written(tmp_path, "t.csv", "a;1.wav,a;1.mp4,4\n"))[0].id == "a;1"
+
+
 def test_annotations_of_ave_and_their_orders(tmp_path: Path) -> None:
     lines = [f"Church bell&{IDS[0]}&good&0&10", f"Baby cry, infant cry&{IDS[1]}&ok&6&8"]
     lines.append(f"Church bell&{IDS[0]}&good&3&7")

@@ -172,6 +172,71 @@ def test_spreadsheets_and_other_sounds_are_read(folder: Path) -> None:
     assert first.name == "acoustic_guitar/a" and second.sources[0].path.suffix == ".flac"
 
 
+def retold(separator: str) -> str:
+    return INDEX.replace(",", separator)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        retold(";").encode(),
+        retold("\t").encode(),
+        retold("|").encode(),
+        ("sep=;\r\n" + retold(";")).encode("utf-8-sig"),
+        INDEX.encode("utf-16"),
+        retold("\t").replace("\n", "\r\n").encode("utf-16"),
+        INDEX.replace("\n", "\r").encode(),
+        INDEX.replace("id,category,split", " ID ,Category,SPLIT").encode(),
+        INDEX.replace("frame_rate_hz", " Frame rate Hz").encode(),
+        INDEX.replace("frame_rate_hz", "frame-rate-hz").encode(),
+        INDEX.replace("a,acoustic_guitar,train", '"a", "acoustic_guitar", "Train"').encode(),
+        retold(";").replace("c;violin", '"c";"violin"').encode(),
+        INDEX.replace("\n", "\n\n").encode(),
+        (INDEX + ",,,,,\n,,,,,\n").encode(),
+        INDEX.replace("4,12,3.0", "4,12,3.0,,,").encode(),
+        INDEX.replace("id,", "note,id,").replace("\na", "\nsolo; good,a").replace("\nb", "\n,b")
+        .replace("\nc", "\n,c").encode(),
+    ],
+)  # fmt: skip
+def test_an_index_that_another_program_wrote_is_the_same(folder: Path, content: bytes) -> None:
+    expected = read_prepared(folder)
+    (folder / "index.csv").write_bytes(content)
+    assert read_prepared(folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (INDEX.encode("utf-16")[2:], "is no text: it holds zero bytes"),
+        ("id,category\na,\xe9tude\n".encode("latin-1"), "is no text in UTF-8 .*: save it as one"),
+        (retold(" ").encode(), r"no column 'id': its first line must name .*; it is 'id category"),
+        (b"a,acoustic_guitar\n", r"no column 'id': .*; it is 'a,acoustic_guitar'"),
+        (b"", r"no column 'id': .*; it is ''"),
+        (
+            INDEX.replace("acoustic_guitar,train", "acoustic_guitar,nylon,train").encode(),
+            "line 2 has more cells than the first line has columns, 3.0: put a cell that",
+        ),
+        (
+            retold(";").replace("3.0", "3,0").encode(),
+            "line 2, duration_seconds '3,0': write the number with a point in place of the comma",
+        ),
+        (INDEX.replace("id,category,split", "id,category,ID").encode(), "has 2 columns 'id'; leav"),
+        (
+            INDEX.replace("a,acoustic", '"a,acoustic').encode(),
+            r"as a list: unexpected end of data \(line 4\)",
+        ),
+        (INDEX.replace("\na,", "\n\n\na,").replace("4,12,3", "x,12,3").encode(), "line 4, frame_r"),
+    ],
+)
+def test_an_index_that_cannot_be_understood_is_told(
+    folder: Path, content: bytes, message: str
+) -> None:
+    (folder / "index.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_prepared(folder)
+    assert "\n" not in str(caught.value) and "index.csv'" in str(caught.value)
+
+
 def test_a_folder_of_neither_kind(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,

@@ -74,8 +74,8 @@ def test_cues_are_of_the_clips_own_objects(clips: tuple[ClipFiles, ...]) -> None
     assert cues.crop_motion.shape == (1, 2, 10, 8, 8)
     told = [CATEGORIES[index] for index in cues.category[0]]
     assert told == [source.category for source in clips[0].sources]
-    assert read(clips, 0, with_labels=False).category is None
-    assert torch.equal(read(clips, 0, with_labels=False).crops, cues.crops)
+    assert read(clips, 0, labels="predicted").category is None
+    assert torch.equal(read(clips, 0, labels="predicted").crops, cues.crops)
 
 
 @pytest.mark.slow

@@ -224,7 +224,7 @@ def test_gains_may_rise_twofold_before_they_converge(seed: int) -> None:
 @pytest.mark.slow
 def test_steps_end_before_they_add_up_to_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dark sources, resampled; hiss in the empty band; far more steps than are allowed."""
-    monkeypatch.setattr("avsep.evaluation.projection.decomposition._MAX_STEPS", 60)
+    monkeypatch.setattr("avsep.evaluation.projection.refinement._MAX_STEPS", 60)
     rng = np.random.default_rng(0)
     sources = soxr.resample(rng.standard_normal((6000, 2)), 1, 2, quality="VHQ").T
     sources = sources.astype(np.float32)

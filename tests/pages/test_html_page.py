@@ -10,13 +10,19 @@ import pytest
 import soundfile
 from PIL import Image
 
-from avsep.pages.html_page import Section, Track, report_html
+from avsep.pages.html_page import EncodedSound, Section, Track, encode_sound, report_html
 from avsep.pages.spectrograms import gate_png, peak_magnitude, spectrogram_png
 
 
 def tone(frequency_hz: float, level: float = 0.5) -> np.ndarray:
     n = np.arange(22050)
     return (level * np.sin(2 * np.pi * frequency_hz * n / 11025)).astype(np.float32)[None]
+
+
+def encoded(sound: np.ndarray) -> EncodedSound:
+    """Encode a sound that comes in two blocks."""
+    blocks = np.split(sound, [1000], axis=1)
+    return encode_sound(blocks, len(sound), sound.shape[1], 11025)
 
 
 def brightness(png: bytes) -> np.ndarray:
@@ -40,8 +46,8 @@ def test_silence_is_drawn_too() -> None:
 
 
 def test_the_page_holds_everything_and_escapes_names() -> None:
-    violin = Track("<b>violin</b>", tone(500), 11025, "5 < 7 dB")
-    tracks = [Track("mixture", tone(300), 11025), violin]
+    violin = Track("<b>violin</b>", encoded(tone(500)), "5 < 7 dB")
+    tracks = [Track("mixture", encoded(tone(300))), violin]
     page = report_html(
         "A & B", b"video bytes", b"picture bytes", (["name", "SDR"], [["mixture", "0.1"]]),
         [Section("Sounds", tracks, "what they are")], "made by a test",
@@ -67,7 +73,9 @@ def test_a_long_sound_is_drawn_in_fewer_columns_and_as_loud() -> None:
 @pytest.mark.slow
 def test_a_long_sound_is_held_as_mp3_so_that_the_page_stays_small() -> None:
     long = np.tile(tone(500), (1, 31))  # 62 s
-    page = report_html("long", None, b"", None, [Section("Sounds", [Track("a", long, 11025)])], "")
+    page = report_html(
+        "long", None, b"", None, [Section("Sounds", [Track("a", encoded(long))])], ""
+    )
     content = base64.b64decode(re.findall(r'data:audio/mpeg;base64,([^"]+)', page)[0])
     decoded, rate_hz = soundfile.read(io.BytesIO(content))
     assert rate_hz == 11025 and len(content) < long.size

@@ -18,6 +18,7 @@ from avsep.toyband.clip import ToybandSettings
 from avsep.toyband.folder import ClipPaths
 from avsep.toyband.material import Material
 from avsep.toyband.pictures.performers import PictureSettings
+from interruptible import accept_sigint
 
 SMALL = PictureSettings(width_pixels=96, height_pixels=64, frame_rate_hz=4)
 SETTINGS = ToybandSettings(
@@ -125,8 +126,7 @@ def start_run(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Shells start background processes with SIGINT ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=accept_sigint,
     )
     deadline = time.monotonic() + 60
     while not list(folder.glob("*.mp4")):

@@ -1,7 +1,6 @@
 """The command line: one file per command, which parses arguments, calls avsep and prints."""
 
 import io
-import os
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -10,7 +9,7 @@ import typer
 
 import avsep
 from avsep.cli.check import check
-from avsep.cli.console import print_error, print_line
+from avsep.cli.console import make_lasting, print_error, print_line
 from avsep.cli.convert import convert
 from avsep.cli.demo import demo
 from avsep.cli.doctor import doctor
@@ -18,6 +17,7 @@ from avsep.cli.evaluate import evaluate
 from avsep.cli.listen import listen
 from avsep.cli.models import models
 from avsep.cli.motion import motion
+from avsep.cli.objects import objects
 from avsep.cli.options import ListCommand
 from avsep.cli.score import score
 from avsep.cli.separate import separate
@@ -39,6 +39,7 @@ app = typer.Typer(
 # In the order of `avsep --help`: first what a new user tries, last what is for bug reports.
 app.command()(demo)
 app.command()(separate)
+app.command()(objects)
 app.command()(toyband)
 app.command()(motion)
 app.command()(train)
@@ -66,26 +67,22 @@ def version(
 def main() -> None:
     """Run a command: exit 0 on success, 2 for bad input, 1 for an error in avsep itself.
 
-    If the reader of the output ends first (`| head`), it exits silently with 141, as other
-    programs do.
+    If the reader of the output ends first (`| head`), the work is finished without it, and it exits
+    silently with 141, as other programs do.
     """
     # File names that the terminal's encoding cannot write are printed with escapes.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+    results = make_lasting("stdout")
+    make_lasting("stderr")
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        try:
-            _run()
-        finally:
-            # Python flushes again at exit, where a broken pipe can no longer be caught.
+        _run()
+    except SystemExit as end:
+        if results is not None and not end.code:
             sys.stdout.flush()
-    except BrokenPipeError:
-        _exit_on_broken_pipe()
-    except SystemExit as error:
-        # typer and rich catch a broken pipe themselves and exit with 1.
-        if isinstance(error.__context__, BrokenPipeError):
-            _exit_on_broken_pipe()
+            _exit_on_lost_results(results.error)
         raise
 
 
@@ -101,11 +98,13 @@ def _run() -> None:
         sys.exit(2)
 
 
-def _exit_on_broken_pipe() -> NoReturn:
-    """Exit after a broken pipe, with stdout redirected so that nothing more is written to it."""
-    null_file = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null_file, sys.stdout.fileno())
-    sys.exit(_BROKEN_PIPE_STATUS)
+def _exit_on_lost_results(error: OSError | None) -> None:
+    """Exit with the status for an error of writing to stdout; none: all was written."""
+    if isinstance(error, BrokenPipeError):
+        sys.exit(_BROKEN_PIPE_STATUS)
+    if error is not None:
+        print_error(f"the output could not be written to stdout: {error.strerror}")
+        sys.exit(2)
 
 
 def _on_sigterm(number: int, _: object) -> NoReturn:

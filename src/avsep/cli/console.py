@@ -1,16 +1,27 @@
 """The output of all commands: results to stdout, progress and errors to stderr."""
 
+import io
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import fill
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import Buffer
 
 Item = TypeVar("Item")
 # Headers of number columns are wrapped to the width of the numbers, but never narrower than this.
@@ -29,6 +40,63 @@ _wide = Console(markup=False, emoji=False, highlight=False, width=100_000)
 _err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
+class LastingFile(io.FileIO):
+    """The file of stdout or stderr, to which writing never fails; the first error is stored.
+
+    A reader that ends early or a full disk must not end the work, whose result is in other files.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Buffer, /) -> int:
+        """Write bytes and return their number, also after an error, when they are dropped."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+
+def make_lasting(name: str) -> LastingFile | None:
+    """Replace `sys.stdout` or `sys.stderr`, by name, with one to which writing never fails.
+
+    A terminal is left as it is, and so is a stream without a file.
+    """
+    stream = getattr(sys, name)
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError):
+        return None
+    if stream.isatty():
+        return None
+    file = LastingFile(number, "w", closefd=False)
+    lasting = io.TextIOWrapper(
+        io.BufferedWriter(file),
+        encoding=stream.encoding,
+        # File names that the encoding cannot write are printed with escapes.
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+    setattr(sys, name, lasting)
+    return file
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Leave stdout to the results: what another package prints to it goes to stderr."""
+    stdout = sys.stdout
+    _out.file = _wide.file = stdout
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
+        # Each console looks for sys.stdout by itself again.
+        _out._file = _wide._file = None
+
+
 def print_line(text: str) -> None:
     """Print a line of results to stdout."""
     _out.print(_printable(text), soft_wrap=True)
@@ -38,6 +106,12 @@ def print_json(value: object) -> None:
     """Print a value as JSON to stdout. Infinity and NaN are errors: JSON does not have them."""
     # Not through rich, which would wrap long lines.
     _out.file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_event(value: object) -> None:
+    """Print a value as JSON on one line to stdout, at once: its reader follows the work."""
+    _out.file.write(json.dumps(value, allow_nan=False) + "\n")
+    _out.file.flush()
 
 
 def print_error(text: str) -> None:
@@ -84,6 +158,36 @@ def track(items: Iterable[Item], total: int, description: str) -> Iterator[Item]
     is_quiet = not _err.is_terminal
     with Progress(*columns, TimeRemainingColumn(), console=_err, disable=is_quiet) as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+@contextmanager
+def progress_bars() -> Iterator["ProgressBars"]:
+    """Yield bars for the stages of files, shown on stderr if that is a terminal."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()
+    is_quiet = not _err.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=_err, disable=is_quiet) as progress:
+        yield ProgressBars(progress)
+
+
+class ProgressBars:
+    """Bars with the time that is left, one for each stage of each file."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def show(self, file: str, stage: str, done: float, total: float | None) -> None:
+        """Show the seconds of a stage that are done, and all of them if they are known."""
+        key = file, stage
+        if key not in self._tasks:
+            description = _printable(f"{file}: {stage}")
+            self._tasks[key] = self._progress.add_task(description, total=total)
+        self._progress.update(self._tasks[key], completed=done, total=total)
+
+    def clear(self, file: str) -> None:
+        """Remove the bars of a file."""
+        for key in [key for key in self._tasks if key[0] == file]:
+            self._progress.remove_task(self._tasks.pop(key))
 
 
 def _table(head: list[str], rows: list[list[str]]) -> Table:

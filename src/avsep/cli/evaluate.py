@@ -161,10 +161,9 @@ def _write_figures(
     from avsep.evaluation.results.results_page import write_results_page
 
     with spinner("drawing the best and the worst mixtures"):
-        write_results_page(evaluation, config.mixtures, folder, data_name, config.device)
-        write_qualitative_figures(
-            evaluation, config.mixtures, choice, folder / "figures", config.device
-        )
+        reader = config.reader()
+        write_results_page(evaluation, reader, folder, data_name, config.device)
+        write_qualitative_figures(evaluation, reader, choice, folder / "figures", config.device)
 
 
 def _print_tables(

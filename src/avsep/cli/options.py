@@ -13,8 +13,9 @@ Device = Annotated[
 Labels = Annotated[
     str,
     typer.Option(
-        help="Source of the category: given (the label), predicted (from the picture), or both. No "
-        "effect on models that read no category."
+        help="Source of the category: given (the label), predicted (by the model, from the "
+        "picture), both of them, or named (by the shipped namer, from the picture). No effect on "
+        "models that read no category."
     ),
 ]
 Text = Annotated[

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # A folder of songs can give a warning for each; more than this would hide the table.
 _MAX_WARNINGS = 8
 _NAMES = read_catalogue()
+OnDamage = Literal["skip", "error"]
 
 
 References = Annotated[
@@ -62,6 +63,26 @@ Image = Annotated[
     bool,
     typer.Option("--image", help="BSS Eval for source images: channels jointly, with ISR."),
 ]
+Align = Annotated[
+    bool,
+    typer.Option("--align", help="Take off constant offsets between estimates and references."),
+]
+AudioTrack = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TRACK",
+        help="Audio track of files with several: a number from 1, a language (`eng`), `mix` for "
+        "the sum of all, or `pair` for two of one channel as stereo. Default: the file's default.",
+    ),
+]
+Damaged = Annotated[
+    OnDamage,
+    typer.Option(
+        "--on-damage",
+        help="Files that are damaged or cut off: score what can be read, with a warning, or refuse "
+        "them.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FILE", help="Write the scores to this .json or .csv."),
@@ -80,6 +101,9 @@ def score(
     frames: Frames = None,
     hop: Hop = None,
     image: Image = False,
+    align: Align = False,
+    audio_track: AudioTrack = None,
+    on_damage: Damaged = "skip",
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +114,8 @@ def score(
     compares all sources with the rest, the artifacts.
 
     All files must have one sampling rate and one number of channels. Longer files are cut to the
-    shortest, with a warning. The channels of stereo files are scored separately and averaged.
+    shortest, with a warning; a constant offset between an estimate and its reference is a warning
+    too. The channels of stereo files are scored separately and averaged.
 
     In folders, files are matched by name (`violin.flac` and `01-violin.wav`); other files in a
     folder of estimates are ignored. Several folders of estimates are compared. If the folders hold
@@ -105,7 +130,17 @@ def score(
     from avsep.evaluation.stems.folder_scores import score_songs
     from avsep.evaluation.stems.stem_folders import are_folders, match_folders
 
-    settings = FileScoreSettings(permute, tuple(metric or ()), frames, hop, image, mixture)
+    settings = FileScoreSettings(
+        permute=permute,
+        metrics=tuple(metric or ()),
+        frames_seconds=frames,
+        hop_seconds=hop,
+        image=image,
+        mixture=mixture,
+        align=align,
+        track=audio_track,
+        on_damage=on_damage,
+    )
     # A wrong suffix or folder is an error before minutes of scoring.
     if out is not None:
         score_tables.check_output(out)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from avsep.errors import unknown_name
-from avsep.toyband.categories import ALIASES, CATEGORIES, normalise_label
+from avsep.labels import ALIASES, normalise_label
+from avsep.toyband.categories import CATEGORIES
 
 # The order of iQuery's released code: the index of a category in published weights. Never reorder.
 MUSIC = (

@@ -1,18 +1,21 @@
 """The clips of a data set: their files and sources, and functions that read them."""
 
 import hashlib
-from collections.abc import Sequence
+import re
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
-from numpy.lib.format import MAGIC_PREFIX
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from jaxtyping import Float32, UInt8
+from PIL import ExifTags, Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from avsep.errors import InputError
+from avsep.media.arrays import read_array
 from avsep.media.audio import read_audio
 from avsep.media.frames import Frames, read_frames
 from avsep.records import Clip, VisibleObject
@@ -26,6 +29,8 @@ _SLACK_SECONDS = 2.0
 _SLACK_SHARE = 0.1
 # EXIF orientations of a picture that is displayed on its side.
 _TURNED = (5, 6, 7, 8)
+# What Pillow raises for damaged pictures, by the place of the damage.
+_PICTURE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 # The most clips that a warning names.
 _MOST_NAMED = 5
 
@@ -163,23 +168,89 @@ def read_sound(
 
 
 def frame_paths(files: ClipFiles) -> list[Path]:
-    """Return the frame files of a clip whose video is a folder, in order of time."""
-    return sorted(
-        path for path in files.video.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    """Return the frame files of a clip whose video is a folder, in order of time.
+
+    Numbers in names are compared as numbers: 2.jpg is before 10.jpg. Hidden files are left out.
+
+    Raises:
+        InputError: two files of one frame, such as 000001.jpg and 000001.png.
+    """
+    paths = sorted(
+        (
+            path
+            for path in files.video.iterdir()
+            # macOS writes "._000001.jpg" beside each file of a foreign disk.
+            if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith(".")
+        ),
+        key=_frame_order,
+    )
+    for path, following in pairwise(paths):
+        if _frame_order(path) == _frame_order(following):
+            raise InputError(
+                f"'{path}' and '{following.name}' are the same frame: remove one of them"
+            )
+    return paths
+
+
+def _frame_order(path: Path) -> list[str | int]:
+    """Return the words and the numbers of a name, in turn, by which frames are sorted."""
+    parts = re.split(r"([0-9]+)", path.stem)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def read_pictures(paths: Iterable[Path]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Read the pictures of one video, one at a time, as `read_picture` does.
+
+    Raises:
+        InputError: as `read_picture`, and a picture of another size than the first.
+    """
+    first: tuple[Path, tuple[int, ...]] | None = None
+    for path in paths:
+        picture = read_picture(path)
+        first = first or (path, picture.shape)
+        if picture.shape != first[1]:
+            raise other_size(path, picture.shape[1::-1], first[0], first[1][1::-1])
+        yield picture
+
+
+def other_size(
+    path: Path, size: tuple[int, ...], first: Path, first_size: tuple[int, ...]
+) -> InputError:
+    """Return the error for a frame of another width and height than the first of its folder."""
+    return InputError(
+        f"'{path}' is {size[0]}x{size[1]}, and '{first.name}' is {first_size[0]}x{first_size[1]}: "
+        "the frames of a video have one size; extract them again"
     )
 
 
 def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """Read a picture file as RGB, rotated upright by its EXIF tag.
+    """Read a picture file as RGB, rotated upright by its EXIF tag, whatever its ending.
+
+    Transparent parts are black, as in a video. Of 16 bits the upper eight are read.
 
     Raises:
-        InputError: an unreadable file, or one so large that Pillow takes it for an attack.
+        InputError: an unreadable file, one that was cut off, or one so large that Pillow takes it
+            for an attack.
     """
     try:
         with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            return np.asarray(_as_rgb(ImageOps.exif_transpose(picture)))
+    except _PICTURE_ERRORS as error:
         raise InputError(f"cannot read the picture '{path}': {error}") from error
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """Convert a picture of any mode to RGB."""
+    if picture.mode.startswith("I"):
+        # Pillow would clip 16 bits to 255: everything but black would be white.
+        return Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if picture.has_transparency_data:
+        # Without it, the colours of transparent pixels, which nobody sees, would appear.
+        opaque = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        return Image.alpha_composite(opaque, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")
 
 
 def read_picture_size(path: Path) -> tuple[int, int]:
@@ -192,29 +263,9 @@ def read_picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             width, height = picture.size
             is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except _PICTURE_ERRORS as error:
         raise InputError(f"cannot read the picture '{path}': {error}") from error
     return (height, width) if is_turned else (width, height)
-
-
-def read_array(path: Path) -> Shaped[np.ndarray, "..."]:
-    """Memory-map the array of an .npy file.
-
-    Raises:
-        InputError: a missing or damaged file, or one of another format.
-    """
-    try:
-        with path.open("rb") as file:
-            # np.load also opens zip archives, and leaves a damaged one open.
-            is_array = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
-        if not is_array:
-            raise InputError(f"'{path}' is no array in .npy: it does not begin like one")
-        # Object arrays, which could run code, are refused: np.load reads plain numbers by default.
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"'{path}' is no array of numbers in .npy: {error}") from error
 
 
 def read_i3d_features(files: ClipFiles) -> Float32[np.ndarray, "D K"]:
@@ -289,7 +340,7 @@ def _read_frames_at(files: ClipFiles, times_seconds: Sequence[float]) -> Frames:
     # A time computed as n / rate may be rounded to just below frame n.
     numbers = np.floor(np.asarray(times_seconds) * files.frame_rate_hz + 1e-6).astype(int)
     numbers = numbers.clip(0, len(paths) - 1)
-    pictures = np.stack([read_picture(paths[number]) for number in numbers])
+    pictures = np.stack(list(read_pictures(paths[number] for number in numbers)))
     return Frames(pictures, numbers / files.frame_rate_hz)
 
 

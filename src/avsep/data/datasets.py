@@ -9,7 +9,6 @@ from avsep.data.checks.clip_files import (
     length_faults,
     motion_faults,
     pictures_faults,
-    sound_faults,
     video_faults,
 )
 from avsep.data.checks.reports import (
@@ -20,7 +19,9 @@ from avsep.data.checks.reports import (
     Fault,
     Finding,
     Item,
+    SoundReport,
 )
+from avsep.data.checks.sound_files import sound_faults
 from avsep.data.checks.split_lists import SplitList
 from avsep.data.clips import TRAINING, ClipFiles, frame_paths
 from avsep.data.list_files import ListedClip
@@ -110,21 +111,22 @@ def examine_clip(folder: Path, clip: ClipFiles) -> ClipReport:
     # Each file once: the sound of a clip with one source is often that source.
     sounds = dict.fromkeys([audio, *(source.path for source in clip.sources), *clip.offscreen])
     faults: list[Fault] = []
-    durations: dict[Path, float | None] = {}
+    reports: dict[Path, SoundReport | None] = {}
     for path in sounds:
         if path.is_file():
-            durations[path], of_sound = sound_faults(path, name_of(path))
+            reports[path], of_sound = sound_faults(path, name_of(path))
             faults += of_sound
         else:
             faults.append(Fault(MISSING, name_of(path)))
-    seconds = durations.get(audio)
+    sound = reports.get(audio)
+    seconds = sound and sound.seconds
     faults += length_faults(clip.name, seconds)
     faults += _picture_faults(clip, name_of(clip.video), seconds)
     width = None
     if clip.i3d_features is not None:
         width, of_motion = motion_faults(clip.i3d_features, name_of(clip.i3d_features))
         faults += of_motion
-    return ClipReport(clip.name, tuple(faults), seconds, width, clip.is_visible)
+    return ClipReport(clip.name, tuple(faults), sound, width, clip.is_visible, clip.split)
 
 
 def _picture_faults(clip: ClipFiles, name: str, seconds: float | None) -> Iterator[Fault]:

@@ -1,7 +1,4 @@
-"""Read object detections of Co-Separation, CCoL, iQuery and LAVSS: an .npy of pixel boxes.
-
-Columns: number of the frame (from 1), class, confidence 0..1, x1, y1, x2, y2; more may follow.
-"""
+"""Choose the object of a clip among the detections of Co-Separation, CCoL, iQuery and LAVSS."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,38 +7,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from avsep.data.categories import AVE, MUSIC, MUSIC_21, find_in
-from avsep.data.clips import read_array
-from avsep.errors import InputError
+from avsep.media.detection_rows import normalise_boxes, read_detections
 from avsep.records import Box, TimedBox, VisibleObject
 
 DETECTIONS_FOLDER = "detection_results"
 DETECTION_ENDINGS = (".mp4.npy", ".npy")
-_COLUMNS = 7
-# Detectors count pixels from 0 or from 1. A box further outside was detected in frames of another
-# size, and scaling it to these frames would crop the wrong place.
-_SLACK_PIXELS = 2
-
-
-def read_detections(path: Path) -> Float64[np.ndarray, "n 7"]:
-    """Read the rows of a detection file in order, without columns beyond the seventh.
-
-    Raises:
-        InputError: anything but an array of finite numbers [n, 7] or wider.
-    """
-    array = read_array(path)
-    # Detectors that find nothing save arrays of shape [0] as well as [0, 7].
-    if array.size == 0:
-        return np.zeros((0, _COLUMNS))
-    if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] < _COLUMNS:
-        raise InputError(
-            f"'{path}': [n, {_COLUMNS}] is expected, this is {array.dtype} {list(array.shape)}"
-        )
-    rows = array[:, :_COLUMNS].astype(np.float64)
-    if not rows.any():  # what iQuery's detections of MUSIC-21 and AVE hold where nothing was found
-        return np.zeros((0, _COLUMNS))
-    if not np.isfinite(rows).all():
-        raise InputError(f"'{path}': it holds values that are no numbers (NaN or infinity)")
-    return rows
 
 
 def surest_object(
@@ -127,7 +97,7 @@ def _visible_object(
     frame_rate_hz: float,
 ) -> VisibleObject:
     """Return the object with the last row of each frame in an order that rises by frame."""
-    boxes = _normalise_boxes(path, rows, size_pixels)
+    boxes = normalise_boxes(path, rows, size_pixels)
     row_of_frame = {rows[i, 0]: i for i in order}
     return VisibleObject(
         label=label,
@@ -142,28 +112,3 @@ def _visible_object(
 def _as_box(corners: Float64[np.ndarray, " 4"]) -> Box:
     x1, y1, x2, y2 = corners.tolist()
     return x1, y1, x2, y2
-
-
-def _normalise_boxes(
-    path: Path, rows: Float64[np.ndarray, "n 7"], size_pixels: tuple[int, int]
-) -> Float64[np.ndarray, "n 4"]:
-    """Check every row and return its box in 0..1."""
-    width, height = size_pixels
-    corners, sides = rows[:, 3:], np.array([width, height, width, height])
-    is_inside = (corners >= -_SLACK_PIXELS) & (corners <= sides + _SLACK_PIXELS)
-    if not is_inside.all():
-        raise InputError(
-            f"'{path}', row {int(np.argmin(is_inside.all(axis=1))) + 1} has a box outside the "
-            f"frames, which are {width}x{height}: boxes are in pixels of these frames; extract "
-            "them in the size that the detector ran on"
-        )
-    boxes = np.clip(corners / sides, 0, 1)
-    is_valid = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
-    is_valid &= (rows[:, 0] >= 1) & (rows[:, 2] >= 0) & (rows[:, 2] <= 1)
-    if not is_valid.all():
-        bad = int(np.argmin(is_valid))
-        raise InputError(
-            f"'{path}', row {bad + 1} is {rows[bad].tolist()}: a row is the frame's number from "
-            "1, class, confidence 0..1, x1, y1, x2, y2 in pixels, with x1 < x2 and y1 < y2"
-        )
-    return boxes

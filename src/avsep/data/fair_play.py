@@ -21,7 +21,6 @@ from avsep.data.checks.clip_files import (
     detection_faults,
     length_faults,
     pictures_faults,
-    sound_faults,
     video_faults,
 )
 from avsep.data.checks.reports import (
@@ -33,6 +32,7 @@ from avsep.data.checks.reports import (
     Finding,
     Item,
 )
+from avsep.data.checks.sound_files import sound_faults
 from avsep.data.checks.split_lists import find_lists
 from avsep.data.clips import (
     SOUND_ENDINGS,
@@ -288,12 +288,14 @@ def examine_fair_play(folder: Path) -> DatasetExamination:
 def check_clip(folder: Path, name: str) -> ClipReport:
     """Check every file of one clip; a bad file is a fault, not an error."""
     sound, pictures = find_sound(folder, name), find_pictures(folder, name)
-    seconds, faults = None, []
+    report, faults = None, []
     if sound is None:
         faults.append(Fault(MISSING, f"{SOUNDS_FOLDER}/{name}.wav"))
     else:
-        seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
-        faults += length_faults(name, seconds)
+        file_name = sound.relative_to(folder).as_posix()
+        report, faults = sound_faults(sound, file_name, is_binaural=True)
+    seconds = report and report.seconds
+    faults += length_faults(name, seconds)
     if pictures is None:
         faults.append(Fault(MISSING, f"videos/{name}.mp4", "nor pictures in frames"))
     else:
@@ -307,7 +309,7 @@ def check_clip(folder: Path, name: str) -> ClipReport:
             read_clip(folder, ListedClip(name, None, 0))
         except InputError as error:
             faults.append(Fault(UNREADABLE, name, str(error)))
-    return ClipReport(name, tuple(faults), seconds)
+    return ClipReport(name, tuple(faults), report)
 
 
 def _picture_faults(pictures: Path, name: str, seconds: float | None) -> Iterator[Fault]:

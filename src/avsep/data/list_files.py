@@ -9,6 +9,7 @@ train_order.h5, train.h5                    AVE: rows of Annotations.txt; FAIR-P
 /flute/ID.wav, /cello/ID.wav                mixtures: a pair, three sources, or CCoL's four
 """
 
+import codecs
 import csv
 import io
 import json
@@ -33,6 +34,8 @@ MOST_COLUMNS = 4
 _MOST_BYTES = 256 * 2**20
 # Far above any list, and far below the memory that a damaged header could request.
 _MOST_ENTRIES = 10_000_000
+# Characters of a line that an error shows.
+_MOST_SHOWN = 200
 # First bytes of the small text file that a clone without git LFS has in place of a large file.
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
 
@@ -176,13 +179,16 @@ def check_is_fetched(path: Path, what: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a text in UTF-8, without its byte order mark.
+    """Read a text in UTF-8, or in UTF-16 with a byte order mark, without that mark.
 
     Raises:
         InputError: a missing file, another encoding, or a binary file.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        # Spreadsheets save "Unicode text" in UTF-16; its mark tells the order of the bytes.
+        is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -198,18 +204,8 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     Raises:
         InputError: no text, no lines, unclosed quotes, or lines with different numbers of cells.
     """
-    try:
-        # With an empty newline \r is left alone: csv reads all three kinds of line ends itself.
-        reader = csv.reader(
-            io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True
-        )
-        rows = tuple(
-            Row(reader.line_num, cells)
-            for line in reader
-            if any(cells := tuple(cell.strip() for cell in line))
-        )
-    except csv.Error as error:
-        raise InputError(f"cannot read '{path}' as a list: {error}") from error
+    text = read_text(path)
+    rows = split_rows(path, text, _list_separator(path, text))
     if not rows:
         raise InputError(f"'{path}' lists nothing: give a list with one video at least")
     is_annotation = "&" in rows[0].cells[0]
@@ -227,6 +223,49 @@ def read_rows(path: Path) -> tuple[Row, ...]:
                 f"one to {MOST_COLUMNS}"
             )
     return rows
+
+
+def split_rows(path: Path, text: str, separator: str) -> tuple[Row, ...]:
+    """Split the text of a csv into the rows that are not blank.
+
+    Raises:
+        InputError: unclosed quotes, or text beside them.
+    """
+    # With an empty newline \r is left alone: csv reads all three kinds of line ends itself.
+    lines = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
+    try:
+        return tuple(
+            Row(lines.line_num, cells)
+            for line in lines
+            if any(cells := tuple(cell.strip() for cell in line))
+        )
+    except csv.Error as error:
+        raise InputError(
+            f"cannot read '{path}' as a list: {error} (line {lines.line_num})"
+        ) from error
+
+
+def _list_separator(path: Path, text: str) -> str:
+    """Return the character between the cells of a list of files: a comma, semicolon or tab.
+
+    Raises:
+        InputError: a semicolon after something that is no name of a file.
+    """
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    match = re.search(r"[,;\t]", first)
+    separator = match.group() if match else ","
+    name = first.partition(separator)[0].strip().strip('"')
+    # A file ends with its ending: what follows is another cell, not more of its name.
+    if separator == "," or name.lower().endswith(_MEDIA_ENDINGS):
+        return separator
+    if "," in first:
+        return ","
+    raise InputError(
+        f"'{path}': {first[:_MOST_SHOWN]!r} has no comma: write one in place of each {separator!r} "
+        "if that separates columns; names of videos hold none"
+    )
 
 
 def _are_mixtures(rows: tuple[Row, ...]) -> bool:

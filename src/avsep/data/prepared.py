@@ -12,9 +12,10 @@ A line without a frame rate, whose clip has no frames, is an audio-only clip.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,6 @@ from avsep.data.checks.clip_files import (
     length_faults,
     motion_faults,
     pictures_faults,
-    sound_faults,
 )
 from avsep.data.checks.reports import (
     AUDIO_ONLY,
@@ -41,6 +41,7 @@ from avsep.data.checks.reports import (
     Finding,
     Item,
 )
+from avsep.data.checks.sound_files import sound_faults
 from avsep.data.checks.split_lists import SplitList
 from avsep.data.clips import (
     SOUND_ENDINGS,
@@ -55,15 +56,18 @@ from avsep.data.clips import (
 )
 from avsep.data.datasets import Dataset, DatasetExamination
 from avsep.data.detections import DETECTIONS_FOLDER, class_numbers
-from avsep.data.list_files import ListedClip
+from avsep.data.list_files import ListedClip, read_text, split_rows
 from avsep.data.prepared_boxes import object_faults, sounding_object
 from avsep.errors import InputError, unknown_name
 from avsep.records import VisibleObject
 
 INDEX_NAME = "index.csv"
-# Column -> cell, as csv.DictReader gives it: cells beyond the named columns under the key None, and
-# None for a missing cell.
-IndexLine = dict[str | None, str | list[str] | None]
+# Between columns. Spreadsheets write semicolons where the comma is the decimal sign, or tabs.
+_SEPARATORS = (",", ";", "\t", "|")
+# Characters of a first line that an error shows.
+_MOST_SHOWN = 200
+# A first line by which a spreadsheet is told the separator.
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?")
 SPLITS = (TRAINING, VALIDATION, TEST)
 MOTION_ENDINGS = (".npy", ".safetensors")
 MOTION_FOLDER = Path("features", "motion")
@@ -95,9 +99,9 @@ class IndexRow(BaseModel):
     @field_validator("split")
     @classmethod
     def _check_split(cls, value: str | None) -> str | None:
-        if value is not None and value not in SPLITS:
+        if value is not None and value.lower() not in SPLITS:
             raise ValueError(f"'{value}' is none of {', '.join(SPLITS)}")
-        return value
+        return value and value.lower()
 
     @property
     def name(self) -> str:
@@ -158,14 +162,27 @@ def read_index(folder: Path) -> list[IndexRow]:
         InputError: a missing or unreadable index, or a line that is not as in the format.
     """
     path = folder / INDEX_NAME
-    return [index_row(path, number, line) for number, line in index_lines(folder)]
+    return [index_row(path, line) for line in index_lines(folder)]
 
 
-def index_lines(folder: Path) -> list[tuple[int, IndexLine]]:
-    """Read line number and cells of each line of index.csv, unchecked.
+@dataclass(frozen=True)
+class IndexLine:
+    """One line of index.csv, unchecked: its number, its cells by column, and cells beyond these."""
+
+    number: int
+    cells: dict[str, str]
+    beyond: tuple[str, ...] = ()
+
+
+def index_lines(folder: Path) -> list[IndexLine]:
+    """Read the lines of index.csv, unchecked; blank lines are skipped.
+
+    The separator is the one by which the first line names the required columns. Capitals, and
+    spaces for underscores, are read in the names of columns.
 
     Raises:
-        InputError: a missing or unreadable index.
+        InputError: a missing or unreadable index, or one whose first line names no columns, or one
+            twice.
     """
     path = folder / INDEX_NAME
     if not path.is_file():
@@ -173,32 +190,60 @@ def index_lines(folder: Path) -> list[tuple[int, IndexLine]]:
             f"'{folder}' holds no {INDEX_NAME}, the list of a prepared folder (docs/data.md); for "
             "clips that need no download: avsep toyband DIR --clips 10"
         )
-    try:
-        # Spreadsheets begin a file with a byte order mark, which "utf-8-sig" removes. Lines are
-        # numbered from 2: the first holds the names of the columns.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(enumerate(csv.DictReader(file, skipinitialspace=True, strict=True), 2))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read '{path}': {error}") from error
+    text = read_text(path)
+    num_skipped = 0
+    if match := _SEPARATOR_LINE.match(text):
+        text, num_skipped = text[match.end() :], 1
+    first, *_ = text.lstrip().splitlines() or [""]
+    by_separator = {separator: _column_names(first, separator) for separator in _SEPARATORS}
+    # A first line that names no columns by any of them is reported as one with commas.
+    separator = next(
+        (sign for sign, names in by_separator.items() if names.issuperset(REQUIRED_COLUMNS)), ","
+    )
+    rows = split_rows(path, text, separator)
+    names = [_column_name(cell) for cell in rows[0].cells] if rows else []
+    for name in REQUIRED_COLUMNS:
+        if name not in names:
+            raise InputError(
+                f"'{path}' has no column '{name}': its first line must name the columns "
+                f"{', '.join(REQUIRED_COLUMNS)}, and may name {', '.join(_OPTIONAL_COLUMNS)}; it "
+                f"is {first[:_MOST_SHOWN]!r}"
+            )
+    for name in IndexRow.model_fields:
+        if names.count(name) > 1:
+            raise InputError(f"'{path}' has {names.count(name)} columns '{name}'; leave one")
+    return [
+        IndexLine(
+            row.line + num_skipped,
+            dict(zip(names, row.cells, strict=False)),
+            tuple(filter(None, row.cells[len(names) :])),
+        )
+        for row in rows[1:]
+    ]
 
 
-def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
+def _column_names(first_line: str, separator: str) -> set[str]:
+    cells = next(csv.reader([first_line], delimiter=separator, skipinitialspace=True), [])
+    return set(map(_column_name, cells))
+
+
+def _column_name(cell: str) -> str:
+    """Return the name of a column as in the format: `Frame rate Hz` is frame_rate_hz."""
+    return re.sub(r"[\s-]+", "_", cell.strip()).casefold()
+
+
+def index_row(path: Path, line: IndexLine) -> IndexRow:
     """Validate one line of the index at `path`.
 
     Raises:
-        InputError: a missing column, or a cell of a wrong kind; names the line.
+        InputError: more cells than columns, or a cell of a wrong kind; names the line.
     """
-    for name in REQUIRED_COLUMNS:
-        if name not in line:
-            raise InputError(
-                f"'{path}' has no column '{name}': its first line must name the columns "
-                f"{', '.join(REQUIRED_COLUMNS)}, and may name {', '.join(_OPTIONAL_COLUMNS)}"
-            )
-    values = {
-        name: value.strip()
-        for name, value in line.items()
-        if isinstance(name, str) and isinstance(value, str)
-    }
+    values = line.cells
+    if line.beyond:
+        raise InputError(
+            f"'{path}', line {line.number} has more cells than the first line has columns, "
+            f"{', '.join(line.beyond)}: put a cell that holds a separator in quotes"
+        )
     try:
         return IndexRow.model_validate(
             {name: value for name, value in values.items() if value or name in REQUIRED_COLUMNS}
@@ -208,9 +253,10 @@ def index_row(path: Path, number: int, line: IndexLine) -> IndexRow:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"'{path}', line {number}, {field} '{values.get(field, '')}': {message}"
-        ) from error
+        value = values.get(field, "")
+        if first["type"] in ("float_parsing", "int_parsing") and "," in value:
+            message = "write the number with a point in place of the comma, and no other sign"
+        raise InputError(f"'{path}', line {line.number}, {field} '{value}': {message}") from error
 
 
 def _find_clip(folder: Path, row: IndexRow, numbers: Mapping[str, int]) -> ClipFiles:
@@ -289,11 +335,11 @@ def examine_prepared(folder: Path) -> DatasetExamination:
     rows: dict[int, IndexRow] = {}
     unusable: list[Item] = []
     lines = index_lines(folder)
-    for number, line in lines:
+    for line in lines:
         try:
-            rows[number] = index_row(folder / INDEX_NAME, number, line)
+            rows[line.number] = index_row(folder / INDEX_NAME, line)
         except InputError as error:
-            unusable.append(Item(f"line {number}", str(error)))
+            unusable.append(Item(f"line {line.number}", str(error)))
     if not lines:
         raise InputError(f"'{folder / INDEX_NAME}' lists nothing for clips: add lines to it")
     counts = Counter(row.name for row in rows.values())
@@ -320,12 +366,13 @@ def check_clip(folder: Path, row: IndexRow) -> ClipReport:
     """Check every file of one line; a bad file is a fault, not an error."""
     place = Path(row.category) / row.id
     sound = find_file(folder / "audio" / place, SOUND_ENDINGS)
-    seconds, faults = None, []
+    report, faults = None, []
     if sound is None:
         faults.append(Fault(MISSING, f"audio/{place.as_posix()}{SOUND_ENDINGS[0]}"))
     else:
-        seconds, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
-        faults += length_faults(row.name, seconds)
+        report, faults = sound_faults(sound, sound.relative_to(folder).as_posix())
+    seconds = report and report.seconds
+    faults += length_faults(row.name, seconds)
     frames = _frames_folder(folder, place)
     is_visible = row.requires_frames or frames.is_dir()
     if is_visible:
@@ -339,7 +386,8 @@ def check_clip(folder: Path, row: IndexRow) -> ClipReport:
     if motion is not None:
         width, of_motion = motion_faults(motion, motion.relative_to(folder).as_posix())
         faults += of_motion
-    return ClipReport(row.name, tuple(faults), seconds, width, is_visible)
+    split = row.split or TRAINING
+    return ClipReport(row.name, tuple(faults), report, width, is_visible, split)
 
 
 def _split_lists(folder: Path, rows: dict[int, IndexRow]) -> tuple[SplitList, ...]:

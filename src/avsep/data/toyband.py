@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from avsep.data.checks.clip_files import length_faults, sound_faults, video_faults
+from avsep.data.checks.clip_files import length_faults, video_faults
 from avsep.data.checks.reports import (
     EMPTY,
     MISFIT,
     NO_VIDEO,
+    SILENT,
     UNREADABLE,
     ClipJob,
     ClipReport,
@@ -20,6 +21,7 @@ from avsep.data.checks.reports import (
     Finding,
     Item,
 )
+from avsep.data.checks.sound_files import sound_faults
 from avsep.data.checks.split_lists import SplitList
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.data.datasets import Dataset, DatasetExamination
@@ -113,8 +115,9 @@ def examine_toyband(folder: Path) -> DatasetExamination:
 def check_clip(paths: ClipPaths) -> ClipReport:
     """Check every file of one clip; a bad file is a fault, not an error."""
     video = f"{paths.name}.mp4"
-    seconds, faults = sound_faults(paths.video, video)
-    sounds_are_whole = not faults
+    report, faults = sound_faults(paths.video, video)
+    sounds_are_whole = _are_whole(faults)
+    seconds = report and report.seconds
     if seconds is not None:
         faults += length_faults(paths.name, seconds)
         faults += video_faults(paths.video, video, seconds)
@@ -126,18 +129,23 @@ def check_clip(paths: ClipPaths) -> ClipReport:
         clip = read_clip(paths)
     except InputError as error:
         faults.append(Fault(UNREADABLE, paths.name, str(error)))
-        return ClipReport(paths.name, tuple(faults), seconds)
+        return ClipReport(paths.name, tuple(faults), report)
     if not clip.sources:
         faults.append(Fault(EMPTY, f"{paths.name}/objects.json"))
     stems = [*(source.path for source in clip.sources), *clip.offscreen]
     for path in stems:
         stem_faults = sound_faults(path, path.relative_to(paths.folder).as_posix())[1]
-        sounds_are_whole = sounds_are_whole and not stem_faults
+        sounds_are_whole = sounds_are_whole and _are_whole(stem_faults)
         faults += stem_faults
     # A damaged file has been reported; that it does not add up either would be a second report.
     if sounds_are_whole and stems:
         faults += _sum_faults(paths.video, stems, paths.name)
-    return ClipReport(paths.name, tuple(faults), seconds)
+    return ClipReport(paths.name, tuple(faults), report)
+
+
+def _are_whole(faults: Sequence[Fault]) -> bool:
+    """True if a sound with these faults can be compared with others."""
+    return not any(fault.kind in (UNREADABLE, SILENT) for fault in faults)
 
 
 def _sum_faults(video: Path, stems: Sequence[Path], name: str) -> Iterator[Fault]:

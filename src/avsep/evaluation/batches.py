@@ -3,12 +3,14 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from math import ceil, floor
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
 
-from avsep.cues.crops import CropSettings, extract_clip_crops
+from avsep.cues.crop_stream import reach_seconds
+from avsep.cues.crops import WHOLE_CLIP, CropSettings, extract_clip_crops
 from avsep.cues.mirror import mirror_channels, mirror_cues
 from avsep.cues.windows import SourceWindow, category_cue, join_cues, window_cues
 from avsep.data.clips import ClipFiles, read_i3d_features
@@ -41,14 +43,15 @@ class CueSettings:
     Attributes:
         crops: sizes and rates of its crops.
         categories: the method's own list, in which the clip's labels are looked up.
-        with_labels: the true categories are given; else they are predicted from the crops.
+        labels: the true categories are given, left for the model to predict, or named from the
+            crops by the namer.
         ablation: a name of CUE_ABLATIONS.
         with_i3d_features: it reads I3D features, which are stored beside a clip.
     """
 
     crops: CropSettings
     categories: tuple[str, ...]
-    with_labels: bool = True
+    labels: Literal["given", "predicted", "named"] = "given"
     ablation: str = "all"
     with_i3d_features: bool = False
 
@@ -95,7 +98,14 @@ class ClipReader:
             return self._cues(self._other_parts(index), cue_settings, front_end, repeat)
 
         cues = CUE_ABLATIONS[cue_settings.ablation](cues, other_cues)
-        return item, replace(batch, cues=cues if cue_settings.with_labels else without_labels(cues))
+        if cue_settings.labels != "given":
+            cues = without_labels(cues)
+        if cue_settings.labels == "named":
+            # Not above: the namer's networks take long to import, and few evaluations name.
+            from avsep.cues.naming import name_sources
+
+            cues = name_sources(cues, cue_settings.categories)
+        return item, replace(batch, cues=cues)
 
     def _mix(self, mixture: Mixture, front_end: FrontEndSettings) -> MixtureItem:
         repeat = mixture.rule is not None
@@ -143,7 +153,13 @@ class ClipReader:
         def build() -> list[Cues]:
             # Crops are extracted once for all models, which differ in what their windows take.
             extracted = settings.of_extraction(len(clip.sources))
-            extraction = (clip, extracted, window.repeated_seconds)
+            part = WHOLE_CLIP
+            if window.repeated_seconds is None:
+                # In whole seconds, so that models of like windows share them.
+                reach = reach_seconds(settings, window_seconds)
+                end_seconds = window.start_seconds + window_seconds
+                part = max(0, floor(window.start_seconds - reach)), ceil(end_seconds + reach)
+            extraction = (clip, extracted, window.repeated_seconds, part)
             shared = self._crops.get(extraction, lambda: extract_clip_crops(*extraction))
             sources = tuple(replace(crops, settings=settings) for crops in shared)
             if with_i3d_features:

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 
 from avsep.data.categories import find_in
 from avsep.data.clips import ClipFiles
+from avsep.devices import own_settings
 from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.methods import CPU, Method, Prediction, run_method
 from avsep.evaluation.metrics.registry import METRICS, choose_metrics, measure
@@ -244,6 +245,7 @@ class Evaluator:
         self.seed = seed
         self.device = device
 
+    @own_settings()
     def score(self, index: int) -> MixtureScores:
         """Run all methods on the mixture at an index and return their scores."""
         mixture = self.reader.mixtures[index]

@@ -15,6 +15,7 @@ from avsep.evaluation.projection.energies import (
     decompose_signals,
     score_in_batches,
 )
+from avsep.evaluation.projection.least_squares import norms
 from avsep.evaluation.waveforms import (
     UndefinedScoreError,
     Waveforms,
@@ -112,26 +113,29 @@ def _table_db(
     )
 
     def sum_over_channels(
-        share: Float64[Tensor, "B S _"], waveforms: Float64[Tensor, "B K C N"]
+        share: Float64[Tensor, "B S _"], energies: Float64[Tensor, "B K C"]
     ) -> Float64[Tensor, "B S Q"]:
         # Shares are of each channel's own energy; weight them by it before adding them up.
-        energy = waveforms.square().sum(-1).flatten(1)[:, signals]
+        energy = energies.flatten(1)[:, signals]
         return (share * energy).unflatten(-1, (-1, num_channels)).sum(-1)
 
+    # By norms: squares of all samples would take as much memory as the waveforms.
+    energies = norms(levelled).square()
     target, interference, explained, artifacts = (
-        sum_over_channels(share, levelled)
+        sum_over_channels(share, energies)
         for share in (shares.target, shares.interference, shares.explained, shares.artifacts)
     )
-    image_target = sum_over_channels(shares.target, estimates)
-    is_silent = (levelled == 0).flatten(2).all(-1)  # B K
+    unexplained = sum_over_channels(1 - shares.target, norms(estimates).square())
+    is_silent = (energies == 0).all(-1)  # B K
     tables = []
     for index, indices in enumerate(compared):
-        image, estimate = sources[:, index, None], estimates[:, indices]  # B Q C N
-        image_energy = image.square().sum((-2, -1))
-        # |P - r|² = |P|² - 2 <e, r> + |r|², since r is in the span onto which P projects e.
-        spatial = image_target[:, index] - 2 * (image * estimate).sum((-2, -1)) + image_energy
+        image = sources[:, index, None]  # B 1 C N
+        image_energy = norms(image).square().sum(-1)
+        distortion = norms(estimates[:, indices] - image).square().sum(-1)
+        # |P - r|² = |e - r|² - |e - P|², since the span onto which P projects e has r in it.
+        spatial = distortion - unexplained[:, index]
         ratios = (
-            image_energy / (estimate - image).square().sum((-2, -1)),
+            image_energy / distortion,
             image_energy / spatial.clamp(min=0),
             target[:, index] / interference[:, index],
             explained[:, index] / artifacts[:, index],

@@ -21,9 +21,13 @@ from avsep.records import Separation
 from avsep.sound.front_end import FrontEnd, FrontEndSettings
 
 CPU = torch.device("cpu")
-Labels = Literal["both", "given", "predicted"]
+Labels = Literal["both", "given", "predicted", "named"]
 # Source of the category -> its words in the column `inputs` of the tables.
-_LABEL_INPUTS = {"given": "label given", "predicted": "label predicted"}
+_LABEL_INPUTS = {
+    "given": "label given",
+    "predicted": "label predicted",
+    "named": "label by the namer",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def find_methods(
 
     Args:
         names: baselines need no name here while `with_baselines` is set.
-        labels: source of the category: given, predicted or both.
+        labels: source of the category: given, predicted, both of them, or named by the namer.
         ablations: names of CUE_ABLATIONS.
         device: the models are loaded onto it.
         with_baselines: add all baselines and ceilings.
@@ -125,9 +129,9 @@ def model_methods(
     front_end = FrontEnd(settings.front_end)
     sources: Sequence[str | None] = [None]
     if "category" in model.required_cues:
-        sources = tuple(_LABEL_INPUTS) if labels == "both" else (labels,)
+        sources = ("given", "predicted") if labels == "both" else (labels,)
         if not model.predicts_category:
-            if labels == "predicted":
+            if labels in ("predicted", "named"):
                 raise InputError(f"'{name}' predicts no category: give --labels given")
             sources = ("given",)
     for source in sources:
@@ -137,7 +141,7 @@ def model_methods(
             cue_settings = CueSettings(
                 settings.crops,
                 settings.categories,
-                with_labels=source == "given",
+                labels=source if source in ("predicted", "named") else "given",
                 ablation=ablation,
                 with_i3d_features="i3d_features" in model.required_cues,
             )

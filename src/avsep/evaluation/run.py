@@ -76,15 +76,13 @@ class EvaluationConfig:
             sampling=self.sampling,
         )
 
+    def reader(self) -> ClipReader:
+        """Return a reader of the mixtures, which are read as they are scored."""
+        return ClipReader(self.mixtures, mirrored=self.mirrored)
+
     def evaluator(self, methods: Sequence[Method]) -> Evaluator:
         """Return an evaluator of methods on the mixtures."""
-        return Evaluator(
-            ClipReader(self.mixtures, mirrored=self.mirrored),
-            methods,
-            self.seed,
-            torch.device(self.device),
-            self.metrics,
-        )
+        return Evaluator(self.reader(), methods, self.seed, torch.device(self.device), self.metrics)
 
     def fingerprint(self) -> Fingerprint:
         """Return what the scores depend on: two evaluations with equal ones have equal scores.

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ import soundfile
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from avsep.pages.spectrograms import peak_magnitude, spectrogram_png
-from avsep.records import Clip
-from avsep.sound.resampling import resample
+from avsep.pages.spectrograms import draw_spectrogram, log_frequency_rows
+from avsep.records import Clip, VisibleObject
+from avsep.sound.resampling import BlockResampler
 
 # Longer sounds are MP3: a minute of stereo FLAC takes 5 to 10 MB, a third more in base64.
 _LONGEST_FLAC_SECONDS = 60
@@ -44,18 +44,33 @@ REPORT_STYLE = """
 
 
 @dataclass(frozen=True)
+class EncodedSound:
+    """A sound as a page holds it.
+
+    Attributes:
+        uri: audio of its player, as a data URI.
+        rows: log-frequency magnitude of its spectrogram.
+        duration_seconds: its length.
+    """
+
+    uri: str
+    rows: Float32[np.ndarray, "R T"]
+    duration_seconds: float
+
+
+@dataclass(frozen=True)
 class Track:
     """One sound of the report.
 
     Attributes:
+        sound: the sound, as of `encode_sound`.
         note: small text below the title.
         picture: a second picture (PNG) below the spectrogram, or none.
         picture_text: its description.
     """
 
     title: str
-    waveform: Float32[np.ndarray, "C N"]
-    sample_rate_hz: int
+    sound: EncodedSound
     note: str = ""
     picture: bytes | None = None
     picture_text: str = ""
@@ -73,22 +88,21 @@ class Section:
 def report_html(
     title: str,
     video: bytes | None,
-    key_frame: bytes,
+    key_frame: bytes | None,
     summary: tuple[Sequence[str], Sequence[Sequence[str]]] | None,
     sections: Sequence[Section],
     footer: str,
 ) -> str:
     """Build report.html: video (MP4), key frame (JPEG), summary table (head, rows), and tracks.
 
-    Video and summary may be None. Everything is embedded, so that one file can be sent on. All
-    spectrograms are on one scale, whose reference is the first track.
+    Video, key frame and summary may be None. Everything is embedded, so that one file can be sent
+    on. All spectrograms are on one scale, whose reference is the first track.
     """
-    first = sections[0].tracks[0]
-    reference = peak_magnitude(first.waveform, first.sample_rate_hz)
+    reference = float(sections[0].tracks[0].sound.rows.max())
     body = [
         '<div class="pair">',
         "" if video is None else _video(video),
-        picture("jpeg", key_frame, "key frame with boxes"),
+        "" if key_frame is None else picture("jpeg", key_frame, "key frame with boxes"),
         "</div>",
         "" if summary is None else table(*summary),
     ]
@@ -102,7 +116,8 @@ def report_html(
 
 def _track_html(track: Track, reference: float) -> str:
     """Build a track: title and player beside the spectrogram, whose brightest is `reference`."""
-    spectrogram = spectrogram_png(track.waveform, track.sample_rate_hz, reference)
+    sound = track.sound
+    spectrogram = draw_spectrogram(sound.rows, sound.duration_seconds, reference)
     below = ""
     if track.picture is not None:
         below = picture("png", track.picture, track.picture_text)
@@ -110,7 +125,7 @@ def _track_html(track: Track, reference: float) -> str:
     return (
         f'<div class="track"><div><b>{html.escape(track.title)}</b>'
         f"<small>{html.escape(track.note)}</small>"
-        f"{player(track.title, track.waveform, track.sample_rate_hz)}</div>"
+        f"{_player(track.title, sound.uri)}</div>"
         f"<div>{picture('png', spectrogram, f'spectrogram of {track.title}')}{below}</div></div>"
     )
 
@@ -158,10 +173,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "")
 
 def player(name: str, waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
     """Build an audio player; screen readers read its name."""
-    source = sound_uri(waveform, sample_rate_hz)
+    return _player(name, sound_uri(waveform, sample_rate_hz))
+
+
+def _player(name: str, uri: str) -> str:
     return (
-        f'<audio controls preload="metadata" aria-label="{html.escape(name)}" src="{source}">'
-        "</audio>"
+        f'<audio controls preload="metadata" aria-label="{html.escape(name)}" src="{uri}"></audio>'
     )
 
 
@@ -172,15 +189,57 @@ def picture(kind: str, content: bytes, alt_text: str) -> str:
 
 def sound_uri(waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
     """Encode a waveform as data URI: FLAC, exact to 16 bits, or MP3 for long sounds."""
-    buffer = io.BytesIO()
-    if waveform.shape[1] <= _LONGEST_FLAC_SECONDS * sample_rate_hz:
-        soundfile.write(buffer, waveform.T, sample_rate_hz, format="FLAC")
-        return data_uri("audio/flac", buffer.getvalue())
-    if sample_rate_hz > _HIGHEST_MP3_RATE_HZ:
-        waveform = resample(waveform, sample_rate_hz, _HIGHEST_MP3_RATE_HZ)
-        sample_rate_hz = _HIGHEST_MP3_RATE_HZ
-    soundfile.write(buffer, waveform.T, sample_rate_hz, format="MP3")
-    return data_uri("audio/mpeg", buffer.getvalue())
+    encoder = _SoundEncoder(waveform.shape[0], waveform.shape[1], sample_rate_hz)
+    encoder.write(waveform)
+    return encoder.finish()
+
+
+def encode_sound(
+    blocks: Iterable[Float32[np.ndarray, "C _"]],
+    num_channels: int,
+    num_samples: int,
+    sample_rate_hz: int,
+) -> EncodedSound:
+    """Encode a sound for a page, block by block.
+
+    Args:
+        blocks: successive blocks of the sound.
+        num_channels: their channels.
+        num_samples: length of the sound.
+        sample_rate_hz: its rate.
+    """
+    encoder = _SoundEncoder(num_channels, num_samples, sample_rate_hz)
+
+    def encoded() -> Iterator[Float32[np.ndarray, "C n"]]:
+        for block in blocks:
+            encoder.write(block)
+            yield block
+
+    rows = log_frequency_rows(encoded(), sample_rate_hz, num_samples)
+    return EncodedSound(encoder.finish(), rows, num_samples / sample_rate_hz)
+
+
+class _SoundEncoder:
+    """Encode a sound block by block: FLAC, exact to 16 bits, or MP3 where it is long."""
+
+    def __init__(self, num_channels: int, num_samples: int, sample_rate_hz: int) -> None:
+        self._is_long = num_samples > _LONGEST_FLAC_SECONDS * sample_rate_hz
+        rate_hz = min(sample_rate_hz, _HIGHEST_MP3_RATE_HZ) if self._is_long else sample_rate_hz
+        self._resampler = BlockResampler(num_channels, sample_rate_hz, rate_hz)
+        self._buffer = io.BytesIO()
+        kind = "MP3" if self._is_long else "FLAC"
+        self._file = soundfile.SoundFile(self._buffer, "w", rate_hz, num_channels, format=kind)
+
+    def write(self, block: Float32[np.ndarray, "C n"]) -> None:
+        """Encode the next samples."""
+        self._file.write(self._resampler.push(block).T)
+
+    def finish(self) -> str:
+        """Return all as a data URI."""
+        self._file.write(self._resampler.flush().T)
+        self._file.close()
+        kind = "audio/mpeg" if self._is_long else "audio/flac"
+        return data_uri(kind, self._buffer.getvalue())
 
 
 def data_uri(kind: str, content: bytes) -> str:
@@ -209,14 +268,22 @@ def draw_boxes(
     Numbers and colours count from `first_number`: the objects of one mixture may be in different
     videos, and each has its position in the mixture.
     """
+    numbered = enumerate(clip.objects, first_number)
+    return draw_objects(frame, [pair for pair in numbered if pair[1].is_visible], time_seconds)
+
+
+def draw_objects(
+    frame: UInt8[np.ndarray, "H W 3"],
+    objects: Iterable[tuple[int, VisibleObject]],
+    time_seconds: float,
+) -> Image.Image:
+    """Draw the box of each object at a time on a frame, with its number from 0 and its label."""
     picture = Image.fromarray(frame)
     pen = ImageDraw.Draw(picture)
     width, height = picture.size
     thickness = max(2, height // 150)
     font = ImageFont.load_default(size=max(11, height // 22))
-    for index, visible in enumerate(clip.objects, first_number):
-        if not visible.is_visible:
-            continue
+    for index, visible in objects:
         colour = BOX_COLOURS[index % len(BOX_COLOURS)]
         x1, y1, x2, y2 = visible.box_at(max(time_seconds, 0))
         corner = (x1 * width, y1 * height)
@@ -225,5 +292,14 @@ def draw_boxes(
         pen.rectangle((*corner, *opposite), outline=colour, width=thickness)
         text = f" {index + 1:02d} {visible.label or ''} "
         pen.rectangle(pen.textbbox(corner, text, font=font), fill=colour)
-        pen.text(corner, text, fill="black", font=font)
+        pen.text(corner, text, fill=_text_colour(colour), font=font)
     return picture
+
+
+def _text_colour(ground: str) -> str:
+    """Return black or white, whichever contrasts more with a ground colour."""
+    # Relative luminance by the Web Content Accessibility Guidelines 2.2, with a gamma of 2.2.
+    red, green, blue = (int(ground[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+    # From here on black has the larger contrast.
+    return "black" if luminance > 0.179 else "white"

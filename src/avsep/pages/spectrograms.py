@@ -1,6 +1,7 @@
 """Draw spectrograms: decibels over time and log-frequency, as RGB arrays and PNG files."""
 
 import io
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from avsep.sound.front_end import FrontEnd, FrontEndSettings, log_axis_grid
-from avsep.sound.resampling import resample
+from avsep.sound.resampling import resample_blocks
 
 # From the brightest to the darkest colour: about what is audible beside the loudest note.
 RANGE_DB = 70
@@ -77,13 +78,21 @@ def spectrogram_png(
     `reference` is the magnitude of the brightest colour; none: the waveform's highest. Give the
     mixture's (`peak_magnitude`) to make the pictures of one clip comparable.
     """
-    front_end = FrontEnd(settings)
-    rows = _log_frequency_rows(waveform, sample_rate_hz, front_end)
-    seconds = waveform.shape[1] / sample_rate_hz
+    rows = log_frequency_rows([waveform], sample_rate_hz, waveform.shape[1], settings)
+    return draw_spectrogram(rows, waveform.shape[1] / sample_rate_hz, reference, settings)
+
+
+def draw_spectrogram(
+    rows: Float32[np.ndarray, "R T"],
+    duration_seconds: float,
+    reference: float | None = None,
+    settings: FrontEndSettings | None = None,
+) -> bytes:
+    """Draw a log-frequency magnitude, as of `log_frequency_rows`, as PNG."""
     # A reference of 0, that of a silent mixture, is replaced by the waveform's own.
     picture = spectrogram_rgb(rows[None], reference or None)
     size_pixels = (_WIDTH_PIXELS, _HEIGHT_PIXELS)
-    return _draw_png(picture, seconds, front_end.settings, size_pixels)
+    return _draw_png(picture, duration_seconds, settings or FrontEndSettings(), size_pixels)
 
 
 def rows_png(
@@ -123,7 +132,8 @@ def peak_magnitude(
     settings: FrontEndSettings | None = None,
 ) -> float:
     """Return the highest magnitude in a waveform's log-frequency spectrogram."""
-    return float(_log_frequency_rows(waveform, sample_rate_hz, FrontEnd(settings)).max())
+    rows = log_frequency_rows([waveform], sample_rate_hz, waveform.shape[1], settings)
+    return float(rows.max())
 
 
 def to_decibels(
@@ -145,26 +155,58 @@ def frequency_ticks(settings: FrontEndSettings) -> tuple[Float64[np.ndarray, " t
     return np.interp(ticks, hertz_of_rows, np.arange(settings.num_rows)), labels
 
 
-def _log_frequency_rows(
-    waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int, front_end: FrontEnd
+def log_frequency_rows(
+    blocks: Iterable[Float32[np.ndarray, "C _"]],
+    sample_rate_hz: int,
+    num_samples: int,
+    settings: FrontEndSettings | None = None,
 ) -> Float32[np.ndarray, "R T"]:
-    """Compute the log-frequency magnitude, in long sounds the maximum of several frames each."""
-    mono = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
-    mono = resample(mono, sample_rate_hz, front_end.settings.sample_rate_hz)[0]
-    frames_per_column = -(-front_end.settings.stft.num_frames(len(mono)) // _MAX_COLUMNS)
-    if frames_per_column == 1:
-        return front_end.to_rows(front_end.magnitude(torch.from_numpy(mono))).numpy()
-    columns = []
+    """Compute the log-frequency magnitude of a sound, channels averaged, in bounded memory.
+
+    In long sounds a column is the maximum of several frames: it has at most 2,000 of them.
+
+    Args:
+        blocks: successive blocks of the sound.
+        sample_rate_hz: their rate.
+        num_samples: length of the sound.
+        settings: front end whose axis is drawn; none: that of the papers.
+    """
+    front_end = FrontEnd(settings)
+    rate_hz, hop_samples = front_end.settings.sample_rate_hz, front_end.settings.stft.hop_samples
+    num_frames = 1 + round(num_samples * rate_hz / sample_rate_hz) // hop_samples
+    frames_per_column = -(-num_frames // _MAX_COLUMNS)
+    # A short sound in one step. Else a multiple of the hop, so that each step's last frame is the
+    # first of the next.
     frames_per_step = frames_per_column * _COLUMNS_PER_STEP
-    # A multiple of the hop, so that each step's last frame is the first of the next.
-    step_samples = front_end.settings.stft.hop_samples * frames_per_step
-    for begin in range(0, len(mono), step_samples):
-        magnitude = front_end.magnitude(torch.from_numpy(mono[begin : begin + step_samples]))
+    if frames_per_column == 1:
+        frames_per_step = num_frames + 1
+    mono = (block.mean(axis=0, keepdims=True, dtype=np.float32) for block in blocks)
+    resampled = resample_blocks(mono, 1, sample_rate_hz, rate_hz)
+    columns = []
+    for piece in _in_steps(resampled, frames_per_step * hop_samples):
+        magnitude = front_end.magnitude(torch.from_numpy(piece))
         rows = front_end.to_rows(magnitude).numpy()[:, :frames_per_step]
         # The maximum, not the mean: short notes keep their brightness.
         starts = np.arange(0, rows.shape[1], frames_per_column)
         columns.append(np.maximum.reduceat(rows, starts, axis=1))
     return np.concatenate(columns, axis=1)
+
+
+def _in_steps(
+    blocks: Iterable[Float32[np.ndarray, "1 _"]], step_samples: int
+) -> Iterator[Float32[np.ndarray, " m"]]:
+    """Join blocks and split them into steps of one length; the last is shorter."""
+    pieces: list[Float32[np.ndarray, " n"]] = []
+    num_samples = 0
+    for block in blocks:
+        pieces.append(block[0])
+        num_samples += block.shape[1]
+        while num_samples >= step_samples:
+            joined = np.concatenate(pieces)
+            yield joined[:step_samples]
+            pieces, num_samples = [joined[step_samples:]], num_samples - step_samples
+    if num_samples:
+        yield np.concatenate(pieces)
 
 
 def _draw_png(

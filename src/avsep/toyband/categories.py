@@ -1,9 +1,7 @@
 """The toyband categories: sixteen instruments, their aliases and label lookup."""
 
-import re
-from collections.abc import Mapping
-
 from avsep.errors import unknown_name
+from avsep.labels import ALIASES, normalise_label
 
 # The position in this tuple is the category index stored in checkpoints: append, never reorder.
 CATEGORIES = (
@@ -24,26 +22,6 @@ CATEGORIES = (
     "violin",
     "xylophone",
 )
-
-# Other labels of the same instrument in MUSIC, MUSIC-21, AVE and everyday English.
-ALIASES = {
-    "acoustic guitar": "guitar",
-    "drum": "drums",
-    "drum kit": "drums",
-    "fiddle": "violin",
-    "sax": "saxophone",
-    "violoncello": "cello",
-}
-
-
-def normalise_label(label: str, aliases: Mapping[str, str] = ALIASES) -> str:
-    """Return a label in lower case, words separated by single spaces, aliases resolved.
-
-    >>> normalise_label("Acoustic_Guitar"), normalise_label(" Church-bell")
-    ('guitar', 'church bell')
-    """
-    words = " ".join(re.sub("[_-]", " ", label.lower()).split())
-    return aliases.get(words, words)
 
 
 def find_category(label: str) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from avsep.errors import InputError
 from avsep.media.atomic import write_atomic
-from avsep.media.audio import write_audio
+from avsep.media.audio_writing import write_audio
 from avsep.media.objects_file import format_objects
 from avsep.media.video_files import AudioTrack, VideoSettings, write_video
 from avsep.records import VisibleObject

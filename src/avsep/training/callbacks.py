@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
+from avsep.errors import InputError
 from avsep.evaluation.baselines import waveforms
 from avsep.media.atomic import atomic_file, write_atomic
 from avsep.models.base import SeparationModel
@@ -179,6 +180,69 @@ class LossLogger(StepCallback):
         self.progress.on_log(step, metrics)
 
 
+# NaN and infinity, which end a training
+
+
+class DivergenceCheck(StepCallback):
+    """End a training whose losses or weights are NaN or infinite, before any of it is written.
+
+    Losses are collected at every step and checked before metrics, scores or a checkpoint are
+    written: reading a value at each step would make the GPU finish its queue. Infinite gradients
+    of mixed precision are no fault, as the gradient scaler skips their step.
+    """
+
+    def __init__(self, folder: Path, settings: TrainingSettings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._steps: list[int] = []
+        self._losses: list[dict[str, Tensor]] = []
+
+    def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
+        """Collect the losses of a step, and check all since the last check if it is time."""
+        step, settings = trainer.global_step, self.settings
+        self._steps.append(step)
+        self._losses.append(losses)
+        is_logged = step % settings.log_every_steps == 0
+        if is_logged or step % settings.validate_every_steps == 0 or step == trainer.max_steps:
+            self.check(task)
+
+    def check(self, task: SeparationTask) -> None:
+        """Check the losses since the last check and the weights as they are now.
+
+        Raises:
+            InputError: one is NaN or infinite; names the first such step and its parts.
+        """
+        if self._losses:
+            values = torch.stack([torch.stack([*row.values()]).float() for row in self._losses])
+            faulty = (~values.isfinite()).cpu()  # steps parts
+            if faulty.any():
+                row = int(faulty.any(dim=1).nonzero()[0])
+                parts = ", ".join(
+                    f"{name} is {float(value):g}"
+                    for name, value in self._losses[row].items()
+                    if not value.isfinite()
+                )
+                raise self._error(f"the loss of step {self._steps[row]} is not finite: {parts}")
+        step = self._steps[-1] if self._steps else 0
+        self._steps, self._losses = [], []
+        named = dict(task.model.named_parameters())
+        # One number is read for all of them, and names only where that is a fault.
+        if not torch.stack([value.detach().isfinite().all() for value in named.values()]).all():
+            name = next(name for name, value in named.items() if not value.isfinite().all())
+            raise self._error(f"the weights after step {step} are not finite, such as '{name}'")
+
+    def _error(self, fault: str) -> InputError:
+        """Return the error of a fault, with what is left of the run."""
+        left = "there is no checkpoint yet"
+        if (self.folder / LAST).is_file():
+            left = f"the last checkpoint, '{self.folder / LAST}', is of a step before: --resume "
+            left += "continues from it once the cause is removed"
+        return InputError(
+            f"{fault}; the training was stopped. {left}. With other settings, such as a lower "
+            "learning_rate or precision 32 (--set), begin a new --run"
+        )
+
+
 # Checkpoints to resume from, and the signals that end a training
 
 
@@ -216,10 +280,17 @@ class CheckpointSaver(StepCallback):
     request, which then ends the training.
     """
 
-    def __init__(self, folder: Path, settings: TrainingSettings, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: TrainingSettings,
+        stop: StopRequest,
+        divergence: DivergenceCheck,
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.stop = stop
+        self.divergence = divergence
         self._saved_seconds = time.monotonic()
 
     def after_step(self, trainer: Trainer, task: SeparationTask, losses: dict[str, Tensor]) -> None:
@@ -229,6 +300,7 @@ class CheckpointSaver(StepCallback):
         is_due = age_seconds >= 60 * self.settings.checkpoint_every_minutes
         is_due |= every is not None and step % every == 0
         if is_due or self.stop.is_requested or step == trainer.max_steps:
+            self.divergence.check(task)
             self._save(trainer)
         if self.stop.is_requested:
             trainer.should_stop = True

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from avsep.checkpoint import find_checkpoint, load_model
+from avsep.devices import same_random_state
 from avsep.errors import InputError, unknown_name
 from avsep.models import MODELS
 from avsep.models.base import SeparationModel
@@ -60,6 +61,7 @@ class LoadReport:
         )
 
 
+@same_random_state()
 def make_model(
     recipe: TrainRecipe, on_load: Callable[[LoadReport], None] | None = None
 ) -> SeparationModel:

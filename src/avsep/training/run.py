@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 import avsep
 from avsep.checkpoint import save_checkpoint
 from avsep.data.clips import ClipFiles, missing_boxes
-from avsep.devices import find_device
+from avsep.devices import find_device, own_settings, same_random_state
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
 from avsep.models.base import SeparationModel
@@ -28,6 +28,7 @@ from avsep.training.callbacks import (
     LAST,
     PREVIOUS,
     CheckpointSaver,
+    DivergenceCheck,
     LossLogger,
     MetricsLogger,
     ProgressCallback,
@@ -176,6 +177,9 @@ class TrainingRun:
         Returns:
             True at the end; False after a signal, with a checkpoint of the last step to resume
             from.
+
+        Raises:
+            InputError: a loss or a weight is NaN or infinite; nothing of that step is written.
         """
         settings, folder = self.recipe.training, self.folder
         checkpoint, self.data.first_step = folder.last_checkpoint() or (None, 0)
@@ -185,15 +189,18 @@ class TrainingRun:
         logger = MetricsLogger(folder.path, self.data.first_step)
         average, stop, timer = RunningAverage(settings.ema_decay), StopRequest(), StepTimer()
         metadata = self._metadata()
-        # Called in this order: the average is updated before it is validated, and the checkpoint,
-        # saved last, has the state of all others after the same step.
+        divergence = DivergenceCheck(folder.checkpoints, settings)
+        # Called in this order: faults are found before anything is written, the average is updated
+        # before it is validated, and the checkpoint, saved last, has the state of all others after
+        # the same step.
         callbacks = [
+            divergence,
             average,
             Validation(
                 self.data.validation, average, logger, progress, timer, folder.best, metadata
             ),
             LossLogger(logger, progress, timer, settings.log_every_steps),
-            CheckpointSaver(folder.checkpoints, settings, stop),
+            CheckpointSaver(folder.checkpoints, settings, stop, divergence),
         ]
         # The running average copies the model when the trainer sets up, so after this.
         model = self.model.train()
@@ -201,7 +208,14 @@ class TrainingRun:
             model = model.to(memory_format=torch.channels_last)
         task = SeparationTask(model, self.recipe, self.length)
         try:
-            with _quiet(), _denormals_flushed(), stop.on_signals():
+            # Every step seeds PyTorch's generator: that of the calling program is restored.
+            with (
+                own_settings(),
+                same_random_state(),
+                _quiet(),
+                _denormals_flushed(),
+                stop.on_signals(),
+            ):
                 trainer = self._trainer(callbacks)
                 trainer.fit(task, datamodule=self.data, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException:

@@ -11,13 +11,14 @@ import soundfile
 from PIL import Image
 
 from avsep.data.checks.check import open_check
-from avsep.data.checks.clip_files import check_audio
-from avsep.data.checks.reports import AUDIO_ONLY, FAULT_KINDS, SHORT, CheckReport, Finding
+from avsep.data.checks.reports import AUDIO_ONLY, FAULT_KINDS, SHORT, CheckReport, Finding, Item
+from avsep.data.checks.sound_files import AudioCheck, check_audio, sound_faults
 from avsep.data.clips import read_i3d_features
 from avsep.data.prepared import read_prepared
 from avsep.errors import InputError
 from avsep.toyband.folder import ClipPaths
 from data.prepared_folder import INDEX, RATE_HZ, hide, make_prepared
+from media.making import Track, Video, make, noise, numbered
 
 
 @pytest.fixture
@@ -122,7 +123,47 @@ MOTION = "features/motion/violin/c.npy"
 DETECTIONS = "detection_results/violin/c.mp4.npy"
 LENGTHS = "sound and pictures of different length"
 UNREADABLE = "files that cannot be read"
+SIZES = "frames of different sizes"
+
+
+def smaller_frames(folder: Path) -> None:
+    for number in (5, 9):
+        path = folder / f"frames/violin/c/{number:06d}.png"
+        Image.open(path).resize((16, 12)).save(path)
+
+
+def cut_off_frame(folder: Path) -> None:
+    """Cut a JPEG of another name in half, in the middle of the clip."""
+    path = folder / "frames/violin/c/000005.png"
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
+    picture.save(path, "JPEG", quality=95)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def frame_of_two_files(folder: Path) -> None:
+    path = folder / "frames/violin/c/000005.png"
+    path.with_suffix(".jpg").write_bytes(path.read_bytes())
+
+
+def cut_off_flac(folder: Path) -> None:
+    wav = folder / "audio/violin/c.wav"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE_HZ)
+    soundfile.write(wav.with_suffix(".flac"), noise, RATE_HZ)
+    wav.unlink()
+    flac = wav.with_suffix(".flac")
+    flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
+
+
+def offset_alone(folder: Path) -> None:
+    soundfile.write(folder / "audio/violin/c.wav", np.full(3 * RATE_HZ, 0.25), RATE_HZ)
+
+
 CASES = [
+    (smaller_frames, SIZES, "frames/violin/c/000005.png", "2 of 12: '"),
+    (cut_off_frame, UNREADABLE, "frames/violin/c/000005.png", "cannot read the picture"),
+    (frame_of_two_files, UNREADABLE, "violin/c", "are the same frame: remove one of them"),
+    (cut_off_flac, UNREADABLE, "audio/violin/c.flac", "is cut off: "),
+    (offset_alone, "silent sounds", "audio/violin/c.wav", "peak 0.2, a DC offset alone"),
     (remove("audio/violin/c.wav"), "missing files", "audio/violin/c.wav", ""),
     (remove("frames/violin/c"), "missing files", "frames/violin/c/000001.jpg", "no pictures"),
     (put("audio/violin/c.wav", b"no"), UNREADABLE, "audio/violin/c.wav", "is no sound or video"),
@@ -196,6 +237,84 @@ def test_all_faults_are_told_at_once(solos: Path) -> None:
     assert json.dumps(report.as_json()) == json.dumps(check(solos).as_json())
 
 
+def tone(level: float = 0.3, pitch_hz: float = 777.0) -> np.ndarray:
+    return level * np.sin(2 * np.pi * pitch_hz * np.arange(3 * RATE_HZ) / RATE_HZ)
+
+
+def stereo(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.stack([left, right], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "kind", "why"),
+    [
+        (tone(1.4).clip(-1, 1), "clipped sounds", "4662 runs of 3 or more samples at full scale"),
+        (tone() + 0.1, "sounds with a DC offset", "mean +0.1, RMS without it 0.21: subtract the m"),
+        (tone(5e-4), "sounds that are nearly silent", "RMS -69 dB: remove it, or make it louder"),
+        (stereo(tone(), 0 * tone()), "sounds with a silent channel", "channel 2 of 2 is silent"),
+        (stereo(0 * tone(), tone()), "sounds with a silent channel", "channel 1 of 2 is silent"),
+    ],
+)
+def test_levels_and_channels_are_noted(
+    solos: Path, waveform: np.ndarray, kind: str, why: str
+) -> None:
+    soundfile.write(solos / "audio/violin/c.wav", waveform, RATE_HZ)
+    report = check(solos)
+    assert report.is_well and [row.what for row in report.findings] == [kind, SHORT]
+    (item,) = finding(report, kind).items
+    assert item.name == "audio/violin/c.wav" and item.why.startswith(why)
+
+
+def test_loud_and_soft_sounds_are_no_faults(solos: Path) -> None:
+    """A peak at full scale is no clipping, and neither a mean that noise has, nor -50 dB."""
+    touching = tone()
+    touching[1000:1002] = 1.0
+    for waveform in (touching, tone() + 0.01, tone(5e-3), stereo(tone(), tone(1e-3))):
+        soundfile.write(solos / "audio/violin/c.wav", waveform, RATE_HZ)
+        assert [row.what for row in check(solos).findings] == [SHORT]
+
+
+@pytest.mark.parametrize("num_full", [3, 4, 11])
+def test_a_run_at_full_scale_is_counted_once_wherever_blocks_end(num_full: int) -> None:
+    waveform = np.zeros((2, 100), np.float32)
+    waveform[0, 20 : 20 + num_full] = 1
+    waveform[1, 60 : 60 + num_full] = -1
+    waveform[1, 90:92] = 1
+    for block_samples in (1, 2, 3, 7, 100):
+        audio = AudioCheck(8000, 2)
+        for start in range(0, 100, block_samples):
+            audio.add(waveform[:, start : start + block_samples])
+        assert audio.num_clipped == 2 and audio.num_samples == 100
+        assert audio.digest == check_of(waveform).digest
+
+
+def check_of(waveform: np.ndarray) -> AudioCheck:
+    audio = AudioCheck(8000, len(waveform))
+    audio.add(waveform)
+    return audio
+
+
+def test_equal_sounds_are_told_whatever_their_format(solos: Path) -> None:
+    """Within one split a note, across two a fault; silence and other rates are not equal."""
+    sounds = solos / "audio"
+    samples, _ = soundfile.read(sounds / "acoustic_guitar/a.wav")
+    soundfile.write(sounds / "violin/c.flac", samples, RATE_HZ)
+    (sounds / "violin/c.wav").unlink()
+    report = check(solos)
+    duplicates = finding(report, "equal sounds under two names")
+    assert report.is_well and duplicates.items == (
+        Item("audio/violin/c.flac", "equal to audio/acoustic_guitar/a.wav: remove one of them"),
+    )
+    reindex("c,violin,", "c,violin,val")(solos)
+    report = check(solos)
+    assert faults(report) == {"equal sounds in two of train, val and test": ["audio/violin/c.flac"]}
+    soundfile.write(sounds / "violin/c.flac", samples, RATE_HZ // 2)
+    report = check(solos)
+    assert faults(report) == {LENGTHS: ["frames/violin/c"]} or report.is_well
+    (item,) = finding(report, "sounds of another sample rate than most").items
+    assert item.why == "22050 Hz, most have 44100 Hz; it is resampled"
+
+
 def test_notes_are_no_faults(solos: Path) -> None:
     remove(MOTION)(solos)
     shutil.copytree(solos / "audio/violin", solos / "audio/viola")
@@ -228,7 +347,10 @@ def test_one_video_in_two_splits_of_an_index(solos: Path) -> None:
         shutil.copytree(solos / folder / "violin", solos / folder / "viola")
     reindex("c,violin", "c,viola,test,4,,\nc,violin")(solos)
     report = check(solos)
-    assert faults(report) == {"test videos in its training list": ["c"]}
+    assert faults(report) == {
+        "test videos in its training list": ["c"],
+        "equal sounds in two of train, val and test": ["audio/violin/c.wav"],
+    }
 
 
 def test_a_folder_against_a_list(solos: Path, tmp_path: Path) -> None:
@@ -430,3 +552,11 @@ def test_a_picture_too_large_to_be_true(solos: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     report = check(solos)
     assert "could be decompression bomb" in finding(report, UNREADABLE).items[0].why
+
+
+def test_changes_that_reading_makes_are_noted(tmp_path: Path) -> None:
+    tracks = [Track(noise(1, 3 * RATE_HZ, seed), RATE_HZ) for seed in (1, 2)]
+    path = make(tmp_path / "a.mkv", [Video(numbered(5))], tracks)
+    report, (fault,) = sound_faults(path, "a.mkv")
+    assert report is not None and fault.kind == "sounds that are read in part or with changes"
+    assert fault.why.startswith("the file has 2 audio tracks")

@@ -13,12 +13,13 @@ from torch import Generator
 from avsep.data.clips import ClipFiles, SourceFile
 from avsep.evaluation.baselines import BASELINES
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.benchmark import Evaluator
+from avsep.evaluation.benchmark import Evaluation, Evaluator
 from avsep.evaluation.methods import Method
 from avsep.evaluation.mixtures import Mixture, MixturePart
 from avsep.evaluation.results.examples import (
     PICTURE_PIXELS,
     make_example,
+    make_examples,
     object_picture,
     source_mask,
 )
@@ -91,6 +92,24 @@ def test_an_example_is_the_same_however_many_threads_there_are(reader: ClipReade
         assert seen == [1] and torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_examples_made_at_once_are_those_made_one_by_one(
+    reader: ClipReader, mirrored: bool
+) -> None:
+    twice = ClipReader([*reader.mixtures, *reader.mixtures], mirrored=mirrored)
+    asked = [method("ideal-ratio-mask"), method("mixture")]
+    evaluator = Evaluator(twice, asked)
+    evaluation = Evaluation(tuple(asked), tuple(map(evaluator.score, range(2))), 0)
+    places = [(index, [item.name for item in asked]) for index in (1, 0)]
+    with make_examples(evaluation, twice, places, torch.device("cpu")) as made:
+        examples = list(made)
+    for (index, _), result in zip(places, examples, strict=True):
+        alone = make_example(asked, twice, index, scored=evaluation.mixtures[index])
+        for name, estimate in result.estimates.items():
+            np.testing.assert_array_equal(estimate.waveforms, alone.estimates[name].waveforms)
+        np.testing.assert_array_equal(result.sources, alone.sources)
 
 
 @pytest.mark.slow

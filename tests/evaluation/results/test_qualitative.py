@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from avsep.errors import InputError
+from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.results.charts import figure_style
 from avsep.evaluation.results.qualitative import (
     KINDS,
@@ -45,7 +46,12 @@ def test_mixtures_are_spread_over_the_first_models_ranking() -> None:
     assert FigureChoice((2, 8), 3).indices(result) == [2, 8, 4, 0]
     nothing = replace(result, mixtures=result.mixtures[-1:])
     assert FigureChoice(num_spread=3).indices(nothing) == []
-    assert write_qualitative_figures(nothing, [], FigureChoice(num_spread=3), Path("nowhere")) == ()
+    assert (
+        write_qualitative_figures(
+            nothing, ClipReader([]), FigureChoice(num_spread=3), Path("nowhere")
+        )
+        == ()
+    )
 
 
 def test_mixtures_are_named_and_must_be_there(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
-"""Check the files of a clip: sounds, pictures, videos, detections and motion features."""
+"""Check the files of a clip: pictures, videos, detections and motion features."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,63 +11,27 @@ from avsep.data.checks.reports import (
     LENGTHS,
     MOTION,
     SHORT,
-    SILENT,
+    SIZES,
     UNREADABLE,
     WINDOW_SECONDS,
     Fault,
 )
-from avsep.data.clips import ClipFiles, durations_match, read_i3d_features, read_picture
-from avsep.data.detections import read_detections
+from avsep.data.clips import (
+    ClipFiles,
+    durations_match,
+    other_size,
+    read_i3d_features,
+    read_picture,
+    read_picture_size,
+)
 from avsep.errors import InputError
-from avsep.media.audio import AudioReader
+from avsep.media.detection_rows import read_detections
 from avsep.media.frames import read_frames
 from avsep.media.probe import probe
 
-# -80 dB, three steps of 16 bits: recorded silence and dither stay below, music does not.
-SILENCE_PEAK = 1e-4
-
-
-@dataclass(frozen=True)
-class AudioCheck:
-    """Duration and peak of a whole sound file."""
-
-    seconds: float
-    peak: float
-
-
-def check_audio(path: Path) -> AudioCheck:
-    """Decode a sound file to its end, in blocks of constant memory.
-
-    Raises:
-        InputError: a missing or damaged file.
-    """
-    num_samples, peak = 0, 0.0
-    with AudioReader(path) as reader:
-        for block in reader.blocks():
-            num_samples += block.shape[1]
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
-        return AudioCheck(num_samples / reader.sample_rate_hz, peak)
-
-
-def sound_faults(path: Path, name: str) -> tuple[float | None, list[Fault]]:
-    """Return the duration of a sound file (None if unreadable) and its faults.
-
-    Args:
-        path: the sound file, or a video.
-        name: of the file in the report.
-    """
-    try:
-        audio = check_audio(path)
-    except InputError as error:
-        return None, [Fault(UNREADABLE, name, str(error))]
-    # FFmpeg decodes a WAV that was cut off without an error.
-    num_missing = _bytes_missing(path)
-    if num_missing > 0:
-        why = f"it was cut off: {num_missing} of the bytes that its header states are missing"
-        return audio.seconds, [Fault(UNREADABLE, name, why)]
-    if audio.peak < SILENCE_PEAK:
-        return audio.seconds, [Fault(SILENT, name, f"peak {audio.peak:.1g}")]
-    return audio.seconds, []
+# First and last bytes of JPEG and PNG. Some programs write a few bytes more behind them.
+_PICTURE_MARKS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND"))
+_PICTURE_TAIL_BYTES = 16
 
 
 def length_faults(name: str, seconds: float | None) -> Iterator[Fault]:
@@ -80,15 +43,25 @@ def length_faults(name: str, seconds: float | None) -> Iterator[Fault]:
 def pictures_faults(pictures: Sequence[Path], name: str) -> Iterator[Fault]:
     """Yield the faults of a folder of frames: at least one picture, in order.
 
-    Only the first is decoded, since a clip may have thousands; the others must not be empty.
+    Of all the header is read. The first is decoded, and each that does not end as its format does:
+    decoding thousands would take long.
     """
-    try:
-        read_picture(pictures[0])
-    except InputError as error:
-        yield Fault(UNREADABLE, f"{name}/{pictures[0].name}", str(error))
-    for path in pictures[1:]:
-        if not path.is_file() or path.stat().st_size == 0:
-            yield Fault(UNREADABLE, f"{name}/{path.name}", "it has no bytes")
+    sizes: dict[Path, tuple[int, int]] = {}
+    for path in pictures:
+        try:
+            if not path.is_file() or path.stat().st_size == 0:
+                raise InputError("it has no bytes")
+            sizes[path] = read_picture_size(path)
+            if path == pictures[0] or not _ends_as_picture(path):
+                read_picture(path)
+        except InputError as error:
+            yield Fault(UNREADABLE, f"{name}/{path.name}", str(error))
+    others = [path for path in sizes if sizes[path] != next(iter(sizes.values()))]
+    if others:
+        first = next(iter(sizes))
+        error = other_size(others[0], sizes[others[0]], first, sizes[first])
+        why = f"{len(others)} of {len(pictures)}: {error}"
+        yield Fault(SIZES, f"{name}/{others[0].name}", why)
     # Frames are read by their place in the list: a missing one shifts all that follow.
     numbers = [int(path.stem) for path in pictures if path.stem.isdecimal()]
     num_missing = max(numbers) - min(numbers) + 1 - len(set(numbers)) if numbers else 0
@@ -134,12 +107,10 @@ def motion_faults(path: Path, name: str) -> tuple[int | None, list[Fault]]:
     return features.shape[0], []
 
 
-def _bytes_missing(path: Path) -> int:
-    """Return how many bytes a WAV file lacks, compared with the size in its header."""
+def _ends_as_picture(path: Path) -> bool:
+    """True if a picture file ends with the mark of its format; a file that was cut off has none."""
     with path.open("rb") as file:
         head = file.read(8)
-    stated = int.from_bytes(head[4:], "little")
-    # A program that writes to a pipe cannot know the size and states one of these numbers.
-    if not head.startswith(b"RIFF") or stated in (0, 2**32 - 1):
-        return 0
-    return len(head) + stated - path.stat().st_size
+        file.seek(max(0, path.stat().st_size - _PICTURE_TAIL_BYTES))
+        tail = file.read()
+    return any(head.startswith(begin) and end in tail for begin, end in _PICTURE_MARKS)

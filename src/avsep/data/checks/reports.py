@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
 
 # Characters of a reason that still fits into a table cell beside other names.
@@ -18,8 +19,18 @@ LISTED_TWICE = "clips that index.csv lists twice"
 MISSING = "missing files"
 UNREADABLE = "files that cannot be read"
 SILENT = "silent sounds"
+QUIET = "sounds that are nearly silent"
+CLIPPED = "clipped sounds"
+OFFSET = "sounds with a DC offset"
+DEAD_CHANNEL = "sounds with a silent channel"
+ALTERED = "sounds that are read in part or with changes"
+EARS = "binaural sounds without two different ears"
+LEAKS = "equal sounds in two of train, val and test"
+DUPLICATES = "equal sounds under two names"
+RATES = "sounds of another sample rate than most"
 LENGTHS = "sound and pictures of different length"
 GAPS = "pictures missing in between"
+SIZES = "frames of different sizes"
 EMPTY = "empty detections"
 MISFIT = "stems that do not add up to the sound of the video"
 MOTION = "wrong motion features"
@@ -38,11 +49,21 @@ FAULT_KINDS: dict[str, bool] = {
     MISSING: True,
     UNREADABLE: True,
     SILENT: True,
+    EARS: True,
+    LEAKS: True,
     EMPTY: True,
     LENGTHS: True,
     GAPS: True,
+    SIZES: True,
     MISFIT: True,
     MOTION: True,
+    QUIET: False,
+    CLIPPED: False,
+    OFFSET: False,
+    DEAD_CHANNEL: False,
+    ALTERED: False,
+    DUPLICATES: False,
+    RATES: False,
     NO_BOXES: False,
     NO_MOTION: False,
     AUDIO_ONLY: False,
@@ -237,20 +258,43 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class SoundReport:
+    """A sound file that was read to its end.
+
+    Attributes:
+        digest: of rate, channels and samples: equal for equal sounds in files of other formats.
+        is_silent: True if it is silent; silence is equal everywhere.
+    """
+
+    name: str
+    seconds: float
+    sample_rate_hz: int
+    digest: str
+    is_silent: bool = False
+
+
+@dataclass(frozen=True)
 class ClipReport:
     """The faults of one clip.
 
     Attributes:
-        seconds: duration of its sound; None if that cannot be read.
+        sound: the sound of the clip; None if it cannot be read.
+        split: train, val or test; None if it has none, or several.
         motion_width: number of motion features per time step; None without a readable file.
         is_visible: True if there are frames to compute motion features from.
     """
 
     clip: str
     faults: tuple[Fault, ...] = ()
-    seconds: float | None = None
+    sound: SoundReport | None = None
     motion_width: int | None = None
     is_visible: bool = True
+    split: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of its sound; None if that cannot be read."""
+        return self.sound and self.sound.seconds
 
 
 @dataclass(frozen=True)
@@ -261,10 +305,10 @@ class ClipJob:
     check: Callable[[], ClipReport]
 
     def __call__(self) -> ClipReport:
-        """Check the clip; a file that the system refuses to read is a fault of the clip."""
+        """Check the clip; a file that cannot be read is a fault of the clip."""
         try:
             return self.check()
-        except OSError as error:
+        except (OSError, InputError) as error:
             return ClipReport(self.clip, (Fault(UNREADABLE, self.clip, str(error)),))
 
 
@@ -278,6 +322,8 @@ def report_findings(
     clips = list(reports)
     faults = [(clip.clip, fault) for clip in clips for fault in clip.faults]
     faults += _motion_width_faults(clips)
+    faults += _equal_sound_faults(clips)
+    faults += _rate_faults(clips)
     findings = []
     for kind, is_wrong in FAULT_KINDS.items():
         of_kind = [(name, fault) for name, fault in faults if fault.kind == kind]
@@ -287,6 +333,34 @@ def report_findings(
             num_clips = len({name for name, _ in of_kind})
             findings.append(Finding(kind, where, is_wrong, num_clips, len(clips), "clips", items))
     return findings, clips
+
+
+def _equal_sound_faults(clips: Sequence[ClipReport]) -> Iterator[tuple[str, Fault]]:
+    """Yield the clips whose sound an earlier clip has too."""
+    first_of: dict[str, ClipReport] = {}
+    for clip in clips:
+        if clip.sound is None or clip.sound.is_silent:
+            continue
+        first = first_of.setdefault(clip.sound.digest, clip)
+        if first is clip or first.sound is None:
+            continue
+        splits = {first.split, clip.split}
+        is_leak = len(splits) == 2 and None not in splits
+        split = f" in {first.split}" if is_leak else ""
+        why = f"equal to {first.sound.name}{split}: remove one of them"
+        yield clip.clip, Fault(LEAKS if is_leak else DUPLICATES, clip.sound.name, why)
+
+
+def _rate_faults(clips: Sequence[ClipReport]) -> Iterator[tuple[str, Fault]]:
+    """Yield clips whose sound has another sample rate than most."""
+    rates = Counter(clip.sound.sample_rate_hz for clip in clips if clip.sound)
+    if len(rates) < 2:
+        return
+    usual = max(rates, key=lambda rate: (rates[rate], rate))
+    for clip in clips:
+        if clip.sound and clip.sound.sample_rate_hz != usual:
+            why = f"{clip.sound.sample_rate_hz} Hz, most have {usual} Hz; it is resampled"
+            yield clip.clip, Fault(RATES, clip.sound.name, why)
 
 
 def _motion_width_faults(clips: Sequence[ClipReport]) -> Iterator[tuple[str, Fault]]:

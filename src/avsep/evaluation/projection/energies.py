@@ -14,6 +14,7 @@ from avsep.evaluation.projection.least_squares import (
     DelayedReferences,
     ToeplitzSystems,
     compute_autocorrelations,
+    norms,
 )
 
 References = Float64[Tensor, "B S C N"]
@@ -48,8 +49,9 @@ def decompose_signals(
     _, S, C, _ = references.shape
     channels = references.flatten(1, 2)
     # Normalising the correlations instead of the waveforms saves a copy of every waveform.
-    norms = [torch.linalg.vector_norm(x, dim=-1) for x in (channels, signals)]
-    scales = torch.cat([torch.where(norm > 0, norm, 1.0) for norm in norms], dim=1)  # B G+R
+    signal_norms = norms(signals)
+    scales = torch.cat([norms(channels), signal_norms], dim=1)  # B G+R
+    scales = torch.where(scales > 0, scales, 1.0)
     # One mixture after another, whose blocks then stay in the cache.
     delayed = [
         DelayedReferences(*each, taps) for each in zip(channels, scales[:, : S * C], strict=True)
@@ -67,7 +69,7 @@ def decompose_signals(
         torch.stack(own_blocks, dim=1).flatten(0, 1), torch.stack(own_sides, dim=1).flatten(0, 1)
     )
     by_all = ToeplitzSystems(autocorrelations, cross_correlations) if S > 1 else None
-    return decompose(Mixtures(delayed, signals, norms[1], compared, by_source, by_all))
+    return decompose(Mixtures(delayed, signals, signal_norms, compared, by_source, by_all))
 
 
 def score_in_batches(
@@ -92,8 +94,10 @@ def score_in_batches(
     num_signals = prod(tail[:2]) * (1 + min(estimates_per_call, num_estimates))
     batch_size = max(1, min(_MAX_MIXTURES, _MAX_BYTES // (8 * num_signals * tail[2])))
     if truth.device.type == "cpu":
-        # At least a batch for every thread.
-        batch_size = min(batch_size, -(-num_mixtures // torch.get_num_threads()))
+        # As many batches for every thread.
+        num_threads = torch.get_num_threads()
+        num_rounds = -(-num_mixtures // (batch_size * num_threads))
+        batch_size = -(-num_mixtures // (num_rounds * num_threads))
 
     def score_batch(first: int) -> ScoreTable:
         sources = truth[first : first + batch_size].to(torch.float64)

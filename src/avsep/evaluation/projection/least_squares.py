@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Self
 
 import torch
@@ -17,13 +18,14 @@ _BLOCK_TAPS = 8
 # Delays are grouped into blocks of at most 16 rows: matrix products of this size cost little more
 # than smaller ones, and the recursion has fewer steps.
 _MAX_BLOCK_ROWS = 16
-# Random probes per system: their mean estimates the filters' length closely enough for a bound.
-_NUM_PROBES = 8
-# Error bound in units of the last bit, and the least squared filter length it assumes. Of the
-# references in tests/evaluation/test_projection.py made of noise no energy is off by more than 16
-# units, of notes up to 28; of 768 energies of recorded phrases the furthest was off by 166.
-_ROUNDING = 256 * 2.0**-52
-_MIN_SQUARED_LENGTH = 2
+# Error bound, in standard deviations of the error that independent rounding of every inner product
+# by a unit of its last bit causes, and the least deviation it assumes. Of the 68 notes of
+# tests/evaluation/test_projection.py half are off by less than 0.7 of them, none by more than 2.8.
+# The rest is room for references of a narrow band, whose rounding is not independent.
+_ROUNDING = 12 * 2.0**-52
+_MIN_DEVIATION = 2
+# Samples whose squares are added up before the sums are.
+_NORM_SAMPLES = 256
 # Blocks that are transformed at a time: with filters of 512 taps the spectra of 32 blocks of one
 # waveform take 1 MiB.
 _MAX_BLOCKS = 32
@@ -52,10 +54,17 @@ class ProjectedEnergy:
         return ProjectedEnergy(energy, error)
 
 
-def inner(first: Float64[Tensor, "*B N"], second: Float64[Tensor, "*B N"]) -> Float64[Tensor, "*B"]:
-    """Return the inner products of waveforms, one by one: without a copy of their products."""
-    pairs = zip(first.flatten(0, -2), second.flatten(0, -2), strict=True)
-    return torch.stack([torch.dot(*pair) for pair in pairs]).view(first.shape[:-1])
+def norms(waveforms: Float64[Tensor, "*B N"]) -> Float64[Tensor, "*B"]:
+    """Return the norms of waveforms, to the last bits of double precision.
+
+    Sums of parts are added up: one sum over a long waveform loses two digits.
+    """
+    num_samples = waveforms.shape[-1]
+    rest = num_samples % _NORM_SAMPLES
+    whole = waveforms[..., : num_samples - rest].unflatten(-1, (-1, _NORM_SAMPLES))
+    parts = [torch.linalg.vector_norm(whole, dim=-1)]
+    parts.append(torch.linalg.vector_norm(waveforms[..., num_samples - rest :], dim=-1)[..., None])
+    return torch.linalg.vector_norm(torch.cat(parts, dim=-1), dim=-1)
 
 
 class DelayedReferences:
@@ -109,15 +118,16 @@ class DelayedReferences:
         shape = (len(self.references), sum(sizes), self._block_samples // 2 + 1)
         total = self.references.new_zeros(shape, dtype=torch.complex128)
         for first in self._starts:
-            blocks = self._spectra(first).conj()
+            blocks = self._spectra(first)
             # A block of a reference, delayed, reaches taps - 1 samples further into the signal.
             frames = [self._frames(part, first, self._block_samples) for part in signals]
-            spectra = [torch.fft.rfft(part) for part in frames]
+            # Conjugated at once: products of lazily conjugated spectra copy them.
+            spectra = [torch.fft.rfft(part).conj_physical_() for part in frames]
             for index in range(blocks.shape[1]):
                 block = blocks[:, index, None]
                 for part, place in zip(spectra, total.split(sizes, dim=1), strict=True):
                     place.addcmul_(block, part[:, index])  # correlations add up over blocks
-        products = torch.fft.irfft(total, n=self._block_samples)[..., : self.taps]
+        products = torch.fft.irfft(total.conj(), n=self._block_samples)[..., : self.taps]
         return products / self.scales[:, None, None]
 
     def filter_and_add(self, filters: Float64[Tensor, "X G taps"]) -> Float64[Tensor, "X longer"]:
@@ -195,6 +205,7 @@ class ToeplitzSystems:
     Attributes:
         autocorrelations: [K, G, G, lags], inner products of references of energy 1.
         cross_correlations: [K, X, G, taps], inner products of signals and delayed references.
+        filters: [K, X, G, taps], least-squares filters T⁻¹b of the signals.
         energies: [K, X], explained energies. NaN with an error of inf where rounding leaves T
             without a Cholesky factor: what LAPACK returns then is finite and meaningless.
     """
@@ -206,10 +217,8 @@ class ToeplitzSystems:
     ) -> None:
         self.autocorrelations = autocorrelations
         self.cross_correlations = cross_correlations
-        # The block columns of L, and L⁻¹b, from which `filters` goes on.
-        self._columns: list[Float64[Tensor, "K rows d"]] = []
-        self._heads = _as_columns(cross_correlations)
-        self.energies = self._explained_energies(self._factor())
+        self._columns: list[Float64[Tensor, "K rows d"]] = []  # the block columns of L
+        self._solve_signals(self._factor())
 
     def pick(self, index: Int64[Tensor, " picked"]) -> Self:
         """Return some of the systems, with their factors."""
@@ -217,7 +226,7 @@ class ToeplitzSystems:
         picked.autocorrelations = self.autocorrelations[index]
         picked.cross_correlations = self.cross_correlations[index]
         picked.energies = self.energies.map(lambda values: values[index])
-        picked._heads = self._heads[index]
+        picked.filters = self.filters[index]
         picked._columns = [column[index] for column in self._columns]
         return picked
 
@@ -233,7 +242,7 @@ class ToeplitzSystems:
         grams = blocks.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
         dense = copy(self)
         dense._columns = [torch.stack([_ridge_cholesky(gram) for gram in grams])]
-        dense.energies = dense._explained_energies(dense._columns)
+        dense._solve_signals(dense._columns)
         return dense
 
     def solve(
@@ -241,10 +250,6 @@ class ToeplitzSystems:
     ) -> Float64[Tensor, "K X G taps"]:
         """Return the least-squares filters for these right-hand sides."""
         return self._substitute(self._eliminate(self._columns, _as_columns(cross_correlations)))
-
-    def filters(self) -> Float64[Tensor, "K X G taps"]:
-        """Return the least-squares filters of the signals."""
-        return self._substitute(self._heads)
 
     def _substitute(self, heads: Float64[Tensor, "K rows X"]) -> Float64[Tensor, "K X G taps"]:
         """Return L'⁻¹ times L⁻¹ times right-hand sides, as filters."""
@@ -261,29 +266,31 @@ class ToeplitzSystems:
         num_channels = self.autocorrelations.shape[1]
         return filters.unflatten(1, (-1, num_channels)).permute(0, 3, 2, 1)
 
-    def _explained_energies(self, columns: Iterable[Float64[Tensor, "K _ d"]]) -> ProjectedEnergy:
-        """Compute the energies with bounds of their rounding errors.
+    def _solve_signals(self, columns: Iterable[Float64[Tensor, "K _ d"]]) -> None:
+        """Compute filters and energies of the signals, with bounds of their rounding errors."""
+        heads = self._eliminate(columns, _as_columns(self.cross_correlations))
+        self.filters = self._substitute(heads)
+        energy = heads.square().sum(1)
+        error = _ROUNDING * (_MIN_DEVIATION + self._deviations())
+        has_bound = energy.isfinite() & error.isfinite()
+        self.energies = ProjectedEnergy(energy, torch.where(has_bound, error, torch.inf))
 
-        A relative rounding error in T moves an energy by that share of the squared length of the
-        filters x = T⁻¹b. Random probes r measure it: x'r is (L⁻¹b)'(L⁻¹r), whose mean square is the
-        squared length.
+    def _deviations(self) -> AnyEnergies:
+        """Return how far rounding of the inner products moves the energies, in units of it.
+
+        A change of T changes the energy b'T⁻¹b by x'(change)x, with the filters x = T⁻¹b. If every
+        inner product is off by a share of its own, independently, the standard deviation sums the
+        squares of them all, each times the filters' inner product at that lag.
         """
-        sides = _as_columns(self.cross_correlations)
-        num_systems, num_rows, num_signals = sides.shape
-        generator = torch.Generator("cpu").manual_seed(0)
-        # Drawn on the CPU: the same numbers on every device, whatever the default device.
-        probes = torch.randn(
-            num_rows, _NUM_PROBES, dtype=sides.dtype, device="cpu", generator=generator
-        ).to(sides.device)
-        # Right-hand sides and probes are eliminated together, as columns of one matrix.
-        both = torch.cat([sides, probes.expand(num_systems, -1, -1)], dim=2)
-        heads = self._eliminate(columns, both)
-        self._heads = heads[:, :, :num_signals]
-        products = heads[:, :, :num_signals].mT @ heads
-        energy = products[:, :, :num_signals].diagonal(dim1=1, dim2=2)
-        squared_length = products[:, :, num_signals:].square().mean(-1)
-        error = _ROUNDING * (_MIN_SQUARED_LENGTH + squared_length)
-        return ProjectedEnergy(energy, torch.where(energy.isfinite(), error, torch.inf))
+        taps = self.filters.shape[-1]
+        spectra = torch.fft.rfft(self.filters, n=2 * taps)
+        variance = self.filters.new_zeros(self.filters.shape[:2])
+        for i, j in combinations_with_replacement(range(self.filters.shape[2]), 2):
+            products = torch.fft.irfft(spectra[:, :, i] * spectra[:, :, j].conj(), n=2 * taps)
+            products = products.roll(taps - 1, dims=-1)[..., :-1]  # in the order of T's lags
+            products *= self.autocorrelations[:, None, i, j]
+            variance += (1 if i == j else 2) * products.square().sum(-1)
+        return variance.sqrt()
 
     def _factor(self) -> Iterator[Float64[Tensor, "K rows d"]]:
         """Compute, keep and yield the block columns of L, from its diagonal blocks on."""

@@ -1,7 +1,9 @@
 """Make examples of mixtures for pages and figures: pictures, references and estimates."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +12,10 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from avsep.data.clips import ClipFiles, SourceFile, load_clip
-from avsep.devices import one_thread
+from avsep.devices import available_cores, one_thread
 from avsep.errors import InputError
 from avsep.evaluation.batches import ClipReader
-from avsep.evaluation.benchmark import MixtureScores
+from avsep.evaluation.benchmark import Evaluation, MixtureScores
 from avsep.evaluation.methods import CPU, Method, Prediction, run_method
 from avsep.evaluation.mixtures import Mixture
 from avsep.media.probe import probe
@@ -75,6 +77,37 @@ class Example:
     ) -> Float32[np.ndarray, "*sounds R T"]:
         """Return magnitudes on the logarithmic frequency axis of the example."""
         return magnitude_rows(waveforms, self.front_end)
+
+
+@contextmanager
+def make_examples(
+    evaluation: Evaluation,
+    reader: ClipReader,
+    places: Sequence[tuple[int, Sequence[str]]],
+    device: torch.device,
+) -> Iterator[Iterator[Example]]:
+    """Yield the examples of mixtures, in order; those of a few are made at once.
+
+    Args:
+        evaluation: its methods can be run, with the seed of the evaluation.
+        reader: of the mixtures evaluated, in order.
+        places: index of each mixture, and the names of the methods that are run on it.
+        device: of the models.
+    """
+    methods = {method.name: method for method in evaluation.methods}
+
+    def make(place: tuple[int, Sequence[str]]) -> Example:
+        index, names = place
+        chosen = [methods[name] for name in names]
+        # A reader of its own, since it holds the mixture that it reads.
+        own_reader = ClipReader(reader.mixtures, mirrored=reader.mirrored)
+        scored = evaluation.mixtures[index]
+        return make_example(chosen, own_reader, index, evaluation.seed, device, scored)
+
+    num_threads = available_cores() if device.type == "cpu" else 1
+    # A thread takes whole examples: threads within one would wait for each other.
+    with one_thread(), ThreadPoolExecutor(num_threads) as pool:
+        yield pool.map(make, places)
 
 
 @one_thread()

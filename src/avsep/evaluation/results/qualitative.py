@@ -32,7 +32,7 @@ from avsep.evaluation.results.charts import (
     mixture_means_db,
     new_figure,
 )
-from avsep.evaluation.results.examples import Example, make_example, source_mask
+from avsep.evaluation.results.examples import Example, make_examples, source_mask
 from avsep.evaluation.results.tables import decibels
 from avsep.media.atomic import atomic_file, make_folder
 from avsep.pages.spectrograms import RANGE_DB, frequency_ticks, to_decibels
@@ -117,7 +117,7 @@ def choose_figures(
 
 def write_qualitative_figures(
     evaluation: Evaluation,
-    mixtures: Sequence[ClipFiles | Mixture],
+    reader: ClipReader,
     choice: FigureChoice,
     folder: Path,
     device: str | torch.device = CPU,
@@ -126,18 +126,15 @@ def write_qualitative_figures(
 
     Args:
         evaluation: its methods can be run, with the seed of the evaluation.
-        mixtures: those evaluated, in order.
+        reader: of the mixtures evaluated, in order.
         choice: of mixtures; if it is empty nothing is written.
         folder: is created if missing.
         device: of the models.
     """
-    models, device = methods_to_show(evaluation), torch.device(device)
-    methods = [method for method in evaluation.methods if method.name in models]
-    reader = ClipReader(mixtures)
-    examples = [
-        make_example(methods, reader, index, evaluation.seed, device, evaluation.mixtures[index])
-        for index in choice.indices(evaluation)
-    ]
+    models = tuple(methods_to_show(evaluation))
+    places = [(index, models) for index in choice.indices(evaluation)]
+    with make_examples(evaluation, reader, places, torch.device(device)) as in_order:
+        examples = list(in_order)
     return write_figures(examples, folder) if examples else ()
 
 

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 
 import avsep
-from avsep.data.clips import ClipFiles
 from avsep.evaluation.batches import ClipReader
 from avsep.evaluation.benchmark import Evaluation
 from avsep.evaluation.methods import CPU
-from avsep.evaluation.mixtures import Mixture
 from avsep.evaluation.results.charts import (
     SCORE_NAMES,
     box_plots,
@@ -22,7 +20,7 @@ from avsep.evaluation.results.charts import (
     methods_to_show,
     mixture_means_db,
 )
-from avsep.evaluation.results.examples import Example, ExampleEstimate, make_example
+from avsep.evaluation.results.examples import Example, ExampleEstimate, make_examples
 from avsep.evaluation.results.published import WARNING, published_tables
 from avsep.evaluation.results.tables import decibels, make_tables
 from avsep.media.atomic import write_atomic
@@ -107,7 +105,7 @@ def choose_examples(evaluation: Evaluation) -> tuple[ChosenMixture, ...]:
 
 def write_results_page(
     evaluation: Evaluation,
-    mixtures: Sequence[ClipFiles | Mixture],
+    reader: ClipReader,
     folder: Path,
     data_name: str,
     device: str | torch.device = CPU,
@@ -116,23 +114,17 @@ def write_results_page(
 
     Args:
         evaluation: its methods can be run, with the seed of the evaluation.
-        mixtures: those evaluated, in order.
+        reader: of the mixtures evaluated, in order.
         folder: must exist.
         data_name: for the title.
         device: of the models.
     """
-    reader, device = ClipReader(mixtures), torch.device(device)
-    methods = {method.name: method for method in evaluation.methods}
-
-    def examples() -> Iterator[tuple[ChosenMixture, Example]]:
-        for choice in choose_examples(evaluation):
-            chosen = [methods[name] for name in choice.names]
-            scored = evaluation.mixtures[choice.index]
-            example = make_example(chosen, reader, choice.index, evaluation.seed, device, scored)
-            yield choice, example
-
+    choices = choose_examples(evaluation)
+    places = [(choice.index, choice.names) for choice in choices]
+    with make_examples(evaluation, reader, places, torch.device(device)) as examples:
+        html_page = results_html(evaluation, data_name, zip(choices, examples, strict=True))
     path = folder / PAGE_NAME
-    write_atomic(path, results_html(evaluation, data_name, examples()))
+    write_atomic(path, html_page)
     return path
 
 

@@ -1,7 +1,7 @@
 """Score sound files: read them, check that they match, cut them to one length."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,10 @@ from avsep.evaluation.bss_eval import bss_eval
 from avsep.evaluation.bss_eval_images import bss_eval_images
 from avsep.evaluation.metrics.framewise import FramewiseScores, bss_eval_framewise
 from avsep.evaluation.metrics.registry import Metric, choose_metrics, mean_values, measure
+from avsep.evaluation.stems.offsets import find_offset, take_off
 from avsep.media.audio import Audio, read_audio
+from avsep.media.decoding import OnDamage
+from avsep.media.streams import Track
 
 # Metrics that a mixture adds where the user named none that needs it.
 _IMPROVEMENTS = ("sdri", "si-sdri")
@@ -50,6 +53,9 @@ class FileScoreSettings:
         image: BSS Eval of images, which adds ISR and compares all channels together.
         mixture: the file before separation, for metrics that need it; if `metrics` has none of
             those, SDRi and SI-SDRi are added. For songs, the folder of their mixtures.
+        align: take off constant offsets between estimates and references.
+        track: audio track of files with several, see `AudioReader`.
+        on_damage: "skip" scores what can be decoded, with warnings; "error" refuses damaged files.
     """
 
     permute: bool = False
@@ -58,6 +64,18 @@ class FileScoreSettings:
     hop_seconds: float | None = None
     image: bool = False
     mixture: Path | None = None
+    align: bool = False
+    track: Track | None = None
+    on_damage: OnDamage = "skip"
+
+    def read(self, path: Path) -> Audio:
+        """Read a sound file by these settings; its warnings begin with its name.
+
+        Raises:
+            InputError: as `read_audio`.
+        """
+        sound = read_audio(path, track=self.track, on_damage=self.on_damage)
+        return replace(sound, warnings=tuple(f"'{path}': {text}" for text in sound.warnings))
 
     def chosen_metrics(self) -> tuple[Metric, ...]:
         """Return the metrics named, and those that the mixture adds.
@@ -90,7 +108,7 @@ class FileScores:
         references, estimates: paths, in pairs that were scored against each other.
         values: scores of each source, mean over the channels that count.
         num_samples: length that was scored, per channel.
-        warnings: cut lengths and silent channels, which affect the scores.
+        warnings: damage, offsets, cut lengths and silent channels, which affect the scores.
     """
 
     references: tuple[Path, ...]
@@ -132,10 +150,13 @@ def score_files(
             "of one as of the other: --reference a.wav b.wav --estimate x.wav y.wav"
         )
     paths = [*references, *estimates, *([settings.mixture] if settings.mixture else [])]
-    sounds = [read_audio(path) for path in paths]
+    sounds = [settings.read(path) for path in paths]
     _check_alike(paths, sounds)
-    waveforms, warnings = _cut_to_shortest(paths, [sound.waveform for sound in sounds])
     num_sources = len(references)
+    aligned, offset_warnings = _align(paths, sounds, num_sources, settings)
+    waveforms, warnings = _cut_to_shortest(paths, aligned)
+    of_files = [warning for sound in sounds for warning in sound.warnings]
+    warnings = [*of_files, *offset_warnings, *warnings]
     sounding = np.asarray(waveforms[:, :num_sources].any(axis=(0, -1)))
     if not (leave_out_silent and sounding.any()):
         sounding = np.ones(num_sources, bool)
@@ -267,6 +288,33 @@ def _check_alike(paths: Sequence[Path], sounds: Sequence[Audio]) -> None:
                 f"'{paths[0]}' has {len(first.waveform)} channels, '{path}' "
                 f"{len(sound.waveform)}; convert them to one number of channels before scoring"
             )
+
+
+def _align(
+    paths: Sequence[Path], sounds: Sequence[Audio], num_sources: int, settings: FileScoreSettings
+) -> tuple[list[Float32[np.ndarray, "C _"]], list[str]]:
+    """Return the waveforms, without the offsets of estimates if asked, and warnings of offsets."""
+    waveforms = [sound.waveform for sound in sounds]
+    references, rate = waveforms[:num_sources], sounds[0].sample_rate_hz
+    estimates = waveforms[num_sources : 2 * num_sources]
+    offsets, warnings = list[int](), list[str]()
+    for index, estimate in enumerate(estimates):
+        # Without an order yet, the reference that is most like the estimate is its own.
+        candidates = range(num_sources) if settings.permute else (index,)
+        by_reference = {k: find_offset(references[k], estimate, rate) for k in candidates}
+        likeliest = max(candidates, key=lambda k: by_reference[k].correlation)
+        offset = by_reference[likeliest].samples
+        offsets.append(offset)
+        if offset:
+            side = "later" if offset > 0 else "earlier"
+            done = "taken off" if settings.align else "scored as it is; --align takes it off"
+            warnings.append(
+                f"'{paths[num_sources + index]}' is {abs(offset)} samples "
+                f"({abs(offset) / rate:.4f} s) {side} than '{paths[likeliest]}': {done}"
+            )
+    if settings.align and any(offsets):
+        waveforms = take_off(references, estimates, waveforms[2 * num_sources :], offsets)
+    return waveforms, warnings
 
 
 def _cut_to_shortest(

@@ -12,7 +12,6 @@ from avsep.evaluation.metrics.plugins import ClapEmbedder, frechet_audio_distanc
 from avsep.evaluation.metrics.registry import SET_METRICS, mean_values
 from avsep.evaluation.stems.file_scores import Column, FileScores, FileScoreSettings, score_files
 from avsep.evaluation.stems.stem_folders import Song
-from avsep.media.audio import read_audio
 
 FAD = Column("fad", "FAD", "", higher_is_better=False)
 Embeddings = Float64[np.ndarray, "windows D"]
@@ -78,7 +77,8 @@ def score_songs(songs: Sequence[Song], settings: FileScoreSettings) -> Iterator[
             )
         except InputError as error:
             raise InputError(f"{song.name}: {error}" if song.name else str(error)) from error
-        yield SongScores(song, scores, tuple(_embed_stems(song)) if with_fad else ())
+        embeddings = tuple(_embed_stems(song, settings)) if with_fad else ()
+        yield SongScores(song, scores, embeddings)
 
 
 def summarise(songs: Sequence[SongScores]) -> tuple[tuple[Column, ...], list[SourceSummary]]:
@@ -134,10 +134,12 @@ def _compute_fad(source: str, songs: Sequence[SongScores]) -> float:
     return frechet_audio_distance(truth, guess) if min(len(truth), len(guess)) > 1 else float("nan")
 
 
-def _embed_stems(song: Song) -> Iterator[tuple[Embeddings, Embeddings]]:
+def _embed_stems(
+    song: Song, settings: FileScoreSettings
+) -> Iterator[tuple[Embeddings, Embeddings]]:
     """Compute the embeddings of each reference and its estimate."""
     embedder = ClapEmbedder.load()
     for pair in zip(song.references, song.estimates, strict=True):
-        sounds = [read_audio(path) for path in pair]
+        sounds = [settings.read(path) for path in pair]
         truth, guess = (embedder.embed(x.waveform, x.sample_rate_hz) for x in sounds)
         yield truth, guess
