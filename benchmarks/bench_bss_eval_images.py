@@ -11,11 +11,27 @@ import numpy as np
 from jaxtyping import Float
 
 from avsep.evaluation.bss_eval_images import bss_eval_images
-from common import Cell, ResultTable, ratio, run_benchmark
-from measuring import Cost, find_absence, in_new_process, measure_work, peak_megabytes
+from common import Cell, ResultTable, compare_trees, ratio, run_benchmark
+from measuring import (
+    Cost,
+    add_before_option,
+    find_absence,
+    in_new_process,
+    measure_trees,
+    measure_work,
+    peak_megabytes,
+    source_trees,
+)
 from recordings import RECORDED_RATE_HZ, Recordings, add_recordings_option
 
 Scorer = Callable[[np.ndarray, np.ndarray], object]
+# The whole song by the package of another commit, which only a process of its own can import.
+SCORE_FILES = """
+import sys
+import numpy as np
+from avsep.evaluation.bss_eval_images import bss_eval_images
+bss_eval_images(np.load(sys.argv[1]), np.load(sys.argv[2]))
+"""
 
 
 def measure(options: argparse.Namespace) -> list[ResultTable]:
@@ -28,6 +44,11 @@ def measure(options: argparse.Namespace) -> list[ResultTable]:
         write_song(Recordings.read(options.recordings), seconds, num_stems, Path(folder))
         costs = {name: in_new_process(score_song, name, folder, excerpt) for name in names}
         whole = in_new_process(score_song, "avsep", folder, seconds)
+        if options.before:
+            files = [f"{folder}/{name}.npy" for name in ("references", "estimates")]
+            command = ["-c", SCORE_FILES, *files]
+            with source_trees(options.before) as trees:
+                processes = measure_trees(lambda _: command, trees, 1, warm_up=False)
     for name, cost in costs.items():
         rows.append(song_row(name, excerpt, cost, costs))
     rows.append(song_row("avsep", seconds, whole, {}))
@@ -37,7 +58,11 @@ def measure(options: argparse.Namespace) -> list[ResultTable]:
         "One run each, without a warm-up. x: times as fast as; own MB: of the peak, what is above "
         "imports and input.",
     )
-    return [ResultTable(f"Stereo at 44.1 kHz, {num_stems} stems", head, tuple(rows), notes)]
+    tables = [ResultTable(f"Stereo at 44.1 kHz, {num_stems} stems", head, tuple(rows), notes)]
+    if options.before:
+        title = f"{seconds:g} s of it, from the start of Python to its end"
+        tables.append(compare_trees(title, {"bss_eval_images": processes}))
+    return tables
 
 
 def song_row(name: str, length: float, cost: Cost, costs: dict[str, Cost]) -> tuple[Cell, ...]:
@@ -101,6 +126,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the material."""
     add_recordings_option(parser)
     parser.add_argument("--seconds", type=float, default=600.0, help="length of the song (600)")
+    add_before_option(parser)
 
 
 def main() -> None:

@@ -150,10 +150,11 @@ def describe_machine() -> dict[str, str]:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     megabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
-    threads = os.environ.get("OMP_NUM_THREADS")
+    cores, threads = str(os.cpu_count()), os.environ.get("OMP_NUM_THREADS")
     return {
         "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": f"{os.cpu_count()}" + (f", OMP_NUM_THREADS={threads}" if threads else ""),
+        # As many threads as cores is what libraries choose by themselves.
+        "cores": f"{cores}, OMP_NUM_THREADS={threads}" if threads not in (None, cores) else cores,
         "memory": f"{megabytes / 1024:.0f} GB",
         "system": f"{platform.system()}, {platform.machine()}",
     }

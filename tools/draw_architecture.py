@@ -51,30 +51,37 @@ of all axes.
 ```mermaid
 sequenceDiagram
     participant C as cli/separate.py
-    participant F as separate_files, separation/output.py
+    participant F as separate_files, separation/many_files.py
     participant S as Separator, separation/separator.py
+    participant T as SeparationStream, separation/stream.py
     participant V as VideoInput, separation/video_input.py
     participant W as WindowInference, separation/inference.py
     participant M as SeparationModel, models/base.py
     C->>S: Separator(name, settings)
     S->>M: load_model(name), at_quality(quality)
-    C->>F: separate_files(videos, objects, out, separator)
+    C->>F: separate_files(inputs, objects, out, ThisProcess(separator))
     loop each video
-        F->>S: separate(video, objects, text)
-        S->>S: resolve_prompts(...): from options, or objects.json
+        F->>F: resolve_prompts(...): from options, or objects.json
+        F->>S: stream(video, objects)
         S->>V: VideoInput.open(video)
-        S->>V: object_crops(objects, settings)
-        S->>W: outputs(windowed): audio at the model's rate, cut into overlapping windows
-        loop each batch of windows
-            W->>W: batch(starts): mixture and window_cues(...)
+        S-->>F: SeparationStream
+        F->>T: enter
+        T->>V: profile_sound(...): channels, offset and level, of the first minute
+        loop blocks(), while one batch of windows is separated a thread prepares the next
+            T->>V: sound.blocks(), BlockResampler: SampleBuffer at both rates, cut into windows
+            T->>V: CropStream: crops as far as the windows need them
+            T->>T: WindowInputs.batch(windows): mixture and window_cues(...)
+            T->>W: outputs(windows, batch)
             W->>M: separate(batch)
             M-->>W: Separation: magnitudes
             W->>W: limit_to_mixture(...), then MaskResampler: masks at the video's rate
+            W-->>T: stems of each window
+            T->>T: OverlapAdd.add(window)
+            T-->>F: StemBlock: mixture, stems and residual
+            F->>F: write_stems(...): AudioWriter.write(block), of the stems that are chosen
         end
-        W-->>S: stems of each window
-        S->>S: overlap_add(windows)
-        S-->>F: Result: stems and residual
-        F->>F: write_result(result, folder): WAV, manifest, preview, report
+        F->>T: manifest()
+        F->>F: preview, report and project.otio, read from the stems
     end
 ```
 

@@ -13,6 +13,7 @@ from typing import Literal, get_args, get_origin
 from unittest.mock import patch
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from avsep.catalogue import CATALOGUE_FILE, ModelInfo, SettingHelp
@@ -26,7 +27,7 @@ from avsep.evaluation.mixtures import DEFAULT_NUM_MIXTURES
 from avsep.evaluation.run import EvaluationSettings
 from avsep.models import MODELS
 from avsep.separation.separator import DEFAULT_MODEL
-from avsep.separation.settings import SeparatorSettings
+from avsep.separation.settings import OutputSettings, SeparatorSettings
 
 
 def catalogue() -> str:
@@ -39,7 +40,8 @@ def names() -> dict[str, object]:
     """All but the models: names in registries, and settings."""
     return {
         "default_model": DEFAULT_MODEL,
-        "separator_settings": {name: asdict(item) for name, item in separator_settings()},
+        "separator_settings": dict(settings_help(SeparatorSettings)),
+        "output_settings": dict(settings_help(OutputSettings)),
         "evaluation_settings": list(EvaluationSettings.model_fields),
         "num_mixtures": DEFAULT_NUM_MIXTURES,
         "metrics": list(METRICS),
@@ -49,14 +51,16 @@ def names() -> dict[str, object]:
     }
 
 
-def separator_settings() -> Iterator[tuple[str, SettingHelp]]:
-    """The help of each field of `SeparatorSettings`, the description as a sentence."""
-    for name, field in SeparatorSettings.model_fields.items():
+def settings_help(settings: type[BaseModel]) -> Iterator[tuple[str, dict[str, object]]]:
+    """The help of each field of settings, the description as a sentence."""
+    for name, field in settings.model_fields.items():
         description = field.description or ""
         is_choice = get_origin(field.annotation) is Literal
+        # JSON has no tuples.
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
         choices = get_args(field.annotation) if is_choice else ()
         text = f"{description[:1].upper()}{description[1:]}."
-        yield name, SettingHelp(text, choices, field.default)
+        yield name, asdict(SettingHelp(text, choices, default))
 
 
 def list_models() -> Iterator[ModelInfo]:

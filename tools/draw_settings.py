@@ -13,11 +13,13 @@ from avsep.data.mixing import MixingSettings
 from avsep.recipe import settings_group
 from avsep.toyband.clip import ToybandSettings
 from avsep.training.recipe import TrainingSettings
+from avsep.vision.finding import FindSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 # Page -> the settings whose table stands on it.
 TABLES: dict[str, type[BaseModel]] = {
     "data.md": MixingSettings,
+    "objects.md": FindSettings,
     "toyband.md": ToybandSettings,
     "training.md": TrainingSettings,
 }
