@@ -67,7 +67,7 @@ def test_json_is_a_line_for_each_event_and_a_failure_is_exit_2(
     assert by_event["failed"]["video"] == "empty.mp4" and "is empty" in by_event["failed"]["error"]
     assert "'kazoo' is not a category" in by_event["warning"]["message"]
     stages = {line["stage"] for line in lines if line["event"] == "progress"}
-    assert stages == {"separating", "preview"}
+    assert stages == {"listening", "separating", "preview"}
     assert {line["video"] for line in lines if line["event"] == "progress"} == {"duet.mkv"}
     written = by_event["finished"]
     assert written["manifest"]["sample_rate_hz"] == 8000

@@ -346,7 +346,8 @@ def test_the_public_function_loads_a_detector(
     avsep.find_objects(crossing, ["red"], settings=FindSettings(detector="owlv2", least_score=0.1))
     avsep.find_objects(crossing, settings=FindSettings(least_score=0.1))
     assert loads == [
-        ("owlv2", "auto", DetectorSettings(least_score=0.05)), ("avsep-detector", "auto"),
+        ("owlv2", "auto", DetectorSettings(least_score=0.05)),
+        ("avsep-detector", "auto", DetectorSettings(least_score=0.05)),
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from avsep.data.mixing import MixtureItem
 from avsep.devices import to_device
 from avsep.errors import InputError, unknown_name
 from avsep.evaluation.baselines import BASELINES, INPUTS, waveforms
-from avsep.evaluation.batches import ClipReader, CueSettings
+from avsep.evaluation.batches import CategorySource, ClipReader, CueSettings
 from avsep.evaluation.cue_ablations import CUE_ABLATIONS, WORD
 from avsep.models.base import SeparationMethod, SeparationModel
 from avsep.records import Separation
@@ -127,9 +127,9 @@ def model_methods(
     """
     settings = model.settings
     front_end = FrontEnd(settings.front_end)
-    sources: Sequence[str | None] = [None]
+    sources: Sequence[CategorySource | None] = [None]
     if "category" in model.required_cues:
-        sources = ("given", "predicted") if labels == "both" else (labels,)
+        sources = ("given", "predicted") if labels == "both" else (cast("CategorySource", labels),)
         if not model.predicts_category:
             if labels in ("predicted", "named"):
                 raise InputError(f"'{name}' predicts no category: give --labels given")
@@ -141,7 +141,8 @@ def model_methods(
             cue_settings = CueSettings(
                 settings.crops,
                 settings.categories,
-                labels=source if source in ("predicted", "named") else "given",
+                # A model that reads no category is not given one: pictures alone are its cue.
+                labels=source or "predicted",
                 ablation=ablation,
                 with_i3d_features="i3d_features" in model.required_cues,
             )
