@@ -58,7 +58,7 @@ def test_shares_are_those_asked_for() -> None:
     samples = sample(
         same_clip_probability=0.3, same_category_probability=0.4, offscreen_probability=0.5
     )
-    assert np.mean([mixture.num_of_one_clip for mixture in samples]) == pytest.approx(
+    assert np.mean([mixture.num_of_one_clip > 0 for mixture in samples]) == pytest.approx(
         0.3, abs=TOLERANCE
     )
     assert np.mean([mixture.offscreen is not None for mixture in samples]) == pytest.approx(
@@ -74,6 +74,25 @@ def test_two_of_a_kind_are_two_and_no_more() -> None:
     for mixture in sample(100, num_sources=4, same_category_probability=1):
         assert len({CATEGORIES[place] for place in mixture.targets}) == 3
         assert CATEGORIES[mixture.targets[0]] == CATEGORIES[mixture.targets[1]]
+
+
+@pytest.mark.parametrize("own", [0, 1])
+def test_extra_sources_are_of_other_clips_and_categories(own: int) -> None:
+    samples = sample(60, extra_sources=1, same_clip_probability=own, offscreen_probability=1)
+    for mixture in samples:
+        assert len(mixture.targets) == 3 and mixture.num_extra == 1
+        assert mixture.num_of_one_clip == 2 * own
+        *first, extra = mixture.targets
+        assert CLIPS[extra] not in {CLIPS[place] for place in first}
+        assert len({CATEGORIES[place] for place in mixture.audible}) == 4
+    # Without extras, the same numbers are drawn as before there were any.
+    plain = sample(60, same_clip_probability=own, offscreen_probability=1)
+    assert [m.targets for m in plain] == [m.targets[:2] for m in samples]
+
+
+def test_a_list_too_small_for_extra_sources_is_an_error() -> None:
+    with pytest.raises(InputError, match="mixtures of 3 sources need as many clips"):
+        MixtureSampler(["x", "y"], ["a", "b"], MixingSettings(extra_sources=1))
 
 
 @pytest.mark.slow
@@ -115,7 +134,7 @@ def test_sources_that_stand_alone_mix_with_all_others_and_clips_of_several_stay_
     settings = MixingSettings(same_clip_probability=0.5)
     sampler = MixtureSampler(clips, categories, settings)
     samples = [sampler.sample(i % 16, np.random.default_rng([1, i])) for i in range(NUM_DRAWS)]
-    share = np.mean([mixture.num_of_one_clip for mixture in samples])
+    share = np.mean([mixture.num_of_one_clip > 0 for mixture in samples])
     assert share == pytest.approx(0.5, abs=TOLERANCE)
     for index, mixture in enumerate(samples):
         targets = {clips[place] for place in mixture.targets}
