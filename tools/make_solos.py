@@ -124,7 +124,9 @@ def make_solos(
         if pictures:
             frame = folder / "frames" / place / "000001.jpg"
             make_folder(frame.parent)
-            view(pictures[generator.integers(len(pictures))], generator).save(frame, quality=90)
+            view(pictures[int(generator.integers(len(pictures)))], generator).save(
+                frame, quality=90
+            )
             facts = (str(1 / SECONDS), "1", str(SECONDS))
         rows.append((name, word.replace(" ", "_"), split, *facts))
     text = io.StringIO()
@@ -165,17 +167,17 @@ def make_solo(
 ) -> np.ndarray:
     """Return the sound of one solo: a phrase of notes, or recordings one after another."""
     length = round(SECONDS * RATE_HZ)
-    path, is_note = files[generator.integers(len(files))]
+    path, is_note = files[int(generator.integers(len(files)))]
     if is_note:
         # Of one folder, as an instrument of a bank keeps its sound.
         near = [other for other, _ in files if other.parent == path.parent]
         chosen = generator.permutation(len(near))[:NOTES_OF_PHRASE]
-        notes = [read(near[index], RATE_HZ) for index in chosen]
+        notes = [read(near[int(index)], RATE_HZ) for index in chosen]
         sound = make_phrase(notes, length, RATE_HZ, generator)
     else:
         sound = repeat(read(path, RATE_HZ), length, generator)
     if rooms and generator.random() < ROOM_SHARE:
-        room = rooms[generator.integers(len(rooms))]
+        room = rooms[int(generator.integers(len(rooms)))]
         sound = reverberate(sound, room)
     active = np.abs(sound) > 0.05 * np.abs(sound).max()
     rms = np.sqrt(np.mean(np.square(sound[active]))) if active.any() else 1.0

@@ -87,7 +87,7 @@ def make_phrase(
     # The first note may have begun before.
     time = -float(generator.uniform(0, 0.5)) * rate_hz
     while time < length:
-        note = notes[generator.integers(len(notes))]
+        note = notes[int(generator.integers(len(notes)))]
         num_kept = round(float(generator.uniform(0.12, 0.9)) * rate_hz)
         fade = (num_kept - np.arange(len(note)).clip(num_kept)) / (0.05 * rate_hz)
         note = note * np.exp(fade).astype(np.float32) * np.float32(generator.uniform(0.5, 1.0))

@@ -5,6 +5,7 @@ network.py.
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int64
@@ -107,7 +108,7 @@ class AVSep(SeparationModel[AVSepSettings]):
         return frozenset({"crops", "crop_motion", "category"})
 
     @property
-    def text_prompts(self) -> str:
+    def text_prompts(self) -> Literal["category"]:
         """An object may be given by its category alone."""
         return "category"
 

@@ -25,7 +25,7 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class ObjectCues:
-    """What the network reads of each object; every cue but one may be missing.
+    """The cues of each object that the network reads; all but one may be missing.
 
     Attributes:
         pictures: embeddings of its crops; ignored where it has none.
@@ -77,8 +77,8 @@ class CueEncoder(nn.Module):
         # A category that is not given is the mean of all, weighted by their probabilities: without
         # a picture all are equally likely.
         predicted = (logits * visible).softmax(-1) @ self.categories.weight
-        given = self.categories(cues.category.clamp_min(0))
-        category = torch.where((cues.category >= 0)[..., None], given, predicted)
+        labelled = self.categories(cues.category.clamp_min(0))
+        category = torch.where((cues.category >= 0)[..., None], labelled, predicted)
         picture = torch.where(visible, self.picture(pictures), self.no_picture)
         return self.norm(category + picture), logits
 
@@ -170,7 +170,7 @@ class JointNetwork(nn.Module):
 
 
 class PresenceHead(nn.Module):
-    """Whether each object sounds, column by column, from its masked level and its token."""
+    """Judge column by column if an object sounds, from its masked level and its token."""
 
     def __init__(self, width: int, hidden_channels: int = 16) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ def column_level(magnitude: Float[Tensor, "*batch R t"]) -> Float[Tensor, "*batc
 
 
 def predicted_category(
-    given: Int64[Tensor, "B S"], logits: Float[Tensor, "B S categories"]
+    category: Int64[Tensor, "B S"], logits: Float[Tensor, "B S categories"]
 ) -> Int64[Tensor, "B S"]:
     """Return the given category, or where it is -1 the likeliest by the picture."""
-    return torch.where(given >= 0, given, logits.argmax(-1))
+    return torch.where(category >= 0, category, logits.argmax(-1))
