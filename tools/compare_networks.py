@@ -230,7 +230,9 @@ def score_run(
     kept = path.parent / f"scores-{data_name}-{len(clips)}.json"
     if not kept.is_file():
         methods = tuple(model_methods(run[0], load_model(path), "given"))
-        results = as_json(Evaluation(methods, tuple(score_clips(clips, methods))), data_name)
+        results: dict[str, Any] = as_json(
+            Evaluation(methods, tuple(score_clips(clips, methods))), data_name
+        )
         write_atomic(kept, json.dumps(results["methods"][methods[0].name]["strict"]) + "\n")
         print(f"{path.parent.name}: scored on {data_name}", flush=True)
     return json.loads(kept.read_text(encoding="utf-8"))

@@ -178,20 +178,18 @@ class AVSep(SeparationModel[AVSepSettings]):
         gain = self.input_gain(batch.mixture.flatten(0, 1)[:, None]).unflatten(0, shape)  # B C 1
         magnitude, phase = self.front_end.spectrogram(batch.mixture * gain)  # B C F T
         cues = self._object_cues(self.precompute(batch.cues))
-        masks, presences = [], []
-        predicted: JointMasks | None = None
+        outputs, masks, presences = [], [], []
         for mono in magnitude.unbind(1):
             rows = self.to_network(mono)
-            predicted = self.network(log1p_input(rows), rows, cues)
-            masks.append(self.from_network(predicted.masks[:, :-1], magnitude.shape[-1]))
-            # Silence is sounded by nobody, whatever the head makes of it.
+            outputs.append(self.network(log1p_input(rows), rows, cues))
+            masks.append(self.from_network(outputs[-1].masks[:, :-1], magnitude.shape[-1]))
+            # In silence no object sounds, whatever the head makes of it.
             is_sound = (rows.amax((1, 2)) > 0)[:, None, None]
-            presences.append(predicted.presence_logits.float().sigmoid() * is_sound)
-        assert predicted is not None, "a mixture has a channel"
+            presences.append(outputs[-1].presence_logits.float().sigmoid() * is_sound)
         over_time = torch.stack(presences).mean(0)
         estimates = (magnitude / gain[..., None])[:, None] * torch.stack(masks, dim=2)
         metadata: dict[str, object] = {
-            "category": predicted_category(cues.category, predicted.category_logits),
+            "category": predicted_category(cues.category, outputs[0].category_logits),
             "presence_over_time": over_time,
         }
         return Separation(estimates, _most_present(over_time), phase, metadata)
