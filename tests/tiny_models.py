@@ -66,6 +66,17 @@ TINY = {
         "audio_attention": True,
         "attention_groups": 4,
     },
+    "avsep": {
+        "categories": CATEGORIES,
+        "front_end": FRONT_END,
+        "crops": CROPS,
+        "unet": UNetSettings(**_CHANNELS),
+        "num_layers": 1,
+        "num_heads": 2,
+        "feed_forward_width": 16,
+        "category_dropout": 0.25,
+        "picture_dropout": 0.75,
+    },
     "iquery": {**_SMALL, "unet": UNetSettings(**_CHANNELS)},
     # A random network that says noise or a velocity carries rounding far; tests/models has these.
     "davis": _GENERATING | {"word_probability": 0.5, "target": "mask"},

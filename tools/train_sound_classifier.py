@@ -6,20 +6,17 @@
 NOTES holds <instrument>/<note>.ogg, SOUNDS <sound>/<fold>-<recording>.ogg; shipped notes of all
 toyband instruments are added. Each mixture has up to three sounds, each at its own level: notes
 are strung to phrases, sounds are cut at random, some are put into a room by a filter, and most get
-background noise. Every fifth file of a sound is held out, by recording where names tell it. It
+background noise. What recorded_material.py holds out, no mixture to train on has. It
 prints the average precision of each sound on held-out mixtures, and the thresholds of presence.
 A run that was stopped goes on from its last checkpoint.
 """
 
 import argparse
-import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import lightning
 import numpy as np
-import soundfile
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from sklearn.metrics import average_precision_score
@@ -27,26 +24,17 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, IterableDataset
 
-from avsep.labels import normalise_label
 from avsep.sound.classifier import SoundClassifier, SoundClassifierSettings
-from avsep.sound.resampling import resample
 from avsep.toyband.categories import CATEGORIES
-from avsep.toyband.music.notes import read_note_bank
+from recorded_material import Waveform, WordFiles, cut, find_files, make_phrase, read
 from store_network import store_network
 
-SOUND_SUFFIXES = (".ogg", ".wav", ".flac")
-# Names of folders that are no word for the sound.
-WORDS = {"speech female": "speech", "speech male": "speech", "fire crackling": "crackling fire",
-         "dog bark": "dog", "person sneeze": "sneezing"}  # fmt: skip
 NUM_SOURCES = (0.06, 0.34, 0.38, 0.22)  # how often 0, 1, 2, 3 sounds
 LEVEL_SPREAD_DB = 12.0
 BATCH_WINDOWS = 32
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-2
-HELD_OUT_EVERY = 5
 NUM_TESTS = 3000
-
-Waveform = np.ndarray
 
 
 def main() -> None:
@@ -63,15 +51,12 @@ def main() -> None:
     given = parser.parse_args()
     lightning.seed_everything(given.seed)
     torch.set_num_threads(given.threads)
-    folders = find_folders(given.notes, given.sounds)
-    labels = (*CATEGORIES, *sorted(word for word in folders if word not in CATEGORIES))
+    parts = [find_files(given.notes, given.sounds, held_out=part) for part in (False, True)]
+    labels = (*CATEGORIES, *sorted(word for word in parts[0] if word not in CATEGORIES))
     settings = SoundClassifierSettings(labels=labels)
     rate_hz = settings.sample_rate_hz
     noise = [read(path, rate_hz) for path in sorted(given.noise.iterdir())]
-    makers = [
-        MixtureMaker(read_material(folders, rate_hz, held_out=held_out), noise, settings)
-        for held_out in (False, True)
-    ]
+    makers = [MixtureMaker(read_material(files, rate_hz), noise, settings) for files in parts]
     training = ClassifierTraining(settings, given.steps)
     batches = DataLoader(
         Mixtures(makers[0], given.steps, given.seed), batch_size=None, num_workers=1
@@ -93,46 +78,12 @@ def main() -> None:
 # Material
 
 
-def find_folders(
-    notes: Sequence[Path], sounds: Sequence[Path]
-) -> Mapping[str, list[tuple[Path, bool]]]:
-    """Return the folders of each word, and whether they hold notes."""
-    folders: dict[str, list[tuple[Path, bool]]] = {}
-    for roots, are_notes in ((notes, True), (sounds, False)):
-        for inner in sorted(path for root in roots for path in root.iterdir() if path.is_dir()):
-            word = normalise_label(re.sub(r"^\d+ - ", "", inner.name))
-            folders.setdefault(WORDS.get(word, word), []).append((inner, are_notes))
-    return folders
-
-
-def read_material(
-    folders: Mapping[str, list[tuple[Path, bool]]], rate_hz: int, *, held_out: bool
-) -> Mapping[str, list[tuple[Waveform, bool]]]:
-    """Return one part of the split: waveforms of each word, and whether each is a single note."""
-    material: dict[str, list[tuple[Waveform, bool]]] = {}
-    for word, inner in folders.items():
-        for folder, are_notes in inner:
-            for path in sorted(folder.iterdir()):
-                if path.suffix in SOUND_SUFFIXES and _is_held_out(path) == held_out:
-                    material.setdefault(word, []).append((read(path, rate_hz), are_notes))
-    bank = read_note_bank()
-    for word in CATEGORIES:
-        for note in bank.notes(word, held_out):
-            waveform = resample(note.waveform[None], 44_100, rate_hz)[0]
-            material.setdefault(word, []).append((waveform.astype(np.float32), True))
-    return material
-
-
-def _is_held_out(path: Path) -> bool:
-    """Split by recording: pieces of one, A B C or 1 2 3 at the end, are on one side."""
-    recording = re.sub(r"[-_](?:[A-Z]|\d{1,2})$", "", path.stem)
-    return zlib.crc32(f"{path.parent.name}/{recording}".encode()) % HELD_OUT_EVERY == 2
-
-
-def read(path: Path, rate_hz: int) -> Waveform:
-    """Read a sound as one channel at a rate."""
-    waveform, from_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    return resample(waveform.mean(1)[None], from_hz, rate_hz)[0].astype(np.float32)
+def read_material(files: WordFiles, rate_hz: int) -> Mapping[str, list[tuple[Waveform, bool]]]:
+    """Return the waveforms of each word, and whether each is a single note."""
+    return {
+        word: [(read(path, rate_hz), is_note) for path, is_note in paths]
+        for word, paths in files.items()
+    }
 
 
 # Mixtures
@@ -168,7 +119,7 @@ class MixtureMaker:
             targets[labels.index(word)] = 1
         if generator.random() < 0.7 or not number:
             noise = self._noise[generator.integers(len(self._noise))]
-            piece = _cut(noise, length, generator)
+            piece = cut(noise, length, generator)
             rms = float(np.sqrt(np.mean(np.square(piece)))) + 1e-6
             level_db = -float(generator.uniform(12, 40))
             mixture += piece * np.float32(0.1 * 10 ** (level_db / 20) / rms)
@@ -178,41 +129,10 @@ class MixtureMaker:
         items, length = self._material[word], self.settings.window_samples
         waveform, is_note = items[generator.integers(len(items))]
         if not is_note:
-            return _cut(waveform, length, generator)
+            return cut(waveform, length, generator)
         rate_hz = self.settings.sample_rate_hz
-        sound = np.zeros(length, np.float32)
-        # A phrase: notes one after another, of which the first may have begun before.
-        time = -float(generator.uniform(0, 0.5)) * rate_hz
         notes = [item for item, is_note in items if is_note]
-        while time < length:
-            note = notes[generator.integers(len(notes))]
-            held = round(float(generator.uniform(0.12, 0.9)) * rate_hz)
-            tail = np.exp(
-                -np.arange(len(note)).clip(held) / (0.05 * rate_hz) + held / (0.05 * rate_hz)
-            )
-            note = note * tail.astype(np.float32) * np.float32(generator.uniform(0.5, 1.0))
-            start = round(time)
-            first, last = max(0, -start), min(len(note), length - start)
-            if last > first:
-                sound[start + first : start + last] += note[first:last]
-            is_chord = generator.random() < 0.2
-            time += 0 if is_chord else held * float(generator.choice([1.0, 1.0, 1.6]))
-        return sound
-
-
-def _cut(waveform: Waveform, length: int, generator: np.random.Generator) -> Waveform:
-    """Cut a piece with some energy, or place a short sound within silence."""
-    if len(waveform) <= length:
-        start = int(generator.integers(length - len(waveform) + 1))
-        return np.pad(waveform, (start, length - len(waveform) - start))
-    least = 0.2 * np.mean(np.square(waveform))
-    piece = waveform[:length]
-    for _ in range(6):
-        start = int(generator.integers(len(waveform) - length + 1))
-        piece = waveform[start : start + length]
-        if np.mean(np.square(piece)) >= least:
-            break
-    return piece
+        return make_phrase(notes, length, rate_hz, generator)
 
 
 def _filtered(waveform: Waveform, generator: np.random.Generator) -> Waveform:

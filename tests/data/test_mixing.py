@@ -135,6 +135,17 @@ def test_silent_sources(sources: list[SourceFile]) -> None:
     assert all(data[i].sources.any() for i in range(10))
 
 
+def test_extra_sources_are_silent_as_often_as_asked(sources: list[SourceFile]) -> None:
+    for probability in (0.0, 0.5, 1.0):
+        settings = MixingSettings(extra_sources=1, extra_silent_probability=probability)
+        items = [Mixtures(sources, settings)[index] for index in range(10)]
+        assert all(item.sources[:2].any(axis=(1, 2)).all() for item in items)
+        share = np.mean([not item.sources[2].any() for item in items])
+        assert 0.2 <= share <= 0.8 if probability == 0.5 else share == probability
+        for item in items:
+            np.testing.assert_allclose(item.sources.sum(0), item.mixture, atol=1e-6)
+
+
 def test_an_equaliser_colours_each_sound_and_keeps_the_sum(tmp_path: Path) -> None:
     noises = []
     for index in range(2):

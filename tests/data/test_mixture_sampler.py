@@ -46,7 +46,7 @@ def test_what_every_draw_keeps(
         assert len(set(mixture.audible)) == num_sources + offscreen
         assert mixture.targets[0] == index
         clips = {CLIPS[place] for place in mixture.targets}
-        assert len(clips) == (1 if mixture.is_one_clip else num_sources)
+        assert len(clips) == (1 if mixture.num_of_one_clip else num_sources)
         if mixture.offscreen is not None:
             assert CLIPS[mixture.offscreen] not in clips
             targets = {CATEGORIES[place] for place in mixture.targets}
@@ -58,13 +58,13 @@ def test_shares_are_those_asked_for() -> None:
     samples = sample(
         same_clip_probability=0.3, same_category_probability=0.4, offscreen_probability=0.5
     )
-    assert np.mean([mixture.is_one_clip for mixture in samples]) == pytest.approx(
+    assert np.mean([mixture.num_of_one_clip > 0 for mixture in samples]) == pytest.approx(
         0.3, abs=TOLERANCE
     )
     assert np.mean([mixture.offscreen is not None for mixture in samples]) == pytest.approx(
         0.5, abs=TOLERANCE
     )
-    others = [mixture for mixture in samples if not mixture.is_one_clip]
+    others = [mixture for mixture in samples if not mixture.num_of_one_clip]
     alike = [len({CATEGORIES[place] for place in mixture.targets}) == 1 for mixture in others]
     assert sum(alike) / NUM_DRAWS == pytest.approx(0.4, abs=TOLERANCE)
 
@@ -74,6 +74,25 @@ def test_two_of_a_kind_are_two_and_no_more() -> None:
     for mixture in sample(100, num_sources=4, same_category_probability=1):
         assert len({CATEGORIES[place] for place in mixture.targets}) == 3
         assert CATEGORIES[mixture.targets[0]] == CATEGORIES[mixture.targets[1]]
+
+
+@pytest.mark.parametrize("own", [0, 1])
+def test_extra_sources_are_of_other_clips_and_categories(own: int) -> None:
+    samples = sample(60, extra_sources=1, same_clip_probability=own, offscreen_probability=1)
+    for mixture in samples:
+        assert len(mixture.targets) == 3 and mixture.num_extra == 1
+        assert mixture.num_of_one_clip == 2 * own
+        *first, extra = mixture.targets
+        assert CLIPS[extra] not in {CLIPS[place] for place in first}
+        assert len({CATEGORIES[place] for place in mixture.audible}) == 4
+    # Without extras, the same numbers are drawn as before there were any.
+    plain = sample(60, same_clip_probability=own, offscreen_probability=1)
+    assert [m.targets for m in plain] == [m.targets[:2] for m in samples]
+
+
+def test_a_list_too_small_for_extra_sources_is_an_error() -> None:
+    with pytest.raises(InputError, match="mixtures of 3 sources need as many clips"):
+        MixtureSampler(["x", "y"], ["a", "b"], MixingSettings(extra_sources=1))
 
 
 @pytest.mark.slow
@@ -115,11 +134,11 @@ def test_sources_that_stand_alone_mix_with_all_others_and_clips_of_several_stay_
     settings = MixingSettings(same_clip_probability=0.5)
     sampler = MixtureSampler(clips, categories, settings)
     samples = [sampler.sample(i % 16, np.random.default_rng([1, i])) for i in range(NUM_DRAWS)]
-    share = np.mean([mixture.is_one_clip for mixture in samples])
+    share = np.mean([mixture.num_of_one_clip > 0 for mixture in samples])
     assert share == pytest.approx(0.5, abs=TOLERANCE)
     for index, mixture in enumerate(samples):
         targets = {clips[place] for place in mixture.targets}
-        if mixture.is_one_clip:
+        if mixture.num_of_one_clip:
             assert len(targets) == 1 and targets.pop().startswith("duet")
         else:
             assert len(targets) == 2 and mixture.targets[0] == index % 16

@@ -59,6 +59,16 @@ class MixingSettings(BaseModel):
         description="share of mixtures with one more source, of another clip, which is neither "
         "visible nor a target",
     )
+    extra_sources: int = Field(
+        default=0,
+        ge=0,
+        le=2,
+        description="ours: further sources of other clips in each mixture, visible and targets, "
+        "each of which sounds or is silent",
+    )
+    extra_silent_probability: float = Field(
+        default=0.5, ge=0, le=1, description="probability that an extra source is silent"
+    )
     rule: Literal["mean", "sum", "mean-undivided"] = Field(
         default="mean",
         description="mean: every source divided by their number, targets alike (Sound of Pixels, "
@@ -125,12 +135,14 @@ class SampledMixture:
     Attributes:
         targets: the sources to be separated.
         offscreen: an additional source that is no target; None: without one.
-        is_one_clip: True if all targets are of one clip.
+        num_of_one_clip: number of first targets that are of one clip; 0: all are of different ones.
+        num_extra: number of last targets that are extra sources.
     """
 
     targets: tuple[int, ...]
     offscreen: int | None = None
-    is_one_clip: bool = False
+    num_of_one_clip: int = 0
+    num_extra: int = 0
 
     @property
     def audible(self) -> tuple[int, ...]:
@@ -175,10 +187,18 @@ class MixtureSampler:
                 kind < settings.same_clip_probability + settings.same_category_probability
             )
             targets = self._sample_different_clips(first, with_same_category, generator)
+        num_of_one_clip = len(targets) if is_one_clip else 0
+        # The check of the list makes a partner all but sure; without one there is an extra less,
+        # which a batch cannot have.
+        for _ in range(settings.extra_sources):
+            extra = self._sample_partner(targets, self._all, generator)
+            if extra is None:
+                raise self._too_few()
+            targets.append(extra)
         offscreen = None
         if generator.random() < settings.offscreen_probability:
             offscreen = self._sample_partner(targets, self._all, generator)
-        return SampledMixture(tuple(targets), offscreen, is_one_clip)
+        return SampledMixture(tuple(targets), offscreen, num_of_one_clip, settings.extra_sources)
 
     def _sample_one_clip(self, first: int, generator: np.random.Generator) -> list[int]:
         """Sample sources of the first one's clip, or of a random clip if that has too few."""
@@ -213,9 +233,13 @@ class MixtureSampler:
                 return targets
             # These targets leave no valid partner: start again from another source.
             first = int(generator.integers(len(self.clips)))
-        raise InputError(
-            f"found no {self.settings.num_sources} sources of different clips"
-            f"{' and categories' if self.settings.distinct_categories else ''} in a list of "
+        raise self._too_few()
+
+    def _too_few(self) -> InputError:
+        settings = self.settings
+        return InputError(
+            f"found no {settings.num_sources + settings.extra_sources} sources of different clips"
+            f"{' and categories' if settings.distinct_categories else ''} in a list of "
             f"{len(self.clips)}: add clips, or set fewer sources (mixing.num_sources)"
         )
 
@@ -245,15 +269,16 @@ class MixtureSampler:
     def _check_enough(self) -> None:
         """Raise an InputError if the list is too small for any mixture under the settings."""
         settings = self.settings
-        needed = settings.num_sources + (settings.offscreen_probability > 0)
+        others = settings.extra_sources + (settings.offscreen_probability > 0)
+        needed = settings.num_sources + others
         if settings.same_clip_probability > 0 and not self._large_clips:
             raise InputError(
                 f"same_clip_probability needs clips of {settings.num_sources} sources at least, "
                 "and the list holds none: set it to 0"
             )
-        # If every mixture is of one clip, only the additional source needs another one.
+        # If every mixture is of one clip, only additional sources need another one.
         if settings.same_clip_probability == 1:
-            needed = 1 + (settings.offscreen_probability > 0)
+            needed = 1 + others
         if len(self._of_clip) < needed:
             raise InputError(
                 f"mixtures of {needed} sources need as many clips, and the list holds "
@@ -318,9 +343,8 @@ def sample_centres(
         # Drawn for "middle" too, so that both positions leave the generator in the same state.
         centre = int(generator.integers(half, repeated - half, endpoint=True))
         centres.append(centre if settings.position == "random" else repeated // 2)
-    if sampled.is_one_clip:
-        num_targets = len(sampled.targets)
-        centres[:num_targets] = [centres[0]] * num_targets
+    num_together = sampled.num_of_one_clip
+    centres[:num_together] = centres[:1] * num_together
     return centres
 
 
@@ -390,14 +414,16 @@ def mix_sampled(
         bands_db = generator.normal(0, settings.equaliser_db, (len(windows), NUM_BANDS))
         windows = equalise(windows, bands_db)
     gains = generator.uniform(*settings.gain_range, size=(len(windows), 1, 1))
-    if sampled.is_one_clip:
-        # A common gain keeps the levels that the sources have in the clip.
-        gains[:num_targets] = gains[0]
+    # A common gain keeps the levels that the sources have in the clip.
+    gains[: sampled.num_of_one_clip] = gains[0]
     # Clipped to full scale, as Sound of Pixels and its successors do.
     sounds = np.clip(windows * gains.astype(np.float32), -1, 1)
     # Drawn at probability 0 too, so that this setting changes no other random number.
-    silent = generator.random(num_targets) < settings.silent_probability
-    silent[generator.integers(num_targets)] = False
+    num_first = num_targets - sampled.num_extra
+    silent = generator.random(num_first) < settings.silent_probability
+    silent[generator.integers(num_first)] = False
+    extra = generator.random(sampled.num_extra) < settings.extra_silent_probability
+    silent = np.concatenate([silent, extra])
     sounds[:num_targets][silent] = 0
     mixture, scaled = mix(sounds, settings.rule)
     targets = [sources[index] for index in sampled.targets]

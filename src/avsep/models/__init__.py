@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 # Name -> class. Settings without arguments are those of the paper.
 MODELS: Registry[type["SeparationModel"]] = Registry({
+    "avsep": "avsep.models.avsep.model:AVSep",
     "dgfnet": "avsep.models.dgfnet:DGFNet",
     "iquery": "avsep.models.iquery:IQuery",
     "davis": "avsep.models.davis.model:DAVIS",

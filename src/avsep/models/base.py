@@ -114,6 +114,16 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         """
         return frozenset()
 
+    @property
+    def is_joint(self) -> bool:
+        """True if the estimate of one object depends on which other objects are given."""
+        return False
+
+    @property
+    def frozen_encoder(self) -> nn.Module:
+        """The module whose frozen parts alone decide what `precompute` makes of a crop."""
+        return self
+
     def precompute(self, cues: Cues) -> Cues:
         """Replace cues by features of frozen encoders; unchanged where all encoders are trained.
 

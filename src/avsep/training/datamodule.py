@@ -123,7 +123,7 @@ def cache_settings(model: SeparationModel, resize_pixels: int | None = None) -> 
         sample_rate_hz=settings.front_end.sample_rate_hz,
         num_channels=settings.front_end.num_channels,
         crops=settings.crops.model_copy(update=changes),
-        embedder=fingerprint(model) if is_encoded else "",
+        embedder=fingerprint(model.frozen_encoder) if is_encoded else "",
         with_i3d_features="i3d_features" in required_cues,
     )
 
@@ -369,8 +369,7 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
         if not share:  # so that the numbers drawn afterwards stay as they were
             return np.zeros(len(draw.audible), dtype=bool)
         is_mirrored = generator.random(len(draw.audible)) < share
-        if draw.is_one_clip:
-            is_mirrored[: len(draw.targets)] = is_mirrored[0]
+        is_mirrored[: draw.num_of_one_clip] = is_mirrored[0]
         return is_mirrored
 
     def _cues(
