@@ -28,7 +28,7 @@ from avsep.data.clips import TEST, TRAINING, VALIDATION
 from avsep.data.prepared import INDEX_NAME
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
-from avsep.separation.presence import SOUNDS_OF_WORD
+from avsep.sound.activity import SOUNDS_OF_WORD
 from detector_scenes import photograph_files
 from recorded_material import WordFiles, cut, find_files, make_phrase, read, recording_hash
 

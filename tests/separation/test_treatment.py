@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from avsep.records import VisibleObject
-from avsep.separation.presence import SoundActivity
 from avsep.separation.separator import separate
 from avsep.separation.treatment import NEAREST, Treatment, choose_treatments
+from avsep.sound.activity import SoundActivity
 from avsep.sound.classifier import load_classifier
 from media.making import noise
 from separation.brightness import two_tone, video

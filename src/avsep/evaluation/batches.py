@@ -47,8 +47,8 @@ class CueSettings:
     Attributes:
         crops: sizes and rates of its crops.
         categories: the method's own list, in which the clip's labels are looked up.
-        labels: the true categories are given, left for the model to predict, or named from the
-            crops by the namer.
+        labels: the true categories are given, left for the model to predict, or named by the namer
+            from crops and sound.
         ablation: a name of CUE_ABLATIONS.
         with_i3d_features: it reads I3D features, which are stored beside a clip.
     """
@@ -108,7 +108,8 @@ class ClipReader:
             # Not above: the namer's networks take long to import, and few evaluations name.
             from avsep.cues.naming import name_sources
 
-            cues = name_sources(cues, cue_settings.categories)
+            rate_hz = front_end.sample_rate_hz
+            cues = name_sources(cues, cue_settings.categories, item.mixture, rate_hz)
         return item, replace(batch, cues=cues)
 
     def _mix(self, mixture: Mixture, front_end: FrontEndSettings) -> MixtureItem:

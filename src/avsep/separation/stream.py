@@ -25,7 +25,6 @@ from avsep.separation.inference import (
     WindowInputs,
     WindowSound,
 )
-from avsep.separation.presence import listen
 from avsep.separation.progress import Progress, StageClock
 from avsep.separation.prompts import embed_prompts, prompt_kind, warn_indistinguishable
 from avsep.separation.result import (
@@ -44,6 +43,7 @@ from avsep.separation.sound_input import binaural_input, mono_input, profile_sou
 from avsep.separation.spans import StemSpans
 from avsep.separation.treatment import Treatment, choose_treatments
 from avsep.separation.video_input import VideoInput
+from avsep.sound.activity import listen
 from avsep.sound.resampling import BlockResampler, MaskResampler
 from avsep.sound.windows import OverlapAdd, SampleBuffer, window_starts, window_step
 from avsep.vision.i3d import I3D

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import UInt8
 from torch import Tensor
 
-from avsep.cues.naming import Naming, name_object
+from avsep.cues.naming import Naming, best_heard, categories_of_word, name_objects
 from avsep.labels import normalise_label
 from avsep.models.base import SeparationModel
 from avsep.records import VisibleObject
@@ -19,11 +19,10 @@ from avsep.separation.presence import (
     NOT_JUDGED,
     ObjectPresence,
     SeparatedAs,
-    SoundActivity,
     judge_presence,
-    makes_sounds_of,
 )
 from avsep.separation.prompts import match_categories
+from avsep.sound.activity import SoundActivity, makes_sounds_of
 from avsep.vision.namer import OTHER, load_namer
 
 CropsOf = Callable[[Sequence[int]], Sequence[UInt8[Tensor, "K 3 H W"]]]
@@ -122,9 +121,11 @@ def choose_treatments(
             for index, item in enumerate(objects)
             if item.category is None and item.label is None and item.is_visible
         ]
-        crops = dict(zip(unnamed, crops_of(unnamed), strict=True)) if unnamed else {}
+        crops = crops_of(unnamed) if unnamed else ()
+        namings = name_objects(crops, model.settings.categories, activity)
+        named = dict(zip(unnamed, namings, strict=True)) if namings else {}
         treatments = [
-            _treat(item, model, activity, crops.get(index)) for index, item in enumerate(objects)
+            _treat(item, model, activity, named.get(index)) for index, item in enumerate(objects)
         ]
         if "category" not in model.required_cues:
             # It reads the pictures themselves: the words only tell what it does not know.
@@ -148,37 +149,50 @@ def _reads_words(model: SeparationModel) -> bool:
 
 
 def _treat(
-    item: VisibleObject,
-    model: SeparationModel,
-    activity: SoundActivity,
-    crops: UInt8[Tensor, "K 3 H W"] | None,
+    item: VisibleObject, model: SeparationModel, activity: SoundActivity, naming: Naming | None
 ) -> Treatment:
     """Choose between the model and the rest for one object."""
     if item.category is not None or not item.is_visible:
         return Treatment("model", label=item.label)
     if item.label is not None:
-        return _treat_word(item.label, model)
-    assert crops is not None, "objects without a label have crops"
-    naming = name_object(crops, model.settings.categories)
-    if naming is None:
+        return _treat_word(item.label, model, activity)
+    # A thing that the namer has no word for may be a category that it has no word for either.
+    if naming is None or (naming.word == OTHER and not _names_all(model)):
         return Treatment("model")
+    warning = None
+    if naming.word != naming.picture_word:
+        warning = (
+            f"an object looks like '{naming.picture_word}', which is not heard: it is taken for "
+            f"'{naming.word}', which is; give it a label if that is wrong"
+        )
     if naming.is_other:
         label = None if naming.word == OTHER else naming.word
-        return replace(_treat_word(naming.word, model), label=label)
+        treatment = replace(_treat_word(naming.word, model, activity), label=label)
+        return replace(treatment, warning=warning or treatment.warning)
     if naming.is_sure or "category" not in model.required_cues:
-        return Treatment("model", category=naming.index)
-    index = _by_ear(naming, model, activity)
-    if index is not None:
-        return Treatment("model", category=index)
+        return Treatment("model", category=naming.index, warning=warning)
+    word = model.settings.categories[naming.index]
+    if judge_presence([word], activity)[0].state == "present":
+        return Treatment("model", category=naming.index, warning=warning)
     return Treatment("rest", warning=_UNNAMED)
 
 
-def _treat_word(word: str, model: SeparationModel) -> Treatment:
+def _names_all(model: SeparationModel) -> bool:
+    """True if each of the model's categories is a word of the namer."""
+    words = set(load_namer().words)
+    return all(normalise_label(item) in words for item in model.settings.categories)
+
+
+def _treat_word(word: str, model: SeparationModel, activity: SoundActivity) -> Treatment:
     """Choose the treatment of a thing by a word that is none of the model's categories."""
     places = {normalise_label(item): index for index, item in enumerate(model.settings.categories)}
     name = _known_part(normalise_label(word), places)
     if name in places:
         return Treatment("model", label=word, category=places[name])
+    # A person speaks, laughs or claps: the sound that is heard best.
+    if sounds := categories_of_word(name, model.settings.categories):
+        heard_best = best_heard(sounds, model.settings.categories, activity)
+        return Treatment("model", label=word, category=heard_best)
     for near in NEAREST.get(name, ()):
         if near in places:
             warning = f"the model has no category for '{word}': it is separated as '{near}'"
@@ -212,19 +226,6 @@ def _known_part(name: str, places: Mapping[str, int]) -> str:
             if part in places or part in NEAREST or is_thing:
                 return part
     return name
-
-
-def _by_ear(naming: Naming, model: SeparationModel, activity: SoundActivity) -> int | None:
-    """Return that of the two likeliest categories which is heard best; none where neither is."""
-    candidates = [index for index in (naming.index, naming.runner_up) if index >= 0]
-    words = [model.settings.categories[index] for index in candidates]
-    judged = judge_presence(words, activity)
-    audible = {
-        index: presence.confidence
-        for index, presence in zip(candidates, judged, strict=True)
-        if presence.state == "present"
-    }
-    return max(audible, key=lambda index: audible[index], default=None)
 
 
 def _word(item: VisibleObject, model: SeparationModel, treatment: Treatment) -> str | None:
