@@ -105,8 +105,8 @@ def weigh_by_sound(
         curve = activity.of_word(word)
         evidence = 1.0
         if curve is not None and len(curve):
-            heard = min(peak_probability(curve), 1 - 1e-6)
-            odds = heard / (1 - heard) * (1 - _HEARD_SHARE) / _HEARD_SHARE
+            probability = min(peak_probability(curve), 1 - 1e-6)
+            odds = probability / (1 - probability) * (1 - _HEARD_SHARE) / _HEARD_SHARE
             evidence = float(np.clip(odds, 1 / _MOST_EVIDENCE, _MOST_EVIDENCE))
         weighed[word] = share * (min(evidence, 1.0) if word in explained else evidence)
     total = sum(weighed.values())
