@@ -37,7 +37,7 @@ from avsep.separation.result import (
     Result,
 )
 from avsep.separation.settings import OutputSettings
-from avsep.separation.stem_writing import StemPlan, write_stems
+from avsep.separation.stem_writing import StemPlan, check_format, write_stems
 from avsep.separation.stream import SeparationStream
 from avsep.separation.timeline_project import write_project
 from avsep.separation.video_input import VideoInput
@@ -62,6 +62,8 @@ def write_stream(
     """
     output = output or OutputSettings()
     _check_folder(folder, stream.video_input)
+    # Before the whole sound is listened to, which takes long for a long video.
+    check_format(output, stream.num_channels, stream.video_input.name)
     with stream:
         plan = StemPlan.build(
             stream.objects,

@@ -82,9 +82,8 @@ class StemPlan:
             InputError: an object that there is not or that is excluded, or more channels than the
                 format holds.
         """
+        check_format(output, num_channels, video)
         sound_format = _FORMATS[output.format]
-        if sound_format.codec:
-            check_channels(sound_format.codec, num_channels, f"the sound of '{video}'")
         indices = tuple(k for k, item in enumerate(objects) if not item.visible.is_excluded)
         residual = RESIDUAL_STEM
         if output.only or output.all_but:
@@ -112,6 +111,13 @@ class StemPlan:
         if len(self.indices) == len(block.stems):
             return block
         return StemBlock.build(block.mixture, block.stems[list(self.indices)])
+
+
+def check_format(output: OutputSettings, num_channels: int, video: str) -> None:
+    """Raise an InputError if the format holds fewer channels than the stems have."""
+    codec = _FORMATS[output.format].codec
+    if codec:
+        check_channels(codec, num_channels, f"the sound of '{video}'")
 
 
 def _choose(

@@ -69,11 +69,13 @@ class SeparationStream:
     Sound is decoded once, window by window, and crops are taken from one pass over the frames, as
     far as the windows need them. Memory does not depend on the length of the video.
 
-    Attributes, from entering on:
+    Attributes:
         video_input: the video.
+        sample_rate_hz, num_channels: of all blocks.
+
+    Attributes, from entering on:
         objects: labels and categories of the objects, in the order given; those that are excluded
             are among them, and their stems are silent.
-        sample_rate_hz, num_channels: of all blocks.
         clock: sums up the time of stages; the consumer of the blocks adds its own.
         gate: once all blocks were read, the gate of each object; none for a model without one.
     """
@@ -94,6 +96,9 @@ class SeparationStream:
         self._progress, self._max_gate_seconds = progress, max_gate_seconds
         self.clock = StageClock()
         self.gate: Float32[np.ndarray, "S h w"] | None = None
+        self._at_model_rate = settings.rate == "model"
+        source = loaded.model.settings.front_end if self._at_model_rate else video_input.sound
+        self.sample_rate_hz, self.num_channels = source.sample_rate_hz, source.num_channels
 
     @own_settings()
     def __enter__(self) -> Self:
@@ -202,13 +207,8 @@ class SeparationStream:
                 self.video_input.warnings.append(warning)
         else:
             self._mix, self._input_channels = mono_input(self._profile)
-        self._at_model_rate = self._settings.rate == "model"
-        self.sample_rate_hz, self.num_channels = sound.sample_rate_hz, sound.num_channels
-        self._target_offset = self._profile.offset
-        if self._at_model_rate:
-            self.sample_rate_hz = front_end.sample_rate_hz
-            self.num_channels = front_end.num_channels
-            self._target_offset = self._mix(self._profile.offset)
+        offset = self._profile.offset
+        self._target_offset = self._mix(offset) if self._at_model_rate else offset
         self._spans = StemSpans(self._visible, sound.start_seconds, self.sample_rate_hz)
         self._target = SampleBuffer(self.num_channels)
         self._mixture = SampleBuffer(front_end.num_channels)
