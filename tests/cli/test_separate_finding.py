@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from avsep.checkpoint import save_checkpoint
-from avsep.separation.presence import SoundActivity
 from avsep.separation.result import Manifest
+from avsep.sound.activity import SoundActivity
 from tiny_models import tiny_model
 from vision.toy_detector import make_two, make_video, use_colours
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from avsep.separation.presence import (
+from avsep.separation.presence import judge_presence
+from avsep.sound.activity import (
     ABSENT_BELOW,
     PRESENT_FROM,
     SoundActivity,
-    judge_presence,
     listen,
     makes_sounds_of,
 )

@@ -43,8 +43,8 @@ class CueSettings:
     Attributes:
         crops: sizes and rates of its crops.
         categories: the method's own list, in which the clip's labels are looked up.
-        labels: the true categories are given, left for the model to predict, or named from the
-            crops by the namer.
+        labels: the true categories are given, left for the model to predict, or named by crops
+            and mixture.
         ablation: a name of CUE_ABLATIONS.
         with_i3d_features: it reads I3D features, which are stored beside a clip.
     """
@@ -104,7 +104,9 @@ class ClipReader:
             # Not above: the namer's networks take long to import, and few evaluations name.
             from avsep.cues.naming import name_sources
 
-            cues = name_sources(cues, cue_settings.categories)
+            cues = name_sources(
+                cues, cue_settings.categories, item.mixture[None], front_end.sample_rate_hz
+            )
         return item, replace(batch, cues=cues)
 
     def _mix(self, mixture: Mixture, front_end: FrontEndSettings) -> MixtureItem:

@@ -105,7 +105,10 @@ def _find_all(video_input: VideoInput, finder: ObjectFinder | None) -> tuple[Vis
         f"no objects are given; found, with how sure the detector is: {names}. Choose with "
         "--object, or look at them with `avsep objects`"
     )
-    return located.objects
+    return tuple(
+        item.model_copy(update={"is_named_by_detector": item.label is not None})
+        for item in located.objects
+    )
 
 
 def _locate_words(
@@ -162,7 +165,9 @@ def _locate_points(
         match = choose_at_point(detected, item.point)
         if match is not None:
             changes: dict[str, object] = {"boxes": match.boxes, "confidence": match.confidence}
-            located.append(item.model_copy(update={**changes, "label": item.label or match.label}))
+            if item.label is None and match.label is not None:
+                changes |= {"label": match.label, "is_named_by_detector": True}
+            located.append(item.model_copy(update=changes))
             continue
         box = box_around(item.point, _picture_size(video_input, item.point))
         reason = "no object is detected there" if finder else "no detector looks for objects"
