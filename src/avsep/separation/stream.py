@@ -222,7 +222,7 @@ class SeparationStream:
         self._needed_from = 0
 
     def _open_crops(self) -> AbstractContextManager[CropStream | None]:
-        """Open the crops of the objects with boxes; none if none is the model's, or all are text."""
+        """Open the crops of the model's objects; none if it has none, or all are text prompts."""
         objects = [item for item in self._modelled if item.is_visible]
         if not objects or not self._uses_model:
             return nullcontext()
