@@ -179,6 +179,7 @@ class VisibleObject(_GivenRecord):
             silent elsewhere. Empty: throughout.
         point: a point on it; without boxes it is looked for there.
         is_sought: a detector looks for its label; where it finds none, it is the whole picture.
+        is_named_by_detector: its label is not the user's but a detector's, which may be wrong.
         mask: file of a picture or video that is white where it is, which gives its boxes where
             there are none.
     """
@@ -196,6 +197,7 @@ class VisibleObject(_GivenRecord):
     point: TimedPoint | None = None
     mask: Annotated[str | None, BeforeValidator(_to_text)] = None
     is_sought: bool = False
+    is_named_by_detector: bool = False
 
     @property
     def needs_finding(self) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 from avsep.cli.objects import objects
 from avsep.media.objects_file import read_objects
 from avsep.vision.finding import FindSettings
-from vision.toy_detector import make_two, make_video, use_colours
+from vision.toy_detector import draw, make_two, make_video, moving, use_colours
 
 
 @pytest.fixture
@@ -118,3 +118,23 @@ def test_defaults_are_those_of_the_settings() -> None:
     assert defaults["detector"] == settings.detector and defaults["most"] == settings.most_objects
     assert defaults["rate"] == settings.sample_rate_hz
     assert defaults["threshold"] == settings.least_score
+    assert defaults["align"] == settings.align and defaults["audio_track"] == settings.audio_track
+    assert defaults["frame_rate"] == settings.frame_rate_hz
+
+
+def test_times_are_those_of_separate_with_the_same_track_and_start(
+    run: Callable, place: Path
+) -> None:
+    pictures = [draw([("red", moving(0.1, 0.1))], k / 5) for k in range(20)]
+    make_video(place / "late.mkv", pictures, sound_start_seconds=1.0)
+    for words, seconds in (([], 3.5), (["--align", "sound"], 2.5)):
+        assert run("objects", "late.mkv", "-o", "out", *words).code == 0
+        (red,) = read_objects(place / "out/late/objects.json")
+        assert red.boxes[-1].time_seconds == pytest.approx(seconds, abs=0.05)
+    for words, message in (
+        (["--audio-track", "2"], "has no audio track '2'"),
+        (["--align", "left"], "align: Input should be 'sound' or 'picture'"),
+        (["--frame-rate", "8"], "detector 'avsep-detector' counts no frames"),
+    ):
+        done = run("objects", "late.mkv", "-o", "out", *words)
+        assert done.code == 2 and message in done.err and done.err.count("\n") == 1

@@ -9,8 +9,9 @@ import pytest
 from avsep.checkpoint import save_checkpoint
 from avsep.separation.result import Manifest
 from avsep.sound.activity import SoundActivity
+from avsep.vision.detectors.settings import DetectorSettings
 from tiny_models import tiny_model
-from vision.toy_detector import make_two, make_video, use_colours
+from vision.toy_detector import ColourDetector, make_two, make_video, use_colours
 
 OUTPUT = ["--preview", "none", "-o", "out"]
 
@@ -127,6 +128,51 @@ def test_an_object_that_is_not_heard_is_silent_and_kept_on_request(separate: Cal
     harp = manifest().objects[1]
     assert (harp.separated_as, harp.presence_state) == ("model", "absent")
     assert harp.energy_share > 0
+
+
+def test_a_label_of_a_detector_is_said_to_be_detected(
+    separate: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avsep.vision.detectors.files import load_detection_file
+
+    monkeypatch.setattr(
+        "avsep.vision.detectors.registry.load_detector",
+        lambda name, *rest: load_detection_file(name, *rest),
+    )
+    Path("violin.json").write_text('[{"label": "violin", "box": [0, 0, 0.5, 1]}]')
+    assert separate("--detector", "violin.json").code == 0
+    (violin,) = manifest().objects
+    assert (violin.label, violin.category_from) == ("violin", "detected")
+    assert separate("--object", "violin", "--detector", "violin.json").code == 0
+    assert manifest().objects[0].category_from == "given"
+
+
+def test_a_detector_without_labels_looks_for_the_models_categories(
+    separate: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load_detector(name: str, device: str, settings: DetectorSettings) -> ColourDetector:
+        asked.append(settings.categories)
+        return ColourDetector()
+
+    monkeypatch.setattr("avsep.vision.detectors.registry.load_detector", load_detector)
+    assert separate("--detector", "owlv2").code == 0
+    assert asked == [tuple(tiny_model("dgfnet").settings.categories)]
+
+
+def test_a_frame_rate_is_for_files_that_count_frames(separate: Callable) -> None:
+    rows = [[frame, 0, 0.9, 20, 20, 60, 60] for frame in range(1, 9)]
+    np.save("rows.npy", np.array(rows, float))
+    Path("rows.labels.txt").write_text("violin\n")
+    for words, message in (
+        (["--detector", "none", "--object", "violin@"], "no detector looks for objects, so that"),
+        (["--object", "violin@"], "detector 'avsep-detector' counts no frames, so that a frame"),
+    ):
+        done = separate(*words, "--frame-rate", "2")
+        assert done.code == 2 and message in done.err and done.err.count("\n") == 1
+    done = separate("--object", "violin@", "--detector", "rows.npy", "--frame-rate", "2")
+    assert done.code == 0 and manifest().settings.frame_rate_hz == 2
 
 
 def test_resume_compares_detector_and_what_is_kept(separate: Callable) -> None:

@@ -61,6 +61,17 @@ def test_the_page_holds_everything_and_escapes_names() -> None:
     np.testing.assert_allclose(decoded, tone(500)[0], atol=1 / 32768)
 
 
+def test_a_curve_is_drawn_in_steps_of_a_second_over_the_sound() -> None:
+    sound = encoded(tone(500))
+    curve = Track("violin", sound, curve=(0.5, 1), curve_text="heard, <each> second")
+    page = report_html("a", None, None, None, [Section("Sounds", [curve])], "")
+    end = max(2, sound.duration_seconds)
+    assert f'd="M0 1V0.5H1V0H{end:g}V1Z"' in page and "heard, &lt;each&gt; second" in page
+    assert f'viewBox="0 0 {sound.duration_seconds:g} 1"' in page
+    plain = Track("violin", sound)
+    assert "<svg" not in report_html("a", None, None, None, [Section("Sounds", [plain])], "")
+
+
 @pytest.mark.slow
 def test_a_long_sound_is_drawn_in_fewer_columns_and_as_loud() -> None:
     # Two minutes are 5,168 frames, more than are drawn.

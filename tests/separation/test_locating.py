@@ -85,7 +85,9 @@ def test_a_word_that_no_detector_knows_is_the_whole_picture(opened: VideoInput) 
 
 
 def test_without_objects_all_that_are_found_are_separated(opened: VideoInput) -> None:
-    assert locate_objects((), opened, lambda _: found(VIOLIN, HARP)) == (VIOLIN, HARP)
+    assert locate_objects((), opened, lambda _: found(VIOLIN, HARP)) == tuple(
+        item.model_copy(update={"is_named_by_detector": True}) for item in (VIOLIN, HARP)
+    )
     assert "violin (1.00), harp (1.00)" in opened.warnings[0]
     for finder in (None, lambda _: found()):
         with pytest.raises(InputError, match="no objects are given"):

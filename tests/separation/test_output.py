@@ -103,6 +103,13 @@ def test_the_preview_has_the_video_and_a_titled_track_for_each_sound(written: Pa
     assert [level / levels[0] for level in levels] == pytest.approx([1, 0.25, 0.5, 0.25], rel=0.1)
 
 
+def test_the_report_draws_when_each_object_is_heard(written: Path) -> None:
+    page = (written / "report.html").read_text(encoding="utf-8")
+    manifest = json.loads((written / "manifest.json").read_text(encoding="utf-8"))
+    curves = [item["presence_over_time"] for item in manifest["objects"]]
+    assert any(curves) and page.count("<svg") == sum(bool(curve) for curve in curves)
+
+
 def test_the_report_needs_no_other_file_and_shows_all(written: Path) -> None:
     page = (written / "report.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 4 and "<video" not in page

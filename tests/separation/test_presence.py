@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from avsep.separation.presence import ABSENT_BELOW, PRESENT_FROM, judge_presence
-from avsep.sound.activity import SoundActivity, listen, makes_sounds_of
+from avsep.separation.presence import judge_presence
+from avsep.sound.activity import (
+    ABSENT_BELOW,
+    PRESENT_FROM,
+    SoundActivity,
+    listen,
+    makes_sounds_of,
+)
 from avsep.sound.classifier import load_classifier
 
 LABELS = ("violin", "piano", "speech", "dog")

@@ -16,7 +16,7 @@ from avsep.vision.detectors.base import Detections
 from avsep.vision.detectors.settings import DetectorSettings
 from avsep.vision.finding import FindSettings, FoundObjects, find_objects_by
 from avsep.vision.sampling import cache_folder
-from media.making import Track, make, noise
+from media.making import Track, Video, make, noise
 from vision.toy_detector import ColourDetector, draw, make_video, moving
 
 # As often as the times in these tests take.
@@ -90,11 +90,15 @@ def test_times_count_from_the_first_sample_of_the_sound(tmp_path: Path) -> None:
     pictures = [draw([("red", moving(0.1, 0.1, 0.1))], k / 5) for k in range(20)]
     late = make_video(tmp_path / "late.mkv", pictures, sound_start_seconds=1.0)
     silent = make_video(tmp_path / "silent.mkv", pictures, has_sound=False)
-    assert find(late).sound_seconds == pytest.approx(1.0, abs=0.05)
-    first, second = find(late).objects[0], find(silent).objects[0]
+    by_sound = UNSTORED.model_copy(update={"align": "sound"})
+    late_found = find_objects_by(ColourDetector(), late, settings=by_sound)
+    assert late_found.sound_seconds == pytest.approx(1.0, abs=0.05)
+    # Stems begin with the picture by default, and so do times.
+    assert find(late).sound_seconds == pytest.approx(0.0, abs=0.05)
+    first, second = late_found.objects[0], find(silent).objects[0]
     assert centre(first, 1.0)[0] == pytest.approx(centre(second, 2.0)[0], abs=0.02)
     part = find_objects_by(
-        ColourDetector(), late, settings=UNSTORED, start_seconds=2.0, end_seconds=3.0
+        ColourDetector(), late, settings=by_sound, start_seconds=2.0, end_seconds=3.0
     )
     assert [round(t, 2) for t in part.times_seconds] == [1.25, 1.75]
     for start, end in ((9.0, None), (3.0, 2.0)):
@@ -345,10 +349,40 @@ def test_the_public_function_loads_a_detector(
     loads.clear()
     avsep.find_objects(crossing, ["red"], settings=FindSettings(detector="owlv2", least_score=0.1))
     avsep.find_objects(crossing, settings=FindSettings(least_score=0.1))
-    assert loads == [
-        ("owlv2", "auto", DetectorSettings(least_score=0.05)),
-        ("avsep-detector", "auto", DetectorSettings(least_score=0.05)),
-    ]  # fmt: skip
+    halved = DetectorSettings(least_score=0.05)
+    assert loads == [("owlv2", "auto", halved), ("avsep-detector", "auto", halved)]
+
+
+def test_times_count_from_the_audio_track_that_is_read(tmp_path: Path) -> None:
+    tracks = [Track(noise(1, 48_000)), Track(noise(1, 32_000), start_seconds=1.0)]
+    pictures = [draw([("red", moving(0.1, 0.1))], k / 5) for k in range(20)]
+    video = make(tmp_path / "two.mkv", [Video(pictures, Fraction(5))], tracks)
+    for track, seconds in (("1", 0.0), ("2", 1.0)):
+        settings = FindSettings(audio_track=track, align="sound", uses_cache=False)
+        result = find_objects_by(ColourDetector(), video, settings=settings)
+        assert result.sound_seconds == pytest.approx(seconds, abs=0.05)
+    settings = FindSettings(audio_track="3", uses_cache=False)
+    with pytest.raises(InputError, match="has no audio track '3'; there are"):
+        find_objects_by(ColourDetector(), video, settings=settings)
+
+
+def test_a_frame_rate_reaches_files_that_count_frames_and_no_other(
+    crossing: Path, tmp_path: Path
+) -> None:
+    rows = [[frame, 0, 0.9, 20, 20, 60, 60] for frame in range(1, 9)]
+    np.save(tmp_path / "rows.npy", np.array(rows, float))
+    (tmp_path / "rows.labels.txt").write_text("violin\n")
+    settings = FindSettings(detector=str(tmp_path / "rows.npy"), uses_cache=False)
+    with pytest.raises(InputError, match=r"their rate is not given: give frame_rate_hz \(--fr"):
+        avsep.find_objects(crossing, settings=settings)
+    rated = settings.model_copy(update={"frame_rate_hz": 2.0})
+    (violin,) = avsep.find_objects(crossing, settings=rated).objects
+    assert violin.label == "violin" and violin.boxes[-1].time_seconds > 2
+    (tmp_path / "objects.json").write_text('[{"label": "violin"}]')
+    for name in ("avsep-detector", str(tmp_path / "objects.json")):
+        wrong = FindSettings(detector=name, frame_rate_hz=2.0)
+        with pytest.raises(InputError, match="counts no frames, so that a frame rate has no mean"):
+            avsep.find_objects(crossing, settings=wrong)
 
 
 def test_objects_are_read_back_as_they_are_written(crossing: Path, tmp_path: Path) -> None:

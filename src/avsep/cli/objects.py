@@ -67,6 +67,30 @@ Start = Annotated[
     float, typer.Option(min=0, metavar="S", help="Look from this time of the video on.")
 ]
 End = Annotated[float | None, typer.Option(min=0, metavar="S", help="Look until this time.")]
+FrameRate = Annotated[
+    float | None,
+    typer.Option(
+        "--frame-rate",
+        metavar="HZ",
+        help="Frames a second that a file of detections counts, an .npy or COCO's JSON.",
+    ),
+]
+AudioTrack = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TRACK",
+        help="Audio track from whose start times count, as of avsep separate: a number from 1, a "
+        "language (eng), mix or pair. Default: the default track.",
+    ),
+]
+AlignOption = Annotated[
+    str,
+    typer.Option(
+        "--align",
+        metavar="[sound|picture]",
+        help="Times count from the start of the picture, or of the sound, as of avsep separate.",
+    ),
+]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Detect again, and store no detections for later.")
 ]
@@ -84,6 +108,9 @@ def objects(
     every: Every = None,
     start: Start = 0.0,
     end: End = None,
+    frame_rate: FrameRate = None,
+    audio_track: AudioTrack = None,
+    align: AlignOption = "picture",
     no_cache: NoCache = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -108,6 +135,9 @@ def objects(
         "sample_rate_hz": rate,
         "least_score": threshold,
         "most_objects": most,
+        "frame_rate_hz": frame_rate,
+        "audio_track": audio_track,
+        "align": align,
         "uses_cache": not no_cache,
     }
     settings = check_settings(values, FindSettings, "avsep objects")

@@ -46,6 +46,7 @@ _SETTING_OPTIONS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "align": (str, "--align", {}),
     "on_damage": (str, "--on-damage", {}),
     "detector": (str, "--detector", {"metavar": "NAME"}),
+    "frame_rate_hz": (float | None, "--frame-rate", {"metavar": "HZ"}),
     "keep_absent": (bool, "--keep-absent", {}),
     "seed": (int, "--seed", {"min": 0}),
     "device": (str, "--device", {}),

@@ -1,10 +1,10 @@
-"""Name objects without a label, for models that read a category: by their crops and by the sound.
+"""Name objects without a label by picture and sound, for models that read a category.
 
-A thing that is likely by its picture and heard comes before one that is likelier and not heard: a
-drum kit from above may look like a tambourine.
+The namer tells from crops which words an object may have, and the sound classifier what is heard in
+the mixture. Both are weighed by Bayes' rule: a drum kit that looks like a tambourine is drums.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,173 +14,207 @@ from torch import Tensor
 
 from avsep.labels import normalise_label
 from avsep.records import Cues
-from avsep.sound.activity import SOUNDS_OF_WORD, SoundActivity, listen, peak_probability
-from avsep.sound.classifier import load_classifier
+from avsep.sound.activity import SoundActivity, listen, sounds_of
 from avsep.vision.efficientnet_lite import load_efficientnet_lite
 from avsep.vision.namer import load_namer
 
 # Probability from which a category counts as sure, and one from which a thing is of another kind:
 # that costs more where it is wrong, and photographs of instruments reach a half.
 _SURE_FROM, _OTHER_FROM = 0.5, 0.7
-# Share of the windows that the sound classifier was trained on in which each of its sounds is
-# heard: 1.8 of 72 sounds in each. What it hears less often speaks against a thing.
+# Share of the windows that the sound classifier was trained on in which one sound is heard: 1.8 of
+# 72 in each. What it hears less often speaks against a thing.
 _HEARD_SHARE = 0.025
-# The sound makes a name no more than this many times likelier, or less likely: the classifier is
-# mistaken in about one window of twenty (model_cards/sound-classifier.md).
+# The sound makes a name at most this much likelier. In one window of the classifier's test it would
+# be 160 times (model_cards/sound-classifier.md); videos have many windows and are recorded otherwise.
 _MOST_EVIDENCE = 20.0
+# And at least this: a visible thing may well be silent.
+_LEAST_EVIDENCE = 0.25
+# Of a detector's word against the namer's, which sees the object larger and at several times.
+_DETECTOR_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Naming:
-    """The name of one object among the categories of a model.
+    """The name of one object by picture and sound.
 
     Attributes:
-        index: of the likeliest category.
-        is_sure: that category is sure.
-        is_other: the thing is surely of another kind.
-        word: the likeliest of all words that the namer has.
-        picture_word: the likeliest by the picture alone.
+        word: its name.
+        category: index of the model's category that it is; none for a thing of another kind.
+        is_sure: picture and sound together are sure of it.
+        picture_word: its name by the picture alone, or by a detector.
     """
 
-    index: int
-    is_sure: bool
-    is_other: bool
     word: str
+    category: int | None
+    is_sure: bool
     picture_word: str
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """Words that an object may have, with their probabilities, and its word by the picture."""
+
+    shares: Mapping[str, float]
+    word: str
+
+
 def name_objects(
-    crops: Sequence[UInt8[Tensor, "K 3 H W"]],
+    crops: Sequence[UInt8[Tensor, "K 3 H W"] | None],
+    labels: Sequence[str | None],
     categories: Sequence[str],
-    activity: SoundActivity | None = None,
-) -> tuple[Naming, ...] | None:
-    """Name the objects of one mixture among a model's categories.
+    activity: SoundActivity,
+    *,
+    is_category: bool = False,
+) -> tuple[Naming | None, ...]:
+    """Name the objects of one video by their crops and by what is heard.
+
+    The probability of each word by the picture is multiplied by the evidence of the sound: the odds
+    of hearing it, over those before anything is heard. A sound that another object explains speaks
+    for no name.
 
     Args:
-        crops: of each object.
+        crops: of each object; none of one whose label stands.
+        labels: word of each object; of one with crops that of a detector, which may be wrong.
         categories: of the model.
-        activity: sounds that are heard in the mixture; none: the pictures alone.
+        activity: sounds that are heard in the mixture.
+        is_category: an object without a label is one of the categories.
 
     Returns:
-        A name for each object; none where a category is neither a word of the namer nor a sound of
-        the classifier, as the object may be that.
+        the name of each object; none for one without crops, and for one without a label where the
+        namer has no word for one of the categories.
     """
-    if not can_name(categories):
+    places = _category_of_words(categories, activity)
+    pictures = {
+        index: picture
+        for index, (crop, label) in enumerate(zip(crops, labels, strict=True))
+        if crop is not None
+        and (picture := _look(crop, label, places, is_category=is_category)) is not None
+    }
+    words = {index: label for index, label in enumerate(labels) if label is not None}
+    words |= {index: picture.word for index, picture in pictures.items()}
+    namings: dict[int, Naming] = {}
+    # The surest first: what they are explains what is heard.
+    for index in sorted(pictures, key=lambda place: -_share(pictures[place])):
+        picture = pictures[index]
+        explained = {
+            sound for place, word in words.items() if place != index for sound in sounds_of(word)
+        }
+        weighed = weigh_by_sound(picture.shares, explained, activity)
+        words[index] = word = _choose(weighed, places, only_categories=is_category)
+        # Of a thing that is none of the categories, no name has to be sure.
+        is_sure = word not in places or weighed[word] >= _SURE_FROM
+        namings[index] = Naming(word, places.get(word), is_sure, picture.word)
+    return tuple(namings.get(index) for index in range(len(crops)))
+
+
+def _category_of_words(categories: Sequence[str], activity: SoundActivity) -> dict[str, int]:
+    """Return the category of each word of the namer that has one; empty if one has no word.
+
+    A thing with several sounds, such as a person, is that category which is heard best.
+    """
+    indices = {normalise_label(category): index for index, category in enumerate(categories)}
+    namer_words = load_namer().words
+    places = {word: indices[word] for word in namer_words if word in indices}
+    others = indices.keys() - places.keys()
+    for word in namer_words:
+        sounds = [sound for sound in sounds_of(word) if sound in others]
+        if word not in places and sounds:
+            places[word] = indices[activity.loudest(sounds)]
+    reached = {*places, *(sound for word in places for sound in sounds_of(word))}
+    return places if indices.keys() <= reached else {}
+
+
+def _look(
+    crops: UInt8[Tensor, "K 3 H W"],
+    label: str | None,
+    places: Mapping[str, int],
+    *,
+    is_category: bool,
+) -> _Picture | None:
+    """Name an object by its picture, or by the label of a detector."""
+    if label is None and not places:
         return None
-    namer, encoder = load_namer(), load_efficientnet_lite()
-    by_picture = [namer.probabilities(item, encoder) for item in crops]
-    surely = [
-        {word for word, share in shares.items() if share >= _SURE_FROM} for shares in by_picture
-    ]
-    namings = []
-    for index, shares in enumerate(by_picture):
-        # What another object surely is explains its sound.
-        explained = set[str]().union(*surely[:index], *surely[index + 1 :]) - surely[index]
-        weighed = shares if activity is None else weigh_by_sound(shares, activity, explained)
-        namings.append(_choose(shares, weighed, categories, activity))
-    return tuple(namings)
-
-
-def can_name(categories: Sequence[str]) -> bool:
-    """True for categories of which each is a word of the namer or a sound of the classifier."""
-    words = {*load_namer().words, *load_classifier().settings.labels}
-    return bool(categories) and all(normalise_label(item) in words for item in categories)
-
-
-def weigh_by_sound(
-    shares: Mapping[str, float], activity: SoundActivity, explained: set[str]
-) -> dict[str, float]:
-    """Return the probability of each word by picture and sound, which sum to 1.
-
-    Bayes' rule, with the picture and the sound taken as independent: the odds of the sound, as the
-    classifier hears it, over those before it has heard anything.
-
-    Args:
-        shares: by the picture.
-        activity: of the mixture.
-        explained: words whose sound another object makes, so that it does not speak for this one.
-    """
-    weighed = {}
-    for word, share in shares.items():
-        curve = activity.of_word(word)
-        evidence = 1.0
-        if curve is not None and len(curve):
-            probability = min(peak_probability(curve), 1 - 1e-6)
-            odds = probability / (1 - probability) * (1 - _HEARD_SHARE) / _HEARD_SHARE
-            evidence = float(np.clip(odds, 1 / _MOST_EVIDENCE, _MOST_EVIDENCE))
-        weighed[word] = share * (min(evidence, 1.0) if word in explained else evidence)
-    total = sum(weighed.values())
-    return {word: share / total for word, share in weighed.items()}
-
-
-def best_heard(sounds: Sequence[int], categories: Sequence[str], activity: SoundActivity) -> int:
-    """Return that of some categories which is heard best in a mixture."""
-
-    def loudest(index: int) -> float:
-        curve = activity.of_word(categories[index])
-        return 0.0 if curve is None or not len(curve) else peak_probability(curve)
-
-    return max(sounds, key=loudest)
-
-
-def categories_of_word(word: str, categories: Sequence[str]) -> tuple[int, ...]:
-    """Return the index of the category that a word is; else of those of the sounds it makes.
-
-    >>> categories_of_word("person", ["dog", "speech", "laughter"])
-    (1, 2)
-    """
-    names = [normalise_label(item) for item in categories]
-    if word in names:
-        return (names.index(word),)
-    return tuple(names.index(sound) for sound in SOUNDS_OF_WORD.get(word, ()) if sound in names)
+    shares = load_namer().probabilities(crops, load_efficientnet_lite())
+    if label is not None:
+        word = normalise_label(label)
+        shares = {name: (1 - _DETECTOR_SHARE) * share for name, share in shares.items()}
+        return _Picture(shares | {word: shares.get(word, 0.0) + _DETECTOR_SHARE}, word)
+    if is_category:
+        shares = {word: shares[word] for word in places}
+    return _Picture(shares, _choose(shares, places, only_categories=is_category))
 
 
 def _choose(
-    shares: Mapping[str, float],
-    weighed: Mapping[str, float],
-    categories: Sequence[str],
-    activity: SoundActivity | None,
-) -> Naming:
-    totals = np.zeros(len(categories))
-    for word, share in weighed.items():
-        sounds = categories_of_word(word, categories)
-        if sounds:
-            place = sounds[0] if activity is None else best_heard(sounds, categories, activity)
-            totals[place] += share
-    index = int(totals.argmax())
-    return Naming(
-        index,
-        is_sure=bool(totals[index] >= _SURE_FROM),
-        is_other=bool(1 - totals.sum() >= _OTHER_FROM),
-        word=max(weighed, key=lambda word: weighed[word]),
-        picture_word=max(shares, key=lambda word: shares[word]),
-    )
+    shares: Mapping[str, float], places: Mapping[str, int], *, only_categories: bool
+) -> str:
+    """Return the likeliest word; one of the categories, unless it is surely of another kind."""
+    of_categories = {word: share for word, share in shares.items() if word in places}
+    is_other = not only_categories and 1 - sum(of_categories.values()) >= _OTHER_FROM
+    chosen = shares if is_other or not of_categories else of_categories
+    return max(chosen, key=lambda word: chosen[word])
+
+
+def _share(picture: _Picture) -> float:
+    return picture.shares.get(picture.word, 0.0)
+
+
+def weigh_by_sound(
+    shares: Mapping[str, float], explained: Set[str], activity: SoundActivity
+) -> dict[str, float]:
+    """Return the probability of each word by picture and sound; they sum to 1.
+
+    Args:
+        shares: by the picture.
+        explained: sounds of the other objects.
+        activity: sounds that are heard.
+    """
+    weighed = {}
+    for word, share in shares.items():
+        evidence = 1.0
+        if (peak := activity.peak(word)) is not None:
+            odds = peak / max(1 - peak, 1e-6) * (1 - _HEARD_SHARE) / _HEARD_SHARE
+            # What is heard best may be another object.
+            is_explained = activity.loudest(sounds_of(word)) in explained
+            most = 1.0 if is_explained else _MOST_EVIDENCE
+            evidence = float(np.clip(odds, _LEAST_EVIDENCE, most))
+        weighed[word] = share * evidence
+    total = sum(weighed.values())
+    return {word: share / total for word, share in weighed.items()}
 
 
 def name_sources(
     cues: Cues,
     categories: Sequence[str],
-    mixture: Float32[np.ndarray, "C N"],
+    mixtures: Float32[np.ndarray, "B C N"],
     sample_rate_hz: int,
 ) -> Cues:
     """Return the cues with the likeliest category for each visible source that has none.
 
     Args:
-        cues: of one mixture, a batch of one.
+        cues: of mixtures; those without crops are returned as they are.
         categories: of the model.
-        mixture: its sound.
+        mixtures: their sound.
         sample_rate_hz: of the sound.
     """
-    if cues.crops is None or not can_name(categories):
+    if cues.crops is None or not categories:
         return cues
-    assert len(cues.crops) == 1, "cues of one mixture"
-    category = torch.full((1, cues.crops.shape[1]), -1)
-    category = category if cues.category is None else cues.category.clone()
-    is_visible = torch.ones_like(category, dtype=torch.bool)
-    is_visible = is_visible if cues.is_visible is None else cues.is_visible
-    unnamed = torch.nonzero((category[0] < 0) & is_visible[0]).flatten().tolist()
-    activity = listen([mixture], sample_rate_hz)
-    namings = name_objects([cues.crops[0, place].cpu() for place in unnamed], categories, activity)
-    for place, naming in zip(unnamed, namings or (), strict=True):
-        category[0, place] = naming.index
+    num_mixtures, num_sources = cues.crops.shape[:2]
+    category = cues.category
+    if category is None:
+        category = torch.full((num_mixtures, num_sources), -1)
+    category = category.clone()
+    for mixture, sound in enumerate(mixtures):
+        indices = category[mixture].tolist()
+        labels = [categories[index] if index >= 0 else None for index in indices]
+        crops = [
+            cues.crops[mixture, source].cpu()
+            if index < 0 and (cues.is_visible is None or bool(cues.is_visible[mixture, source]))
+            else None
+            for source, index in enumerate(indices)
+        ]
+        activity = listen([sound], sample_rate_hz)
+        namings = name_objects(crops, labels, categories, activity, is_category=True)
+        for source, naming in enumerate(namings):
+            if naming is not None and naming.category is not None:
+                category[mixture, source] = naming.category
     return replace(cues, category=category)

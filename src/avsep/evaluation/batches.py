@@ -36,10 +36,6 @@ _NUM_WINDOWS = 64
 _NUM_CROPS = 4
 
 
-# Where the category of a source comes from: its label, the model, or the namer.
-CategorySource = Literal["given", "predicted", "named"]
-
-
 @dataclass(frozen=True)
 class CueSettings:
     """Cues that a method reads of a clip beside its sound.
@@ -47,15 +43,15 @@ class CueSettings:
     Attributes:
         crops: sizes and rates of its crops.
         categories: the method's own list, in which the clip's labels are looked up.
-        labels: the true categories are given, left for the model to predict, or named by the namer
-            from crops and sound.
+        labels: the true categories are given, left for the model to predict, or named by crops
+            and mixture.
         ablation: a name of CUE_ABLATIONS.
         with_i3d_features: it reads I3D features, which are stored beside a clip.
     """
 
     crops: CropSettings
     categories: tuple[str, ...]
-    labels: CategorySource = "given"
+    labels: Literal["given", "predicted", "named"] = "given"
     ablation: str = "all"
     with_i3d_features: bool = False
 
@@ -108,8 +104,9 @@ class ClipReader:
             # Not above: the namer's networks take long to import, and few evaluations name.
             from avsep.cues.naming import name_sources
 
-            rate_hz = front_end.sample_rate_hz
-            cues = name_sources(cues, cue_settings.categories, item.mixture, rate_hz)
+            cues = name_sources(
+                cues, cue_settings.categories, item.mixture[None], front_end.sample_rate_hz
+            )
         return item, replace(batch, cues=cues)
 
     def _mix(self, mixture: Mixture, front_end: FrontEndSettings) -> MixtureItem:

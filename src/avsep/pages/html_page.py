@@ -38,6 +38,8 @@ REPORT_STYLE = """
 .track { display: grid; grid-template-columns: 12rem 1fr; gap: .3rem 1rem; align-items: center;
   padding: .6rem; margin: .4rem 0; background: var(--soft); border-radius: .5rem; }
 .track b, .track small { display: block; overflow-wrap: anywhere; } .track small { opacity: .75; }
+.track svg { width: 100%; height: 2.5rem; display: block; border-bottom: 1px solid var(--line); }
+.track path { fill: currentColor; opacity: .45; }
 .track img { width: 100%; } .track audio { width: 100%; margin-top: .4rem; }
 @media (max-width: 45rem) { .track { grid-template-columns: 1fr; } }
 """
@@ -67,6 +69,9 @@ class Track:
         note: small text below the title.
         picture: a second picture (PNG) below the spectrogram, or none.
         picture_text: its description.
+        curve: values from 0 to 1, one for each second, drawn over the length of the sound; none: no
+            curve.
+        curve_text: its description.
     """
 
     title: str
@@ -74,6 +79,8 @@ class Track:
     note: str = ""
     picture: bytes | None = None
     picture_text: str = ""
+    curve: Sequence[float] = ()
+    curve_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,11 +129,26 @@ def _track_html(track: Track, reference: float) -> str:
     if track.picture is not None:
         below = picture("png", track.picture, track.picture_text)
         below += f"<small>{html.escape(track.picture_text)}</small>"
+    if track.curve:
+        below += _curve_svg(track.curve, sound.duration_seconds, track.curve_text)
+        below += f"<small>{html.escape(track.curve_text)}</small>"
     return (
         f'<div class="track"><div><b>{html.escape(track.title)}</b>'
         f"<small>{html.escape(track.note)}</small>"
         f"{_player(track.title, sound.uri)}</div>"
         f"<div>{picture('png', spectrogram, f'spectrogram of {track.title}')}{below}</div></div>"
+    )
+
+
+def _curve_svg(values: Sequence[float], duration_seconds: float, text: str) -> str:
+    """Draw steps of a second each, from 0 to 1, as wide as the sound; the last one to its end."""
+    path = "M0 1"
+    for second, value in enumerate(values):
+        end = second + 1 if second + 1 < len(values) else max(second + 1, duration_seconds)
+        path += f"V{1 - value:g}H{end:g}"
+    return (
+        f'<svg viewBox="0 0 {duration_seconds:g} 1" preserveAspectRatio="none" role="img" '
+        f'aria-label="{html.escape(text)}"><path d="{path}V1Z"/></svg>'
     )
 
 

@@ -129,6 +129,12 @@ class WindowOutput:
     gate: Float32[np.ndarray, "S h w"] | None
     sampling: SamplingRecord | None = None
 
+    @classmethod
+    def silent(cls, window: WindowSound, num_objects: int) -> "WindowOutput":
+        """Return the output of a window in which no object is the model's."""
+        stems = np.zeros((num_objects, *window.target.shape), np.float32)
+        return cls(window.start, stems, np.zeros(num_objects, np.float32), energy=0.0, gate=None)
+
 
 class WindowInference:
     """Run a model on its device over the windows of a video."""

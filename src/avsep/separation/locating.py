@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from avsep.errors import InputError
 from avsep.records import Box, Clip, TimedBox, TimedPoint, VisibleObject
 from avsep.separation.progress import Progress
-from avsep.separation.settings import SeparatorSettings
+from avsep.separation.settings import NO_DETECTOR, SeparatorSettings
 from avsep.separation.video_input import VideoInput
 
 
@@ -28,8 +28,6 @@ class Located(Protocol):
 # Returns the objects of some words, or all that the detector has labels for.
 ObjectFinder = Callable[[Sequence[str]], Located]
 
-# Name in place of a detector's, for none.
-NO_DETECTOR = "none"
 # Boxes are detected some times a second; this long before its first and after its last one an
 # object is still there.
 _SLACK_SECONDS = 1.0
@@ -38,12 +36,31 @@ _SIDE_SHARE = 1 / 3
 
 
 def find_in(
-    video_input: VideoInput, settings: SeparatorSettings, device: str, progress: Progress
+    video_input: VideoInput,
+    settings: SeparatorSettings,
+    device: str,
+    progress: Progress,
+    categories: Sequence[str] = (),
 ) -> ObjectFinder | None:
     """Return a finder for the part of a video that is separated; none without a detector.
 
     A clip that is given as arrays has no file in which a detector looks.
+
+    Args:
+        video_input: the video.
+        settings: detector and part.
+        device: where the detector computes.
+        progress: called while it looks.
+        categories: of the model; a detector without labels looks for them where no words are given.
+
+    Raises:
+        InputError: a frame rate for a detector that counts no frames.
     """
+    if settings.frame_rate_hz is not None:
+        # Here, since a detector is loaded only where it has to look.
+        from avsep.vision.detectors.registry import check_frame_rate
+
+        check_frame_rate(settings.detector, settings.frame_rate_hz)
     source = video_input.pictures
     if settings.detector == NO_DETECTOR or not video_input.has_pictures or isinstance(source, Clip):
         return None
@@ -58,7 +75,13 @@ def find_in(
         return find_objects(
             source,
             words,
-            settings=FindSettings(detector=settings.detector),
+            settings=FindSettings(
+                detector=settings.detector,
+                categories=tuple(categories),
+                frame_rate_hz=settings.frame_rate_hz,
+                audio_track=settings.audio_track,
+                align=settings.align,
+            ),
             device=device,
             progress=report,
             start_seconds=settings.start_seconds,
@@ -105,7 +128,10 @@ def _find_all(video_input: VideoInput, finder: ObjectFinder | None) -> tuple[Vis
         f"no objects are given; found, with how sure the detector is: {names}. Choose with "
         "--object, or look at them with `avsep objects`"
     )
-    return located.objects
+    return tuple(
+        item.model_copy(update={"is_named_by_detector": item.label is not None})
+        for item in located.objects
+    )
 
 
 def _locate_words(
@@ -162,7 +188,9 @@ def _locate_points(
         match = choose_at_point(detected, item.point)
         if match is not None:
             changes: dict[str, object] = {"boxes": match.boxes, "confidence": match.confidence}
-            located.append(item.model_copy(update={**changes, "label": item.label or match.label}))
+            if item.label is None and match.label is not None:
+                changes |= {"label": match.label, "is_named_by_detector": True}
+            located.append(item.model_copy(update=changes))
             continue
         box = box_around(item.point, _picture_size(video_input, item.point))
         reason = "no object is detected there" if finder else "no detector looks for objects"

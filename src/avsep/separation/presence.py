@@ -1,4 +1,4 @@
-"""Judge which objects are heard at all, from the sounds of the whole mixture.
+"""Judge which objects are heard at all: the sound classifier on the whole mixture.
 
 A violin and a piano are in the picture, and the violin plays: a separator gives the piano a share
 too. An object whose sound the classifier knows and does not hear anywhere is absent, if another
@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from avsep.sound.activity import SoundActivity, peak_probability
+from avsep.sound.activity import ABSENT_BELOW, PRESENT_FROM, SoundActivity
 
 PresenceState = Literal["present", "uncertain", "absent"]
 # The way to a stem: by the model; an equal share of what the model's objects leave; silence.
 SeparatedAs = Literal["model", "rest", "silence"]
-# Probabilities of the classifier. In clips of ten seconds 3 % of the instruments that play were
-# below the second, and 84 % of those that do not (model_cards/sound-classifier.md).
-PRESENT_FROM, ABSENT_BELOW = 0.5, 0.01
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,7 @@ def judge_presence(
         activity: sounds of the whole file.
     """
     curves = [None if word is None else activity.of_word(word) for word in words]
-    peaks = [
-        None if curve is None or not len(curve) else peak_probability(curve) for curve in curves
-    ]
+    peaks = [None if word is None else activity.peak(word) for word in words]
     is_any_heard = any(peak is not None and peak >= PRESENT_FROM for peak in peaks)
     judged = []
     for curve, peak in zip(curves, peaks, strict=True):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from threading import Event
 
@@ -45,6 +46,7 @@ _PREVIEW_RATE_HZ = 25.0
 _PREVIEW_SIDE_PIXELS = 960
 # All players support AAC; the exact audio is in the WAV files.
 _PREVIEW_SETTINGS = VideoSettings(audio_codec="aac", num_threads=0)
+_CURVE_TEXT = "probability that it is heard, from 0 to 1, each second"
 _PROMPT_CAPTIONS: dict[PromptKind, str] = {
     "text category": "text prompt only, as a category",
     "text embedding": "text prompt only, as a CLIP embedding",
@@ -195,6 +197,9 @@ def report_page(
     objects = []
     for stem, sound in zip(manifest.stems, stems, strict=True):
         object_track = Track(f"{stem.index + 1:02d} {stem.title}", sound, _caption(stem.record))
+        heard_seconds = stem.record.presence_over_time[: ceil(seconds)]
+        if heard_seconds:
+            object_track = replace(object_track, curve=heard_seconds, curve_text=_CURVE_TEXT)
         if gate is not None:
             picture, text = _gate_picture(gate[stem.index], seconds)
             object_track = replace(object_track, picture=picture, picture_text=text)

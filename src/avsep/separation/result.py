@@ -35,7 +35,9 @@ _BLOCK_SAMPLES = 2**17
 # How an object is given to the model: by crops of its box, or by text alone, which the model
 # matches to one of its categories or embeds (CLIP).
 PromptKind = Literal["visual", "text category", "text embedding"]
-CategorySource = Literal["given", "predicted"]
+# A label of the user; the label of a detector; predicted from the picture, by namer or model; heard
+# in place of a name that the picture gives and that is not heard.
+CategorySource = Literal["given", "detected", "predicted", "heard"]
 
 
 class _Record(BaseModel):
@@ -87,7 +89,9 @@ class ObjectRecord(_Record):
     prompt_kind: PromptKind
     category: str | None = Field(description="category that the model used, of its own list")
     category_from: CategorySource | None = Field(
-        description="given as a label, or predicted from the picture; none without a category"
+        description="given: a label of the user; detected: that of a detector; predicted from the "
+        "picture; heard: named by the sound where its picture's name is not heard; none without a "
+        "category"
     )
     separated_as: SeparatedAs = Field(
         description="model; rest: an equal share of the sound that the model's objects leave, for "
@@ -198,7 +202,7 @@ class ObjectInfo:
         label: given label, else the predicted category.
         prompt_kind: by crops, or by text alone.
         category: category that the model uses; none for a model without categories.
-        category_from: given as a label, or predicted from the picture; none without a category.
+        category_from: source of the category; none without one.
         separated_as: by the model, or not (`Treatment`).
         presence: whether its sound is heard in the mixture.
     """
@@ -295,7 +299,7 @@ class SeparatedObject:
             object's spans, and for an object that is excluded.
         presence: the model's estimate that it sounds, 0..1, weighted by the energy of the mixture.
         category: category that the model used; none for a model without categories.
-        category_from: given as a label, or predicted from the picture; none without a category.
+        category_from: source of the category; none without one.
         gate: gate over frequency, lowest first, and time; none for a model without a gate.
     """
 

@@ -63,8 +63,8 @@ def separate(
             an exception that it raises cancels the separation and is raised again here.
         overrides: single settings by name, with the meaning, type and default that
             `SeparatorSettings` gives them: `rate`, `quality`, `start_seconds`, `end_seconds`,
-            `audio_track`, `align`, `on_damage`, `detector`, `keep_absent`, `overlap`, `seed`,
-            `device`, `sources_at_once`, `i3d`.
+            `audio_track`, `align`, `on_damage`, `detector`, `frame_rate_hz`,
+            `keep_absent`, `overlap`, `seed`, `device`, `sources_at_once`, `i3d`.
 
     Raises:
         InputError: an unknown setting, model or detector, a value out of range, no objects that
@@ -192,7 +192,8 @@ class Separator:
         video_input = VideoInput.open(video, selection)
         if not video_input.has_pictures:
             check_needs_no_pictures([*located, *pointed], self.model, self.record.name, name)
-        finder = find_in(video_input, settings, str(self._device), progress)
+        categories = self.model.settings.categories
+        finder = find_in(video_input, settings, str(self._device), progress, categories)
         visible = locate_objects(prompted, video_input, finder)
         if not prompted:
             visible = words.apply(visible)

@@ -12,6 +12,8 @@ from avsep.media.names import check_template, readable
 from avsep.media.streams import Track
 from avsep.records import Quality
 
+# Name in place of a detector's, for none.
+NO_DETECTOR = "none"
 StemFormat = Literal["wav32", "wav24", "wav16", "flac", "opus", "aac"]
 
 
@@ -64,6 +66,13 @@ class SeparatorSettings(BaseModel):
         description="finds objects that are given by a word or a point, or all where none are "
         "given: a name or file as in docs/detectors.md; none: the whole picture is taken",
     )
+    frame_rate_hz: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="frames a second that a file of detections counts, for a detector that is an "
+        ".npy or COCO's JSON",
+    )
     keep_absent: bool = Field(
         default=False,
         description="separate objects, too, that are in the picture and not heard; else their "
@@ -90,11 +99,16 @@ class SeparatorSettings(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _check_part(self) -> "SeparatorSettings":
+    def _check_together(self) -> "SeparatorSettings":
         if self.end_seconds is not None and self.end_seconds <= self.start_seconds:
             raise ValueError(
                 f"the part ends at {self.end_seconds:g} s and starts at {self.start_seconds:g} s; "
                 "give an end after the start"
+            )
+        if self.frame_rate_hz is not None and self.detector == NO_DETECTOR:
+            raise ValueError(
+                "no detector looks for objects, so that a frame rate has no meaning; leave out "
+                "frame_rate_hz (--frame-rate)"
             )
         return self
 

@@ -23,6 +23,7 @@ from avsep.separation.inference import (
     GateJoiner,
     WindowInference,
     WindowInputs,
+    WindowOutput,
     WindowSound,
 )
 from avsep.separation.progress import Progress, StageClock
@@ -158,7 +159,7 @@ class SeparationStream:
         coming = self._pool.submit(next, batches, None)
         while (item := coming.result()) is not None:
             coming = self._pool.submit(next, batches, None)
-            for output in self._inference.outputs(self._inputs, *item):
+            for output in self._outputs(*item):
                 begin = joined.position
                 stems = joined.add(output.start, output.stems)
                 self._totals.add_window(output, self._places)
@@ -176,6 +177,11 @@ class SeparationStream:
         if gates is not None:
             self.gate = np.zeros((len(self._visible), *gates.shape[1:]), gates.dtype)
             self.gate[self._places] = gates
+
+    def _outputs(self, windows: Sequence[WindowSound], batch: Batch) -> Iterator[WindowOutput]:
+        if self._uses_model:
+            return self._inference.outputs(self._inputs, windows, batch)
+        return (WindowOutput.silent(window, len(self._places)) for window in windows)
 
     def manifest(self) -> Manifest:
         """Return the manifest; all blocks must have been read."""
@@ -216,9 +222,9 @@ class SeparationStream:
         self._needed_from = 0
 
     def _open_crops(self) -> AbstractContextManager[CropStream | None]:
-        """Open the crops of the objects with boxes; none if all are text prompts."""
+        """Open the crops of the model's objects; none if it has none, or all are text prompts."""
         objects = [item for item in self._modelled if item.is_visible]
-        if not objects:
+        if not objects or not self._uses_model:
             return nullcontext()
         settings = self._crop_settings
         needs_motion = "crop_motion" in self._loaded.model.required_cues
@@ -251,13 +257,13 @@ class SeparationStream:
     def _object_cues(self) -> tuple[SourceCues, ...]:
         """Return the cues of each object; those with a text prompt alone get a black crop."""
         features = None
-        if self._loaded.i3d is not None:
+        if self._loaded.i3d is not None and self._uses_model:
             # As in the papers: features of the whole video, the same for every window and source.
             with self.clock.measure("vision"):
                 features = self.video_input.i3d_features(self._loaded.i3d)
         streamed = iter(self._crops.objects if self._crops else ())
         (blank,) = blank_crops(1, self._crop_settings)
-        cues = (next(streamed) if item.is_visible else blank for item in self._modelled)
+        cues = (next(streamed, blank) if item.is_visible else blank for item in self._modelled)
         return tuple(replace(item, i3d_features=features) for item in cues)
 
     def _choose_treatments(self) -> None:
@@ -272,7 +278,8 @@ class SeparationStream:
             keep_absent=self._settings.keep_absent,
         )
         chosen = [index for index, item in enumerate(self._treatments) if item.kind == "model"]
-        # The windows need an object; where none is the model's, its output is not used.
+        # The windows need an object; where none is the model's, its network is not run.
+        self._uses_model = bool(chosen)
         self._places = chosen or list(range(len(self._visible)))
         self._modelled = tuple(
             self._visible[index].model_copy(update={"category": treatment.category})
@@ -319,16 +326,12 @@ class SeparationStream:
     def _object_info(
         self, visible: VisibleObject, category: str | None, treatment: Treatment
     ) -> ObjectInfo:
-        # A label that is near to a category gives it too.
-        by_label = visible.label is not None and treatment.category is not None
-        is_given = visible.category is not None or by_label
-        source: CategorySource = "given" if is_given else "predicted"
         return ObjectInfo(
             visible=visible,
-            label=visible.label or treatment.label or category or "object",
+            label=treatment.label or visible.label or category or "object",
             prompt_kind=prompt_kind(visible, self._loaded.model),
             category=category,
-            category_from=None if category is None else source,
+            category_from=None if category is None else _category_source(visible, treatment),
             separated_as=treatment.kind,
             presence=treatment.presence,
         )
@@ -471,3 +474,14 @@ class SeparationStream:
             self.video_input.warnings.append("the audio is silent throughout")
         self.video_input.warnings.extend(self._spans.warnings(self._target.end))
         self.video_input.warnings.extend(self.video_input.sound.warnings)
+
+
+def _category_source(visible: VisibleObject, treatment: Treatment) -> CategorySource:
+    """Return where the category of an object comes from."""
+    if treatment.is_by_sound:
+        return "heard"
+    # A label that is near to a category gives it too.
+    by_label = visible.label is not None and treatment.category is not None
+    if visible.category is None and not by_label:
+        return "predicted"
+    return "detected" if visible.is_named_by_detector else "given"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import UInt8
 from torch import Tensor
 
-from avsep.cues.naming import Naming, best_heard, categories_of_word, name_objects
+from avsep.cues.naming import Naming, name_objects
 from avsep.labels import normalise_label
 from avsep.models.base import SeparationModel
 from avsep.records import VisibleObject
@@ -22,7 +22,7 @@ from avsep.separation.presence import (
     judge_presence,
 )
 from avsep.separation.prompts import match_categories
-from avsep.sound.activity import SoundActivity, makes_sounds_of
+from avsep.sound.activity import SoundActivity, makes_sounds_of, sounds_of
 from avsep.vision.namer import OTHER, load_namer
 
 CropsOf = Callable[[Sequence[int]], Sequence[UInt8[Tensor, "K 3 H W"]]]
@@ -85,8 +85,9 @@ class Treatment:
         kind: by the model; by an equal share of the sound that the model's objects leave (rest);
             silence for an object that is not heard.
         presence: whether it is heard.
-        label: word for the object: given, or named from its picture; none: the model's category.
+        label: word for the object: given, or named here; none: the model's category.
         category: index in the model's list, where one is chosen here; else the model's business.
+        is_by_sound: the label is another than that of the picture, which is not heard.
         warning: line for the user.
     """
 
@@ -94,6 +95,7 @@ class Treatment:
     presence: ObjectPresence = NOT_JUDGED
     label: str | None = None
     category: int | None = None
+    is_by_sound: bool = False
     warning: str | None = None
 
 
@@ -111,21 +113,16 @@ def choose_treatments(
         objects: with the model's category of each label that is one.
         model: separates them.
         activity: sounds that are heard in the mixture.
-        crops_of: returns crops of the objects at some indices; called for those without a label.
+        crops_of: returns crops of the objects at some indices; called for those without a label,
+            and those with that of a detector.
         keep_absent: separate objects by the model that are not heard, too.
     """
     treatments = [Treatment("model", label=item.label) for item in objects]
     if _reads_words(model):
-        unnamed = [
-            index
-            for index, item in enumerate(objects)
-            if item.category is None and item.label is None and item.is_visible
-        ]
-        crops = crops_of(unnamed) if unnamed else ()
-        namings = name_objects(crops, model.settings.categories, activity)
-        named = dict(zip(unnamed, namings, strict=True)) if namings else {}
+        namings = _name_objects(objects, model, activity, crops_of)
         treatments = [
-            _treat(item, model, activity, named.get(index)) for index, item in enumerate(objects)
+            _treat(item, model, activity, naming)
+            for item, naming in zip(objects, namings, strict=True)
         ]
         if "category" not in model.required_cues:
             # It reads the pictures themselves: the words only tell what it does not know.
@@ -135,9 +132,9 @@ def choose_treatments(
     ]
     judged = judge_presence(words, activity)
     return tuple(
-        _with_presence(treatment, presence, item.label or word, number, keep_absent=keep_absent)
-        for number, (treatment, presence, item, word) in enumerate(
-            zip(treatments, judged, objects, words, strict=True), 1
+        _with_presence(treatment, presence, word, number, keep_absent=keep_absent)
+        for number, (treatment, presence, word) in enumerate(
+            zip(treatments, judged, words, strict=True), 1
         )
     )
 
@@ -148,39 +145,62 @@ def _reads_words(model: SeparationModel) -> bool:
     return reads_category and bool(model.settings.categories)
 
 
+def _name_objects(
+    objects: Sequence[VisibleObject],
+    model: SeparationModel,
+    activity: SoundActivity,
+    crops_of: CropsOf,
+) -> tuple[Naming | None, ...]:
+    """Name the objects without a label of the user by picture and sound."""
+    unnamed = [
+        index
+        for index, item in enumerate(objects)
+        if item.is_visible
+        and (item.is_named_by_detector or (item.category is None and item.label is None))
+    ]
+    if not unnamed:
+        return (None,) * len(objects)
+    crops = dict(zip(unnamed, crops_of(unnamed), strict=True))
+    return name_objects(
+        [crops.get(index) for index in range(len(objects))],
+        [item.label for item in objects],
+        model.settings.categories,
+        activity,
+    )
+
+
 def _treat(
-    item: VisibleObject, model: SeparationModel, activity: SoundActivity, naming: Naming | None
+    item: VisibleObject,
+    model: SeparationModel,
+    activity: SoundActivity,
+    naming: Naming | None,
 ) -> Treatment:
     """Choose between the model and the rest for one object."""
+    if naming is not None and naming.word != naming.picture_word:
+        treatment = _treat_named(naming, model, activity)
+        line = (
+            f"an object looks like {_thing(naming.picture_word)}, and is named '{naming.word}', "
+            "which is heard; give it a label if that is wrong"
+        )
+        lines = [line, *([treatment.warning] if treatment.warning else [])]
+        return replace(treatment, is_by_sound=True, warning="; ".join(lines))
     if item.category is not None or not item.is_visible:
         return Treatment("model", label=item.label)
     if item.label is not None:
         return _treat_word(item.label, model, activity)
-    # A thing that the namer has no word for may be a category that it has no word for either.
-    if naming is None or (naming.word == OTHER and not _names_all(model)):
+    if naming is None:
         return Treatment("model")
-    warning = None
-    if naming.word != naming.picture_word:
-        warning = (
-            f"an object looks like '{naming.picture_word}', which is not heard: it is taken for "
-            f"'{naming.word}', which is; give it a label if that is wrong"
-        )
-    if naming.is_other:
+    return _treat_named(naming, model, activity)
+
+
+def _treat_named(naming: Naming, model: SeparationModel, activity: SoundActivity) -> Treatment:
+    """Choose the treatment of an object by the name that picture and sound gave it."""
+    if not naming.is_sure and "category" in model.required_cues:
+        return Treatment("rest", warning=_UNNAMED)
+    if naming.category is None:
         label = None if naming.word == OTHER else naming.word
-        treatment = replace(_treat_word(naming.word, model, activity), label=label)
-        return replace(treatment, warning=warning or treatment.warning)
-    if naming.is_sure or "category" not in model.required_cues:
-        return Treatment("model", category=naming.index, warning=warning)
-    word = model.settings.categories[naming.index]
-    if judge_presence([word], activity)[0].state == "present":
-        return Treatment("model", category=naming.index, warning=warning)
-    return Treatment("rest", warning=_UNNAMED)
-
-
-def _names_all(model: SeparationModel) -> bool:
-    """True if each of the model's categories is a word of the namer."""
-    words = set(load_namer().words)
-    return all(normalise_label(item) in words for item in model.settings.categories)
+        return replace(_treat_word(naming.word, model, activity), label=label)
+    return Treatment("model", label=naming.word, category=naming.category)
 
 
 def _treat_word(word: str, model: SeparationModel, activity: SoundActivity) -> Treatment:
@@ -189,21 +209,20 @@ def _treat_word(word: str, model: SeparationModel, activity: SoundActivity) -> T
     name = _known_part(normalise_label(word), places)
     if name in places:
         return Treatment("model", label=word, category=places[name])
-    # A person speaks, laughs or claps: the sound that is heard best.
-    if sounds := categories_of_word(name, model.settings.categories):
-        heard_best = best_heard(sounds, model.settings.categories, activity)
-        return Treatment("model", label=word, category=heard_best)
+    sounds = [sound for sound in sounds_of(name) if sound in places]
+    if sounds:
+        sound = activity.loudest(sounds)
+        return Treatment("model", label=word, category=places[sound])
     for near in NEAREST.get(name, ()):
         if near in places:
             warning = f"the model has no category for '{word}': it is separated as '{near}'"
             return Treatment("model", label=word, category=places[near], warning=warning)
     if name in load_namer().words or makes_sounds_of(name):
-        thing = "this thing" if name == OTHER else f"'{word}'"
         return Treatment(
             "rest",
             label=word,
-            warning=f"the model has no category for {thing}: its stem is the sound that the other "
-            "objects leave, shared among all such objects",
+            warning=f"the model has no category for {_thing(word)}: its stem is the sound that the "
+            "other objects leave, shared among all such objects",
         )
     # A word that nobody knows here, such as a name: the picture decides.
     warning = None
@@ -211,6 +230,10 @@ def _treat_word(word: str, model: SeparationModel, activity: SoundActivity) -> T
         unmatched = VisibleObject(label=word)
         _, (warning,) = match_categories([unmatched], model.settings.categories)
     return Treatment("model", label=word, warning=warning)
+
+
+def _thing(word: str) -> str:
+    return "something else" if word == OTHER else f"'{word}'"
 
 
 def _known_part(name: str, places: Mapping[str, int]) -> str:
@@ -230,8 +253,8 @@ def _known_part(name: str, places: Mapping[str, int]) -> str:
 
 def _word(item: VisibleObject, model: SeparationModel, treatment: Treatment) -> str | None:
     """Return the word by which an object's sound is listened for."""
-    if item.label or treatment.label:
-        return item.label or treatment.label
+    if treatment.label or item.label:
+        return treatment.label or item.label
     index = treatment.category if treatment.category is not None else item.category
     return None if index is None else model.settings.categories[index]
 

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avsep.errors import InputError
 from avsep.labels import normalise_label
+from avsep.media.audio import Align
 from avsep.media.opening import MediaSource
+from avsep.media.streams import Track
 from avsep.records import VisibleObject
 from avsep.vision.detectors.base import Detections, Detector
 from avsep.vision.object_names import choose_by_word, look_again, rename_objects
@@ -63,6 +65,20 @@ class FindSettings(BaseModel):
     least_seconds: float = Field(
         default=1.0, ge=0, description="seconds in which an object is seen, of a video of some"
     )
+    categories: tuple[str, ...] = Field(
+        default=(),
+        description="words that a detector without labels looks for where none are given",
+    )
+    frame_rate_hz: float | None = Field(
+        default=None, gt=0, description="of the frames that a file of detections counts"
+    )
+    audio_track: Track | None = Field(
+        default=None, description="audio track from whose start times count; none: the default"
+    )
+    align: Align = Field(
+        default="picture",
+        description="times count from the start of the picture, as of the stems, or of the sound",
+    )
     uses_cache: bool = Field(
         default=True, description="store detections, and read those of an earlier time"
     )
@@ -73,11 +89,12 @@ class FoundObjects:
     """The objects of a video.
 
     Attributes:
-        objects: surest first, each with its boxes on the time line of boxes: seconds from the first
-            sample of the sound. The first and the last box are where it is first and last seen.
+        objects: surest first, each with its boxes on the time line of boxes: seconds from where the
+            sound starts, with the picture or by itself (`align`). The first and the last box are
+            where it is first and last seen.
         warnings: words that nothing was found for, damage that was skipped.
         times_seconds: of the pictures in which objects were looked for, on this time line.
-        sound_seconds: time of the first sample of the sound on the file's time line; 0 without one.
+        sound_seconds: time at which the sound starts on the file's time line; 0 without one.
     """
 
     objects: tuple[VisibleObject, ...]
@@ -149,18 +166,25 @@ def load_finder(settings: FindSettings, device: str = "auto") -> Detector:
     """Load the detector of settings, with their least score where it has one.
 
     Raises:
-        InputError: an unknown detector, a missing file, or one that cannot be loaded.
+        InputError: an unknown detector, a missing file, or one that cannot be loaded; a frame rate
+            for a detector that counts no frames.
     """
     # Not above: objects that are found by a detector of the caller need none of these.
-    from avsep.vision.detectors.registry import has_setting, load_detector
+    from avsep.vision.detectors.registry import check_frame_rate, has_setting, load_detector
     from avsep.vision.detectors.settings import DetectorSettings
 
-    least_score = settings.least_score
-    if least_score is None or not has_setting(settings.detector, "least_score"):
+    check_frame_rate(settings.detector, settings.frame_rate_hz)
+    values: dict[str, object] = {}
+    if settings.least_score is not None and has_setting(settings.detector, "least_score"):
+        # As low as what continues an object.
+        values["least_score"] = settings.least_score * CONTINUING_SHARE
+    if settings.frame_rate_hz is not None:
+        values["frame_rate_hz"] = settings.frame_rate_hz
+    if settings.categories:
+        values["categories"] = settings.categories
+    if not values:
         return load_detector(settings.detector, device)
-    # As low as what continues an object.
-    halved = DetectorSettings(least_score=least_score * CONTINUING_SHARE)
-    return load_detector(settings.detector, device, halved)
+    return load_detector(settings.detector, device, DetectorSettings(**values))
 
 
 def find_objects_by(
@@ -177,7 +201,13 @@ def find_objects_by(
     settings = settings or FindSettings()
     words = _check_words(words)
     plan = plan_samples(
-        video, settings.sample_rate_hz, settings.most_samples, start_seconds, end_seconds
+        video,
+        settings.sample_rate_hz,
+        settings.most_samples,
+        start_seconds,
+        end_seconds,
+        track=settings.audio_track,
+        align=settings.align,
     )
     search = _Search(video, detector, plan, settings, progress or _ignore)
     if not words:

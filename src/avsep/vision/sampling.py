@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
-from avsep.media.audio import AudioReader
+from avsep.media.audio import Align, AudioReader
 from avsep.media.frames import FrameReader, FrameSettings
 from avsep.media.opening import MediaSource, open_binary, open_media, source_name
-from avsep.media.streams import audio_streams, choose_video, stated_seconds, zero_seconds
+from avsep.media.streams import Track, audio_streams, choose_video, stated_seconds, zero_seconds
 from avsep.vision.detectors.base import Detections, Detector
 from avsep.vision.tracking import DetectedSamples
 
@@ -40,7 +40,7 @@ class SamplePlan:
     """The pictures of a video to detect objects in.
 
     Attributes:
-        sound_seconds: time of the first sample of the sound on the file's time line; 0 without one.
+        sound_seconds: time at which the sound starts on the file's time line; 0 without one.
         times_seconds: of the samples, from there on: the time line of boxes.
         end_seconds: end of the part of the video that they are spread over.
     """
@@ -56,6 +56,9 @@ def plan_samples(
     most_samples: int,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
+    *,
+    track: Track | None = None,
+    align: Align = "picture",
 ) -> SamplePlan:
     """Spread samples evenly over a video, or over a part of it.
 
@@ -64,9 +67,10 @@ def plan_samples(
         rate_hz: samples a second.
         most_samples: of a longer video there are this many.
         start_seconds, end_seconds: of the part, on the file's time line; none: to the end.
+        track, align: audio track, and start of its sound, as `AudioReader` takes them.
 
     Raises:
-        InputError: no video, or a part that is not in it.
+        InputError: no video, a part that is not in it, or a track that it does not have.
     """
     with open_media(video) as container:
         stream = choose_video(container, None, source_name(video))
@@ -75,9 +79,9 @@ def plan_samples(
         has_sound = bool(audio_streams(container))
     sound_seconds = 0.0
     # Pictures without sound that can be read have objects too.
-    with suppress(InputError):
-        if has_sound:
-            with AudioReader(video, on_damage="skip", on_truncation="warn") as reader:
+    with suppress(InputError) if track is None else nullcontext():
+        if has_sound or track is not None:
+            with AudioReader(video, track, "skip", align, on_truncation="warn") as reader:
                 sound_seconds = reader.start_seconds
     start = max(start_seconds, sound_seconds)
     end = last_seconds if end_seconds is None else min(end_seconds, last_seconds)

@@ -21,7 +21,7 @@ from avsep.records import VisibleObject
 from avsep.vision.detectors.base import Detections, Detector, Picture
 from avsep.vision.detectors.duplicates import clean, clip
 from avsep.vision.detectors.labels import label_of_class, match_labels, read_labels
-from avsep.vision.detectors.settings import DetectorSettings
+from avsep.vision.detectors.settings import DetectorSettings, no_frames
 
 # Between frames with detections, those of the nearest are taken, no further away than this.
 _HOLD_SECONDS = 1.0
@@ -107,6 +107,8 @@ def load_detection_file(
         raise InputError(f"'{path}' is no file of detections; give {_FORMATS}")
     document = _read_coco(path)
     if document is None:
+        if settings.frame_rate_hz is not None:
+            raise InputError(no_frames(str(path)))
         return ObjectsDetector(path, settings.least_score or 0.0)
     labels = settings.labels or read_labels(path)
     return RowsDetector(path, _coco_rows(document, path, labels), settings)
@@ -195,8 +197,8 @@ class RowsDetector(FileDetector):
             self.longest_side_pixels = None
         if settings.frame_rate_hz is None and len(counted.frames) > 1:
             raise InputError(
-                f"'{path}' counts frames, and their rate is not given: give frame_rate_hz, such as "
-                "8 for 8 frames a second"
+                f"'{path}' counts frames, and their rate is not given: give frame_rate_hz "
+                "(--frame-rate), such as 8 for 8 frames a second"
             )
         self._times = (counted.frames - 1) / (settings.frame_rate_hz or 1.0)
         self.fingerprint += f" {settings.frame_rate_hz} {self._size} {self._least_score}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avsep.errors import InputError, unknown_name
 from avsep.vision.detectors.base import Detector
-from avsep.vision.detectors.settings import DetectorSettings
+from avsep.vision.detectors.settings import DetectorSettings, no_frames
 
 _FOLDER = "avsep.vision.detectors"
 # Read by callers for whichever detector comes: detectors with labels of their own do not need it.
@@ -162,6 +162,16 @@ def has_setting(name: str, setting: str) -> bool:
     """
     entry = DETECTORS.get(name) or _entry_of_place(name)
     return setting in (*entry.settings, _FOR_ALL)
+
+
+def check_frame_rate(name: str, frame_rate_hz: float | None) -> None:
+    """Refuse a frame rate for a detector that counts no frames.
+
+    Raises:
+        InputError: a rate without a meaning, an unknown name, or a missing file.
+    """
+    if frame_rate_hz is not None and not has_setting(name, "frame_rate_hz"):
+        raise InputError(no_frames(name))
 
 
 def _entry_of_place(name: str) -> DetectorEntry:

@@ -3,6 +3,14 @@
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
+def no_frames(name: str) -> str:
+    """Return the error for a frame rate where a detector counts no frames."""
+    return (
+        f"detector '{name}' counts no frames, so that a frame rate has no meaning; leave out "
+        "frame_rate_hz (--frame-rate)"
+    )
+
+
 class DetectorSettings(BaseModel):
     """Thresholds, words and sizes; the defaults leave each detector as it is."""
 
