@@ -25,7 +25,7 @@ _SURE_FROM, _OTHER_FROM = 0.5, 0.7
 # 72 in each. What it hears less often speaks against a thing.
 _HEARD_SHARE = 0.025
 # The sound makes a name at most this much likelier. In one window of the classifier's test it would
-# be 160 times (model_cards/sound-classifier.md); videos have many windows and are recorded otherwise.
+# be 160 times (model_cards/sound-classifier.md), but videos have many, and are recorded otherwise.
 _MOST_EVIDENCE = 20.0
 # And at least this: a visible thing may well be silent.
 _LEAST_EVIDENCE = 0.25
@@ -204,8 +204,8 @@ def name_sources(
         category = torch.full((num_mixtures, num_sources), -1)
     category = category.clone()
     for mixture, sound in enumerate(mixtures):
-        indices = category[mixture].tolist()
-        labels = [categories[index] if index >= 0 else None for index in indices]
+        indices: list[int] = category[mixture].tolist()
+        labels: list[str | None] = [categories[index] if index >= 0 else None for index in indices]
         crops = [
             cues.crops[mixture, source].cpu()
             if index < 0 and (cues.is_visible is None or bool(cues.is_visible[mixture, source]))

@@ -36,6 +36,10 @@ _NUM_WINDOWS = 64
 _NUM_CROPS = 4
 
 
+# Where the category of a source comes from: its label, the model, or the namer.
+CategorySource = Literal["given", "predicted", "named"]
+
+
 @dataclass(frozen=True)
 class CueSettings:
     """Cues that a method reads of a clip beside its sound.
@@ -51,7 +55,7 @@ class CueSettings:
 
     crops: CropSettings
     categories: tuple[str, ...]
-    labels: Literal["given", "predicted", "named"] = "given"
+    labels: CategorySource = "given"
     ablation: str = "all"
     with_i3d_features: bool = False
 
