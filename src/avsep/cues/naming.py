@@ -62,10 +62,10 @@ def name_objects(
 ) -> tuple[Naming | None, ...]:
     """Name the objects of one video by their crops and by what is heard.
 
-    The likeliest name of the picture stands, but for two cases. Where the picture is not sure, the
-    better heard of its two likeliest names is taken, if one is surely heard. A name that is not
-    heard at all gives way to another likely one, which is surely heard and which no other object
-    explains.
+    The likeliest name of the picture stands, but for two cases, in which a name is taken that is
+    surely heard and that no other object explains. Where the picture is not sure, it is the better
+    heard of its two likeliest names. A name that is not heard at all gives way to the likeliest of
+    all.
 
     Args:
         crops: of each object; none of one whose label stands.
@@ -152,15 +152,14 @@ def _listen_for(picture: _Picture, explained: Set[str], activity: SoundActivity)
         explained: sounds of the other objects.
         activity: sounds that are heard.
     """
-    audible = {word: activity.audible_sounds(word) for word in picture.shares}
-    unexplained = {word for word, sounds in audible.items() if sounds - explained}
+    unexplained = [word for word in picture.shares if activity.audible_sounds(word) - explained]
     if not picture.is_sure:
         two = sorted(picture.shares, key=lambda word: -picture.shares[word])[:2]
-        candidates = [word for word in two if word in unexplained] or [
-            word for word in two if audible[word]
-        ]
+        candidates = [word for word in two if word in unexplained]
         if candidates:
             return max(candidates, key=lambda word: activity.peak(word) or 0.0)
+        if activity.audible_sounds(picture.word):
+            return picture.word  # as another object that makes this sound, too
     peak = activity.peak(picture.word)
     if peak is None or peak >= ABSENT_BELOW:
         return None
