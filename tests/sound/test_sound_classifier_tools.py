@@ -85,6 +85,8 @@ def test_a_classifier_is_trained_stored_and_read(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(train_sound_classifier, "BATCH_WINDOWS", 2)
     monkeypatch.setattr(train_sound_classifier, "NUM_TESTS", 60)
+    # Of two words, no more than two can be chosen.
+    monkeypatch.setattr(train_sound_classifier, "NUM_SOURCES", (0.2, 0.4, 0.4))
     monkeypatch.setattr(train_sound_classifier, "DataLoader", lambda batches, **_: batches)
     out = tmp_path / "classifier.safetensors"
     words = ["--notes", folder / "notes", "--sounds", folder / "sounds", "--noise",
