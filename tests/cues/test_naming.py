@@ -97,6 +97,20 @@ def test_the_sound_decides_what_the_picture_leaves_open() -> None:
     assert sure.category == CATEGORIES.index("flute") and sure.picture_word == "violin"
 
 
+def test_what_another_object_explains_decides_nothing_that_is_open() -> None:
+    def name(**peaks: float) -> tuple[str, bool]:
+        pair, labels = [picture(1), None], [None, "flute"]
+        naming, _ = name_objects(pair, labels, CATEGORIES, sounds(**peaks))
+        assert naming is not None
+        return naming.word, naming.is_sure
+
+    assert name(flute=0.9, violin=0.02) == ("violin", False)
+    assert name(flute=0.9, violin=0.6) == ("violin", True)
+    (first, second) = name_objects([picture(1)] * 2, [None, None], CATEGORIES, sounds(violin=0.9))
+    assert first and second and first.word == second.word == "violin"
+    assert first.is_sure and second.is_sure
+
+
 def test_a_word_of_a_detector_is_no_category_and_gives_way_to_one() -> None:
     crops, labels = [picture(2)], ["tambourine"]
     (named,) = name_objects(crops, labels, CATEGORIES, sounds(drums=0.9))

@@ -1,5 +1,6 @@
 """Read a mask, a picture or video that is white where an object is, as the boxes of the object."""
 
+import struct
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,13 +33,10 @@ def read_mask_boxes(path: Path) -> tuple[TimedBox, ...]:
     Raises:
         InputError: the file cannot be read, is neither picture nor video, or contains no white.
     """
-    try:
-        picture = _read_picture(path)
-    except UnidentifiedImageError:
+    image = open_mask(path, _MASK_IN_WORDS)
+    if image is None:
         return _video_boxes(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read the mask '{path}': {reason}; {_MASK_IN_WORDS}") from error
+    picture = _brightness(image)
     box = mask_box(picture > np.iinfo(picture.dtype).max // 2)
     if box is None:
         raise InputError(
@@ -63,16 +61,42 @@ def mask_box(mask: Bool[np.ndarray, "H W"]) -> Box | None:
     return (float(x1), float(y1), float(x2), float(y2))
 
 
-def _read_picture(path: Path) -> UInt8[np.ndarray, "H W"] | np.ndarray:
+def open_mask(path: Path, in_words: str) -> Image.Image | None:
+    """Open a picture, upright and with its format; none for a file that is no picture.
+
+    Args:
+        path: the file.
+        in_words: text for errors that says what a mask is.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+    """
+    try:
+        with Image.open(path, formats=_PICTURE_FORMATS) as image:
+            upright = ImageOps.exif_transpose(image)
+            upright.format = image.format
+            return upright
+    except UnidentifiedImageError:
+        return None
+    # What Pillow raises for damaged pictures, by the place of the damage.
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the mask '{path}': {reason}; {in_words}") from error
+
+
+def is_white(pictures: UInt8[np.ndarray, "*batch H W 3"]) -> Bool[np.ndarray, "*batch H W"]:
+    """Return the pixels of mask videos that are above half of full brightness."""
+    return pictures.mean(axis=-1) > np.iinfo(np.uint8).max // 2
+
+
+def _brightness(image: Image.Image) -> np.ndarray:
     """Return the brightness of a picture in its own 8 or 16 bits."""
-    with Image.open(path, formats=_PICTURE_FORMATS) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):
-            # Pillow would clip 16 bits to 8.
-            return np.asarray(upright).astype(np.uint16)
-        rgba = upright.convert("RGBA")
-        black = Image.new("RGBA", rgba.size, "black")
-        return np.asarray(Image.alpha_composite(black, rgba).convert("L"))
+    if image.mode.startswith("I"):
+        # Pillow would clip 16 bits to 8.
+        return np.asarray(image).astype(np.uint16)
+    rgba = image.convert("RGBA")
+    black = Image.new("RGBA", rgba.size, "black")
+    return np.asarray(Image.alpha_composite(black, rgba).convert("L"))
 
 
 def _video_boxes(path: Path) -> tuple[TimedBox, ...]:
@@ -80,7 +104,7 @@ def _video_boxes(path: Path) -> tuple[TimedBox, ...]:
     boxes = list[TimedBox]()
     try:
         for time_seconds, picture in iterate_frames(path, _BOX_RATE_HZ, settings):
-            box = mask_box(picture.mean(axis=-1) > np.iinfo(np.uint8).max // 2)
+            box = mask_box(is_white(picture))
             if box is not None:
                 boxes.append(TimedBox(time_seconds=time_seconds, box=box))
     except InputError as error:

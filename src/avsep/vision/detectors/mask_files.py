@@ -1,17 +1,15 @@
 """Masks in files as a detector: pictures that hold for the whole video, and mask videos."""
 
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
-from PIL import Image
 
 from avsep.errors import InputError
 from avsep.media.frames import read_frames
-from avsep.media.masks import mask_box
+from avsep.media.masks import is_white, mask_box, open_mask
 from avsep.vision.detectors.base import Detections
 from avsep.vision.detectors.duplicates import clip
 from avsep.vision.detectors.files import FileDetector
@@ -20,8 +18,6 @@ from avsep.vision.detectors.settings import DetectorSettings
 
 PICTURE_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 VIDEO_ENDINGS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
-# Formats of pictures that are read; for others Pillow would run other programs.
-_FORMATS = ("PNG", "BMP", "TIFF", "WEBP", "JPEG")
 # Their pixels are not exactly those that were saved: they cannot be indices.
 _LOSSY_FORMATS = ("WEBP", "JPEG")
 # Above half of full brightness, a mask is white.
@@ -147,8 +143,7 @@ def load_masks(
 
 def _masks_at(path: Path, times_seconds: Sequence[float]) -> list[Bool[np.ndarray, "H W"]]:
     """Return the mask of a video at each time."""
-    pictures = read_frames(path, times_seconds).pictures
-    return [picture.mean(axis=-1) > _WHITE for picture in pictures]
+    return list(is_white(read_frames(path, times_seconds).pictures))
 
 
 def _names(files: Sequence[Path]) -> list[str]:
@@ -182,18 +177,16 @@ def _objects(path: Path, labels: Sequence[str]) -> dict[str, Bool[np.ndarray, "H
 
 def _read_values(path: Path) -> Int64[np.ndarray, "H W"]:
     """Return a number for the object at each pixel: 0 where there is none."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.mode == "P" and not image.has_transparency_data:
-                return np.asarray(image).astype(np.int64)
-            is_lossy = image.format in _LOSSY_FORMATS
-            if image.mode.startswith("I") or image.mode in ("L", "1"):
-                return _grey_values(np.asarray(image).astype(np.int64), is_lossy)
-            # What is transparent is black.
-            rgba = np.asarray(image.convert("RGBA")).astype(np.int64)
-    # What Pillow raises for damaged pictures, by the place of the damage.
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read the mask '{path}': {error}; {_IN_WORDS}") from error
+    image = open_mask(path, _IN_WORDS)
+    if image is None:
+        raise InputError(f"cannot read the mask '{path}': it is no picture; {_IN_WORDS}")
+    if image.mode == "P" and not image.has_transparency_data:
+        return np.asarray(image).astype(np.int64)
+    is_lossy = image.format in _LOSSY_FORMATS
+    if image.mode.startswith("I") or image.mode in ("L", "1"):
+        return _grey_values(np.asarray(image).astype(np.int64), is_lossy)
+    # What is transparent is black.
+    rgba = np.asarray(image.convert("RGBA")).astype(np.int64)
     colours = rgba[..., :3] * (rgba[..., 3:] > _WHITE)
     if (colours == colours[..., :1]).all():
         return _grey_values(colours[..., 0], is_lossy)
