@@ -246,11 +246,16 @@ class AVSep(SeparationModel[AVSepSettings]):
         return ObjectCues(embeddings, visible, category, cues.crop_motion)
 
     def _without_pictures(self, cues: Cues, is_visible: Bool[Tensor, "B S"]) -> Cues:
-        """Return the cues of text prompts with the pictures that they lack, all zeros."""
+        """Return the cues of text prompts, with zeros for the pictures that they lack."""
         shape, side = is_visible.shape, self.settings.crops.motion_pixels
         embeddings = torch.zeros(*shape, 1, PICTURE_CHANNELS, 1, 1, device=is_visible.device)
         motion = torch.zeros(*shape, 1, side, side, dtype=torch.uint8, device=is_visible.device)
-        return replace(cues, appearance=embeddings, crop_motion=motion)
+        return Cues(
+            appearance=embeddings,
+            crop_motion=motion,
+            category=cues.category,
+            is_visible=is_visible,
+        )
 
     def _hide_cues(self, cues: ObjectCues) -> ObjectCues:
         """Hide cues at random; an object keeps its category or its picture."""
