@@ -125,6 +125,17 @@ def test_pictures_of_what_is_not_visible_are_not_read() -> None:
     assert not torch.allclose(separate(model, batch), plain, atol=1e-4)
 
 
+def test_words_alone_are_enough() -> None:
+    """A sound without pictures: what black crops of unseen objects give."""
+    model, batch = make(), tiny_batch(1)
+    unseen = replace(batch.cues, is_visible=torch.zeros(1, 2, dtype=torch.bool))
+    words = replace(unseen, crops=None, crop_motion=None)
+    stems = separate(model, replace(batch, cues=words))
+    torch.testing.assert_close(stems, separate(model, replace(batch, cues=unseen)))
+    other = replace(words, category=(batch.cues.category + 1) % 3)
+    assert not torch.allclose(separate(model, replace(batch, cues=other)), stems, atol=1e-4)
+
+
 def test_a_category_comes_before_the_picture() -> None:
     logits = torch.tensor([[[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]]])
     assert predicted_category(torch.tensor([[2, -1]]), logits).tolist() == [[2, 0]]

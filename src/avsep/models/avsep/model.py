@@ -18,6 +18,7 @@ from avsep.data.categories import MUSIC
 from avsep.errors import InputError
 from avsep.layers.audio_unet import UNetSettings
 from avsep.models.avsep.network import (
+    PICTURE_CHANNELS,
     JointMasks,
     JointNetwork,
     ObjectCues,
@@ -227,8 +228,10 @@ class AVSep(SeparationModel[AVSepSettings]):
         return padded.unflatten(-1, (-1, stride)).sum(-1)
 
     def _object_cues(self, cues: Cues) -> ObjectCues:
-        """Return the network's cues; InputError if there are no pictures."""
+        """Return the network's cues; InputError if a visible object has no pictures."""
         cues = self.precompute(cues)
+        if cues.is_visible is not None and not bool(cues.is_visible.any()):
+            cues = self._without_pictures(cues, cues.is_visible)
         if cues.appearance is None:
             raise InputError("this model reads `crops`: give it pictures of each object")
         if cues.crop_motion is None:
@@ -241,6 +244,18 @@ class AVSep(SeparationModel[AVSepSettings]):
             category = torch.full(shape, -1, device=device)
         embeddings = cues.appearance.mean((-2, -1)).float()
         return ObjectCues(embeddings, visible, category, cues.crop_motion)
+
+    def _without_pictures(self, cues: Cues, is_visible: Bool[Tensor, "B S"]) -> Cues:
+        """Return the cues of text prompts, with zeros for the pictures that they lack."""
+        shape, side = is_visible.shape, self.settings.crops.motion_pixels
+        embeddings = torch.zeros(*shape, 1, PICTURE_CHANNELS, 1, 1, device=is_visible.device)
+        motion = torch.zeros(*shape, 1, side, side, dtype=torch.uint8, device=is_visible.device)
+        return Cues(
+            appearance=embeddings,
+            crop_motion=motion,
+            category=cues.category,
+            is_visible=is_visible,
+        )
 
     def _hide_cues(self, cues: ObjectCues) -> ObjectCues:
         """Hide cues at random; an object keeps its category or its picture."""
