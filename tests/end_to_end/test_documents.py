@@ -62,6 +62,10 @@ NOT_RUN = {
     "python tools/train_detector.py": "half an hour, and the pictures are not part of avsep",
     "python tools/train_namer.py": "minutes, and the pictures are not part of avsep",
     "python tools/train_sound_classifier.py": "hours, and the recordings are not part of avsep",
+    "python tools/make_solos.py": "the recordings are not part of avsep; tests/data runs it",
+    "python tools/compare_networks.py": "hours; tests/recipes/test_compare_networks.py runs it",
+    "python tools/measure_found.py": "minutes for the whole folder of clips; tests/vision runs it",
+    "python tools/measure_wild_pairs.py": "needs real videos; tests/evaluation runs it",
     "python tools/measure_objects.py": "minutes for the whole folder of clips",
     "python tools/measure_presence.py": "minutes for the whole folder of clips",
     "avsep toyband out/photographs": "the pictures are not part of avsep",
@@ -91,6 +95,7 @@ NOT_RUN = {
     "avsep train dgfnet-table3-mul": "downloads ResNet-18",
     "avsep train davis-flow-mini --data DIR/drawn --data (the others)": "cut short",
     "avsep train davis-mini --data (as davis-flow-mini)": "cut short",
+    "avsep train avsep-mini --init": "cut short; --data is that of the line above",
     "avsep train dgfnet-mini-further --init": "cut short; --data is that of the line above",
 }
 
