@@ -74,7 +74,7 @@ def test_a_row_for_each_way_and_trial(checkpoint: str) -> None:
     assert [row.name for row in find_methods(*given)] == [*BASELINES, *(r.name for r in rows)]
     name = f"{Path(checkpoint).parent.name}/model"
     assert [row.name for row in rows] == [f"{name} (predicted)", f"{name} (predicted, swapped)"]
-    assert rows[1].cue_settings is not None and not rows[1].cue_settings.with_labels
+    assert rows[1].cue_settings is not None and rows[1].cue_settings.labels == "predicted"
     assert (rows[1].cue_settings.ablation, rows[1].cue_settings.crops) == ("swapped", CROPS)
 
 

@@ -83,7 +83,7 @@ def name_objects(
         index: picture
         for index, (crop, label) in enumerate(zip(crops, labels, strict=True))
         if crop is not None
-        and (picture := _look(crop, label, places, is_category=is_category)) is not None
+        and (picture := _name_by_picture(crop, label, places, is_category=is_category)) is not None
     }
     words = {index: label for index, label in enumerate(labels) if label is not None}
     words |= {index: picture.word for index, picture in pictures.items()}
@@ -118,7 +118,7 @@ def _category_of_words(categories: Sequence[str], activity: SoundActivity) -> di
     return places if indices.keys() <= reached else {}
 
 
-def _look(
+def _name_by_picture(
     crops: UInt8[Tensor, "K 3 H W"],
     label: str | None,
     places: Mapping[str, int],

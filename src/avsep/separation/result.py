@@ -35,8 +35,8 @@ _BLOCK_SAMPLES = 2**17
 # How an object is given to the model: by crops of its box, or by text alone, which the model
 # matches to one of its categories or embeds (CLIP).
 PromptKind = Literal["visual", "text category", "text embedding"]
-# A label of the user; the label of a detector; predicted from the picture, by namer or model; heard
-# in place of a name that the picture gives and that is not heard.
+# A label of the user; that of a detector; predicted from the picture; by the sound, where the
+# picture's name is not heard.
 CategorySource = Literal["given", "detected", "predicted", "heard"]
 
 
@@ -89,9 +89,8 @@ class ObjectRecord(_Record):
     prompt_kind: PromptKind
     category: str | None = Field(description="category that the model used, of its own list")
     category_from: CategorySource | None = Field(
-        description="given: a label of the user; detected: that of a detector; predicted from the "
-        "picture; heard: named by the sound where its picture's name is not heard; none without a "
-        "category"
+        description="given as a label; detected, as one; predicted from the picture; heard, where "
+        "the picture's name is not; none without a category"
     )
     separated_as: SeparatedAs = Field(
         description="model; rest: an equal share of the sound that the model's objects leave, for "
