@@ -189,7 +189,7 @@ def name_sources(
         category = torch.full((num_mixtures, num_sources), -1)
     category = category.clone()
     for mixture, sound in enumerate(mixtures):
-        indices = category[mixture].tolist()
+        indices: list[int] = category[mixture].tolist()
         labels = [categories[index] if index >= 0 else None for index in indices]
         crops = [
             cues.crops[mixture, source].cpu()

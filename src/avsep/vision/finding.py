@@ -189,7 +189,7 @@ def load_finder(settings: FindSettings, device: str = "auto") -> Detector:
         values["categories"] = settings.categories
     if not values:
         return load_detector(settings.detector, device)
-    return load_detector(settings.detector, device, DetectorSettings(**values))
+    return load_detector(settings.detector, device, DetectorSettings.model_validate(values))
 
 
 def find_objects_by(
