@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from avsep.records import VisibleObject
+from avsep.records import TimedBox, VisibleObject
 from avsep.vision.detectors.base import Detections
-from avsep.vision.tracking import DetectedSamples, overlap, scene_cuts, track_objects
+from avsep.vision.tracking import DetectedSamples, hold_still, overlap, scene_cuts, track_objects
 from compare_trackers import main_share, measure, track_here
 
 Row = tuple[str, float, tuple[float, float, float, float]]
@@ -183,3 +183,28 @@ def test_the_shares_of_the_documents() -> None:
     assert all(shares[name] >= share for name, share in least.items())
     assert 0.35 < shares["three of a kind move fast"] < 0.5
     assert main_share([[0, 1], [1, 0], [0, -1]], [[0, 1], [0, 1], [0, 1]]) == 3 / 6
+
+
+def test_boxes_that_differ_a_little_are_one_that_stands_still() -> None:
+    generator = np.random.default_rng(0)
+
+    def item(speed: float) -> VisibleObject:
+        boxes = [
+            np.array([0.2, 0.2, 0.6, 0.7]) + speed * second + generator.normal(0, 0.005, 4)
+            for second in range(9)
+        ]
+        return VisibleObject(
+            label="harp",
+            boxes=tuple(
+                TimedBox(time_seconds=second, box=tuple(box.clip(0, 1).tolist()))
+                for second, box in enumerate(boxes)
+            ),
+        )
+
+    still = hold_still(item(0.0))
+    assert len({timed.box for timed in still.boxes}) == 1 and still.label == "harp"
+    assert still.boxes[0].box == pytest.approx((0.2, 0.2, 0.6, 0.7), abs=0.01)
+    assert [timed.time_seconds for timed in still.boxes] == list(range(9))
+    moving = item(0.03)
+    assert hold_still(moving) == moving
+    assert hold_still(VisibleObject(label="harp")) == VisibleObject(label="harp")

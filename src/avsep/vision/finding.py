@@ -16,7 +16,12 @@ from avsep.records import VisibleObject
 from avsep.vision.detectors.base import Detections, Detector
 from avsep.vision.object_names import choose_by_word, look_again, rename_objects
 from avsep.vision.sampling import Progress, SamplePlan, detect_samples, plan_samples
-from avsep.vision.tracking import CONTINUING_SHARE, DetectedSamples, track_objects
+from avsep.vision.tracking import (
+    CONTINUING_SHARE,
+    DetectedSamples,
+    hold_still,
+    track_objects,
+)
 
 _LONGEST_WORD = 200
 # Objects that are looked at again to name them; the least sure of many are clutter.
@@ -223,6 +228,8 @@ def find_objects_by(
             objects = tuple(sure[: settings.most_objects])
     else:
         objects, lines = _find_words(search, words)
+    if not detector.has_exact_boxes:
+        objects = tuple(hold_still(item) for item in objects)
     return FoundObjects(objects, (*search.warnings, *lines), search.times_seconds,
                         plan.sound_seconds)  # fmt: skip
 

@@ -41,6 +41,9 @@ _LOST_SECONDS = 3.0
 # those of one label also where this much of the smaller box is in the larger.
 _SAME_OVERLAP, _SAME_INSIDE, _SAME_OVERLAP_OF_LABELS = 0.5, 0.85, 0.65
 _MOST_SAMPLES_SHARE = 0.5
+# An object stands still whose boxes all overlap their median by this (intersection over union), the
+# stricter of COCO's two usual limits: boxes that are moved by a seventh of a side.
+_STILL_OVERLAP = 0.75
 # Time between the two boxes where an object jumps from one place to another.
 _JUMP_SECONDS = 0.01
 _LEAST_SIDE = 0.001
@@ -322,6 +325,22 @@ def _to_object(chain: Sequence[_Track], times_seconds: Sequence[float]) -> Visib
     label = max(scores, key=scores.__getitem__)
     confidence = min(1.0, round(confidence, 3))
     return VisibleObject(label=label, boxes=tuple(boxes), confidence=confidence)
+
+
+def hold_still(item: VisibleObject) -> VisibleObject:
+    """Return an object that does not move with its median box at all its times.
+
+    Boxes of a detector differ from picture to picture. A crop that follows them moves, and a model
+    that reads motion takes it for playing.
+    """
+    boxes = np.array([timed.box for timed in item.boxes], np.float64).reshape(-1, 4)
+    if not len(boxes):
+        return item
+    middle = np.median(boxes, axis=0)
+    if overlap(boxes, np.broadcast_to(middle, boxes.shape)).min() < _STILL_OVERLAP:
+        return item
+    still = tuple(_timed_box(timed.time_seconds, middle) for timed in item.boxes)
+    return item.model_copy(update={"boxes": still})
 
 
 def _timed_box(time_seconds: float, box: Float[np.ndarray, "4"]) -> TimedBox:

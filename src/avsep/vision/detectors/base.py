@@ -66,6 +66,8 @@ class Detector(ABC):
         longest_side_pixels: larger pictures bring it nothing, so that they are shrunk as they are
             read; none: pictures at their own size.
         names: words that `name` tells apart; none of a detector whose labels stand.
+        has_exact_boxes: true if boxes come from a user, and differ from picture to picture only
+            where the object moves.
     """
 
     labels: tuple[str, ...] | None
@@ -73,6 +75,7 @@ class Detector(ABC):
     fingerprint: str
     longest_side_pixels: int | None
     names: tuple[str, ...] = ()
+    has_exact_boxes: bool = False
 
     @abstractmethod
     def detect(

@@ -41,6 +41,7 @@ class FileDetector(Detector):
     """
 
     finds_any_word = False
+    has_exact_boxes = True
     longest_side_pixels = _SMALL_PICTURE_PIXELS
 
     def __init__(self, paths: Sequence[Path], labels: Sequence[str], origin: Path) -> None:
