@@ -32,7 +32,7 @@ from avsep.separation.stream import LoadedModel, SeparationStream
 from avsep.separation.video_input import VideoInput
 from avsep.vision.i3d import load_i3d
 
-DEFAULT_MODEL = "dgfnet-mini"
+DEFAULT_MODEL = "avsep-mini"
 
 
 def separate(
