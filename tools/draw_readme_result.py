@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "separation.png"
-MODEL = "dgfnet-mini"
+MODEL = "avsep-mini"
 PICTURE_PIXELS, TEXT_PIXELS, GAP_PIXELS = 300, 24, 8
 # A palette makes a third of the bytes; spectrograms and drawings need no more colours.
 NUM_COLOURS = 160
