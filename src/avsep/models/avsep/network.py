@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from avsep.layers.audio_unet import AudioUNet, UNetSettings
+from avsep.layers.crop_motion import CROP_MOTION_CHANNELS, CropMotionEncoder
 from avsep.layers.transformer import sine_positions_2d
-from avsep.models.dgfnet import CROP_MOTION_CHANNELS, CropMotionEncoder
 
 # Width of the embeddings of EfficientNet-Lite0.
 PICTURE_CHANNELS = 1280
