@@ -15,7 +15,7 @@ from avsep.media.probe import probe
 from avsep.separation.demo import OUTPUT_NAMES, DemoResult, make_demo
 
 MASKS = ["ideal-ratio-mask", "ideal-binary-mask"]
-METHODS = ["dgfnet-mini", *MASKS]
+METHODS = ["avsep-mini", *MASKS]
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def test_weights_that_nobody_reads_are_an_error(run: Callable, tmp_path: Path) -
     done = run("separate", "no-video.mp4", "--i3d", "i3d.pt", "-o", tmp_path / "out")
     assert done.code == 2
     assert done.err == (
-        "avsep: model 'dgfnet-mini' reads no I3D features, and 'i3d.pt' is given; leave out "
+        "avsep: model 'avsep-mini' reads no I3D features, and 'i3d.pt' is given; leave out "
         "--i3d (i3d= in Python), or choose a model that reads them with --model\n"
     )
     with pytest.raises(InputError, match="model 'brightness' reads no I3D features"):
