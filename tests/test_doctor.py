@@ -62,8 +62,8 @@ def test_the_packages_are_those_that_avsep_declares() -> None:
 
 
 SHIPPED = [
-    "davis-flow-mini", "davis-mini", "dgfnet-mini", "efficientnet-lite0", "image-encoder-mini",
-    "lavss-mini",
+    "avsep-mini", "davis-flow-mini", "davis-mini", "dgfnet-mini", "efficientnet-lite0",
+    "image-encoder-mini", "lavss-mini",
 ]  # fmt: skip
 
 
@@ -73,14 +73,14 @@ def test_every_shipped_weights_file_is_opened(
 ) -> None:
     intact = {check.name: check for check in check_machine()}["shipped weights"]
     assert intact.passed and sorted(intact.detail.split(", ")) == SHIPPED
-    (tmp_path / "dgfnet-mini.safetensors").write_bytes(b"half a file")
+    (tmp_path / "avsep-mini.safetensors").write_bytes(b"half a file")
     monkeypatch.setattr("avsep.checkpoint._SHIPPED", tmp_path)
     broken = {check.name: check for check in check_machine()}["shipped weights"]
-    assert not broken.passed and "dgfnet-mini.safetensors' is no safetensors file" in broken.detail
+    assert not broken.passed and "avsep-mini.safetensors' is no safetensors file" in broken.detail
     assert broken.remedy == "pip install --force-reinstall avsep"
-    (tmp_path / "dgfnet-mini.safetensors").unlink()
+    (tmp_path / "avsep-mini.safetensors").unlink()
     missing = {check.name: check for check in check_machine()}["shipped weights"]
-    assert not missing.passed and "unknown model 'dgfnet-mini'" in missing.detail
+    assert not missing.passed and "unknown model 'avsep-mini'" in missing.detail
     monkeypatch.setattr("avsep.vision.image_encoder.SHIPPED", tmp_path / "eyes.safetensors")
     no_encoder = {check.name: check for check in check_machine()}["shipped weights"]
     assert not no_encoder.passed and "eyes.safetensors' as an image encoder" in no_encoder.detail

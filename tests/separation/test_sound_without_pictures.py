@@ -95,7 +95,7 @@ def test_what_needs_pictures_names_the_models_that_do_without(model: SeparationM
         Separator(Brightness()).separate(sound, "harp")
     assert str(error.value) == (
         "clip 'band' has no pictures, which model 'brightness' needs; without them: --text violin "
-        "--model davis-flow-mini or davis-mini"
+        "--model avsep-mini or davis-flow-mini or davis-mini"
     )
     with pytest.raises(InputError) as error:
         Separator(model).separate(sound, ["tuba"], text="harp")
