@@ -197,6 +197,9 @@ def test_the_category_is_predicted_where_it_is_not_given(model: SeparationModel)
     some = replace(batch.cues, category=torch.tensor([[1, -1]]))
     mixed = separate(model, replace(batch, cues=some)).metadata
     assert mixed["category"].tolist() == [[1, int(used[0, 1])]]
+    given = separate(model, replace(batch, cues=replace(without_labels, category=used)))
+    is_same = torch.equal(given.magnitudes, separation.magnitudes)
+    assert is_same == model.takes_predicted_category
 
 
 def test_every_cue_changes_the_estimates(model: SeparationModel) -> None:

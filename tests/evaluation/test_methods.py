@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from avsep.evaluation.gates import measure_gates
 from avsep.evaluation.methods import find_methods, model_methods
 from avsep.evaluation.results.writing import as_json
 from avsep.models.davis.model import DAVIS
+from avsep.records import Separation
 from tiny_models import CATEGORIES, CROPS, FRONT_END, tiny_model
 
 
@@ -128,6 +130,34 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
     assert next(iter(score_clips([duet], rows))).scores[told].scores_db.tolist() == (
         done[0].scores[told].scores_db.tolist()
     )
+
+
+@pytest.mark.slow
+def test_a_model_that_predicts_the_labels_is_run_once(
+    duet: ClipFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("dgfnet")
+    runs: list[int] = []
+    separate = model.separate
+
+    def counted(*arguments: Any, **options: Any) -> Separation:
+        runs.append(1)
+        return separate(*arguments, **options)
+
+    monkeypatch.setattr(model, "separate", counted)
+    methods = tuple(model_methods("tiny", model))
+    names = [method.name for method in methods]
+    first = next(iter(score_clips([duet], methods)))
+    assert len(runs) == 2 and list(first.scores) == names
+    predicted = first.categories_used["tiny (predicted)"]
+    sources = tuple(
+        replace(source, category=word) for source, word in zip(duet.sources, predicted, strict=True)
+    )
+    runs.clear()
+    again = next(iter(score_clips([replace(duet, sources=sources)], methods)))
+    assert len(runs) == 1 and list(again.scores) == names
+    rows_db = [again.scores[name].scores_db.tolist() for name in names]
+    assert rows_db[0] == rows_db[1] == first.scores["tiny (predicted)"].scores_db.tolist()
 
 
 @pytest.mark.slow

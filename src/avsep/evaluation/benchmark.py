@@ -28,6 +28,7 @@ from avsep.evaluation.protocol import (
     sort_groups,
     summarise,
 )
+from avsep.models.base import SeparationModel
 from avsep.records import Separation
 
 # The reason for leaving out a mixture of one source, as it is in tables.
@@ -253,10 +254,7 @@ class Evaluator:
             return MixtureScores(
                 mixture.name, mixture.categories, {}, left_out=ONE_SOURCE, videos=mixture.videos
             )
-        predictions = {
-            method.name: run_method(method, self.reader, index, self.seed, self.device)
-            for method in self.methods
-        }
+        predictions = self._predictions(index)
         categories_used: dict[str, tuple[str, ...]] = {}
         for method in self.methods:
             categories_used.update(_categories_used(method, predictions[method.name].separation))
@@ -275,6 +273,36 @@ class Evaluator:
             categories_used=categories_used,
             videos=mixture.videos,
         )
+
+    def _predictions(self, index: int) -> dict[str, Prediction]:
+        """Run all methods on a mixture; one that would repeat another's work takes its result."""
+        predictions: dict[str, Prediction] = {}
+        # Methods with given labels last: their models may have predicted these labels by then.
+        for method in sorted(self.methods, key=_is_given_labels):
+            prediction = self._prediction_with_labels(method, index, predictions)
+            if prediction is None:
+                prediction = run_method(method, self.reader, index, self.seed, self.device)
+            predictions[method.name] = prediction
+        return predictions
+
+    def _prediction_with_labels(
+        self, method: Method, index: int, predictions: dict[str, Prediction]
+    ) -> Prediction | None:
+        """Return the prediction of the same model that took the given labels by itself, if any."""
+        model, cue_settings = method.separator, method.cue_settings
+        if not isinstance(model, SeparationModel) or not model.takes_predicted_category:
+            return None
+        for other in self.methods:
+            if other.separator is not model or other.name not in predictions:
+                continue
+            assert cue_settings is not None and other.cue_settings is not None, "a model has cues"
+            if replace(other.cue_settings, labels=cue_settings.labels) == cue_settings:
+                _, batch = self.reader.batch(index, method.front_end.settings, cue_settings)
+                category = predictions[other.name].separation.metadata["category"]
+                assert isinstance(category, torch.Tensor), "the model reads a category"
+                if batch.cues.category is not None and category.cpu().equal(batch.cues.category):
+                    return predictions[other.name]
+        return None
 
     def _bss_eval_scores(
         self, mixture: Mixture, predictions: dict[str, Prediction]
@@ -327,6 +355,10 @@ def score_clips(
     """Yield the scores of each mixture in turn; a clip is the mixture of its own sources."""
     evaluator = Evaluator(clips, methods, seed, device)
     return (evaluator.score(index) for index in range(len(clips)))
+
+
+def _is_given_labels(method: Method) -> bool:
+    return method.cue_settings is not None and method.cue_settings.labels == "given"
 
 
 def _categories_used(method: Method, separation: Separation) -> dict[str, tuple[str, ...]]:

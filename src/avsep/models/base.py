@@ -102,6 +102,14 @@ class SeparationModel(nn.Module, ABC, Generic[Settings_co]):
         return True
 
     @property
+    def takes_predicted_category(self) -> bool:
+        """True if a category has the same effect, to the bit, predicted and given.
+
+        Evaluations then run the model once where both are the same category.
+        """
+        return False
+
+    @property
     def text_prompts(self) -> Literal["category", "embedding"] | None:
         """Form of an object given by text alone: category or embedding; none: not supported."""
         return None

@@ -181,6 +181,11 @@ class DGFNet(SeparationModel[DGFNetSettings]):
         """True if the category head is trained."""
         return self.settings.predict_category
 
+    @property
+    def takes_predicted_category(self) -> bool:
+        """True: the transformer's queries read an index, whoever chose it."""
+        return self.predicts_category
+
     def precompute(self, cues: Cues) -> Cues:
         """Replace the crops by the frozen encoder's feature maps."""
         if cues.appearance is not None or cues.crops is None:
