@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from common import ResultTable, compare_trees, run_benchmark
-from measuring import ROOT, add_before_option, measure_trees, source_trees
+from measuring import LOADS, ROOT, add_before_option, load_of, measure_trees, source_trees
 
-REQUIRED_SECONDS = 10.0
+# Of a duet of ten seconds on two quiet cores.
+REQUIRED_SECONDS = 3.0
 
 
 def measure(options: argparse.Namespace) -> list[ResultTable]:
@@ -25,14 +26,21 @@ def measure(options: argparse.Namespace) -> list[ResultTable]:
     with tempfile.TemporaryDirectory() as folder, source_trees(options.before) as trees:
         (duet,) = make_duets(Path(folder) / "clips", 1, options.tiny)
         words = ["-m", "avsep", "separate", str(duet), "--model", options.model, "-o"]
-        costs = measure_trees(
-            lambda name: [*words, f"{folder}/{name}"], trees, num_runs, warm_up=not options.tiny
-        )
+        costs = {}
+        for load in LOADS:
+            with load_of(load):
+                costs[f"separate, {options.model}, {load}"] = measure_trees(
+                    lambda name: [*words, f"{folder}/{name}"],
+                    trees,
+                    num_runs,
+                    warm_up=not options.tiny,
+                )
         parts = part_seconds(str(duet), options.model, f"{folder}/parts")
-    table = compare_trees("From shell to folder", {f"separate, {options.model}": costs})
-    seconds = costs["now"].seconds
-    line = f"{seconds:.1f} s, required under {REQUIRED_SECONDS:.0f} s."
-    if seconds < REQUIRED_SECONDS:
+    table = compare_trees("From shell to folder", costs)
+    table = replace(table, notes=(*table.notes, "busy: beside a process that keeps a core busy."))
+    seconds = next(iter(costs.values()))["now"].seconds
+    line = f"{seconds:.1f} s quiet, required at most {REQUIRED_SECONDS:.1f} s."
+    if seconds <= REQUIRED_SECONDS:
         table = replace(table, notes=(*table.notes, line))
     else:
         table = replace(table, missed=(line,))
@@ -72,7 +80,7 @@ def timed_run(video: str, model: str, out: str) -> dict[str, float]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, the number of runs and the commit to compare with."""
-    parser.add_argument("--model", default="dgfnet-mini", help="name or checkpoint (dgfnet-mini)")
+    parser.add_argument("--model", default="avsep-mini", help="name or checkpoint (avsep-mini)")
     parser.add_argument("--runs", type=int, default=5, help="runs of the command (5)")
     add_before_option(parser)
 
