@@ -64,6 +64,7 @@ NOT_RUN = {
     "python tools/train_sound_classifier.py": "hours, and the recordings are not part of avsep",
     "python tools/make_solos.py": "the recordings are not part of avsep; tests/data runs it",
     "python tools/compare_networks.py": "hours; tests/recipes/test_compare_networks.py runs it",
+    "python tools/count_operations.py": "tests/recipes/test_count_operations.py runs it",
     "python tools/measure_found.py": "minutes for the whole folder of clips; tests/vision runs it",
     "python tools/measure_wild_pairs.py": "needs real videos; tests/evaluation runs it",
     "python tools/measure_objects.py": "minutes for the whole folder of clips",
