@@ -183,7 +183,7 @@ class DGFNet(SeparationModel[DGFNetSettings]):
 
     @property
     def takes_predicted_category(self) -> bool:
-        """True: the transformer's queries read an index, whoever chose it."""
+        """True where one is predicted: the transformer reads an index, given or predicted."""
         return self.predicts_category
 
     def precompute(self, cues: Cues) -> Cues:
