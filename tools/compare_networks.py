@@ -38,6 +38,7 @@ COMMON = (
     "mixing.same_clip_probability=0.2",
     "mixing.same_category_probability=0.0",
     "mixing.offscreen_probability=0.15",
+    "mixing.unseen_categories=[]",
     "mixing.silent_probability=0.05",
     "mixing.equaliser_db=0.0",
     "mixing.distinct_categories=true",

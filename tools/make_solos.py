@@ -1,15 +1,18 @@
 """Make a prepared data set of solos: notes strung to phrases, everyday sounds, photographs.
 
     python tools/make_solos.py DIR --notes NOTES NOTES2 --sounds SOUNDS SOUNDS2 \
-        --photos PHOTOS PHOTOS2 --rooms RIRS
+        --photos PHOTOS PHOTOS2 --rooms RIRS --ambience AMBIENCE
     python tools/make_solos.py TEST --held-out ... (the same folders)
 
 Each solo is eight seconds of one thing: an instrument's phrase, or its recordings one after another
-with rests. A third is put into a room. The picture is a part of one photograph of the thing, or of
-a thing that sounds so (a car for an engine); sounds without any are audio-only clips. Words are
-those of the shipped sound classifier. A fifth of the recordings and photographs is held out: only
-`--held-out` uses them, and marks all clips "test". Of the others one in twelve is for validation.
-The same command makes the same files.
+with rests; a third of speech is of several voices. A third is put into a room. Of those to train
+with, a quarter has been through a codec, and one in sixteen clips. The picture is a part of one
+photograph of the thing, or of a thing that sounds so (a car for an engine); sounds without any are
+audio-only clips. Words are those of the shipped sound classifier, and "ambience", whose solos are
+quieter and are no targets (`mixing.unseen_categories`).
+
+A fifth of the recordings and photographs is held out: only `--held-out` uses them, and marks all
+clips "test". Of the others one in twelve is for validation. The same command makes the same files.
 """
 
 import argparse
@@ -30,7 +33,15 @@ from avsep.errors import InputError
 from avsep.media.atomic import make_folder, write_atomic
 from avsep.sound.activity import SOUNDS_OF_WORD
 from detector_scenes import photograph_files
-from recorded_material import WordFiles, cut, find_files, make_phrase, read, recording_hash
+from recorded_material import (
+    WordFiles,
+    cut,
+    find_files,
+    is_held_out,
+    make_phrase,
+    read,
+    recording_hash,
+)
 
 RATE_HZ = 22_050
 SECONDS = 8.0
@@ -41,6 +52,14 @@ LEVEL, LEVEL_SPREAD_DB = 0.08, 4.0
 ROOM_SHARE = 1 / 3
 HELD_OUT_EVERY, HELD_OUT_INDEX = 5, 2
 VALIDATION_EVERY = 12
+# What happens to solos to train with.
+VOICES_SHARE, MOST_VOICES = 1 / 3, 3
+CODEC_SHARE, CLIPPED_SHARE = 1 / 4, 1 / 16
+# Of MP3 and Vorbis by libsndfile, 0 the best; from about 100 down to 30 kbit/s.
+COMPRESSION = (0.3, 0.95)
+CLIPPED_GAIN = (1.5, 4.0)
+AMBIENCE = "ambience"
+AMBIENCE_TIMES, AMBIENCE_DB = 5, (-20.0, 0.0)
 # Least part of the side of a photograph that a picture shows.
 SMALLEST_PART = 0.7
 HEAD = ("id", "category", "split", "frame_rate_hz", "num_frames", "duration_seconds")
@@ -53,12 +72,17 @@ def main() -> None:
     for name in ("notes", "sounds", "photos"):
         parser.add_argument(f"--{name}", type=Path, nargs="+", default=[])
     parser.add_argument("--rooms", type=Path, help="folder of room impulse responses")
+    parser.add_argument("--ambience", type=Path, help="folder of background recordings")
     parser.add_argument("--solos", type=int, default=40, help="of each word")
     parser.add_argument("--held-out", action="store_true", help="of what is held out, to test with")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    files = dict(find_files(given.notes, given.sounds, held_out=given.held_out))
+    if given.ambience:
+        paths = sorted(given.ambience.iterdir())
+        files[AMBIENCE] = [(p, False) for p in paths if is_held_out(p) == given.held_out]
     material = Material(
-        find_files(given.notes, given.sounds, held_out=given.held_out),
+        files,
         find_pictures(given.photos, held_out=given.held_out),
         read_rooms(given.rooms) if given.rooms else (),
     )
@@ -118,6 +142,8 @@ def make_solos(
         sound = folder / "audio" / place.with_suffix(".flac")
         make_folder(sound.parent)
         waveform = make_solo(files, material.rooms, generator)
+        if not held_out:
+            waveform = vary(waveform, word, files, generator)
         soundfile.write(sound, waveform, RATE_HZ)
         pictures = material.pictures.get(word, ())
         facts = ("", "", "")
@@ -141,7 +167,7 @@ def _draw(
     """Yield word, name, split and files of each solo, and the generator of what is in it."""
     for index, (word, files) in enumerate(sorted(material.sounds.items())):
         parts = {TEST: files} if held_out else _split(files)
-        for solo in range(number):
+        for solo in range(number * (AMBIENCE_TIMES if word == AMBIENCE else 1)):
             generator = np.random.default_rng([seed, held_out, index, solo])
             is_first = solo % VALIDATION_EVERY == 0
             split = VALIDATION if is_first and VALIDATION in parts else next(iter(parts))
@@ -184,6 +210,38 @@ def make_solo(
     level = LEVEL * 10 ** (generator.uniform(-LEVEL_SPREAD_DB, LEVEL_SPREAD_DB) / 20)
     sound = sound * (level / rms)
     return (sound / max(1.0, np.abs(sound).max() / 0.95)).astype(np.float32)
+
+
+def vary(
+    solo: np.ndarray,
+    word: str,
+    files: Sequence[tuple[Path, bool]],
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Return a solo as it may be in a real video: with more voices, quieter, clipped, coded."""
+    if word == "speech" and generator.random() < VOICES_SHARE:
+        for _ in range(int(generator.integers(1, MOST_VOICES))):
+            path, _ = files[int(generator.integers(len(files)))]
+            voice = repeat(read(path, RATE_HZ), len(solo), generator)
+            solo = solo + voice * (LEVEL / max(1e-6, np.sqrt(np.mean(np.square(voice)))))
+    if word == AMBIENCE:
+        solo = solo * 10 ** (generator.uniform(*AMBIENCE_DB) / 20)
+    elif generator.random() < CLIPPED_SHARE:
+        solo = np.clip(solo * generator.uniform(*CLIPPED_GAIN), -0.95, 0.95)
+    if generator.random() < CODEC_SHARE:
+        solo = through_codec(solo, generator)
+    return (solo / max(1.0, np.abs(solo).max() / 0.95)).astype(np.float32)
+
+
+def through_codec(sound: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return a sound as MP3 or Vorbis leave it, as long as it was."""
+    kind = ("MP3", "OGG")[int(generator.integers(2))]
+    level = float(generator.uniform(*COMPRESSION))
+    file = io.BytesIO()
+    soundfile.write(file, sound, RATE_HZ, format=kind, compression_level=level)
+    file.seek(0)
+    coded, _ = soundfile.read(file, dtype="float32")
+    return np.pad(coded, (0, max(0, len(sound) - len(coded))))[: len(sound)]
 
 
 def repeat(sound: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray:

@@ -122,3 +122,33 @@ def test_a_room_keeps_the_length() -> None:
     np.testing.assert_allclose(
         make_solos.reverberate(sound, room)[9:14], [0, 1, 0, 0.5, 0], atol=1e-6
     )
+
+
+def test_a_solo_to_train_with_may_be_coded_clipped_or_of_several_voices(folders: Path) -> None:
+    files = [(path, False) for path in sorted((folders / "sounds" / "snoring").iterdir())]
+    time = np.arange(4 * RATE_HZ) / RATE_HZ
+    tone = (0.2 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+
+    def varied(word: str, number: int) -> list[np.ndarray]:
+        generators = map(np.random.default_rng, range(number))
+        return [make_solos.vary(tone, word, files, generator) for generator in generators]
+
+    plain = varied("oboe", 160)
+    same = [np.array_equal(sound, tone) for sound in plain]
+    # Neither through a codec nor clipped: 0.75 x 15 / 16.
+    assert 0.6 < np.mean(same) < 0.8
+    for sound in plain:
+        assert sound.shape == tone.shape and np.abs(sound).max() <= 0.951
+        assert np.corrcoef(sound, tone)[0, 1] > 0.9  # in time with what it was
+    voices = [np.corrcoef(sound, tone)[0, 1] < 0.9 for sound in varied("speech", 40)]
+    assert 0.15 < np.mean(voices) < 0.55
+    levels_db = [20 * np.log10(sound.std() / tone.std()) for sound in varied("ambience", 40)]
+    assert -20.5 < min(levels_db) < -15 and -5 < max(levels_db) < 0.5
+
+
+def test_ambience_is_for_mixtures_alone(folders: Path, tmp_path: Path) -> None:
+    training = material(folders, held_out=False)
+    files = {"dog": training.sounds["dog"], "ambience": training.sounds["snoring"]}
+    both = make_solos.Material(files, training.pictures)
+    rows = make_solos.make_solos(tmp_path / "a", both, 2, held_out=False, seed=0)
+    assert [row[1] for row in rows] == ["ambience"] * 10 + ["dog"] * 2

@@ -12,7 +12,6 @@ from avsep.data.clips import ClipFiles, SourceFile, read_sound
 from avsep.data.mixing import (
     MixingSettings,
     MixtureItem,
-    MixtureSampler,
     Waveform,
     crop,
     cut_windows,
@@ -22,6 +21,7 @@ from avsep.data.mixing import (
     sample_centres,
     to_batch,
 )
+from avsep.data.mixture_sampler import MixtureSampler
 from avsep.errors import InputError
 from avsep.records import VisibleObject
 from avsep.sound.front_end import FrontEndSettings

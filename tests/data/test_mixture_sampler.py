@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsep.data.mixing import MixingSettings, MixtureSampler
+from avsep.data.mixing import MixingSettings
+from avsep.data.mixture_sampler import MixtureSampler
 from avsep.errors import InputError
 
 NUM_DRAWS = 600
@@ -88,6 +89,24 @@ def test_extra_sources_are_of_other_clips_and_categories(own: int) -> None:
     # Without extras, the same numbers are drawn as before there were any.
     plain = sample(60, same_clip_probability=own, offscreen_probability=1)
     assert [m.targets for m in plain] == [m.targets[:2] for m in samples]
+
+
+@pytest.mark.slow
+def test_what_is_unseen_is_half_of_the_offscreen_sounds_and_never_a_target() -> None:
+    clips = [*CLIPS, *(f"street{i}" for i in range(4))]
+    categories = [*CATEGORIES, *["Ambience"] * 4]
+    settings = MixingSettings(
+        unseen_categories=("ambience",), offscreen_probability=0.5, extra_sources=1
+    )
+    sampler = MixtureSampler(clips, categories, settings)
+    samples = [sampler.sample(i % 40, np.random.default_rng([2, i])) for i in range(NUM_DRAWS)]
+    assert all(place < 36 for mixture in samples for place in mixture.targets)
+    unseen = [m.offscreen is not None and m.offscreen >= 36 for m in samples]
+    assert np.mean(unseen) == pytest.approx(0.25, abs=TOLERANCE)
+    assert np.mean([m.offscreen is not None for m in samples]) == pytest.approx(0.5, abs=TOLERANCE)
+    # Without any in the list, the same is drawn as without the setting.
+    plain = sample(40, offscreen_probability=0.5)
+    assert sample(40, offscreen_probability=0.5, unseen_categories=("ambience",)) == plain
 
 
 def test_a_list_too_small_for_extra_sources_is_an_error() -> None:

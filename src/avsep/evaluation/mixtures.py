@@ -13,16 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from avsep.data.categories import find_in
 from avsep.data.clips import TEST, ClipFiles, SourceFile, missing_boxes, read_sound
 from avsep.data.list_files import ListedClip, read_pair_file
-from avsep.data.mixing import (
-    MAXIMUM_DRAWS,
-    MixingSettings,
-    MixtureItem,
-    MixtureSampler,
-    Waveform,
-    crop,
-    cut_windows,
-    mix,
-)
+from avsep.data.mixing import MixingSettings, MixtureItem, Waveform, crop, cut_windows, mix
+from avsep.data.mixture_sampler import MAXIMUM_DRAWS, MixtureSampler
 from avsep.errors import InputError
 from avsep.sound.front_end import FrontEndSettings
 

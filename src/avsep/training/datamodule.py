@@ -31,13 +31,13 @@ from avsep.data.clips import ClipFiles, split_clips
 from avsep.data.mixing import (
     MixingSettings,
     MixtureItem,
-    MixtureSampler,
     SampledMixture,
     cut_windows,
     mix_sampled,
     sample_centres,
     to_batch,
 )
+from avsep.data.mixture_sampler import MixtureSampler, is_unseen
 from avsep.devices import to_device
 from avsep.errors import InputError
 from avsep.models.base import ModelSettings, SeparationModel
@@ -100,6 +100,7 @@ def validation_mixing(recipe: TrainRecipe) -> MixingSettings:
     return MixingSettings(
         num_sources=recipe.mixing.num_sources,
         distinct_categories=recipe.mixing.distinct_categories,
+        unseen_categories=recipe.mixing.unseen_categories,
         rule=recipe.mixing.rule,
         gain_range=(1.0, 1.0),
         position="middle",
@@ -317,9 +318,13 @@ class MixAndSeparateDataset(Dataset[AudioVisualItem]):
                 f"sources cached at {cached} cannot be mixed at {needed}: cache them for this model"
             )
         labels = [source.category for source in cache.sources]
-        # -1 is "not given" in `Cues.category`.
-        unknown = [-1] * len(labels)
-        self._category_of = category_indices(labels, categories) if categories else unknown
+        # -1 is "not given" in `Cues.category`; what is never a target needs no category.
+        self._category_of = [-1] * len(labels)
+        if categories:
+            visible = [n for n, label in enumerate(labels) if not is_unseen(label, self.settings)]
+            indices = category_indices([labels[n] for n in visible], categories)
+            for place, index in zip(visible, indices, strict=True):
+                self._category_of[place] = index
         self.sampler = MixtureSampler(cache.clip_of, labels, self.settings)
         self._order: tuple[int, Int64[np.ndarray, " sources"]] | None = None
 
