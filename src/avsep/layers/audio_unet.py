@@ -134,12 +134,30 @@ class DownLayer(nn.Module):
     def __init__(self, num_in: int, num_out: int, *, first: bool, innermost: bool) -> None:
         super().__init__()
         self.activation = nn.Identity() if first else nn.LeakyReLU(0.2)
-        self.convolution = nn.Conv2d(num_in, num_out, 4, stride=2, padding=1, bias=False)
+        self.convolution = Halving(num_in, num_out, bias=False)
         self.norm = nn.Identity() if first or innermost else nn.BatchNorm2d(num_out)
 
     def forward(self, maps: Float[Tensor, "B D F T"]) -> Float[Tensor, "B E f t"]:
         """Return maps of half the height and width."""
         return self.norm(self.convolution(self.activation(maps)))
+
+
+class Halving(nn.Conv2d):
+    """A convolution 4 x 4 of stride 2; on a CPU in float32 where one column of cells is left.
+
+    There the bfloat16 kernels for processors with AMX read past the end of the maps: numbers of
+    1e35 and NaN, other ones in each run (PyTorch issue 169688).
+    """
+
+    def __init__(self, num_in: int, num_out: int, *, bias: bool) -> None:
+        super().__init__(num_in, num_out, 4, stride=2, padding=1, bias=bias)
+
+    def forward(self, input: Float[Tensor, "B D F T"]) -> Float[Tensor, "B E f t"]:
+        """Return maps of half the height and width."""
+        if input.shape[-1] >= 4 or input.device.type != "cpu":
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float()).to(input.dtype)
 
 
 class UpLayer(nn.Module):

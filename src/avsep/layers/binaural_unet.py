@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
+from avsep.layers.audio_unet import Halving
 from avsep.released import Change, Rename, Weights, only
 
 
@@ -129,7 +130,7 @@ class _Up(nn.Module):
 
 
 def _down(num_in: int, num_out: int) -> nn.Sequential:
-    convolution = nn.Conv2d(num_in, num_out, 4, 2, 1)
+    convolution = Halving(num_in, num_out, bias=True)
     return nn.Sequential(convolution, nn.BatchNorm2d(num_out), nn.LeakyReLU(0.2))
 
 
