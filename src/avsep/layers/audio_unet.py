@@ -4,7 +4,8 @@ Axes beside those of records.py: Z input maps, D d E channels, f t rows and colu
 N the sources of all mixtures in a row (a multiple of B).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -143,21 +144,30 @@ class DownLayer(nn.Module):
 
 
 class Halving(nn.Conv2d):
-    """A convolution 4 x 4 of stride 2; on a CPU in float32 where one column of cells is left.
-
-    There the bfloat16 kernels for processors with AMX read past the end of the maps: numbers of
-    1e35 and NaN, other ones in each run (PyTorch issue 169688).
-    """
+    """A convolution 4 x 4 of stride 2."""
 
     def __init__(self, num_in: int, num_out: int, *, bias: bool) -> None:
         super().__init__(num_in, num_out, 4, stride=2, padding=1, bias=bias)
 
     def forward(self, input: Float[Tensor, "B D F T"]) -> Float[Tensor, "B E f t"]:
         """Return maps of half the height and width."""
-        if input.shape[-1] >= 4 or input.device.type != "cpu":
-            return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(input.float()).to(input.dtype)
+        with exact_if_narrow(input, 4) as maps:
+            return super().forward(maps).to(input.dtype)
+
+
+@contextmanager
+def exact_if_narrow(maps: Tensor, num_columns: int) -> Iterator[Tensor]:
+    """Yield maps in float32, without autocast, on a CPU if they have fewer columns.
+
+    Where one column is left, the bfloat16 kernels for processors with AMX read past the end of the
+    maps, in strided convolutions and in the gradients of transposed ones: numbers of 1e35 and NaN,
+    other ones in each run (PyTorch issue 169688).
+    """
+    if maps.shape[-1] >= num_columns or maps.device.type != "cpu":
+        yield maps
+        return
+    with torch.autocast("cpu", enabled=False):
+        yield maps.float()
 
 
 class UpLayer(nn.Module):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
-from avsep.layers.audio_unet import Halving
+from avsep.layers.audio_unet import Halving, exact_if_narrow
 from avsep.released import Change, Rename, Weights, only
 
 
@@ -116,7 +116,9 @@ class _Up(nn.Module):
         # sources of one ear and is computed once.
         weight, bias = self.convolution.weight, self.convolution.bias
         num_below = below.shape[1]
-        maps = conv_transpose2d(below, weight[:num_below], bias, stride=2, padding=1)
+        with exact_if_narrow(below, 2) as narrow:
+            maps = conv_transpose2d(narrow, weight[:num_below], bias, stride=2, padding=1)
+            maps = maps.to(below.dtype)
         if skip is not None:
             shared = conv_transpose2d(skip, weight[num_below:], stride=2, padding=1)
             maps = maps + shared.repeat_interleave(len(below) // len(skip), dim=0)
