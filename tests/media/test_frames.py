@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsep.errors import InputError
-from avsep.media.frames import FrameReader, FrameSettings, iterate_frames, read_frames
+from avsep.media.frames import (
+    FrameReader,
+    FrameSettings,
+    Geometry,
+    iterate_frames,
+    iterate_unrendered,
+    read_frames,
+)
 from avsep.media.probe import probe
 from media.making import LARGEST_NUMBER, Video, make, number_of, numbered
 
@@ -237,3 +244,23 @@ def test_a_part_at_a_steady_rate(clips: dict[str, Path]) -> None:
     frames = list(iterate_frames(clips["index"], 10, start_seconds=0.5, end_seconds=1.0))
     assert [time for time, _ in frames] == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
     assert [number_of(picture) for _, picture in frames] == [12, 15, 17, 20, 22]
+
+
+def test_pictures_are_rendered_when_they_are_needed(
+    clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = []
+    render = Geometry.render
+    monkeypatch.setattr(
+        Geometry, "render", lambda self, frame: (rendered.append(frame.pts), render(self, frame))[1]
+    )
+    times, pictures = [], []
+    for number, (seconds, picture) in enumerate(iterate_unrendered(clips["index"])):
+        times.append(seconds)
+        if number % 3 == 0:
+            pictures.append(picture())
+            assert picture() is pictures[-1]
+    assert len(rendered) == len(pictures) == len(range(0, len(times), 3))
+    all_times, all_pictures = zip(*iterate_frames(clips["index"]), strict=True)
+    assert list(all_times) == times
+    assert all(map(np.array_equal, all_pictures[::3], pictures))

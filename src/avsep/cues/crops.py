@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avsep.data.clips import ClipFiles, frame_paths, read_pictures
 from avsep.media.audio import AudioReader
-from avsep.media.frames import FrameSettings, iterate_frames
+from avsep.media.frames import FrameSettings, iterate_unrendered
 from avsep.media.opening import MediaSource, open_media
 from avsep.media.streams import audio_streams
 from avsep.records import Box, VisibleObject
@@ -34,8 +34,10 @@ WHOLE_PICTURE: Box = (0.0, 0.0, 1.0, 1.0)
 # First and last time (s) of the crops that are extracted.
 Part = tuple[float, float]
 WHOLE_CLIP: Part = (0.0, inf)
+# A picture that is rendered, or read, when it is needed.
+_Render = Callable[[], UInt8[np.ndarray, "_ _ 3"]]
 # Time (s) -> pictures, and the times at which they begin, from the one displayed then on.
-_TimedPictures = Iterable[tuple[float, UInt8[np.ndarray, "_ _ 3"]]]
+_TimedPictures = Iterable[tuple[float, _Render]]
 _ReadFrom = Callable[[float], _TimedPictures]
 # Rec. 709, of red, green, blue. A program that imports this may have other defaults.
 _LUMA = torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float32, device="cpu")
@@ -223,7 +225,7 @@ def extract_clip_crops(
     def read_from(seconds: float) -> _TimedPictures:
         first = min(floor(seconds * rate_hz), len(paths) - 1)
         times_seconds = (number / rate_hz for number in range(first, len(paths)))
-        return zip(times_seconds, read_pictures(paths[first:]), strict=True)
+        return zip(times_seconds, map(_rendered, read_pictures(paths[first:])), strict=True)
 
     return _extract(read_from, objects, settings, 0.0, end_seconds, part)
 
@@ -255,7 +257,7 @@ def extract_crops(
     frame_settings = FrameSettings(longest_side_pixels=LONGEST_SIDE_PIXELS, on_damage="skip")
 
     def read_from(seconds: float) -> _TimedPictures:
-        return iterate_frames(video, settings=frame_settings, start_seconds=seconds)
+        return iterate_unrendered(video, frame_settings, start_seconds=seconds)
 
     settings = settings or CropSettings()
     return _extract(read_from, objects, settings, start_seconds, end_seconds, part)
@@ -273,8 +275,12 @@ def extract_crops_from_frames(
     Each picture is shown from its time on. Pictures are taken one at a time, so they may be read
     meanwhile; their sizes may differ.
     """
-    timed = zip(times_seconds, pictures, strict=True)
+    timed = zip(times_seconds, map(_rendered, pictures), strict=True)
     return _extract(lambda _: timed, objects, settings or CropSettings(), 0.0, duration_seconds)
+
+
+def _rendered(picture: UInt8[np.ndarray, "_ _ 3"]) -> _Render:
+    return lambda: picture
 
 
 def blank_crops(num_objects: int, settings: CropSettings) -> tuple[ObjectCrops, ...]:
@@ -345,9 +351,9 @@ def _extract(
             of_object.append(_Track(visible, rate_hz, crop_box_grey, pixels, first_seconds))
         tracks.append(tuple(of_object))
     timed = read_from(start_seconds + first_seconds)
-    for until_seconds, picture in _spans(timed, start_seconds, end_seconds):
+    for until_seconds, render in _spans(timed, start_seconds, end_seconds):
         for track in chain(*tracks):
-            track.extend(picture, until_seconds)
+            track.extend(render, until_seconds)
         if until_seconds > last_seconds:
             break
     if not all(track.boxes for track in chain(*tracks)):
@@ -380,11 +386,11 @@ class _Track:
         self._crops: list[Shaped[np.ndarray, "*crop"]] = []
         self.boxes: list[Box] = []
 
-    def extend(self, picture: UInt8[np.ndarray, "H W 3"], until_seconds: float) -> None:
+    def extend(self, render: _Render, until_seconds: float) -> None:
         """Crop the object at each time not yet reached and before `until_seconds`."""
         while (time := (self._first_row + len(self.boxes)) / self._rate_hz) < until_seconds:
             self.boxes.append(self._visible.box_at(time))
-            self._crops.append(self._crop(picture, self.boxes[-1], self._num_pixels))
+            self._crops.append(self._crop(render(), self.boxes[-1], self._num_pixels))
 
     def stacked(self) -> UInt8[Tensor, "K *crop"]:
         """Return all crops, and release them here."""
@@ -402,7 +408,7 @@ def _spans(
     timed: _TimedPictures,
     start_seconds: float,
     end_seconds: float | None,
-) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
+) -> Iterator[tuple[float, _Render]]:
     """Yield each picture with the time, from the start, at which the next replaces it.
 
     The first is shown before its time too, and the last past the start.

@@ -1,9 +1,10 @@
 """Read video frames at given times or a steady rate, as displayed: upright RGB, streamed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache, partial
 from math import atan2, degrees, isfinite
 from typing import Self
 
@@ -114,13 +115,10 @@ def iterate_frames(
     """
     assert frame_rate_hz is None or (isfinite(frame_rate_hz) and frame_rate_hz > 0), "a rate is > 0"
     if frame_rate_hz is None:
-        with _open_cursor(source, settings or FrameSettings()) as cursor:
-            if start_seconds > 0:
-                cursor.advance_to(start_seconds)
-            for current in cursor.remaining():
-                if end_seconds is not None and current.time >= end_seconds:
-                    return
-                yield float(current.time), cursor.geometry.render(current.frame)
+        for seconds, render in iterate_unrendered(source, settings, start_seconds=start_seconds):
+            if end_seconds is not None and seconds >= end_seconds:
+                return
+            yield seconds, render()
         return
     with FrameReader(source, settings or FrameSettings()) as reader:
         # Fractions, so that the times of an hour of 30000/1001 Hz do not drift by rounding.
@@ -128,6 +126,23 @@ def iterate_frames(
         while not reader.is_over(time) and (end_seconds is None or time < end_seconds):
             yield float(time), reader.picture_at(float(time))
             time += step
+
+
+def iterate_unrendered(
+    source: MediaSource, settings: FrameSettings | None = None, *, start_seconds: float = 0.0
+) -> Iterator[tuple[float, Callable[[], UInt8[np.ndarray, "H W 3"]]]]:
+    """Read the times of all pictures, and for each a function that renders it, once.
+
+    From the picture that is displayed at `start_seconds` on. For readers that need few of them.
+
+    Raises:
+        InputError: as `read_frames`.
+    """
+    with _open_cursor(source, settings or FrameSettings()) as cursor:
+        if start_seconds > 0:
+            cursor.advance_to(start_seconds)
+        for current in cursor.remaining():
+            yield float(current.time), cache(partial(cursor.geometry.render, current.frame))
 
 
 @dataclass
