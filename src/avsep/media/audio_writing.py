@@ -275,11 +275,11 @@ class _LossyFile:
 
     def write(self, block: Float32[np.ndarray, "C n"]) -> None:
         """Encode a block."""
-        self._encoder.encode(block)
+        self._container.mux(self._encoder.encode(block))
 
     def close(self) -> None:
         """Encode what is held back, and complete the file."""
         try:
-            self._encoder.flush()
+            self._container.mux(self._encoder.flush())
         finally:
             self._container.close()

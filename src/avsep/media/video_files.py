@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
+from math import inf
 from pathlib import Path
 
 import av
@@ -24,6 +26,8 @@ from avsep.media.opening import MediaSource, ffmpeg_message, open_media, source_
 from avsep.media.streams import choose_video, zero_seconds
 
 _BLOCK_SAMPLES = 16_384
+# After the last picture, tracks are written in turns of this length.
+_SIDE_BY_SIDE_SECONDS = 1.0
 # Codecs that players support in MP4; MKV holds any.
 _MP4_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
 _BT709 = 1  # AVCOL_PRI_BT709, AVCOL_TRC_BT709 and AVCOL_SPC_BT709 alike
@@ -99,9 +103,9 @@ def write_video(
     if first is None:
         raise InputError(f"'{os.fspath(path)}': a video needs at least one picture, none was given")
     rate = Fraction(frame_rate_hz).limit_denominator(_LARGEST_DENOMINATOR)
-    with _open_output(path) as output:
+    with _open_output(path) as output, _threads(tracks) as pool:
         stream = _add_h264(output, first, rate, settings)
-        encoders = _add_tracks(output, tracks, settings.audio_codec)
+        encoders = _TrackEncoders(output, tracks, settings.audio_codec, pool)
         for index, picture in enumerate(chain([first], pictures)):
             if picture.shape != first.shape:
                 raise InputError(
@@ -111,10 +115,9 @@ def write_video(
             output.mux(stream.encode(_to_frame(picture, index, rate)))
             # Interleaved with the pictures: the muxer holds back what is ahead of the slowest
             # stream, so that tracks written after the video would make it hold the whole video.
-            for encoder in encoders:
-                encoder.encode_until(float((index + 1) / rate))
+            encoders.encode_until(float((index + 1) / rate))
         output.mux(stream.encode(None))
-        _finish(encoders)
+        encoders.finish()
 
 
 def write_tracks(
@@ -207,22 +210,13 @@ def _copy(
 ) -> None:
     # Opaque: packets are copied, so that no encoder for the codec is needed.
     copied = output.add_stream_from_template(stream, opaque=True)
-    encoders = _add_tracks(output, tracks, settings.audio_codec)
-    for seconds, packet in packets:
-        packet.stream = copied
-        output.mux(packet)
-        for encoder in encoders:
-            encoder.encode_until(seconds)
-    _finish(encoders)
-
-
-def _finish(encoders: Sequence["_TrackEncoder"]) -> None:
-    """Encode what is left of all tracks side by side, so that the muxer holds none of them back."""
-    unfinished = list(encoders)
-    while unfinished:
-        slowest = min(unfinished, key=lambda encoder: encoder.position_seconds)
-        if not slowest.encode_next():
-            unfinished.remove(slowest)
+    with _threads(tracks) as pool:
+        encoders = _TrackEncoders(output, tracks, settings.audio_codec, pool)
+        for seconds, packet in packets:
+            packet.stream = copied
+            output.mux(packet)
+            encoders.encode_until(seconds)
+        encoders.finish()
 
 
 def _copied_packets(
@@ -324,17 +318,44 @@ def _to_frame(picture: UInt8[np.ndarray, "H W 3"], index: int, rate: Fraction) -
 # Audio tracks
 
 
-def _add_tracks(
-    output: OutputContainer, tracks: Sequence[AudioTrack], codec: AudioCodec
-) -> list["_TrackEncoder"]:
-    encoders: list[_TrackEncoder] = []
-    for track in tracks:
-        encoders.append(_TrackEncoder(output, track, codec, is_default=not encoders))
-    return encoders
+def _threads(tracks: Sequence[AudioTrack]) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, len(tracks)))
+
+
+class _TrackEncoders:
+    """Encode the tracks of an open file, each in a thread of its own, side by side in time."""
+
+    def __init__(
+        self,
+        output: OutputContainer,
+        tracks: Sequence[AudioTrack],
+        codec: AudioCodec,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        """Add all tracks to the file, the first as the default."""
+        self._output, self._pool = output, pool
+        self._encoders = [
+            _TrackEncoder(output, track, codec, is_default=number == 0)
+            for number, track in enumerate(tracks)
+        ]
+
+    def encode_until(self, seconds: float) -> None:
+        """Write all tracks up to a time of the video, or their ends."""
+        late = [encoder for encoder in self._encoders if encoder.position_seconds < seconds]
+        # By far most pictures come where no block of sound is due.
+        if late:
+            for packets in self._pool.map(lambda encoder: encoder.encode_until(seconds), late):
+                self._output.mux(packets)
+
+    def finish(self) -> None:
+        """Write what is left of all tracks; side by side, so that the muxer holds none back."""
+        while unfinished := [encoder for encoder in self._encoders if not encoder.is_finished]:
+            slowest = min(encoder.position_seconds for encoder in unfinished)
+            self.encode_until(slowest + _SIDE_BY_SIDE_SECONDS)
 
 
 class _TrackEncoder:
-    """Encode one track into an open file, step by step."""
+    """Encode one track of an open file, step by step."""
 
     def __init__(
         self, output: OutputContainer, track: AudioTrack, codec: AudioCodec, *, is_default: bool
@@ -344,7 +365,7 @@ class _TrackEncoder:
         if first is None:
             raise InputError(f"track '{track.title}' has no samples; give each track at least one")
         self._blocks = chain([first], blocks)
-        self._is_flushed = False
+        self.is_finished = False
         self._encoder = AudioEncoder(
             output,
             track.title,
@@ -352,27 +373,22 @@ class _TrackEncoder:
             track.sample_rate_hz,
             codec,
             start_seconds=track.start_seconds,
-            is_default=is_default,
         )
+        self._encoder.set_default(is_default)
 
     @property
     def position_seconds(self) -> float:
-        """Return the time on the time line up to which the track is encoded."""
-        return self._encoder.position_seconds
+        """Return the time on the time line up to which the track is encoded; endless at its end."""
+        return inf if self.is_finished else self._encoder.position_seconds
 
-    def encode_until(self, seconds: float) -> None:
-        """Encode blocks up to a time of the video, or the track's end."""
-        while self.position_seconds < seconds and self.encode_next():
-            pass
-
-    def encode_next(self) -> bool:
-        """Encode the next block; at the end flush the encoder and return False."""
-        if self._is_flushed:
-            return False
-        block = next(self._blocks, None)
-        if block is None:
-            self._encoder.flush()
-            self._is_flushed = True
-            return False
-        self._encoder.encode(block)
-        return True
+    def encode_until(self, seconds: float) -> list[Packet]:
+        """Encode blocks up to a time of the video, or the track's end; return the packets."""
+        packets: list[Packet] = []
+        while self.position_seconds < seconds:
+            block = next(self._blocks, None)
+            if block is None:
+                packets += self._encoder.flush()
+                self.is_finished = True
+            else:
+                packets += self._encoder.encode(block)
+        return packets

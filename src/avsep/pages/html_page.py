@@ -7,18 +7,20 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import av
 import numpy as np
-import soundfile
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from avsep.media.audio_encoding import AudioCodec, AudioEncoder, encodable_rate_hz
 from avsep.pages.spectrograms import draw_spectrogram, log_frequency_rows
 from avsep.records import Clip, VisibleObject
 from avsep.sound.resampling import BlockResampler
 
-# Longer sounds are MP3: a minute of stereo FLAC takes 5 to 10 MB, a third more in base64.
+# Longer sounds are AAC: a minute of stereo FLAC takes 5 to 10 MB, a third more in base64.
 _LONGEST_FLAC_SECONDS = 60
-_HIGHEST_MP3_RATE_HZ = 48000  # of MPEG-1 Layer III
+# At this rate AAC has as little noise as MP3 at its usual one, in less than half the time.
+_BITS_PER_SECOND_PER_CHANNEL = 56_000
 # One colour per object: Okabe and Ito's, which colour-blind readers can tell apart, but black.
 BOX_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 STYLE = """
@@ -210,7 +212,7 @@ def picture(kind: str, content: bytes, alt_text: str) -> str:
 
 
 def sound_uri(waveform: Float32[np.ndarray, "C N"], sample_rate_hz: int) -> str:
-    """Encode a waveform as data URI: FLAC, exact to 16 bits, or MP3 for long sounds."""
+    """Encode a waveform as data URI: FLAC, exact to 16 bits, or AAC for long sounds."""
     encoder = _SoundEncoder(waveform.shape[0], waveform.shape[1], sample_rate_hz)
     encoder.write(waveform)
     return encoder.finish()
@@ -242,26 +244,38 @@ def encode_sound(
 
 
 class _SoundEncoder:
-    """Encode a sound block by block: FLAC, exact to 16 bits, or MP3 where it is long."""
+    """Encode a sound block by block: FLAC, exact to 16 bits, or AAC where it is long."""
 
     def __init__(self, num_channels: int, num_samples: int, sample_rate_hz: int) -> None:
-        self._is_long = num_samples > _LONGEST_FLAC_SECONDS * sample_rate_hz
-        rate_hz = min(sample_rate_hz, _HIGHEST_MP3_RATE_HZ) if self._is_long else sample_rate_hz
+        is_long = num_samples > _LONGEST_FLAC_SECONDS * sample_rate_hz
+        self._codec: AudioCodec = "aac" if is_long else "flac"
+        rate_hz = encodable_rate_hz(self._codec, sample_rate_hz)
         self._resampler = BlockResampler(num_channels, sample_rate_hz, rate_hz)
         self._buffer = io.BytesIO()
-        kind = "MP3" if self._is_long else "FLAC"
-        self._file = soundfile.SoundFile(self._buffer, "w", rate_hz, num_channels, format=kind)
+        self._container = av.open(self._buffer, "w", format="mp4" if is_long else "flac")
+        self._encoder = AudioEncoder(
+            self._container,
+            "sound",
+            num_channels,
+            rate_hz,
+            self._codec,
+            bits_per_second=_BITS_PER_SECOND_PER_CHANNEL,
+        )
 
     def write(self, block: Float32[np.ndarray, "C n"]) -> None:
-        """Encode the next samples."""
-        self._file.write(self._resampler.push(block).T)
+        """Encode the next samples; what exceeds full scale is clipped."""
+        self._encode(self._resampler.push(block))
 
     def finish(self) -> str:
         """Return all as a data URI."""
-        self._file.write(self._resampler.flush().T)
-        self._file.close()
-        kind = "audio/mpeg" if self._is_long else "audio/flac"
+        self._encode(self._resampler.flush())
+        self._container.mux(self._encoder.flush())
+        self._container.close()
+        kind = "audio/mp4" if self._codec == "aac" else "audio/flac"
         return data_uri(kind, self._buffer.getvalue())
+
+    def _encode(self, samples: Float32[np.ndarray, "C n"]) -> None:
+        self._container.mux(self._encoder.encode(samples.clip(-1, 1)))
 
 
 def data_uri(kind: str, content: bytes) -> str:
