@@ -132,6 +132,17 @@ def test_a_model_is_scored_in_all_its_rows(checkpoint: str, duet: ClipFiles) -> 
     )
 
 
+def test_a_model_whose_categories_have_no_words_is_not_scored_by_the_namer() -> None:
+    (row,) = model_methods("tiny", tiny_model("dgfnet"), "named")
+    assert row.inputs == "label by the namer"
+    with pytest.raises(InputError) as caught:
+        list(model_methods("tiny", tiny_model("dgfnet", categories=("harp", "oboe")), "named"))
+    assert str(caught.value) == (
+        "the namer has no word for 1 of the categories of 'tiny', such as 'oboe', which therefore "
+        "predicts its own: give --labels predicted"
+    )
+
+
 @pytest.mark.slow
 def test_a_model_that_predicts_the_labels_is_run_once(
     duet: ClipFiles, monkeypatch: pytest.MonkeyPatch

@@ -107,11 +107,20 @@ def name_objects(
     return tuple(namings.get(index) for index in range(len(crops)))
 
 
+def unnamed_categories(categories: Sequence[str]) -> list[str]:
+    """Return the categories that no word of the namer leads to; a model with some is not helped."""
+    words = load_namer().words
+    reached = {*words, *(sound for word in words for sound in sounds_of(word))}
+    return [category for category in categories if normalise_label(category) not in reached]
+
+
 def _category_of_words(categories: Sequence[str], activity: SoundActivity) -> dict[str, int]:
     """Return the category of each word of the namer that has one; empty if one has no word.
 
     A thing with several sounds, such as a person, is that category which is heard best.
     """
+    if unnamed_categories(categories):
+        return {}
     indices = {normalise_label(category): index for index, category in enumerate(categories)}
     namer_words = load_namer().words
     places = {word: indices[word] for word in namer_words if word in indices}
@@ -120,8 +129,7 @@ def _category_of_words(categories: Sequence[str], activity: SoundActivity) -> di
         sounds = [sound for sound in sounds_of(word) if sound in others]
         if word not in places and sounds:
             places[word] = indices[activity.loudest(sounds)]
-    reached = {*places, *(sound for word in places for sound in sounds_of(word))}
-    return places if indices.keys() <= reached else {}
+    return places
 
 
 def _by_picture(

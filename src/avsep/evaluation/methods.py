@@ -134,6 +134,8 @@ def model_methods(
             if labels in ("predicted", "named"):
                 raise InputError(f"'{name}' predicts no category: give --labels given")
             sources = ("given",)
+        if labels == "named":
+            _check_named(name, settings.categories)
     for source in sources:
         for ablation in dict.fromkeys(ablations):
             if ablation == WORD:
@@ -170,6 +172,16 @@ def _method_name(name: str, source: str | None, ablation: str) -> str:
     """Return the name of a method, such as "dgfnet-mini (given, swapped)"."""
     words = [word for word in (source, ablation) if word not in (None, "all")]
     return f"{name} ({', '.join(words)})" if words else name
+
+
+def _check_named(name: str, categories: Sequence[str]) -> None:
+    from avsep.cues.naming import unnamed_categories  # its networks take long to import
+
+    if unnamed := unnamed_categories(categories):
+        raise InputError(
+            f"the namer has no word for {len(unnamed)} of the categories of '{name}', such as "
+            f"'{unnamed[0]}', which therefore predicts its own: give --labels predicted"
+        )
 
 
 def _check_stored_words(name: str, model: SeparationModel) -> None:
