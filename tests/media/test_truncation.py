@@ -70,7 +70,7 @@ def _places(content: bytes) -> list[int]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_whole_files_are_read_without_a_warning(whole: dict[str, bytes], name: str) -> None:
-    assert read_audio(whole[name]).warnings == ()
+    assert _of_cutting(read_audio(whole[name])) == []
     if FILES[name][2] is not None:
         assert read_frames(whole[name], [9.0]).warnings == ()
 
@@ -93,10 +93,15 @@ def test_sound_that_was_cut_off_is_never_shorter_without_a_word(
             continue
         if np.array_equal(sound.waveform, full.waveform):
             continue  # nothing is lost with the last byte of an index or a checksum
-        (warning,) = sound.warnings
+        (warning,) = _of_cutting(sound)
         assert "the sound ends after" in warning and "where the file is cut off" in warning
         with pytest.raises(InputError, match="where the file is cut off"):
             read_audio(content[:place])
+
+
+def _of_cutting(sound: Audio) -> list[str]:
+    """All warnings but that on the place of lossy sound in AVI, which is of whole files too."""
+    return [text for text in sound.warnings if "AVI cannot tell" not in text]
 
 
 def _try_audio(content: bytes) -> Audio | None:

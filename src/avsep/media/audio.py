@@ -18,6 +18,7 @@ from avsep.media.streams import (
     audio_streams,
     choose_tracks,
     picture_seconds,
+    unstated_place_warning,
     zero_seconds,
 )
 from avsep.media.track_reader import LONGEST_SILENCE_SECONDS, TrackReader
@@ -130,6 +131,7 @@ class AudioReader:
             all_streams = audio_streams(container)
             picture = picture_seconds(container) if self.align == "picture" else None
             zero = zero_seconds(container)
+            self._warnings += unstated_place_warning(container, chosen)
             self._readers: list[TrackReader] = []
             for place, stream in enumerate(chosen):
                 # Packets of several tracks come in any order: each has a container of its own.

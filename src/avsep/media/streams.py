@@ -10,7 +10,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from avsep.errors import InputError
-from avsep.media.priming import untold_priming_seconds
+from avsep.media.priming import untold_priming_samples, untold_priming_seconds
 
 # The audio to read: the number of a track, counted from 1; its language ("eng"); MIX; or PAIR.
 Track = int | str
@@ -117,6 +117,24 @@ def choose_tracks(
         f"{name} has no audio track '{track}'; there are {_list_tracks(streams)}: give a number, "
         f"a language, '{MIX}' for the sum of all, or '{PAIR}' for two of one channel as stereo"
     )
+
+
+def unstated_place_warning(container: InputContainer, streams: Sequence[AudioStream]) -> list[str]:
+    """Return a warning where a file cannot tell where its sound is beside the pictures: in AVI.
+
+    It counts whole pictures and whole packets of sound, and states no priming. FFmpeg rounds the
+    priming to packets, to make room for it before the first picture, and that up to pictures
+    (`avoid_negative_ts` of libavformat). Sounds at different places make one file, byte for byte.
+    """
+    pictures = video_streams(container)
+    is_primed = any(untold_priming_samples(container, stream) for stream in streams)
+    if container.format.name != "avi" or not pictures or not is_primed:
+        return []
+    tick_seconds = max(float(stream.time_base or 0) for stream in pictures)
+    return [
+        f"the sound may be up to one picture ({1000 * tick_seconds:.0f} ms) early or late beside "
+        "the pictures, as AVI cannot tell the priming of its codec"
+    ]
 
 
 def choose_audio(container: InputContainer, name: str) -> AudioStream:
