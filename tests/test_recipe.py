@@ -151,7 +151,7 @@ def test_a_circle_is_found_however_the_names_are_written(tmp_path: Path) -> None
     ("content", "message"),
     [
         (b"\xff\xfec\x00", "is not TOML: 'utf-8' codec can't decode byte 0xff"),
-        (b"", "has no entry `command`: write command = .* or use one of: avsep-mini"),
+        (b"", "has no entry `command`: write command = .* or use one of: avsep, avsep-mini"),
         (b"command = 3", "is for `avsep 3`, not for `avsep train`"),
         (b"extends = ['a', 'b']", r"extends must be a name .*given: \['a', 'b'\]"),
         (b"extends = 'toyband-dets'", "'toyband-dets'; did you mean 'toyband-duets'"),

@@ -106,8 +106,10 @@ def test_stems_are_the_same_in_any_program(
         before = state()
         separated = stems(model)
         assert state() == before
-    # Threads, and PyTorch's other path of attention, round sums differently.
-    np.testing.assert_allclose(separated, plain[model], atol=1e-6)
+    # PyTorch's other path of attention rounds sums differently. Threads do so in every layer, and a
+    # sharp mask amplifies it: within a quarter of a 16-bit step.
+    tolerance = 2**-17 if name == "two threads" else 1e-6
+    np.testing.assert_allclose(separated, plain[model], atol=tolerance)
     assert np.abs(plain[model]).max() > 0.01
 
 
