@@ -10,6 +10,7 @@ import pytest
 
 from avsep.errors import InputError
 from avsep.media.audio import read_audio
+from avsep.media.audio_encoding import AudioCodec
 from avsep.media.frames import iterate_frames, read_frames
 from avsep.media.probe import probe
 from avsep.media.video_files import AudioTrack, VideoSettings, mp4_holds, write_tracks, write_video
@@ -158,6 +159,30 @@ def test_tracks_beside_a_video_that_exists(
     sound = read_audio(tmp_path / written)
     assert np.array_equal(sound.waveform, stem)
     assert sound.start_seconds - shift == pytest.approx(0.25, abs=0.0011)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["aac", "flac"])
+def test_fragments_hold_what_one_index_does(tmp_path: Path, codec: AudioCodec) -> None:
+    """With one key picture in all, fragments are ended by their length alone."""
+    video = Video(numbered(25), Fraction(1), options={"g": "1000"})
+    source = make(tmp_path / "a.mkv", [video])
+    sounds = [noise(1, 8000 * 25), noise(2, 8000 * 24, seed=1)]
+    read = []
+    for is_fragmented in (False, True):
+        settings = VideoSettings(audio_codec=codec, is_fragmented=is_fragmented)
+        tracks = [
+            AudioTrack(f"{number}", sound, 8000, number / 4) for number, sound in enumerate(sounds)
+        ]
+        path = tmp_path / f"{is_fragmented}.mp4"
+        write_tracks(path, source, tracks, settings)
+        read.append(([read_audio(path, track=k) for k in (1, 2)], list(iterate_frames(path))))
+        assert path.read_bytes().count(b"moof") == (3 if is_fragmented else 0)
+    for whole, part in zip(read[0][0], read[1][0], strict=True):
+        assert np.array_equal(whole.waveform, part.waveform)
+        assert whole.start_seconds == pytest.approx(part.start_seconds, abs=0.001)
+    for (time, picture), (other_time, other) in zip(read[0][1], read[1][1], strict=True):
+        assert time == pytest.approx(other_time, abs=0.001) and np.array_equal(picture, other)
 
 
 @pytest.mark.parametrize("name", ["b.mp4", "b.avi"])

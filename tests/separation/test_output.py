@@ -449,6 +449,22 @@ def _clip(waveform: np.ndarray | None = None, rate_hz: int = 8000) -> Clip:
     return Clip(sound, rate_hz, frames, np.array([0.0, 0.1, 0.4]), (), "clip")
 
 
+def test_the_preview_of_hours_of_tracks_is_in_fragments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = video(tmp_path / "a.mkv", two_tone(0.25, 0.5, 10), noise(1, 3000))
+    for most_seconds, num_warnings in ((0.5, 1), (5, 0)):
+        monkeypatch.setattr(presentation, "_MOST_INDEXED_HOURS", most_seconds / 3600)
+        out = tmp_path / f"{num_warnings}"
+        (done,) = separate_files([path], [LEFT], out, ThisProcess(Separator(Brightness())))
+        assert done.manifest is not None and done.manifest.preview == "preview.mp4"
+        assert len(done.manifest.warnings) == num_warnings
+        assert all("its index is in parts" in text for text in done.manifest.warnings)
+        content = (done.folder / "preview.mp4").read_bytes()
+        assert (b"moof" in content) == bool(num_warnings)
+        assert len(probe(done.folder / "preview.mp4").audio) == 3
+
+
 @pytest.mark.parametrize("can_encode", [True, False])
 def test_a_preview_that_cannot_be_copied_is_told_without_hidden_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_encode: bool

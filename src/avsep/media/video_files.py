@@ -38,6 +38,9 @@ _CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
     ".mp4": ("mp4", {"movflags": "+faststart"}),
     ".mkv": ("matroska", {}),
 }
+# MP4 in fragments of up to ten seconds (given in microseconds), each with an index of its own. The
+# header comes with the first, when all starts of tracks are known.
+_FRAGMENTED = {"movflags": "+frag_keyframe+delay_moov", "frag_duration": "10000000"}
 _LARGEST_DENOMINATOR = 1001  # of a frame rate: television's 30000/1001 Hz
 
 
@@ -50,6 +53,9 @@ class VideoSettings(BaseModel):
     preset: str = "veryfast"  # of x264, from ultrafast (large files) to veryslow
     quality_crf: int = Field(default=23, ge=0, le=51)  # of x264; lower is better, 18 looks exact
     num_threads: int = Field(default=1, ge=0)  # of the video encoder; 0: one per core
+    # MP4 with an index for each ten seconds, in steady memory: the usual one for all is held until
+    # the end, 75 bytes a packet, 13 MB an hour and AAC track. MKV is in steady memory always.
+    is_fragmented: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def write_video(
     if first is None:
         raise InputError(f"'{os.fspath(path)}': a video needs at least one picture, none was given")
     rate = Fraction(frame_rate_hz).limit_denominator(_LARGEST_DENOMINATOR)
-    with _open_output(path) as output, _threads(tracks) as pool:
+    with _open_output(path, settings) as output, _threads(tracks) as pool:
         stream = _add_h264(output, first, rate, settings)
         encoders = _TrackEncoders(output, tracks, settings.audio_codec, pool)
         for index, picture in enumerate(chain([first], pictures)):
@@ -157,7 +163,7 @@ def write_tracks(
                 f"is {codec}; write .mkv"
             )
         zero_time = _seek_key_frame(source, stream, start_seconds)
-        with _open_output(path) as output:
+        with _open_output(path, settings) as output:
             copied = _copied_packets(source, stream, zero_time, end_seconds)
             _copy(copied, stream, output, _moved(tracks, zero_time), settings)
 
@@ -264,7 +270,9 @@ def _with_decoding_times(source: InputContainer, stream: VideoStream) -> Iterato
 
 
 @contextmanager
-def _open_output(path: str | os.PathLike[str]) -> Iterator[OutputContainer]:
+def _open_output(
+    path: str | os.PathLike[str], settings: VideoSettings
+) -> Iterator[OutputContainer]:
     """Open an MP4 or MKV file for writing, atomically; its ending tells which."""
     ending = Path(path).suffix.lower()
     if ending not in _CONTAINERS:
@@ -273,6 +281,8 @@ def _open_output(path: str | os.PathLike[str]) -> Iterator[OutputContainer]:
             "ending"
         )
     name, options = _CONTAINERS[ending]
+    if settings.is_fragmented and ending == ".mp4":
+        options = _FRAGMENTED
     with atomic_file(path) as part:
         try:
             # The prefix keeps FFmpeg from interpreting the folder's name as a protocol.

@@ -184,16 +184,18 @@ def _write_preview(
     try:
         if name == PREVIEW_NAME and not isinstance(pictures, Clip) and not mp4_holds(pictures):
             name = "preview.mkv"
-        warning = write_preview(folder / name, video_input, playback, progress)
+        warnings = write_preview(folder / name, video_input, playback, progress)
     except InputError as error:
         # The stems are exact whatever the state of the pictures: keep them.
         manifest, name = manifest.model_copy(update={"preview": None}), f"{name} is not written"
-        warning = str(error)
+        warnings = [str(error)]
     else:
         manifest = manifest.model_copy(update={"preview": name})
-    # Without the hidden folder, which is gone when the warning is read.
-    warning = warning.replace(f"{folder}{os.sep}", "")
-    return _with_warning(manifest, f"{name}: {warning}") if warning else manifest
+    for warning in warnings:
+        # Without the hidden folder, which is gone when the warning is read.
+        text = warning.replace(f"{folder}{os.sep}", "")
+        manifest = _with_warning(manifest, f"{name}: {text}")
+    return manifest
 
 
 def _with_warning(manifest: Manifest, warning: str) -> Manifest:

@@ -46,6 +46,8 @@ _PREVIEW_RATE_HZ = 25.0
 _PREVIEW_SIDE_PIXELS = 960
 # All players support AAC; the exact audio is in the WAV files.
 _PREVIEW_SETTINGS = VideoSettings(audio_codec="aac", num_threads=0)
+# Hours of all tracks together up to which an MP4 has one index: 100 MB, held until the end.
+_MOST_INDEXED_HOURS = 8
 _CURVE_TEXT = "probability that it is heard, from 0 to 1, each second"
 _PROMPT_CAPTIONS: dict[PromptKind, str] = {
     "text category": "text prompt only, as a category",
@@ -337,14 +339,14 @@ def _footer(manifest: Manifest) -> str:
 
 def write_preview(
     path: Path, video_input: VideoInput, playback: Playback, progress: Progress
-) -> str:
+) -> list[str]:
     """Write the preview; frames are copied without encoding, or encoded where that fails.
 
     Its tracks are the mixture, the objects and the residual. Of a part of a video it begins with
     the last key frame before the part.
 
     Returns:
-        a warning where frames of a file are encoded, else empty.
+        warnings: that frames of a file are encoded, that the index is in parts.
 
     Raises:
         InputError: the frames can be neither copied nor decoded.
@@ -365,29 +367,29 @@ def write_preview(
         )
         for title, files in sounds
     ]
+    settings, warnings = _preview_settings(path, manifest, len(tracks))
     if isinstance(pictures, Clip):
         seconds = manifest.input.duration_seconds
         frames = _at_constant_rate(pictures, sound.offset_seconds, seconds)
-        write_video(path, frames, _PREVIEW_RATE_HZ, tracks, _PREVIEW_SETTINGS)
-        return ""
+        write_video(path, frames, _PREVIEW_RATE_HZ, tracks, settings)
+        return warnings
     part = sound.selection
     try:
         write_tracks(
             path,
             pictures,
             tracks,
-            _PREVIEW_SETTINGS,
+            settings,
             start_seconds=part.start_seconds,
             end_seconds=part.end_seconds,
         )
     except InputError as error:
         # Damaged packets cannot be copied, but the rest of them can be decoded.
         reason = str(error)
-        settings = FrameSettings(longest_side_pixels=_PREVIEW_SIDE_PIXELS, on_damage="skip")
         timed = iterate_frames(
             pictures,
             _PREVIEW_RATE_HZ,
-            settings,
+            FrameSettings(longest_side_pixels=_PREVIEW_SIDE_PIXELS, on_damage="skip"),
             start_seconds=part.start_seconds,
             end_seconds=part.end_seconds,
         )
@@ -400,9 +402,25 @@ def write_preview(
             for track, (_, files) in zip(tracks, sounds, strict=True)
         ]
         frames = (picture for _, picture in timed)
-        write_video(path, frames, _PREVIEW_RATE_HZ, moved, _PREVIEW_SETTINGS)
-        return f"its pictures are not copied but encoded at {_PREVIEW_RATE_HZ:g} Hz, since {reason}"
-    return ""
+        write_video(path, frames, _PREVIEW_RATE_HZ, moved, settings)
+        warnings.append(
+            f"its pictures are not copied but encoded at {_PREVIEW_RATE_HZ:g} Hz, since {reason}"
+        )
+    return warnings
+
+
+def _preview_settings(
+    path: Path, manifest: Manifest, num_tracks: int
+) -> tuple[VideoSettings, list[str]]:
+    """Return the settings of a preview, and a warning where the index of its MP4 is in parts."""
+    hours = num_tracks * manifest.input.duration_seconds / 3600
+    if path.suffix != ".mp4" or hours <= _MOST_INDEXED_HOURS:
+        return _PREVIEW_SETTINGS, []
+    warning = (
+        f"its index is in parts, as one of {hours:.1f} hours of tracks would fill the memory; "
+        "for programs that cannot open it, --preview mkv"
+    )
+    return _PREVIEW_SETTINGS.model_copy(update={"is_fragmented": True}), [warning]
 
 
 def _reported(
