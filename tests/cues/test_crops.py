@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from avsep.cues import crops as crops_module
+from avsep.cues.cropping import crop_box, crop_box_grey
 from avsep.cues.crops import (
     CropSettings,
     ObjectCrops,
     blank_crops,
-    crop_box,
-    crop_box_grey,
     extract_clip_crops,
     extract_crops,
     extract_crops_from_frames,

@@ -1,6 +1,5 @@
 """Extract the crops of a video as its windows need them, in one pass over its pictures."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -10,18 +9,12 @@ import torch
 from jaxtyping import Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
-from avsep.cues.crops import (
-    SLACK_SECONDS,
-    CropSettings,
-    SourceCues,
-    crop_box,
-    crop_box_grey,
-)
-from avsep.records import Box, VisibleObject
+from avsep.cues.cropping import earliest_rows
+from avsep.cues.crops import SLACK_SECONDS, CropSettings, SourceCues, crop_rows
+from avsep.records import VisibleObject
 
 # Time (s) from the start of the sound -> the picture displayed then; times rise from call to call.
 PictureAt = Callable[[float], UInt8[np.ndarray, "_ _ 3"]]
-_Crop = Callable[[UInt8[np.ndarray, "H W 3"], Box, int], Shaped[np.ndarray, "*crop"]]
 # More rows than any video has, while its length is not known yet.
 _UNENDING = 2**40
 
@@ -55,16 +48,13 @@ class CropStream:
             offset_seconds: added to a time before an object's box is looked up: where the sound is
                 a part of the video, the boxes count from the start of the whole.
         """
-        self._picture_at, self._offset_seconds = picture_at, offset_seconds
-        self._objects, self._settings = tuple(objects), settings
+        self._picture_at, self._settings = picture_at, settings
         self._duration_seconds: float | None = None
-        self._rows = {"crops": _Rows(settings.crop_rate_hz, crop_box, settings.crop_pixels)}
-        if with_motion:
-            self._rows["crop_motion"] = _Rows(
-                settings.motion_rate_hz, crop_box_grey, settings.motion_pixels
-            )
+        self._rows = crop_rows(
+            objects, settings, with_motion=with_motion, offset_seconds=offset_seconds
+        )
         self.objects = tuple(
-            StreamedCrops(settings, True, self, index) for index in range(len(self._objects))
+            StreamedCrops(settings, True, self, index) for index in range(len(objects))
         )
 
     def end_at(self, duration_seconds: float) -> None:
@@ -82,38 +72,21 @@ class CropStream:
         rows = self._rows.get("crops" if cue == "boxes" else cue)
         if rows is None:
             return 0
-        return _UNENDING if self._duration_seconds is None else rows.count(self._duration_seconds)
+        if self._duration_seconds is None:
+            return _UNENDING
+        return count_crops(self._duration_seconds, rows.rate_hz)
 
     def read(
         self, cue: str, number: int, indices: Int64[np.ndarray, " K"]
     ) -> Shaped[Tensor, "K *row"]:
         """Return rows of a cue of the object of a number, and extract those that are missing."""
         if cue == "boxes":
-            return self._boxes(number, indices)
+            return self._rows["crops"].boxes(number, indices.tolist())
         rows = self._rows[cue]
         while rows.num_extracted <= int(indices.max()):
-            # Pictures come forward only: the cue whose next row is the earlier one goes first.
-            earliest = min(self._rows.values(), key=lambda item: item.next_seconds)
-            self._extract(earliest)
-        return torch.from_numpy(np.stack([rows.row(index)[number] for index in indices.tolist()]))
-
-    def _extract(self, rows: "_Rows") -> None:
-        seconds = rows.next_seconds
-        picture = self._picture_at(seconds)
-        rows.append(
-            [
-                rows.crop(picture, self._box(item, seconds), rows.num_pixels)
-                for item in self._objects
-            ]
-        )
-
-    def _box(self, visible: VisibleObject, seconds: float) -> Box:
-        return visible.box_at(seconds + self._offset_seconds)
-
-    def _boxes(self, number: int, indices: Int64[np.ndarray, " K"]) -> Float32[Tensor, "K 4"]:
-        rate_hz = self._settings.crop_rate_hz
-        visible = self._objects[number]
-        return torch.tensor([self._box(visible, index / rate_hz) for index in indices.tolist()])
+            following = earliest_rows(self._rows.values())
+            following.extract(self._picture_at(following.next_seconds))
+        return torch.from_numpy(np.stack([rows.row(number, index) for index in indices.tolist()]))
 
 
 @dataclass(frozen=True)
@@ -166,41 +139,3 @@ def count_crops(duration_seconds: float, rate_hz: float) -> int:
     count = ceil(until * rate_hz)
     count += count / rate_hz < until
     return count - ((count - 1) / rate_hz >= until)
-
-
-class _Rows:
-    """The rows of one cue, of all objects, at a steady rate; early ones are dropped."""
-
-    def __init__(self, rate_hz: float, crop: _Crop, num_pixels: int) -> None:
-        self.rate_hz, self.crop, self.num_pixels = rate_hz, crop, num_pixels
-        self._first = 0
-        self._rows: deque[list[Shaped[np.ndarray, "*crop"]]] = deque()
-
-    @property
-    def num_extracted(self) -> int:
-        """Return the number of rows extracted so far, dropped ones included."""
-        return self._first + len(self._rows)
-
-    @property
-    def next_seconds(self) -> float:
-        """Return the time of the row that is extracted next."""
-        return self.num_extracted / self.rate_hz
-
-    def count(self, duration_seconds: float) -> int:
-        """Return the number of rows of a sound."""
-        return count_crops(duration_seconds, self.rate_hz)
-
-    def append(self, crops: list[Shaped[np.ndarray, "*crop"]]) -> None:
-        """Add the next row, one crop an object."""
-        self._rows.append(crops)
-
-    def row(self, index: int) -> list[Shaped[np.ndarray, "*crop"]]:
-        """Return a row by its number from the start of the sound."""
-        assert index >= self._first, f"row {index} was dropped, {self._first} is the first"
-        return self._rows[index - self._first]
-
-    def drop_before(self, seconds: float) -> None:
-        """Drop rows before a time."""
-        while self._rows and (self._first + 1) / self.rate_hz < seconds:
-            self._rows.popleft()
-            self._first += 1

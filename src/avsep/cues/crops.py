@@ -3,18 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
 from math import ceil, floor, inf
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, Shaped, UInt8
-from PIL import Image
+from jaxtyping import Float, Int64, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from avsep.cues.cropping import CropRows, crop_box, crop_box_grey, earliest_rows
 from avsep.data.clips import ClipFiles, frame_paths, read_pictures
 from avsep.media.audio import AudioReader
 from avsep.media.frames import FrameSettings, iterate_unrendered
@@ -24,12 +22,8 @@ from avsep.records import Box, VisibleObject
 
 # Frames are shrunk to this while they are decoded: an object a third as wide still fills a crop.
 LONGEST_SIDE_PIXELS = 640
-_SMALLEST_BOX_PIXELS = 2
-_SMALLEST_STRETCH_PIXELS = 0.01
 # Time stamps are rounded to a file's ticks; this much early still counts as on time.
 SLACK_SECONDS = 1e-3
-# Keeps a corner that falls on a pixel's edge there, whatever the last bit of its product.
-_SLACK_PIXELS = 1e-6
 WHOLE_PICTURE: Box = (0.0, 0.0, 1.0, 1.0)
 # First and last time (s) of the crops that are extracted.
 Part = tuple[float, float]
@@ -39,8 +33,6 @@ _Render = Callable[[], UInt8[np.ndarray, "_ _ 3"]]
 # Time (s) -> pictures, and the times at which they begin, from the one displayed then on.
 _TimedPictures = Iterable[tuple[float, _Render]]
 _ReadFrom = Callable[[float], _TimedPictures]
-# Rec. 709, of red, green, blue. A program that imports this may have other defaults.
-_LUMA = torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float32, device="cpu")
 # Settings of the crops of a whole clip.
 _EXTRACTED = {"crop_pixels", "crop_rate_hz", "motion_rate_hz", "motion_pixels", "with_crop_motion"}
 
@@ -292,41 +284,37 @@ def blank_crops(num_objects: int, settings: CropSettings) -> tuple[ObjectCrops, 
     return (ObjectCrops(crops, motion, boxes, settings, is_visible=False),) * num_objects
 
 
-def crop_box(
-    picture: UInt8[np.ndarray, "H W 3"], box: Box, num_pixels: int
-) -> UInt8[np.ndarray, "3 P P"]:
-    """Crop a box, rounded outward to whole pixels, and resize it to a square.
+def crop_rows(
+    objects: Sequence[VisibleObject],
+    settings: CropSettings,
+    *,
+    with_motion: bool,
+    first_seconds: float = 0.0,
+    offset_seconds: float = 0.0,
+) -> dict[str, CropRows]:
+    """Return the rows to extract of each cue that is cropped, by its name in `Cues`.
 
-    Departure: the released codes resize the short side, by bicubic interpolation, and cut a square
-    out of the middle, or in training at random, which loses head or instrument of a tall or wide
-    box. Here the whole box is resized to a square, as in DGFNet's section 4.1.4, and what training
-    cuts out of it at random lacks a tenth of each side.
+    Args:
+        objects: what is cropped, in this order.
+        settings: sizes and rates.
+        with_motion: extract crop motion too.
+        first_seconds: time from which rows are extracted.
+        offset_seconds: added to a time before an object's box is looked up.
     """
-    rows, columns = _pixels_of(box, picture)
-    crop = Image.fromarray(np.ascontiguousarray(picture[rows, columns]))
-    # Pillow widens its triangle when it shrinks, so nothing aliases.
-    resized = crop.resize((num_pixels, num_pixels), Image.Resampling.BILINEAR)
-    return np.asarray(resized).transpose(2, 0, 1)
-
-
-def crop_box_grey(
-    picture: UInt8[np.ndarray, "H W 3"], box: Box, num_pixels: int
-) -> UInt8[np.ndarray, "P P"]:
-    """Crop the luma (Rec. 709) of a box as a square, each pixel the mean of its area.
-
-    The box is not rounded, so that a gliding one makes no steps that would look like motion.
-    """
-    rows, columns = _pixels_of(box, picture)
-    # PyTorch's threads are bounded where many processes extract crops; those of NumPy are not.
-    crop = torch.from_numpy(picture[rows, columns].astype(np.float32))
-    height, width = picture.shape[:2]
-    x1, y1, x2, y2 = box
-    down = _coverage(y1 * height - rows.start, y2 * height - rows.start, num_pixels, len(crop))
-    across = _coverage(
-        x1 * width - columns.start, x2 * width - columns.start, num_pixels, crop.shape[1]
-    )
-    lower = (down @ crop.flatten(1)).unflatten(1, (-1, 3))  # P w 3
-    return (lower @ _LUMA @ across.T).round().byte().numpy()
+    kinds = {"crops": (settings.crop_rate_hz, crop_box, settings.crop_pixels)}
+    if with_motion:
+        kinds["crop_motion"] = (settings.motion_rate_hz, crop_box_grey, settings.motion_pixels)
+    return {
+        cue: CropRows(
+            objects,
+            rate_hz,
+            crop,
+            num_pixels,
+            first_row=_rows_before(first_seconds, rate_hz),
+            offset_seconds=offset_seconds,
+        )
+        for cue, (rate_hz, crop, num_pixels) in kinds.items()
+    }
 
 
 def _extract(
@@ -342,61 +330,30 @@ def _extract(
     Of a part, from the row before its first time to the picture after its last.
     """
     first_seconds, last_seconds = part
-    tracks: list[tuple[_Track, ...]] = []
-    for visible in settings.boxed_objects(objects):
-        rate_hz, pixels = settings.crop_rate_hz, settings.crop_pixels
-        of_object = [_Track(visible, rate_hz, crop_box, pixels, first_seconds)]
-        if settings.with_crop_motion:
-            rate_hz, pixels = settings.motion_rate_hz, settings.motion_pixels
-            of_object.append(_Track(visible, rate_hz, crop_box_grey, pixels, first_seconds))
-        tracks.append(tuple(of_object))
+    rows = crop_rows(
+        settings.boxed_objects(objects),
+        settings,
+        with_motion=settings.with_crop_motion,
+        first_seconds=first_seconds,
+    )
     timed = read_from(start_seconds + first_seconds)
     for until_seconds, render in _spans(timed, start_seconds, end_seconds):
-        for track in chain(*tracks):
-            track.extend(render, until_seconds)
+        while (cue := earliest_rows(rows.values())).next_seconds < until_seconds:
+            cue.extract(render())
         if until_seconds > last_seconds:
             break
-    if not all(track.boxes for track in chain(*tracks)):
+    if not all(map(len, rows.values())):
         # The pictures end before the part: the last of them are held.
         return _extract(read_from, objects, settings, start_seconds, end_seconds)
-    extracted = []
-    for crops, *motion in tracks:
-        moves = motion[0].stacked() if motion else None
-        boxes = torch.tensor(crops.boxes)
-        extracted.append(
-            ObjectCrops(crops.stacked(), moves, boxes, settings, first_seconds=first_seconds)
-        )
-    return tuple(extracted)
-
-
-class _Track:
-    """Crops of an object, and their boxes, at a steady rate from a time on."""
-
-    def __init__(
-        self,
-        visible: VisibleObject,
-        rate_hz: float,
-        crop: Callable[[UInt8[np.ndarray, "H W 3"], Box, int], Shaped[np.ndarray, "*crop"]],
-        num_pixels: int,
-        first_seconds: float,
-    ) -> None:
-        self._visible, self._rate_hz = visible, rate_hz
-        self._first_row = _rows_before(first_seconds, rate_hz)
-        self._crop, self._num_pixels = crop, num_pixels
-        self._crops: list[Shaped[np.ndarray, "*crop"]] = []
-        self.boxes: list[Box] = []
-
-    def extend(self, render: _Render, until_seconds: float) -> None:
-        """Crop the object at each time not yet reached and before `until_seconds`."""
-        while (time := (self._first_row + len(self.boxes)) / self._rate_hz) < until_seconds:
-            self.boxes.append(self._visible.box_at(time))
-            self._crops.append(self._crop(render(), self.boxes[-1], self._num_pixels))
-
-    def stacked(self) -> UInt8[Tensor, "K *crop"]:
-        """Return all crops, and release them here."""
-        stacked = torch.from_numpy(np.stack(self._crops))
-        self._crops.clear()
-        return stacked
+    crops = rows["crops"]
+    indices = range(_rows_before(first_seconds, settings.crop_rate_hz), crops.num_extracted)
+    boxes = [crops.boxes(number, indices) for number in range(len(objects))]
+    stacked = {cue: item.stacked() for cue, item in rows.items()}
+    motion = stacked.get("crop_motion", [None] * len(objects))
+    return tuple(
+        ObjectCrops(*cues, settings, first_seconds=first_seconds)
+        for cues in zip(stacked["crops"], motion, boxes, strict=True)
+    )
 
 
 def _rows_before(seconds: float, rate_hz: float) -> int:
@@ -433,29 +390,3 @@ def _sound_start_seconds(video: MediaSource) -> float:
             return 0.0
     with AudioReader(video, on_damage="skip") as reader:
         return reader.start_seconds
-
-
-def _pixels_of(box: Box, picture: UInt8[np.ndarray, "H W 3"]) -> tuple[slice, slice]:
-    """Return the rows and columns of a box, rounded outward, two at least where there are two."""
-    size = np.array(picture.shape[1::-1])  # width, height
-    start = np.floor(size * box[:2] + _SLACK_PIXELS).astype(int)
-    stop = np.ceil(size * box[2:] - _SLACK_PIXELS).astype(int)
-    start = np.minimum(start, size - _SMALLEST_BOX_PIXELS).clip(0)
-    stop = np.maximum(stop, start + _SMALLEST_BOX_PIXELS)
-    (left, top), (right, bottom) = start.tolist(), stop.tolist()
-    return slice(top, bottom), slice(left, right)
-
-
-@lru_cache(64)
-def _coverage(
-    first: float, end: float, num_cells: int, num_pixels: int
-) -> Float32[Tensor, "cells pixels"]:
-    """Compute the share of each cell of a stretch that each pixel covers; rows sum to one."""
-    # The thinnest box, at the border above all, still covers something.
-    first = min(max(first, 0.0), num_pixels - _SMALLEST_STRETCH_PIXELS)
-    end = min(max(end, first + _SMALLEST_STRETCH_PIXELS), num_pixels)
-    edges = np.linspace(first, end, num_cells + 1)
-    pixels = np.arange(num_pixels)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    covered = overlap.clip(min=0)
-    return torch.from_numpy((covered / covered.sum(axis=1, keepdims=True)).astype(np.float32))

@@ -15,7 +15,8 @@ from jaxtyping import Float32, Float64, Shaped, UInt8
 from torch import Tensor
 
 from avsep.cues.crop_stream import CropStream, PictureAt, count_crops
-from avsep.cues.crops import LONGEST_SIDE_PIXELS, SLACK_SECONDS, CropSettings, crop_box
+from avsep.cues.cropping import crop_box
+from avsep.cues.crops import LONGEST_SIDE_PIXELS, SLACK_SECONDS, CropSettings
 from avsep.cues.windows import spread_evenly
 from avsep.errors import InputError
 from avsep.media.frames import FrameReader, FrameSettings, iterate_frames, read_frames
