@@ -29,7 +29,7 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/architecture
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/run_all.py
+	$(BIN)/python benchmarks/run_all.py $(if $(recordings),--recordings $(recordings)) $(if $(before),--before $(before))
 
 bench-samplers: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_samplers.py

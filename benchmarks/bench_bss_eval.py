@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 import referee
 from avsep.evaluation.bss_eval import bss_eval
@@ -201,8 +201,12 @@ def differences(table_db: Tables, expected_db: Tables) -> Float64[np.ndarray, " 
     return difference_db.max(tuple(range(1, table_db.ndim)))
 
 
-def accuracy_table(job: Job, scores: dict[str, Scores], num_judged: int) -> ResultTable:
-    """Return differences from mir_eval, and of both from the referee on a sample of mixtures."""
+def accuracy_table(job: Job, scores: dict[str, Scores], num_drawn: int) -> ResultTable:
+    """Return differences between mir_eval and avsep, and of both from the referee.
+
+    The referee judges each mixture where the two are more than 1e-6 dB apart, and `num_drawn` of
+    the others.
+    """
     head = (
         "largest difference in dB", "mixtures", "mir_eval from referee", "avsep from referee",
         "avsep from mir_eval",
@@ -211,45 +215,61 @@ def accuracy_table(job: Job, scores: dict[str, Scores], num_judged: int) -> Resu
     if "mir_eval" not in scores:
         return ResultTable(title, head, (), ("There is no mir_eval to compare with.",))
     apart_db = differences(scores["avsep"], scores["mir_eval"])
-    rows = [("all, every estimate", job.num_mixtures, None, None, float(apart_db.max()))]
+    is_apart = ~(apart_db <= AGREEMENT_DB)
+    close, apart = np.flatnonzero(~is_apart), np.flatnonzero(is_apart)
     if not referee.HAS_EXTENDED:
+        groups, judged_db = {"avsep and mir_eval within 1e-6 dB": close, "the rest": apart}, {}
         note = "No referee: this machine's long double is double."
-        return ResultTable(title, head, tuple(rows), (note,))
-    apart_db = differences(scores["avsep"][:, 0], scores["mir_eval"][:, 0])
-    sample = np.random.default_rng(0).permutation(job.num_mixtures)[:num_judged]
-    indices = np.array([*sample, apart_db.argmax()])
-    judged_db = in_new_process(judge, job, indices.tolist())
-    from_referee_db = np.stack(
-        [differences(scores[name][indices, 0], judged_db) for name in NAMES], axis=1
-    )  # mixtures 2
-    solved = ~np.isnan(from_referee_db[:-1, 0])
-    agrees = from_referee_db[:-1, 0] <= AGREEMENT_DB
-    groups = {
-        "referee and mir_eval within 1e-6 dB": np.flatnonzero(agrees),
-        "the rest": np.flatnonzero(solved & ~agrees),
-        "singular in double precision: no referee": np.flatnonzero(~solved),
-        "the furthest from mir_eval, of all": np.array([len(sample)]),
-    }
-    for label, places in groups.items():
-        if len(places):
-            largest = [
-                None if np.isnan(value) else float(value)
-                for value in from_referee_db[places].max(0)
-            ]
-            rows.append((label, len(places), *largest, float(apart_db[indices[places]].max())))
-    note = (
-        f"The referee has judged the first estimate of {len(sample)} mixtures drawn from all, and "
-        "of the furthest: least squares with residuals in extended precision."
-    )
+    else:
+        drawn = np.random.default_rng(0).permutation(close)[:num_drawn]
+        judged_db = in_new_process(judge, job, [*apart.tolist(), *drawn.tolist()])
+        groups = group_judged(apart, judged_db, scores["mir_eval"])
+        groups |= {"avsep and mir_eval within 1e-6 dB": close, "of these, judged": drawn}
+        note = (
+            "All three estimates of each mixture. The referee is least squares with residuals in "
+            "extended precision; it has judged each mixture in which avsep and mir_eval are more "
+            f"than 1e-6 dB apart, and {len(drawn)} drawn from the others."
+        )
+    rows: list[tuple[Cell, ...]] = []
+    for label, group in groups.items():
+        from_referee: list[float | None] = [None, None]
+        if len(group) and all(index in judged_db for index in group.tolist()):
+            judged = np.stack([judged_db[index] for index in group.tolist()])
+            if not np.isnan(judged).any():
+                from_referee = [
+                    float(differences(scores[name][group], judged).max()) for name in NAMES
+                ]
+        largest = float(apart_db[group].max()) if len(group) else None
+        rows.append((label, len(group), *from_referee, largest))
     return ResultTable(title, head, tuple(rows), (note,))
 
 
-def judge(job: Job, indices: Sequence[int]) -> Float64[np.ndarray, "P S 3"]:
-    """Return the referee's scores of the first estimate of some mixtures; NaN where it has none."""
+def group_judged(
+    apart: Int64[np.ndarray, " A"], judged_db: dict[int, Tables], by_mir_eval: Scores
+) -> dict[str, Int64[np.ndarray, " _"]]:
+    """Group mixtures where avsep and mir_eval differ: where the referee confirms mir_eval, or not.
+
+    Args:
+        apart: indices of the mixtures.
+        judged_db: scores of the referee by index; NaN where it cannot judge.
+        by_mir_eval: scores of all mixtures.
+    """
+    off_db = np.array(
+        [float(differences(by_mir_eval[i][None], judged_db[i][None])[0]) for i in apart.tolist()]
+    )
+    return {
+        "apart, mir_eval and referee within 1e-6 dB": apart[off_db <= AGREEMENT_DB],
+        "apart, mir_eval further from the referee": apart[off_db > AGREEMENT_DB],
+        "apart, singular in double precision: no referee": apart[np.isnan(off_db)],
+    }
+
+
+def judge(job: Job, indices: Sequence[int]) -> dict[int, Tables]:
+    """Return the referee's scores [3, S, 3] of some mixtures; NaN where it has none."""
     references, estimates = job.references(), job.estimates()
-    tables = [referee.score(references[index], estimates[index, 0], TAPS) for index in indices]
-    unknown = np.full((references.shape[1], 3), np.nan)
-    return np.stack([unknown if table is None else table for table in tables])
+    unknown = np.full((*estimates.shape[1:3], 3), np.nan)
+    tables = {index: referee.score(references[index], estimates[index], TAPS) for index in indices}
+    return {index: unknown if table is None else table for index, table in tables.items()}
 
 
 def measure(options: argparse.Namespace) -> list[ResultTable]:
@@ -286,7 +306,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_recordings_option(parser)
     parser.add_argument("--pairs", type=int, default=256, help="mixtures at 11,025 Hz (256)")
     parser.add_argument(
-        "--referee", type=int, default=16, help="mixtures for the referee, 15 s each (16)"
+        "--referee",
+        type=int,
+        default=4,
+        help="mixtures for the referee besides those that are apart, 25 s each (4)",
     )
     parser.add_argument(
         "--without-busy", action="store_true", help="do not measure beside a busy core too"

@@ -3,19 +3,31 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from avsep.media.atomic import write_atomic
 from common import BENCHMARKS, RECORDS, Record, as_markdown, read_record
-from measuring import ROOT
+from measuring import ROOT, add_before_option
+from recordings import add_recordings_option
 
 PAGE = ROOT / "docs" / "performance.md"
 # Not run with the others, because it takes half an hour: it compares settings of our own models.
 # If there is a record, the page has it.
 APART = ("bench_samplers",)
+# Those that take an option.
+WITH_OPTION = {
+    "--recordings": ("bench_bss_eval", "bench_bss_eval_images", "bench_evaluate"),
+    "--before": (
+        "bench_bss_eval_images",
+        "bench_evaluate",
+        "bench_separate",
+        "bench_start",
+        "bench_stream",
+    ),
+}
 INTRODUCTION = """\
 # Performance
 
@@ -29,9 +41,14 @@ def main() -> None:
     """Run the benchmarks, then write the page; exit with 1 after a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page-only", action="store_true", help="write the page and run nothing")
+    add_recordings_option(parser)
+    add_before_option(parser)
     options = parser.parse_args()
+    given = {"--recordings": options.recordings, "--before": options.before}
     folder = Path(__file__).parent
-    failed = [] if options.page_only else run_benchmarks(folder, BENCHMARKS, RECORDS)
+    failed = []
+    if not options.page_only:
+        failed = run_benchmarks(folder, BENCHMARKS, RECORDS, given)
     if missing := write_page(RECORDS, BENCHMARKS, PAGE):
         sys.exit(f"{PAGE} is not written: {missing}")
     Console().print(f"written: {PAGE}")
@@ -39,8 +56,15 @@ def main() -> None:
         sys.exit(f"missed requirements: {', '.join(failed)}")
 
 
-def run_benchmarks(folder: Path, names: Sequence[str], records: Path) -> list[str]:
+def run_benchmarks(
+    folder: Path,
+    names: Sequence[str],
+    records: Path,
+    given: Mapping[str, str | Path | None] | None = None,
+) -> list[str]:
     """Run each benchmark that is not APART; return those that failed or missed a requirement.
+
+    Each gets those options of `given` that it takes, where they have a value.
 
     The record of a benchmark that fails is removed.
     """
@@ -51,6 +75,9 @@ def run_benchmarks(folder: Path, names: Sequence[str], records: Path) -> list[st
         Console().rule(name)
         (records / f"{name}.json").unlink(missing_ok=True)
         words = [sys.executable, str(folder / f"{name}.py"), "--records", str(records)]
+        for option, value in (given or {}).items():
+            if value is not None and name in WITH_OPTION[option]:
+                words += [option, str(value)]
         if subprocess.run(words).returncode:
             failed.append(name)
     return failed

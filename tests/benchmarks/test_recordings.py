@@ -8,7 +8,7 @@ import soundfile
 
 import referee
 from avsep.evaluation.bss_eval import bss_eval
-from bench_bss_eval import differences, failures
+from bench_bss_eval import differences, failures, group_judged
 from recordings import KINDS, Recordings, code, make_estimates
 
 
@@ -60,15 +60,25 @@ def test_estimates_leak() -> None:
 def test_the_referee() -> None:
     rng = np.random.default_rng(0)
     references = rng.standard_normal((2, 1500))
-    estimates = references + 0.3 * references[::-1] + 0.1 * rng.standard_normal((2, 1500))
-    expected_db = bss_eval(references, estimates, filter_taps=32).table_db
-    found_db = referee.score(references, estimates, 32)
-    assert found_db is not None
-    np.testing.assert_allclose(found_db, expected_db, rtol=0, atol=1e-9)
+    noise = rng.standard_normal((3, 2, 1500))
+    estimates = references + 0.3 * references[::-1] + 0.1 * noise
+    expected_db = bss_eval(references[None], estimates[None], filter_taps=32).table_db[0]
+    judged_db = referee.score(references, estimates, 32)
+    assert judged_db is not None
+    np.testing.assert_allclose(judged_db, expected_db, rtol=0, atol=1e-9)
     # A source and its delayed copy, whose filters are not unique.
     references[:, -40:] = 0
     twins = np.stack([references[0], np.roll(references[0], 1)])
     assert referee.score(twins, estimates, 32) is None
+
+
+def test_mixtures_are_grouped_by_what_the_referee_says() -> None:
+    by_mir_eval = np.full((4, 3, 2, 3), 20.0)
+    judged_db = {index: by_mir_eval[index].copy() for index in (0, 2, 3)}
+    judged_db[2][1, 0, 2] += 1e-5
+    judged_db[3][:] = np.nan
+    groups = group_judged(np.array([0, 2, 3]), judged_db, by_mir_eval)
+    assert [group.tolist() for group in groups.values()] == [[0], [2], [3]]
 
 
 def test_failures_are_counted() -> None:

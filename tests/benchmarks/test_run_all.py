@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import run_all
 from common import Record, ResultTable, command_line, format_cell, read_record
 from run_all import run_benchmarks, write_page
 
@@ -68,6 +69,17 @@ def test_a_benchmark_that_fails_leaves_no_record(tmp_path: Path) -> None:
     assert run_benchmarks(tmp_path, ["bench_a", "bench_b"], tmp_path) == ["bench_b"]
     assert read_record(tmp_path / "bench_a.json") == RECORD
     assert "bench_b" in write_page(tmp_path, ["bench_a", "bench_b"], tmp_path / "page.md")
+
+
+def test_options_reach_those_that_take_them() -> None:
+    folder = Path(run_all.__file__).parent
+    taking = {
+        "--recordings": "add_recordings_option(parser)",
+        "--before": "add_before_option(parser)",
+    }
+    for option, line in taking.items():
+        scripts = sorted(p.stem for p in folder.glob("bench_*.py") if line in p.read_text())
+        assert scripts == sorted(run_all.WITH_OPTION[option])
 
 
 def test_commands_name_no_folder(tmp_path: Path) -> None:
